@@ -1,0 +1,1 @@
+"""Behaviour cloning, reinforcement learning, evaluation, reports and the `cryptoenv` command line."""

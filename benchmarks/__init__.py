@@ -1,0 +1,1 @@
+"""Scripts that verify, then measure. Not part of the wheel."""
