@@ -1,0 +1,39 @@
+"""cryptoenv: a Gymnasium-registered, multi-timeframe crypto trading environment with jitted, proven money.
+
+Shape legend used in all docstrings: `T` bars, `N` envs, `F` features, `W` window, `D` model width, `K` timeframes,
+`M` markets, `A` actions, `P` positions.
+"""
+
+from cryptoenv.account import ExitKind, OrderStatus
+from cryptoenv.bar_files import read_bars
+from cryptoenv.bars import BarsError, validate_bars
+from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.env import CryptoTradeEnv
+from cryptoenv.market import Market
+from cryptoenv.metrics import performance
+from cryptoenv.pool import MarketPool
+from cryptoenv.registration import register_environments
+from cryptoenv.vector_env import CryptoTradeVectorEnv
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BarsError",
+    "Costs",
+    "CryptoTradeEnv",
+    "CryptoTradeVectorEnv",
+    "ExitKind",
+    "Market",
+    "MarketPool",
+    "OrderStatus",
+    "RiskLimits",
+    "Sizing",
+    "TradingConfig",
+    "VenueRules",
+    "performance",
+    "read_bars",
+    "register_environments",
+    "validate_bars",
+]
+
+register_environments()

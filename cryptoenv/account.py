@@ -1,0 +1,61 @@
+"""The account row: what a position is worth and what it has cost, one float64 vector per environment.
+
+The first `INFO_WIDTH` columns are, in order, what `info` shows.
+"""
+
+from enum import IntEnum
+
+EQUITY = 0  #: cash + quantity * close, in quote currency, marked at the last close
+EXPOSURE = 1  #: quantity * close / equity, signed fraction
+CLOSE_PRICE = 2  #: the close that marked the account
+FILL_PRICE = 3  #: price of the step's order fill, NaN if nothing filled
+FILL_QUANTITY = 4  #: signed base quantity of the step's order fill
+FEES = 5  #: cumulative fees, quote
+SLIPPAGE = 6  #: cumulative cost of half-spread, impact and liquidation, quote (already inside fill prices)
+FUNDING_PAID = 7  #: cumulative funding paid (negative: received), quote
+BORROW_PAID = 8  #: cumulative borrow interest paid, quote
+EXIT_PRICE = 9  #: price of the step's intrabar exit, NaN if there was none
+ORDER_STATUS = 10  #: `OrderStatus` of the step
+EXIT_KIND = 11  #: `ExitKind` of the step
+RUINED = 12  #: 1.0 once equity has reached the floor
+INFO_WIDTH = 13
+
+CASH = 13  #: quote currency; short sales add to it
+QUANTITY = 14  #: signed base quantity held
+ENTRY_PRICE = 15  #: average fill price of the open position, 0 when flat
+PEAK_EQUITY = 16  #: highest marked equity of the episode
+START_EQUITY = 17  #: equity at reset
+REALISED = 18  #: cumulative realised profit against average entry, before fees, quote
+SHORTFALL = 19  #: quote added at ruin to lift equity to the floor
+TARGET = 20  #: last target exposure asked for, before sizing
+BARS_HELD = 21  #: bars since the position was opened or changed sign
+HALTED = 22  #: 1.0 once the drawdown stop has tripped
+TURNOVER = 23  #: notional traded in the step / equity before it
+PREVIOUS_EQUITY = 24  #: equity at the close before the step
+PREVIOUS_DRAWDOWN = 25  #: drawdown at the close before the step
+MEAN_RETURN = 26  #: exponential mean of log returns (differential ratios)
+MEAN_SQUARE = 27  #: exponential mean of squared log returns (differential Sharpe)
+MEAN_DOWNSIDE = 28  #: exponential mean of squared negative log returns (differential downside)
+HIT_RATE = 29  #: exponential mean of the sign of log returns (consistency)
+ACCOUNT_WIDTH = 30
+
+
+class OrderStatus(IntEnum):
+    """What became of the order of a step."""
+
+    NONE = 0  #: no order was due
+    FILLED = 1  #: filled in full
+    PARTIAL = 2  #: filled up to the participation cap
+    CASH_CAPPED = 3  #: a spot buy filled with all the cash there is
+    ROUNDED_TO_ZERO = 4  #: smaller than one step of quantity; not sent
+    BELOW_MIN_NOTIONAL = 5  #: refused: smaller than the venue accepts
+    NO_VOLUME = 6  #: the bar traded nothing, so nothing filled
+
+
+class ExitKind(IntEnum):
+    """What closed the position inside a bar, if anything did."""
+
+    NONE = 0
+    STOP_LOSS = 1
+    TAKE_PROFIT = 2
+    LIQUIDATION = 3

@@ -1,0 +1,252 @@
+"""`CryptoTrade-v0`: one account on one market at a time."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoenv.account import ACCOUNT_WIDTH, INFO_WIDTH, RUINED, ExitKind, OrderStatus
+from cryptoenv.environment_spec import EnvironmentSpec, checked_options
+from cryptoenv.episode import (
+    ACCOUNT_OBSERVATION,
+    BAR,
+    CLOCK_WIDTH,
+    ENDED,
+    EPISODE,
+    MARKET,
+    OFFSET,
+    SEED,
+    begin_episode,
+    mask_actions,
+    observe_account,
+    observe_windows,
+    step_and_observe,
+    step_episode,
+)
+from cryptoenv.price_columns import SIGMA
+
+RESET_OPTIONS = ("market", "start", "exposure")
+ORDER_STATUSES = tuple(OrderStatus)
+EXIT_KINDS = tuple(ExitKind)
+
+
+class NotFilled(float):
+    """The NaN that `info` shows where no price exists; unlike a plain NaN it equals itself, so infos can be compared."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NotFilled)
+
+    def __ne__(self, other: object) -> bool:
+        return not isinstance(other, NotFilled)
+
+    __hash__ = float.__hash__
+
+
+NOT_FILLED = NotFilled("nan")
+
+
+class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
+    """Trade one crypto market bar by bar, seeing several timeframes, paying for everything.
+
+    A decision at index `t` is made when base bar `t` closes; it sees base bars up to `t` and only those
+    higher-timeframe bars that have ended by then. The order fills at the open of bar `t + 1`, adversely, and the
+    account is marked at its close. See `cryptoenv.kernel` for the order of events and `cryptoenv.config` for costs.
+
+    Observation, `observation="window"` (`Dict`, float32, fresh memory every call):
+
+    | key | shape | meaning | range |
+    |---|---|---|---|
+    | each timeframe, e.g. "15m" | (W, F) | last W closed bars' features, oldest first | [-8, 8] |
+    | "account"[0] | | exposure: position value / equity | +- 2 x exposure limit |
+    | "account"[1] | | last target exposure asked for | +- exposure limit |
+    | "account"[2] | | unrealised profit / equity | [-1, 1] |
+    | "account"[3] | | drawdown: fraction below the episode's peak equity | [0, 1] |
+    | "account"[4] | | log2(1 + bars held) / 16 | [0, 1] |
+
+    With `observation="index"` the windows are replaced by "index", int64 `(market, t)`: a policy that owns the market
+    tensors gathers windows or embeddings itself.
+
+    Action: `Discrete(len(actions))`, action `i` being the target exposure `actions[i]` as a signed fraction of equity;
+    or with `actions="continuous"` a `Box(-1, 1)` (spot: `Box(0, 1)`) of shape (1,), times the exposure limit.
+
+    Reward: by name, or a `{name: weight}` sum of named components (`cryptoenv.rewards`); default `log_return`,
+    `log(equity_{t+1} / equity_t)`.
+
+    Episode end: `terminated` at ruin (equity at or below 1e-3 of the start; it is floored there), `truncated` after
+    `episode_bars` steps or at the end of the data.
+
+    Info: `equity`, `exposure`, `close`, `fill_price` and `exit_price` (NaN where nothing filled), `fill_quantity`,
+    `fees`, `slippage`, `funding`, `borrow` (cumulative, quote), `order_status` (`OrderStatus`), `exit_kind`
+    (`ExitKind`), `bar` (t), `market`, `action_mask` (discrete actions).
+
+    Args:
+        market: None for a pool of seeded synthetic markets; a task name ("easy"); bars (DataFrame), a file of bars, a
+            `Market`, a saved market's folder, or a sequence of these.
+        render_mode: None.
+        **arguments: `split`, `timeframes`, `window`, `instrument`, `actions`, `observation`, `reward`, `costs`,
+            `limits`, `rules`, `sizing`, `reward_adaptation`, `initial_cash`, `episode_bars`, `random_start`;
+            see `cryptoenv.environment_spec.EnvironmentSpec` for defaults.
+
+    Raises:
+        ValueError, TypeError: an argument that is not allowed, with what is.
+
+    Version history: v0, first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 10}
+
+    def __init__(self, market: Any = None, *, render_mode: str | None = None, **arguments: Any) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode={render_mode!r} is unknown; choose from {self.metadata['render_modes']}")
+        self.render_mode = render_mode
+        self.setup = EnvironmentSpec(market, **arguments)
+        self.pool = self.setup.pool
+        self.observation_space = self.setup.observation_space
+        self.action_space = self.setup.action_space
+        self._world = self.setup.world
+        self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
+        self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
+        self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
+        self._clock[ENDED] = 1
+        self._started = False
+        self._windowed = self.setup.observation == "window"
+        self._align, self._features = self.pool.align, self.pool.features
+        self._shapes = [(w, f.shape[1]) for w, f in zip(self.setup.window, self._features, strict=True)]
+        self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: restarts the sequence of episodes; same seed, same episodes.
+            options: any of `market` (index in the pool), `start` (bar t of the first decision), `exposure` (held from
+                the start, opened at the close at no cost). What is not given is drawn (exposure: 0).
+
+        Returns:
+            First observation and info.
+
+        Raises:
+            ValueError, TypeError: an unknown option or one out of range.
+        """
+        given = checked_options(options, RESET_OPTIONS)
+        market, start = self.setup.checked_start(given)
+        exposure = self.setup.checked_exposure(given.get("exposure", 0.0))
+        super().reset(seed=seed)
+        if seed is not None or not self._started:
+            self._clock[SEED] = self.np_random_seed
+            self._clock[EPISODE] = 0
+            self._started = True
+        else:
+            self._clock[EPISODE] += 1
+        begin_episode(self._account, self._clock, self._world, self.setup.rules, market, start, exposure)
+        account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
+        observe_account(self._account, account, self.setup.limit)
+        if not self._windowed:
+            return self._index_observation(account), self._info()
+        windows = self._empty_windows()
+        observe_windows(self._clock, self._world, self._align, self._features, windows)
+        return self._window_observation(windows, account), self._info()
+
+    def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        """Ask for a target exposure and go on to the close of the next bar.
+
+        Args:
+            action: index into `actions`, or a float array of shape (1,) with `actions="continuous"`.
+
+        Returns:
+            Observation, reward, terminated, truncated, info.
+
+        Raises:
+            ValueError: an action that is NaN or out of range; the bar is named. RuntimeError: no episode is running.
+        """
+        target = self._target(action)
+        if self._clock[ENDED] == 1:
+            raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
+        account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
+        if self._windowed:
+            windows = self._empty_windows()
+            reward = step_and_observe(
+                self._account, self._clock, self._world, self._align, self._features, target, windows, account
+            )
+            observation = self._window_observation(windows, account)
+        else:
+            reward = step_episode(self._account, self._clock, self._world, target)
+            observe_account(self._account, account, self.setup.limit)
+            observation = self._index_observation(account)
+        info = self._info()
+        terminated = bool(self._account[RUINED])
+        return observation, reward, terminated, bool(self._clock[ENDED]) and not terminated, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """(A,) bool: which actions would be accepted now (the method sb3-contrib's MaskablePPO calls).
+
+        Raises:
+            AttributeError: continuous actions have no mask.
+        """
+        if self._targets is None:
+            raise AttributeError("continuous actions have no mask; pass a tuple of actions")
+        mask = self._all_allowed.copy()
+        if self.setup.masks_actions:
+            sigma = self._world.prices[self._world.bounds[self._clock[MARKET], OFFSET] + self._clock[BAR], SIGMA]
+            mask_actions(self._account, sigma, self.setup.targets, self._world.parameters, mask)
+        return mask
+
+    def _target(self, action: Any) -> float:
+        """Target exposure of an action."""
+        if self._targets is not None:
+            try:
+                if action >= 0:
+                    return float(self._targets[action])
+            except (TypeError, IndexError, ValueError):
+                pass
+            raise ValueError(
+                f"action {action!r} at bar {int(self._clock[BAR])} is not allowed: pass a whole number from 0 to "
+                f"{len(self._targets) - 1}, an index into actions={tuple(self._targets)}"
+            )
+        value = np.asarray(action, dtype=np.float64)
+        low = float(self.action_space.low[0])
+        if value.size != 1 or not low <= value.item() <= 1.0:
+            raise ValueError(
+                f"action {action!r} at bar {int(self._clock[BAR])} is not allowed: pass one finite number in [{low}, 1.0]"
+            )
+        return value.item() * self.setup.limit
+
+    def _empty_windows(self) -> tuple[NDArray[np.float32], ...]:
+        return tuple([np.empty(shape, dtype=np.float32) for shape in self._shapes])
+
+    def _window_observation(
+        self, windows: tuple[NDArray[np.float32], ...], account: NDArray[np.float32]
+    ) -> dict[str, NDArray[Any]]:
+        observation: dict[str, NDArray[Any]] = dict(zip(self.pool.timeframes, windows, strict=True))
+        observation["account"] = account
+        return observation
+
+    def _index_observation(self, account: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        return {"index": self._clock[[MARKET, BAR]], "account": account}
+
+    def _info(self) -> dict[str, Any]:
+        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price, status, kind, _) = (
+            self._account[:INFO_WIDTH].tolist()
+        )
+        info = {
+            "equity": equity,
+            "exposure": exposure,
+            "close": close,
+            "fill_price": fill if quantity != 0.0 else NOT_FILLED,
+            "fill_quantity": quantity,
+            "bar": int(self._clock[BAR]),
+            "market": int(self._clock[MARKET]),
+            "fees": fees,
+            "slippage": slippage,
+            "funding": funding,
+            "borrow": borrow,
+            "order_status": ORDER_STATUSES[int(status)],
+            "exit_kind": EXIT_KINDS[int(kind)],
+            "exit_price": exit_price if kind else NOT_FILLED,
+        }
+        if self._targets is not None:
+            info["action_mask"] = self.action_masks()
+        return info

@@ -1,0 +1,225 @@
+"""The keyword arguments of the environment, validated once for the single and the vector env alike."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, FIRST, LAST, EpisodeRules, World
+from cryptoenv.features import FEATURE_BOUND
+from cryptoenv.pool import MarketPool, make_pool
+from cryptoenv.rewards import reward_weights
+from cryptoenv.timeframe import timeframe_ms
+
+DEFAULT_WINDOW = (32, 16, 8)
+OBSERVATIONS = ("window", "index")
+FLOAT32_EXACT = 16_777_216  #: largest integer up to which float32 is exact; SB3 casts index observations to it
+
+
+class EnvironmentSpec:
+    """Validated arguments of `CryptoTrade-v0`, and what follows from them: pool, spaces, kernel parameters.
+
+    Attributes:
+        pool: the markets. world: the kernel's view of them. rules: the kernel's view of episodes.
+        window: bars per timeframe. targets: (A,) float64 target exposures, or None for continuous actions.
+        trading: the validated trading configuration. observation: "window" or "index".
+        observation_space, action_space: of one environment.
+    """
+
+    def __init__(
+        self,
+        market: Any = None,
+        split: str = "train",
+        timeframes: Sequence[str] | None = None,
+        window: Sequence[int] | None = None,
+        instrument: str = "perpetual",
+        actions: Sequence[float] | str = (-1.0, 0.0, 1.0),
+        observation: str = "window",
+        reward: str | dict[str, float] = "log_return",
+        costs: Costs | None = None,
+        limits: RiskLimits | None = None,
+        rules: VenueRules | None = None,
+        sizing: Sizing | None = None,
+        reward_adaptation: float = 0.01,
+        initial_cash: float = 10_000.0,
+        episode_bars: int = 2880,
+        random_start: bool = True,
+    ) -> None:
+        self.trading = TradingConfig(
+            instrument=instrument,  # type: ignore[arg-type]
+            costs=costs if costs is not None else Costs(),
+            limits=limits if limits is not None else RiskLimits(),
+            rules=rules if rules is not None else VenueRules(),
+            sizing=sizing if sizing is not None else Sizing(),
+            reward_adaptation=reward_adaptation,
+        )
+        if observation not in OBSERVATIONS:
+            raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
+        self.observation = observation
+        self.targets = self._validated_actions(actions)
+        self.rules = self._validated_episode(initial_cash, episode_bars, random_start)
+        weights = reward_weights(reward)
+        self.pool: MarketPool = make_pool(market, timeframes, split)
+        self.window = self._validated_window(window)
+        self._check_funding()
+        seconds = timeframe_ms(self.pool.timeframes[0]) / 1000.0
+        self.world = World(self.pool.prices, self.pool.bounds(self.window), self.trading.parameters(seconds), weights)
+        self.observation_space = self._observation_space()
+        self.action_space = self._action_space()
+        self.masks_actions = (
+            self.trading.rules.step_size > 0.0
+            or self.trading.rules.min_notional > 0.0
+            or self.trading.limits.drawdown_stop is not None
+        )
+
+    @property
+    def limit(self) -> float:
+        """The exposure limit."""
+        return float(self.trading.limits.exposure)
+
+    def _validated_actions(self, actions: Sequence[float] | str) -> NDArray[np.float64] | None:
+        """(A,) float64 targets of discrete actions, None for "continuous"."""
+        if isinstance(actions, str):
+            if actions != "continuous":
+                raise ValueError(f"actions={actions!r} is unknown; pass 'continuous' or a tuple of target exposures")
+            return None
+        targets = np.asarray(actions, dtype=np.float64)
+        if targets.ndim != 1 or targets.size < 2 or len(np.unique(targets)) != targets.size:
+            raise ValueError(f"actions={actions!r} must be at least two different target exposures")
+        low = -self.limit if self.trading.shorts_allowed else 0.0
+        for i, target in enumerate(targets):
+            if not low <= target <= self.limit:
+                raise ValueError(
+                    f"actions[{i}]={target} is outside [{low}, {self.limit}], what instrument="
+                    f"{self.trading.instrument!r} with RiskLimits.exposure={self.limit} allows"
+                )
+        return targets
+
+    @staticmethod
+    def _validated_episode(initial_cash: float, episode_bars: int, random_start: bool) -> EpisodeRules:
+        if isinstance(initial_cash, bool) or not math.isfinite(initial_cash) or initial_cash <= 0.0:
+            raise ValueError(f"initial_cash={initial_cash!r} must be a positive, finite amount of quote currency")
+        if isinstance(episode_bars, bool) or not isinstance(episode_bars, (int, np.integer)) or episode_bars < 1:
+            raise ValueError(f"episode_bars={episode_bars!r} must be a whole number of bars >= 1")
+        if not isinstance(random_start, (bool, np.bool_)):
+            raise TypeError(f"random_start={random_start!r} must be True or False")
+        return EpisodeRules(int(episode_bars), bool(random_start), float(initial_cash))
+
+    def _validated_window(self, window: Sequence[int] | None) -> tuple[int, ...]:
+        count = len(self.pool.timeframes)
+        if window is None:
+            if count > len(DEFAULT_WINDOW):
+                raise ValueError(f"pass window=: {count} timeframes have no default (one number of bars for each)")
+            return DEFAULT_WINDOW[:count]
+        sizes = tuple(window) if isinstance(window, (list, tuple, np.ndarray)) else (window,)
+        if len(sizes) != count:
+            raise ValueError(f"window={window!r} must hold one number of bars for each of {self.pool.timeframes}")
+        for size in sizes:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                raise ValueError(f"window={window!r} must hold whole numbers >= 1, got {size!r}")
+        return tuple(int(size) for size in sizes)
+
+    def _check_funding(self) -> None:
+        """A market's own funding series and a constant rate exclude each other, and both belong to perpetuals."""
+        if self.trading.costs.funding == 0.0:
+            return
+        for i, market in enumerate(self.pool.markets):
+            if market.funding_series:
+                raise ValueError(
+                    f"market {i} brings a funding series; Costs.funding={self.trading.costs.funding} would charge twice"
+                )
+
+    def _observation_space(self) -> spaces.Dict:
+        account = spaces.Box(
+            np.array([-2.0 * self.limit, -self.limit, -1.0, 0.0, 0.0], dtype=np.float32),
+            np.array([2.0 * self.limit, self.limit, 1.0, 1.0, 1.0], dtype=np.float32),
+            shape=(ACCOUNT_OBSERVATION,),
+            dtype=np.float32,
+        )
+        if self.observation == "index":
+            high = np.array([len(self.pool.markets) - 1, int(self.world.bounds[:, LAST].max())], dtype=np.int64)
+            if high.max() > FLOAT32_EXACT:
+                raise ValueError(
+                    f"observation='index' holds bar numbers up to {FLOAT32_EXACT:,}, exact as float32; "
+                    f"a market of the pool has {high[1] + 1:,} bars: split it"
+                )
+            index = spaces.Box(np.zeros(2, dtype=np.int64), np.maximum(high, 1), dtype=np.int64)
+            return spaces.Dict({"index": index, "account": account})
+        windows = {
+            timeframe: spaces.Box(-FEATURE_BOUND, FEATURE_BOUND, shape=(size, features.shape[1]), dtype=np.float32)
+            for timeframe, size, features in zip(self.pool.timeframes, self.window, self.pool.features, strict=True)
+        }
+        return spaces.Dict({**windows, "account": account})
+
+    def _action_space(self) -> spaces.Discrete | spaces.Box:
+        if self.targets is not None:
+            return spaces.Discrete(len(self.targets))
+        low = -1.0 if self.trading.shorts_allowed else 0.0
+        return spaces.Box(low, 1.0, shape=(1,), dtype=np.float32)
+
+    def checked_start(self, options: dict[str, Any]) -> tuple[int, int]:
+        """Market and start bar asked for in reset options, DRAWN where they are not.
+
+        Raises:
+            TypeError: not a whole number. ValueError: out of range (the first decidable bar is named), or a start
+                without a market in a pool of several.
+        """
+        if "market" not in options and "start" not in options:
+            return DRAWN, DRAWN
+        if "market" not in options and len(self.pool.markets) > 1:
+            raise ValueError(f"options['start'] needs options['market'] too: the pool has {len(self.pool.markets)}")
+        market = checked_integer("market", options.get("market", 0))
+        if not 0 <= market < len(self.pool.markets):
+            raise ValueError(f"options['market']={market} is outside [0, {len(self.pool.markets) - 1}]")
+        if "start" not in options:
+            return market, DRAWN
+        start = checked_integer("start", options["start"])
+        first, last = int(self.world.bounds[market, FIRST]), int(self.world.bounds[market, LAST])
+        if not first <= start < last:
+            index = self.pool.markets[market].bars.index
+            raise ValueError(
+                f"options['start']={start} is outside [{first}, {last - 1}]: the first decidable bar of market "
+                f"{market} is {first} ({index[first]}), the last bar with one to trade after it {last - 1}"
+            )
+        return market, start
+
+    def checked_exposure(self, exposure: float) -> float:
+        """Starting exposure of a reset.
+
+        Raises:
+            ValueError: NaN, or outside what instrument and exposure limit allow.
+        """
+        low = -self.limit if self.trading.shorts_allowed else 0.0
+        if isinstance(exposure, bool) or not isinstance(exposure, (int, float, np.floating, np.integer)):
+            raise TypeError(f"options['exposure']={exposure!r} must be a number")
+        if not low <= exposure <= self.limit:
+            raise ValueError(f"options['exposure']={exposure} is outside [{low}, {self.limit}]")
+        return float(exposure)
+
+
+def checked_integer(name: str, value: Any) -> int:
+    """`value` as an int.
+
+    Raises:
+        TypeError: not a whole number.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"options[{name!r}]={value!r} must be a whole number")
+    return int(value)
+
+
+def checked_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Reset options as a dict.
+
+    Raises:
+        ValueError: a key that is not allowed.
+    """
+    given = dict(options or {})
+    for key in given:
+        if key not in allowed:
+            raise ValueError(f"reset option {key!r} is unknown; allowed are {allowed}")
+    return given

@@ -1,0 +1,321 @@
+"""Episodes, jitted: where one starts, one step of one or many, and what an observation shows.
+
+The single env runs these functions on one row, the vector env on N rows: the same code, so that row `i` seeded with
+`seed + i` equals a single env seeded so, bit for bit. Episode draws come from a counter hash of seed and episode number,
+not from a stream, so that they do not depend on what other rows do.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from cryptoenv.account import (
+    BARS_HELD,
+    CLOSE_PRICE,
+    ENTRY_PRICE,
+    EQUITY,
+    EXPOSURE,
+    HALTED,
+    PEAK_EQUITY,
+    QUANTITY,
+    RUINED,
+    TARGET,
+)
+from cryptoenv.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
+from cryptoenv.kernel import open_account, round_to_step, transition, wanted_quantity
+from cryptoenv.price_columns import CLOSE, SIGMA
+from cryptoenv.rewards import weighted_reward
+
+# Columns of the clock, one int64 row per environment.
+MARKET = 0  #: index of the market in the pool
+BAR = 1  #: t, the bar whose close the last decision or mark was made at
+END = 2  #: the bar at which the episode is truncated
+EPISODE = 3  #: number of the episode since the last seeded reset
+SEED = 4
+ENDED = 5  #: 1 when the last step terminated or truncated
+CLOCK_WIDTH = 6
+DRAWN = -1  #: stands for a market or start that is to be drawn
+
+# Columns of the pool's bounds, one int64 row per market.
+OFFSET = 0  #: row of the market's bar 0 in the pool's arrays
+FIRST = 1  #: first decidable bar
+LAST = 2  #: last bar
+BOUNDS_WIDTH = 3
+
+ACCOUNT_FIELDS = ("exposure", "target", "unrealised_return", "drawdown", "bars_held")
+ACCOUNT_OBSERVATION = len(ACCOUNT_FIELDS)
+BARS_HELD_SCALE = 16.0  #: `log2(1 + bars)` is divided by this
+
+
+class World(NamedTuple):
+    """What every row shares: the pool's arrays and the rules of trading.
+
+    Attributes:
+        prices: (sum of T, 8) float64, the markets one after the other.
+        bounds: (M, BOUNDS_WIDTH) int64: offset, first decidable bar, last bar of each market.
+        parameters: (PARAMETER_WIDTH,) float64, `TradingConfig.parameters`.
+        weights: (7,) float64, `reward_weights`.
+    """
+
+    prices: NDArray[np.float64]
+    bounds: NDArray[np.int64]
+    parameters: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+class EpisodeRules(NamedTuple):
+    """How episodes begin and end: steps until truncation, whether the start is drawn, starting equity in quote."""
+
+    bars: int
+    random_start: bool
+    cash: float
+
+
+class Rows(NamedTuple):
+    """The state and the last outcome of N environments.
+
+    Attributes:
+        accounts: (N, ACCOUNT_WIDTH) float64. clocks: (N, CLOCK_WIDTH) int64. targets: (N,) float64.
+        rewards: (N,) float64. terminated, truncated: (N,) bool.
+    """
+
+    accounts: NDArray[np.float64]
+    clocks: NDArray[np.int64]
+    targets: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+@njit(cache=True)
+def _mix32(x: int) -> int:
+    """A bijective 32-bit mixer (xor-shift and odd multiplications), in int64 so that nothing overflows."""
+    x &= 0xFFFFFFFF
+    x ^= x >> 16
+    x = (x * 0x7FEB352D) & 0xFFFFFFFF
+    x ^= x >> 15
+    x = (x * 0x2C1B3C6D) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+@njit(cache=True)
+def episode_draw(seed: int, episode: int, salt: int, bound: int) -> int:
+    """An integer in [0, bound) that depends on seed, episode number and salt alone; `bound` < 2**31."""
+    x = _mix32(seed + 0x3243F6A8 + salt)
+    x = _mix32(x ^ (seed >> 32))
+    x = _mix32(x + episode)
+    x = _mix32(x ^ (episode >> 32))
+    return (x * bound) >> 32
+
+
+@njit(cache=True)
+def begin_episode(
+    account: NDArray[np.float64],
+    clock: NDArray[np.int64],
+    world: World,
+    rules: EpisodeRules,
+    market: int,
+    start: int,
+    exposure: float,
+) -> None:
+    """Begin the episode numbered in `clock`; what is DRAWN comes from the hash of its seed and number.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, overwritten.
+        clock: (CLOCK_WIDTH,) int64 with SEED and EPISODE set; the rest is overwritten.
+        world: the pool. rules: how long, where from, with how much.
+        market: index in the pool, or DRAWN. start: first decision's bar, or DRAWN.
+        exposure: signed fraction of equity already held at the start.
+    """
+    seed, episode = int(clock[SEED]), int(clock[EPISODE])
+    if market == DRAWN:
+        market = episode_draw(seed, episode, 1, world.bounds.shape[0])
+    first, last = int(world.bounds[market, FIRST]), int(world.bounds[market, LAST])
+    if start == DRAWN:
+        start = first
+        if rules.random_start:
+            start += episode_draw(seed, episode, 2, max(last - rules.bars - first + 1, 1))
+    clock[MARKET] = market
+    clock[BAR] = start
+    clock[END] = min(start + rules.bars, last)
+    clock[ENDED] = 0
+    open_account(account, rules.cash, world.prices[world.bounds[market, OFFSET] + start, CLOSE], exposure)
+
+
+@njit(cache=True)
+def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: World, target: float) -> float:
+    """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over."""
+    row = world.bounds[clock[MARKET], OFFSET] + clock[BAR]
+    transition(account, world.prices, row, target, world.parameters)
+    clock[BAR] += 1
+    if account[RUINED] == 1.0 or clock[BAR] >= clock[END]:
+        clock[ENDED] = 1
+    return weighted_reward(account, world.weights, world.parameters[REWARD_ADAPTATION])
+
+
+@njit(cache=True)
+def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
+    """Write the (5,) float32 account observation: exposure, target, unrealised return, drawdown, bars held."""
+    out[0] = min(max(account[EXPOSURE], -2.0 * limit), 2.0 * limit)
+    out[1] = min(max(account[TARGET], -limit), limit)
+    unrealised = account[QUANTITY] * (account[CLOSE_PRICE] - account[ENTRY_PRICE]) / account[EQUITY]
+    out[2] = min(max(unrealised, -1.0), 1.0)
+    out[3] = min(max(1.0 - account[EQUITY] / account[PEAK_EQUITY], 0.0), 1.0)
+    out[4] = min(math.log(1.0 + account[BARS_HELD]) / (math.log(2.0) * BARS_HELD_SCALE), 1.0)
+
+
+@njit(cache=True)
+def copy_window(features: NDArray[np.float32], last: int, out: NDArray[np.float32]) -> None:
+    """Copy the (W, F) rows of `features` that end at row `last`, inclusive, into `out`."""
+    first = last + 1 - out.shape[0]
+    for w in range(out.shape[0]):
+        for f in range(out.shape[1]):
+            out[w, f] = features[first + w, f]
+
+
+@njit(cache=True)
+def observe_windows(
+    clock: NDArray[np.int64],
+    world: World,
+    align: NDArray[np.int64],
+    features: tuple[NDArray[np.float32], ...],
+    out: tuple[NDArray[np.float32], ...],
+) -> None:
+    """Write one (W, F) window per timeframe, each ending at the last bar closed by now, for the single env."""
+    row = world.bounds[clock[MARKET], OFFSET] + clock[BAR]
+    for k in range(len(out)):
+        copy_window(features[k], align[row, k], out[k])
+
+
+@njit(cache=True)
+def step_and_observe(
+    account: NDArray[np.float64],
+    clock: NDArray[np.int64],
+    world: World,
+    align: NDArray[np.int64],
+    features: tuple[NDArray[np.float32], ...],
+    target: float,
+    windows: tuple[NDArray[np.float32], ...],
+    account_out: NDArray[np.float32],
+) -> float:
+    """Step and observe in one call, for the single env with window observations; returns the reward."""
+    reward = step_episode(account, clock, world, target)
+    observe_account(account, account_out, world.parameters[EXPOSURE_LIMIT])
+    observe_windows(clock, world, align, features, windows)
+    return reward
+
+
+@njit(cache=True)
+def mask_actions(
+    account: NDArray[np.float64], sigma: float, actions: NDArray[np.float64], p: NDArray[np.float64], out: NDArray[np.bool_]
+) -> None:
+    """Which target exposures would be accepted, from what is known at the close alone.
+
+    An action is masked when its order would round to nothing or fall below the minimum notional; holding is always
+    allowed. A tripped drawdown stop allows only the targets nearest to flat. At least one action stays allowed.
+    """
+    any_allowed = False
+    nearest = math.inf
+    for a in range(actions.shape[0]):
+        nearest = min(nearest, abs(actions[a]))
+    for a in range(actions.shape[0]):
+        wanted = wanted_quantity(account, actions[a], sigma, p)
+        order = round_to_step(wanted, p[STEP_SIZE]) - account[QUANTITY]
+        refused = order == 0.0 or abs(order) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]
+        out[a] = wanted == account[QUANTITY] or not refused
+        if account[HALTED] == 1.0 and abs(actions[a]) > nearest:
+            out[a] = False
+        any_allowed = any_allowed or out[a]
+    if not any_allowed:
+        out[:] = True
+
+
+@njit(cache=True)
+def _step_rows(first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
+    """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
+    for i in range(first, last):
+        account, clock = rows.accounts[i], rows.clocks[i]
+        if restart and clock[ENDED] == 1:
+            clock[EPISODE] += 1
+            begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
+            rows.rewards[i] = 0.0
+            rows.terminated[i] = False
+            rows.truncated[i] = False
+        else:
+            rows.rewards[i] = step_episode(account, clock, world, rows.targets[i])
+            rows.terminated[i] = account[RUINED] == 1.0
+            rows.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
+
+
+@njit(cache=True)
+def step_serial(rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
+    """Step all N rows on one thread; `restart`: rows that had ended begin their next episode instead."""
+    _step_rows(0, rows.accounts.shape[0], rows, world, rules, restart)
+
+
+@njit(cache=True, parallel=True)
+def step_parallel(rows: Rows, world: World, rules: EpisodeRules, restart: bool, chunks: int) -> None:
+    """As `step_serial`, in `chunks` contiguous blocks over the threads; the results are the same bits."""
+    n = rows.accounts.shape[0]
+    for chunk in prange(chunks):
+        _step_rows(chunk * n // chunks, (chunk + 1) * n // chunks, rows, world, rules, restart)
+
+
+@njit(cache=True)
+def begin_rows(
+    mask: NDArray[np.bool_],
+    rows: Rows,
+    world: World,
+    rules: EpisodeRules,
+    markets: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    exposures: NDArray[np.float64],
+) -> None:
+    """Begin the episode numbered in its clock in every row where `mask` is True; all arrays are (N,)."""
+    for i in range(mask.shape[0]):
+        if mask[i]:
+            begin_episode(rows.accounts[i], rows.clocks[i], world, rules, markets[i], starts[i], exposures[i])
+
+
+@njit(cache=True)
+def observe_accounts(accounts: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
+    """Write the (N, 5) float32 account observations."""
+    for i in range(accounts.shape[0]):
+        observe_account(accounts[i], out[i], limit)
+
+
+@njit(cache=True)
+def last_closed_rows(
+    clocks: NDArray[np.int64], align: NDArray[np.int64], bounds: NDArray[np.int64], out: NDArray[np.int64]
+) -> None:
+    """Write the pool rows of the last closed bar of every timeframe: (K, N) int64."""
+    for i in range(clocks.shape[0]):
+        row = bounds[clocks[i, MARKET], OFFSET] + clocks[i, BAR]
+        for k in range(align.shape[1]):
+            out[k, i] = align[row, k]
+
+
+@njit(cache=True)
+def copy_windows(features: NDArray[np.float32], last: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Copy the (N, W, F) windows of `features` that end at the pool rows `last` (N,)."""
+    for i in range(last.shape[0]):
+        copy_window(features, last[i], out[i])
+
+
+@njit(cache=True, parallel=True)
+def copy_windows_parallel(features: NDArray[np.float32], last: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """As `copy_windows`, over the threads."""
+    for i in prange(last.shape[0]):
+        copy_window(features, last[i], out[i])
+
+
+@njit(cache=True)
+def mask_rows(rows: Rows, world: World, actions: NDArray[np.float64], out: NDArray[np.bool_]) -> None:
+    """Write the (N, A) action masks."""
+    for i in range(out.shape[0]):
+        clock = rows.clocks[i]
+        sigma = world.prices[world.bounds[clock[MARKET], OFFSET] + clock[BAR], SIGMA]
+        mask_actions(rows.accounts[i], sigma, actions, world.parameters, out[i])

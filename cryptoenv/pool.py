@@ -1,0 +1,176 @@
+"""A pool of markets, laid one after the other so that jitted code reaches any of them by a row number."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryptoenv.bar_files import read_bars
+from cryptoenv.episode import BOUNDS_WIDTH, FIRST, LAST, OFFSET
+from cryptoenv.market import Market
+
+DEFAULT_TIMEFRAMES = ("15m", "4h", "1d")
+DEFAULT_TASK = "easy"
+SPLITS = ("train", "validation", "test")
+TASK_MARKETS = 8  #: markets in the pool of a named task
+TASK_DAYS = 60  #: tradable days in each of them
+
+MarketSource = Market | pd.DataFrame | str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class MarketPool:
+    """Markets of the same timeframes and features, concatenated (one market alone is used as it is, without a copy).
+
+    Attributes:
+        markets: the markets, in order; `market` indices in observations and options refer to it.
+    """
+
+    markets: tuple[Market, ...]
+
+    def __post_init__(self) -> None:
+        if not self.markets:
+            raise ValueError("the market pool is empty; pass at least one market")
+        first = self.markets[0]
+        for i, market in enumerate(self.markets[1:], start=1):
+            for name in ("timeframes", "feature_names"):
+                if getattr(market, name) != getattr(first, name):
+                    raise ValueError(
+                        f"market {i} has {name} {getattr(market, name)}, market 0 has {getattr(first, name)}; "
+                        "all markets of a pool must agree"
+                    )
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Timeframes of every market, base first."""
+        return self.markets[0].timeframes
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(M + 1,) int64: pool row of each market's bar 0, then the total."""
+        return np.concatenate([[0], np.cumsum([len(m) for m in self.markets])]).astype(np.int64)
+
+    @cached_property
+    def prices(self) -> NDArray[np.float64]:
+        """(sum of T, 8) float64."""
+        return _joined([m.prices for m in self.markets])
+
+    @cached_property
+    def features(self) -> tuple[NDArray[np.float32], ...]:
+        """One (sum of T_k, F) float32 matrix per timeframe."""
+        return tuple(_joined([m.features[k] for m in self.markets]) for k in range(len(self.timeframes)))
+
+    @cached_property
+    def align(self) -> NDArray[np.int64]:
+        """(sum of T, K) int64: pool row, in `features[k]`, of the last bar closed at each base bar (-1: none yet)."""
+        if len(self.markets) == 1:
+            return np.asarray(self.markets[0].align)
+        parts, offsets = [], np.zeros(len(self.timeframes), dtype=np.int64)
+        for market in self.markets:
+            parts.append(np.where(market.align >= 0, market.align + offsets, -1))
+            offsets = offsets + [f.shape[0] for f in market.features]
+        return _joined(parts)
+
+    def bounds(self, window: tuple[int, ...]) -> NDArray[np.int64]:
+        """(M, 3) int64: offset, first decidable bar for `window`, last bar of each market.
+
+        Raises:
+            ValueError: a market too short for the windows, or with no bar to trade after the first decidable one.
+        """
+        bounds = np.zeros((len(self.markets), BOUNDS_WIDTH), dtype=np.int64)
+        for i, market in enumerate(self.markets):
+            try:
+                first = market.first_decision(window)
+            except ValueError as error:
+                raise ValueError(f"market {i}: {error}") from error
+            if first >= len(market) - 1:
+                raise ValueError(
+                    f"market {i} has {len(market)} bars and its first decidable bar is {first}: no bar is left to "
+                    f"trade; bring at least {first + 2 - len(market)} more bars or smaller windows"
+                )
+            bounds[i, OFFSET], bounds[i, FIRST], bounds[i, LAST] = self.offsets[i], first, len(market) - 1
+        return bounds
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """The parts one after the other, C-contiguous and read-only; a single part as it is."""
+    joined = np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+    joined = np.ascontiguousarray(joined)
+    joined.flags.writeable = False
+    return joined
+
+
+@lru_cache(maxsize=8)
+def task_pool(task: str, split: str, timeframes: tuple[str, ...]) -> MarketPool:
+    """The pool of a named synthetic task: `TASK_MARKETS` markets of `TASK_DAYS` tradable days, seeded per split.
+
+    Raises:
+        ValueError: an unknown task or split.
+    """
+    import synthetic
+
+    if task not in synthetic.TASKS:
+        raise ValueError(f"market={task!r} is neither a named task {tuple(synthetic.TASKS)} nor an existing path")
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; choose one of {SPLITS}")
+    seeds = synthetic.task_seeds(task, split, TASK_MARKETS)
+    samples = (synthetic.regime_market(task, days=TASK_DAYS, seed=seed) for seed in seeds)
+    return MarketPool(tuple(Market.from_bars(s.bars, timeframes, name=f"{task}-{s.seed}") for s in samples))
+
+
+def _one_market(source: MarketSource, timeframes: tuple[str, ...] | None) -> Market:
+    """A Market from a Market, bars, a saved market's folder or a file of bars."""
+    if isinstance(source, pd.DataFrame):
+        return Market.from_bars(source, timeframes or DEFAULT_TIMEFRAMES)
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_file():
+            return Market.from_bars(read_bars(path), timeframes or DEFAULT_TIMEFRAMES, name=path.name)
+        if not path.is_dir():
+            raise FileNotFoundError(f"market path {str(path)!r} does not exist")
+        source = Market.load(path)
+    if not isinstance(source, Market):
+        raise TypeError(
+            f"market must be a Market, a DataFrame of bars, a path, a task name or a sequence of them, got {type(source).__name__}"
+        )
+    if timeframes is not None and source.timeframes != timeframes:
+        raise ValueError(
+            f"timeframes={timeframes} was asked for, but the market was built with {source.timeframes}; "
+            "rebuild it with Market.from_bars or leave timeframes out"
+        )
+    return source
+
+
+def make_pool(
+    market: MarketSource | MarketPool | Sequence[MarketSource] | None, timeframes: Sequence[str] | None, split: str
+) -> MarketPool:
+    """The pool for an environment's `market` argument.
+
+    Args:
+        market: None (the default task), a task name, a Market, bars, a path, a MarketPool, or a sequence of them.
+        timeframes: base first, or None for the market's own (the default ones for bars and tasks).
+        split: "train", "validation" or "test"; named tasks only.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: what was wrong and what is allowed.
+    """
+    if isinstance(timeframes, str):
+        raise TypeError(f"timeframes must be a sequence such as {DEFAULT_TIMEFRAMES}, got the string {timeframes!r}")
+    wanted = None if timeframes is None else tuple(timeframes)
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; choose one of {SPLITS}")
+    if isinstance(market, MarketPool):
+        return market if wanted is None else MarketPool(tuple(_one_market(m, wanted) for m in market.markets))
+    if market is None:
+        return task_pool(DEFAULT_TASK, split, wanted or DEFAULT_TIMEFRAMES)
+    if isinstance(market, str) and not Path(market).exists():
+        return task_pool(market, split, wanted or DEFAULT_TIMEFRAMES)
+    if isinstance(market, (list, tuple)):
+        return MarketPool(tuple(_one_market(m, wanted) for m in market))
+    return MarketPool((_one_market(market, wanted),))  # type: ignore[arg-type]

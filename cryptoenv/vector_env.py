@@ -1,0 +1,307 @@
+"""The native vector environment: one jitted call steps N accounts."""
+
+import os
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from cryptoenv.account import (
+    ACCOUNT_WIDTH,
+    BORROW_PAID,
+    CLOSE_PRICE,
+    EQUITY,
+    EXIT_KIND,
+    EXIT_PRICE,
+    EXPOSURE,
+    FEES,
+    FILL_PRICE,
+    FILL_QUANTITY,
+    FUNDING_PAID,
+    ORDER_STATUS,
+    SLIPPAGE,
+)
+from cryptoenv.environment_spec import EnvironmentSpec, checked_options
+from cryptoenv.episode import (
+    ACCOUNT_OBSERVATION,
+    BAR,
+    CLOCK_WIDTH,
+    DRAWN,
+    ENDED,
+    EPISODE,
+    MARKET,
+    SEED,
+    Rows,
+    begin_rows,
+    copy_windows,
+    copy_windows_parallel,
+    last_closed_rows,
+    mask_rows,
+    observe_accounts,
+    step_parallel,
+    step_serial,
+)
+
+RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
+PARALLEL_ROWS = 2048  #: from here on stepping pays for waking the threads
+PARALLEL_CELLS = 262_144  #: window cells (N * W * F) from which copying does
+INFO_COLUMNS = {
+    "equity": EQUITY,
+    "exposure": EXPOSURE,
+    "close": CLOSE_PRICE,
+    "fill_price": FILL_PRICE,
+    "fill_quantity": FILL_QUANTITY,
+    "fees": FEES,
+    "slippage": SLIPPAGE,
+    "funding": FUNDING_PAID,
+    "borrow": BORROW_PAID,
+    "exit_price": EXIT_PRICE,
+}
+
+Observation = dict[str, NDArray[Any]]
+
+
+class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+    """N independent `CryptoTrade-v0` accounts, stepped together; see `CryptoTradeEnv` for what they do.
+
+    Row `i` reset with `seed` equals a single env reset with `seed + i` (or `seed[i]`), later episodes included. Infos
+    are dicts of (N,) arrays; `order_status` and `exit_kind` are int8.
+
+    Args:
+        num_envs: N.
+        market: as for `CryptoTradeEnv`.
+        autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
+            observation and info of ended rows are in `info["final_obs"]` and `info["final_info"]`, with the boolean
+            `info["_final_obs"]`; batched like observations, valid where the mask is True.
+        copy: False reuses the observation arrays of the last call (faster; keep none of them).
+        render_mode: None.
+        **arguments: as for `CryptoTradeEnv`.
+
+    Raises:
+        ValueError, TypeError: an argument that is not allowed, with what is.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        market: Any = None,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
+        render_mode: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r} must be a whole number >= 1")
+        if render_mode is not None:
+            raise ValueError(f"render_mode={render_mode!r} is unknown to the vector env; use a single env to render")
+        self.num_envs = int(num_envs)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.setup = EnvironmentSpec(market, **arguments)
+        self.pool = self.setup.pool
+        self.single_observation_space = self.setup.observation_space
+        self.single_action_space = self.setup.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._copy = copy
+        self._reused: Observation | None = None
+        n = self.num_envs
+        self._rows = Rows(
+            np.zeros((n, ACCOUNT_WIDTH), dtype=np.float64),
+            np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
+            np.zeros(n, dtype=np.float64),
+            np.zeros(n, dtype=np.float64),
+            np.zeros(n, dtype=np.bool_),
+            np.zeros(n, dtype=np.bool_),
+        )
+        self._started = False
+        self._last = np.zeros((len(self.pool.timeframes), n), dtype=np.int64)
+        self._threads = min(numba.get_num_threads(), os.cpu_count() or 1)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode in every row (or where `options["reset_mask"]` is True).
+
+        Args:
+            seed: row `i` gets `seed + i`, or `seed[i]` of a list.
+            options: `market`, `start`, `exposure` (a number for all rows or (N,)), `reset_mask` ((N,) bool).
+
+        Returns:
+            Observations and infos of all rows.
+
+        Raises:
+            ValueError, TypeError: an unknown option, or one out of range, with the row.
+        """
+        given = checked_options(options, RESET_OPTIONS)
+        mask = self._checked_mask(given.pop("reset_mask", None))
+        markets, starts, exposures = self._checked_starts(given)
+        self._seed_rows(seed, mask)
+        begin_rows(mask, self._rows, self.setup.world, self.setup.rules, markets, starts, exposures)
+        self._started = True
+        return self._observe(), self._info()
+
+    def step(
+        self, actions: NDArray[Any]
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Step every row; see the class for what happens to rows that have ended.
+
+        Args:
+            actions: (N,) int indices into `actions`, or (N, 1) floats with `actions="continuous"`.
+
+        Returns:
+            Observations, rewards (N,) float64, terminated (N,) bool, truncated (N,) bool, infos.
+
+        Raises:
+            ValueError: an action that is NaN or out of range, with its row. RuntimeError: not reset yet, or, with
+                DISABLED, a row that has ended and was not reset.
+        """
+        if not self._started:
+            raise RuntimeError("no episode was begun: call reset() before step()")
+        rows, next_step = self._rows, self.autoreset_mode == AutoresetMode.NEXT_STEP
+        self._set_targets(actions)
+        if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
+            row = int(np.argmax(rows.clocks[:, ENDED] == 1))
+            raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
+        if self.num_envs >= PARALLEL_ROWS and self._threads > 1:
+            step_parallel(rows, self.setup.world, self.setup.rules, next_step, self._threads)
+        else:
+            step_serial(rows, self.setup.world, self.setup.rules, next_step)
+        rewards, terminated, truncated = rows.rewards.copy(), rows.terminated.copy(), rows.truncated.copy()
+        final: dict[str, Any] = {}
+        ended = terminated | truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            final = {"final_obs": self._observe(fresh=True), "final_info": self._info()}
+            final |= {"_final_obs": ended, "_final_info": ended.copy()}
+            rows.clocks[ended, EPISODE] += 1
+            drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
+            begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
+        return self._observe(), rewards, terminated, truncated, {**self._info(), **final}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """(N, A) bool: which actions would be accepted now.
+
+        Raises:
+            AttributeError: continuous actions have no mask.
+        """
+        if self.setup.targets is None:
+            raise AttributeError("continuous actions have no mask; pass a tuple of actions")
+        mask = np.ones((self.num_envs, len(self.setup.targets)), dtype=np.bool_)
+        if self.setup.masks_actions:
+            mask_rows(self._rows, self.setup.world, self.setup.targets, mask)
+        return mask
+
+    def _seed_rows(self, seed: int | list[int | None] | None, mask: NDArray[np.bool_]) -> None:
+        """Give every masked row its seed, or the number of its next episode."""
+        clocks = self._rows.clocks
+        if seed is None and self._started:
+            clocks[mask, EPISODE] += 1
+            return
+        if isinstance(seed, (list, tuple, np.ndarray)):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed has {len(seed)} entries; pass one for each of the {self.num_envs} rows")
+            super().reset(seed=None if seed[0] is None else int(seed[0]))
+            seeded = mask & np.array([s is not None for s in seed])
+            clocks[mask & ~seeded, EPISODE] += 1
+            clocks[seeded, SEED] = [int(s) for s, chosen in zip(seed, seeded, strict=True) if chosen and s is not None]
+            clocks[seeded, EPISODE] = 0
+            return
+        super().reset(seed=seed)
+        clocks[mask, SEED] = (int(self.np_random_seed or 0) + np.arange(self.num_envs))[mask]
+        clocks[mask, EPISODE] = 0
+
+    def _checked_mask(self, mask: Any) -> NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise TypeError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {mask!r}")
+        if not mask.any():
+            raise ValueError("options['reset_mask'] selects no row; set at least one to True")
+        if not self._started and not mask.all():
+            raise ValueError("the first reset must be of all rows: leave options['reset_mask'] out")
+        return mask
+
+    def _checked_starts(
+        self, given: dict[str, Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Per row: market, start (DRAWN where not given) and exposure, each (N,)."""
+        n = self.num_envs
+        markets, starts = np.full(n, DRAWN, dtype=np.int64), np.full(n, DRAWN, dtype=np.int64)
+        exposures = np.zeros(n, dtype=np.float64)
+        for key, value in given.items():
+            if np.ndim(value) > 1 or (np.ndim(value) == 1 and len(value) != n):
+                raise ValueError(f"options[{key!r}] must be one number or {n} of them, got shape {np.shape(value)}")
+        for i in range(n if given else 0):
+            row = {key: value[i] if np.ndim(value) == 1 else value for key, value in given.items()}
+            try:
+                markets[i], starts[i] = self.setup.checked_start(row)
+                exposures[i] = self.setup.checked_exposure(row.get("exposure", 0.0))
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"row {i}: {error}") from error
+        return markets, starts, exposures
+
+    def _set_targets(self, actions: NDArray[Any]) -> None:
+        """Write the target exposures of `actions` into the rows."""
+        values = np.asarray(actions)
+        if self.setup.targets is None:
+            if values.shape not in {(self.num_envs, 1), (self.num_envs,)}:
+                raise ValueError(f"actions must have shape ({self.num_envs}, 1), got {values.shape}")
+            values = values.reshape(self.num_envs).astype(np.float64)
+            low = 0.0 if not self.setup.trading.shorts_allowed else -1.0
+            allowed = (values >= low) & (values <= 1.0)
+            if not allowed.all():
+                row = int(np.argmin(allowed))
+                raise ValueError(f"action {values[row]} of row {row} is not allowed: pass numbers in [{low}, 1.0]")
+            np.multiply(values, self.setup.limit, out=self._rows.targets)
+            return
+        if values.shape != (self.num_envs,) or values.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions must be whole numbers of shape ({self.num_envs},), got {values.dtype} {values.shape}"
+            )
+        if values.min() < 0 or values.max() >= len(self.setup.targets):
+            row = int(np.argmax((values < 0) | (values >= len(self.setup.targets))))
+            raise ValueError(
+                f"action {values[row]} of row {row} is not allowed: pass whole numbers from 0 to "
+                f"{len(self.setup.targets) - 1}"
+            )
+        np.take(self.setup.targets, values, out=self._rows.targets)
+
+    def _observe(self, fresh: bool = False) -> Observation:
+        """Observations of all rows, in new memory unless `copy=False`."""
+        n, clocks = self.num_envs, self._rows.clocks
+        reuse = not self._copy and not fresh
+        out = self._reused if reuse and self._reused is not None else self._empty_observation()
+        if reuse:
+            self._reused = out
+        observe_accounts(self._rows.accounts, out["account"], self.setup.limit)
+        if self.setup.observation == "index":
+            out["index"][:, 0] = clocks[:, MARKET]
+            out["index"][:, 1] = clocks[:, BAR]
+            return dict(out)
+        last_closed_rows(clocks, self.pool.align, self.setup.world.bounds, self._last)
+        for k, timeframe in enumerate(self.pool.timeframes):
+            window = out[timeframe]
+            gather = copy_windows_parallel if window.size >= PARALLEL_CELLS and self._threads > 1 else copy_windows
+            gather(self.pool.features[k], self._last[k], window)
+        return dict(out) if n else out
+
+    def _empty_observation(self) -> Observation:
+        shapes = self.single_observation_space.spaces  # type: ignore[attr-defined]
+        return {name: np.empty((self.num_envs, *space.shape), dtype=space.dtype) for name, space in shapes.items()}
+
+    def _info(self) -> dict[str, Any]:
+        accounts, clocks = self._rows.accounts, self._rows.clocks
+        info: dict[str, Any] = {name: accounts[:, column].copy() for name, column in INFO_COLUMNS.items()}
+        info["bar"] = clocks[:, BAR].copy()
+        info["market"] = clocks[:, MARKET].copy()
+        info["order_status"] = accounts[:, ORDER_STATUS].astype(np.int8)
+        info["exit_kind"] = accounts[:, EXIT_KIND].astype(np.int8)
+        if self.setup.targets is not None:
+            info["action_mask"] = self.action_masks()
+        return info
