@@ -1,1 +1,26 @@
-"""Behaviour cloning, reinforcement learning, evaluation, reports and the `cryptoenv` command line."""
+"""Behaviour cloning, reinforcement learning, evaluation, reports and the `cryptoenv` command line.
+
+Names are imported when they are first used, so that the command line starts without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Agent": "agents.agent",
+    "Run": "agents.run_folder",
+    "TradingSettings": "agents.settings",
+    "TrainingConfig": "agents.training",
+    "evaluate": "agents.evaluation",
+    "train": "agents.training",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'agents' has no attribute {name!r}; it has {__all__}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,106 @@
+"""PPO that starts from a clone: critic warm-up, then a pull toward the clone that decays to nothing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
+from torch.nn import functional
+
+from agents.agent import cached_embeddings
+from agents.features_extractor import EmbeddingTable
+
+
+class CloneGuidedPPO(PPO):
+    """Stable-Baselines3's PPO (Schulman et al. 2017) with the loss `ppo + beta * KL(clone || policy)`.
+
+    The clone's critic knows nothing yet, and advantages from it would undo the actor within one update. So for the
+    first `warm_up` updates only the critic learns. Then `beta` falls linearly from `pull` to 0 over training, as in
+    kickstarting (Schmitt et al. 2018), so that the clone guides early steps and does not bound the result.
+
+    Args:
+        clone: the policy to start from; its weights are copied, it is not changed.
+        pull: weight of the KL term at the start.
+        warm_up: updates (rollouts) in which the actor stands still.
+        ppo_arguments: of `stable_baselines3.PPO`.
+    """
+
+    def __init__(self, *, clone: ActorCriticPolicy, pull: float, warm_up: int, **ppo_arguments: Any) -> None:
+        super().__init__(**ppo_arguments)
+        self.policy.load_state_dict(clone.state_dict())
+        self._clone = copy.deepcopy(clone)
+        self._clone.set_training_mode(False)
+        self._pull = pull
+        self._warm_up = warm_up
+        self._rollouts_seen = 0
+
+    def bind(self, table: EmbeddingTable) -> None:
+        """Have the policy and the clone read the embeddings of the training markets."""
+        for policy in (self.policy, self._clone):
+            cached_embeddings(policy).bind(table)
+
+    def train(self) -> None:
+        """Update the policy on the rollout buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+        beta = self._pull * self._current_progress_remaining
+        warming_up = self._rollouts_seen < self._warm_up
+        sums: dict[str, list[float]] = {}
+        for _ in range(self.n_epochs):
+            for samples in self.rollout_buffer.get(self.batch_size):
+                losses = self._losses(samples, clip)
+                loss = self.vf_coef * losses["value_loss"]
+                if not warming_up:
+                    actor = losses["policy_gradient_loss"] - self.ent_coef * losses["entropy"]
+                    loss = loss + actor + beta * losses["kl_to_clone"]
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                for name, value in losses.items():
+                    sums.setdefault(name, []).append(float(value.detach()))
+            self._n_updates += 1
+        self._rollouts_seen += 1
+        self._record(sums, beta, warming_up)
+
+    def _losses(self, samples: RolloutBufferSamples, clip: float) -> dict[str, torch.Tensor]:
+        """The parts of the loss on one minibatch, scalars."""
+        policy: Any = self.policy
+        actions = samples.actions.long().flatten()
+        features = policy.extract_features(samples.observations)
+        latent_actor, latent_critic = policy.mlp_extractor(features)
+        distribution = policy._get_action_dist_from_latent(latent_actor).distribution
+        values = policy.value_net(latent_critic).flatten()
+        advantages = samples.advantages
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        ratio = torch.exp(distribution.log_prob(actions) - samples.old_log_prob)
+        clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
+        with torch.no_grad():
+            reference = self._clone.get_distribution(samples.observations).distribution
+        return {
+            "value_loss": functional.mse_loss(samples.returns, values),
+            "policy_gradient_loss": -torch.min(advantages * ratio, advantages * clipped).mean(),
+            "entropy": distribution.entropy().mean(),
+            "kl_to_clone": torch.distributions.kl_divergence(reference, distribution).mean(),
+            "clip_fraction": (torch.abs(ratio.detach() - 1.0) > clip).float().mean(),
+        }
+
+    def _record(self, sums: dict[str, list[float]], beta: float, warming_up: bool) -> None:
+        for name, values in sums.items():
+            self.logger.record(f"train/{name}", float(np.mean(values)))
+        buffer = self.rollout_buffer
+        self.logger.record(
+            "train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        )
+        self.logger.record("train/pull", 0.0 if warming_up else beta)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_clone"]

@@ -1,0 +1,105 @@
+"""Behaviour cloning of demonstrations, through `imitation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.policies import ActorCriticPolicy
+from tqdm import tqdm
+
+from agents.demonstrations import Batches, Demonstrations
+from agents.missing_extra import imitation_is_missing
+
+try:
+    from imitation.algorithms import bc
+    from imitation.data import types
+    from imitation.util import logger as imitation_logger
+except ModuleNotFoundError as error:
+    raise imitation_is_missing(error) from error
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """How the clone is trained.
+
+    Attributes:
+        samples: demonstrations collected.
+        perturbation: probability of a random target per bar while they are collected.
+        epochs: passes over them.
+        batch_size: states per gradient step.
+        learning_rate: of Adam at the start; it falls linearly to a tenth.
+        entropy_weight: weight of the entropy bonus.
+    """
+
+    samples: int = 400_000
+    perturbation: float = 0.05
+    epochs: int = 8
+    batch_size: int = 2048
+    learning_rate: float = 2e-3
+    entropy_weight: float = 1e-3
+
+
+class _ReadyBatches:
+    """Batches in the form that `imitation.algorithms.bc` takes."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._batches:
+            observations = types.DictObs({"index": batch.index, "account": batch.account})
+            yield {"obs": observations, "acts": batch.actions}
+
+
+def clone(
+    policy: ActorCriticPolicy,
+    demonstrations: Demonstrations,
+    config: CloningConfig,
+    *,
+    seed: int,
+    log_folder: Path | None = None,
+    progress: bool = True,
+) -> ActorCriticPolicy:
+    """Train `policy`, in place, to do what the demonstrations do; returns it.
+
+    Args:
+        policy: on the embeddings of the markets that the demonstrations number.
+        demonstrations: labelled states.
+        config: batch size, epochs and rates.
+        seed: of the order of the batches.
+        log_folder: TensorBoard log, or None.
+        progress: show a progress bar.
+    """
+    batches = Batches(demonstrations, config.batch_size, np.random.default_rng(seed))
+    outputs = ["tensorboard"] if log_folder is not None else []
+    logger = imitation_logger.configure(str(log_folder) if log_folder else None, outputs)
+    trainer = bc.BC(
+        observation_space=policy.observation_space,
+        action_space=policy.action_space,
+        rng=np.random.default_rng(seed),
+        policy=policy,
+        demonstrations=_ReadyBatches(batches),
+        batch_size=config.batch_size,
+        optimizer_kwargs={"lr": config.learning_rate},
+        ent_weight=config.entropy_weight,
+        device="cpu",
+        custom_logger=logger,
+    )
+    total = config.epochs * len(batches)
+    bar = tqdm(total=total, desc="cloning", unit="batch", disable=not progress)
+
+    rates = iter(np.linspace(config.learning_rate, 0.1 * config.learning_rate, total))
+
+    def after_batch() -> None:
+        bar.update()
+        rate = next(rates)
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = rate
+
+    trainer.train(n_epochs=config.epochs, on_batch_end=after_batch, log_interval=20, progress_bar=False)
+    bar.close()
+    return policy

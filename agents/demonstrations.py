@@ -1,0 +1,118 @@
+"""Demonstrations: what the teacher would do in states that a perturbed teacher visits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from agents.policies import TablePolicy, held_position
+from agents.settings import TradingSettings, vector_env
+from agents.taught_market import TaughtMarket, markets_of
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """N labelled states.
+
+    Attributes:
+        index: (N, 2) int64, market and bar.
+        account: (N, 5) float32, account observations.
+        actions: (N,) int64, the teacher's action.
+    """
+
+    index: NDArray[np.int64]
+    account: NDArray[np.float32]
+    actions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def collect(
+    taught: Sequence[TaughtMarket],
+    settings: TradingSettings,
+    *,
+    samples: int,
+    seed: int,
+    num_envs: int = 256,
+    perturbation: float = 0.05,
+    progress: bool = True,
+) -> Demonstrations:
+    """Roll the teacher with random deviations, and write down what it would have done.
+
+    A teacher alone is almost always in the position it wants, so its clone would never learn to leave a wrong one.
+    Each row therefore jumps to a random position with probability `perturbation` per bar, and the teacher, who
+    answers for any position, leads it back.
+
+    Args:
+        taught: markets with labels.
+        settings: positions and costs.
+        samples: labelled states to collect.
+        seed: of starts and deviations.
+        num_envs: rows rolled at once.
+        perturbation: probability of a random target, per row and bar.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no state had a label.
+    """
+    rng = np.random.default_rng(seed)
+    steps = max(samples // num_envs, 1)
+    episode_bars = min(480, *(t.steps for t in taught))
+    envs = vector_env(
+        markets_of(taught), settings, num_envs=num_envs, episode_bars=episode_bars,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )  # fmt: skip
+    teacher = TablePolicy([t.labels for t in taught], settings.positions)
+    observation, _ = envs.reset(seed=seed)
+    index, account, actions = [], [], []
+    for _ in tqdm(range(steps), desc="demonstrations", unit="step", disable=not progress):
+        index.append(observation["index"])
+        account.append(observation["account"])
+        actions.append(teacher.act(observation["index"], observation["account"]))
+        deviate = rng.random(num_envs) < perturbation
+        chosen = np.where(deviate, rng.integers(len(settings.positions), size=num_envs), actions[-1])
+        observation, *_ = envs.step(chosen)
+    envs.close()
+    found = Demonstrations(np.concatenate(index), np.concatenate(account), np.concatenate(actions))
+    return _labelled(found, taught, settings)
+
+
+def _labelled(found: Demonstrations, taught: Sequence[TaughtMarket], settings: TradingSettings) -> Demonstrations:
+    """Leave out the states for which the teacher has no label."""
+    held = held_position(found.account, settings.positions)
+    has = np.empty(len(found), dtype=bool)
+    for m, t in enumerate(taught):
+        of_market = found.index[:, 0] == m
+        has[of_market] = t.labels[found.index[of_market, 1], held[of_market]] != NO_LABEL
+    if not has.any():
+        raise ValueError("none of the visited states has a label")
+    return Demonstrations(found.index[has], found.account[has], found.actions[has])
+
+
+class Batches:
+    """An endless supply of epochs of ready batches: a fresh permutation each time it is iterated over."""
+
+    def __init__(self, demonstrations: Demonstrations, batch_size: int, rng: np.random.Generator) -> None:
+        if len(demonstrations) < batch_size:
+            raise ValueError(f"{len(demonstrations)} demonstrations do not fill one batch of {batch_size}")
+        self._demonstrations = demonstrations
+        self._batch_size = batch_size
+        self._rng = rng
+
+    def __len__(self) -> int:
+        return len(self._demonstrations) // self._batch_size
+
+    def __iter__(self) -> Iterator[Demonstrations]:
+        order = self._rng.permutation(len(self._demonstrations))
+        d = self._demonstrations
+        for b in range(len(self)):
+            rows = order[b * self._batch_size : (b + 1) * self._batch_size]
+            yield Demonstrations(d.index[rows], d.account[rows], d.actions[rows])

@@ -1,0 +1,177 @@
+"""Evaluate methods on unseen markets: shares of the optimum on synthetic ones, plain net figures on real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from agents import baselines
+from agents.agent import Agent
+from agents.features_extractor import embed
+from agents.policies import TradingPolicy
+from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
+from agents.run_folder import Run
+from agents.scoring import Estimate, mean, score
+from agents.settings import TradingSettings
+from agents.taught_market import TaughtMarket, synthetic_markets
+from cryptoenv.metrics import performance
+from cryptoenv.timeframe import timeframe_ms
+
+ORACLE = "filter oracle"
+FLAT = "flat"
+YEAR_MS = 365 * 24 * 3600 * 1000
+MARGINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+def baseline_policies(
+    taught: Sequence[TaughtMarket], settings: TradingSettings, rule: baselines.CrossRule, seed: int
+) -> dict[str, TradingPolicy]:
+    """The methods every agent is compared with, on these markets."""
+    found: dict[str, TradingPolicy] = {
+        FLAT: baselines.constant(taught, settings, 0.0),
+        "buy and hold": baselines.constant(taught, settings, 1.0),
+        "random": baselines.random(settings, seed),
+        "EMA cross (tuned)": rule.policy(taught, settings),
+    }
+    if all(t.truth is not None for t in taught):
+        found[ORACLE] = baselines.oracle(taught, settings)
+    return found
+
+
+def agent_policies(agents: Mapping[str, Agent], taught: Sequence[TaughtMarket]) -> dict[str, TradingPolicy]:
+    """The agents' decisions on these markets; markets are embedded once per extractor."""
+    tables = {agent.extractor.hash: agent.extractor for agent in agents.values()}
+    embedded = {key: embed(extractor, taught) for key, extractor in tables.items()}
+    return {name: agent.on(taught, embedded[agent.extractor.hash]) for name, agent in agents.items()}
+
+
+def rollouts(
+    policies: Mapping[str, TradingPolicy],
+    taught: Sequence[TaughtMarket],
+    settings: TradingSettings,
+    *,
+    progress: bool = True,
+) -> dict[str, Rollout]:
+    """Run every method over the whole of every market, from flat, through the env."""
+    rows = whole_markets(taught)
+    bar = tqdm(policies.items(), desc="evaluating", unit="method", disable=not progress)
+    return {name: roll(policy, taught, rows, settings) for name, policy in bar}
+
+
+def score_table(
+    found: Mapping[str, Rollout], taught: Sequence[TaughtMarket], settings: TradingSettings
+) -> pd.DataFrame:
+    """One line per method on synthetic markets.
+
+    Columns: `score` (expected), `realised_score`, each with `_low` and `_high` (95% bootstrap over markets), then the
+    plain figures of `net_figures`.
+
+    Raises:
+        ValueError: no filter oracle among the methods.
+    """
+    if ORACLE not in found:
+        raise ValueError(f"scores need the method {ORACLE!r} among {sorted(found)}")
+    optimum = {"score": found[ORACLE].expected(taught), "realised_score": found[ORACLE].realised}
+    lines = {}
+    for name, rollout in found.items():
+        earned = {"score": rollout.expected(taught), "realised_score": rollout.realised}
+        line: dict[str, float] = {}
+        for column, values in earned.items():
+            line |= _columns(column, score(values, optimum[column]))
+        lines[name] = line | net_figures(rollout, settings)
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def plain_table(found: Mapping[str, Rollout], settings: TradingSettings) -> pd.DataFrame:
+    """One line per method on real bars: net log-return per day with a bootstrap interval over weeks, and the rest."""
+    lines = {}
+    for name, rollout in found.items():
+        estimate = mean(_weekly(rollout, settings) / 7.0)
+        lines[name] = _columns("daily_log_return", estimate) | net_figures(rollout, settings)
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def net_figures(rollout: Rollout, settings: TradingSettings) -> dict[str, float]:
+    """Averages over rows: net log-return (total and per day), Sharpe, drawdown, turnover and exposure.
+
+    `log_return` is the net log-return of a whole row, `return_per_day` its share of a day, `sharpe` annualised,
+    `max_drawdown` a fraction, `turnover_per_day` in units of equity, `mean_exposure` the mean absolute exposure.
+    """
+    bars_per_year = YEAR_MS / timeframe_ms(settings.timeframes[0])
+    per_row = [performance(rollout.equity[:, n], bars_per_year) for n in range(rollout.equity.shape[1])]
+    days = rollout.rows.steps * timeframe_ms(settings.timeframes[0]) / (24 * 3600 * 1000)
+    return {
+        "log_return": float(rollout.realised.mean()),
+        "return_per_day": float(rollout.realised.mean() / days),
+        "sharpe": _mean_of(per_row, "sharpe"),
+        "max_drawdown": _mean_of(per_row, "max_drawdown"),
+        "turnover_per_day": float(rollout.turnover.sum(axis=0).mean() / days),
+        "mean_exposure": float(np.abs(rollout.exposure).mean()),
+    }
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Mean over rows, where a figure that does not exist (the Sharpe ratio of a flat line) counts as 0."""
+    return float(np.nan_to_num([row[name] for row in rows]).mean())
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
+    """Net log-returns of the weeks of a rollout, all rows pooled: (weeks,). Less than a week counts as one."""
+    week = 7 * 24 * 3600 * 1000 // timeframe_ms(settings.timeframes[0])
+    logs = np.log(rollout.equity)
+    marks = logs[::week] if len(logs) > week else logs[[0, -1]]
+    return np.diff(marks, axis=0).ravel()
+
+
+def validation_score(
+    policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings
+) -> float:
+    """What is maximised on validation markets: mean net log-return per row, expected where the truth is known."""
+    rollout = roll(policy, taught, rows, settings)
+    known = all(t.truth is not None for t in taught)
+    return float((rollout.expected(taught) if known else rollout.realised).mean())
+
+
+def tune_margin(agent: Agent, validation: Sequence[TaughtMarket], block_steps: int = 960) -> Agent:
+    """The agent with the hysteresis that earns most on validation markets."""
+    table = embed(agent.extractor, validation, progress=False)
+    rows = blocks(validation, block_steps)
+
+    def earned(margin: float) -> float:
+        policy = agent.with_margin(margin).on(validation, table)
+        return validation_score(policy, validation, rows, agent.settings)
+
+    return agent.with_margin(max(MARGINS, key=earned))
+
+
+def evaluate(run: Run, *, market: str = "easy", split: str = "test", markets: int = 32, days: int = 60) -> pd.DataFrame:
+    """Score a run's agent and clone beside the baselines on unseen markets of a benchmark task.
+
+    Args:
+        run: a trained run.
+        market: name of the task.
+        split: seed family of the markets. "test" is for final figures; choose with "validation".
+        markets: how many.
+        days: tradable days of each.
+
+    Returns:
+        The table of `score_table`. The moving-average cross is tuned on validation markets.
+
+    Raises:
+        ValueError: an unknown task or split.
+    """
+    settings = run.agent.settings
+    taught = synthetic_markets(market, split, markets, days, settings)
+    rule = baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
+    policies = baseline_policies(taught, settings, rule, seed=0)
+    policies |= agent_policies({"clone": run.clone, run.agent.algorithm: run.agent}, taught)
+    return score_table(rollouts(policies, taught, settings), taught, settings)

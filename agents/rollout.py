@@ -1,0 +1,157 @@
+"""Run a policy through the native vector env and keep what it earned, bar by bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from agents.policies import TradingPolicy
+from agents.settings import TradingSettings, vector_env
+from agents.taught_market import TaughtMarket, markets_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where N rows of a rollout begin: `market` (N,) and `start` (N,) int64, for `steps` decisions each."""
+
+    market: NDArray[np.int64]
+    start: NDArray[np.int64]
+    steps: int
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What N rows earned over S steps; step `s` of row `n` is decided at bar `start[n] + s`.
+
+    Attributes:
+        rows: where the rows began.
+        equity: (S + 1, N) float64, quote currency; the first line is the start.
+        exposure: (S, N) float64, held over the bar after each decision, as a fraction of equity at its open.
+        turnover: (S, N) float64, notional traded in the step as a fraction of equity before it.
+        log_returns: (S, N) float64, of the market's close over the same bars.
+    """
+
+    rows: Rows
+    equity: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    turnover: NDArray[np.float64]
+    log_returns: NDArray[np.float64]
+
+    @property
+    def realised(self) -> NDArray[np.float64]:
+        """(N,) net log-return of each row."""
+        return np.log(self.equity[-1] / self.equity[0])
+
+    def expected(self, taught: Sequence[TaughtMarket]) -> NDArray[np.float64]:
+        """(N,) net log-return with each bar's return of the held position replaced by its conditional mean.
+
+        `log(1 + x (e^r - 1)) = x r + (x - x^2) / 2 r^2 + O(r^3)`: the first two terms, which have known conditional
+        means, are taken out of the realised return and their means are put in. Unbiased for any causal policy, since
+        the position is chosen before the bar; the variance of the bar's noise is gone.
+
+        Raises:
+            ValueError: a market without truth (real bars).
+        """
+        drift, second = _truth_of_rows(taught, self.rows)
+        x, r = self.exposure, self.log_returns
+        curvature = (x - x * x) / 2.0
+        correction = x * (drift - r) + curvature * (second - r * r)
+        return self.realised + correction.sum(axis=0)
+
+
+def whole_markets(taught: Sequence[TaughtMarket]) -> Rows:
+    """One row per market, from its first decision that counts to its end.
+
+    Raises:
+        ValueError: markets with different numbers of decisions.
+    """
+    steps = {t.steps for t in taught}
+    if len(steps) != 1:
+        raise ValueError(f"markets with different numbers of decisions cannot share a rollout: {sorted(steps)}")
+    starts = np.array([t.first for t in taught], dtype=np.int64)
+    return Rows(np.arange(len(taught), dtype=np.int64), starts, steps.pop())
+
+
+def blocks(taught: Sequence[TaughtMarket], steps: int) -> Rows:
+    """Every market cut into blocks of `steps` decisions, a row each (the rest of a market is left out).
+
+    Many short rows are much faster to roll than few long ones; each starts flat, for every policy alike.
+    """
+    market, start = [], []
+    for i, t in enumerate(taught):
+        count = max(t.steps // steps, 1)
+        market += [i] * count
+        start += [t.first + b * min(steps, t.steps) for b in range(count)]
+    shortest = min(t.steps for t in taught)
+    return Rows(np.array(market, dtype=np.int64), np.array(start, dtype=np.int64), min(steps, shortest))
+
+
+def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings) -> Rollout:
+    """Run `policy` over `rows`, from flat, through the env.
+
+    Args:
+        policy: decides for all rows at once.
+        taught: the markets that `rows.market` numbers.
+        rows: where to start and for how long.
+        settings: positions and costs.
+    """
+    count = len(rows.market)
+    envs = vector_env(
+        markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.DISABLED
+    )
+    observation, _ = envs.reset(seed=0, options={"market": rows.market, "start": rows.start, "exposure": 0.0})
+    equity = np.empty((rows.steps + 1, count))
+    exposure = np.empty((rows.steps, count))
+    turnover = np.empty((rows.steps, count))
+    ruined = np.zeros(count, dtype=bool)
+    returns = _log_returns(taught, rows)
+    equity[0] = envs.initial_cash
+    for s in range(rows.steps):
+        actions = policy.act(observation["index"], observation["account"])
+        observation, _, terminated, _, info = envs.step(actions)
+        ruined |= terminated
+        equity[s + 1] = info["equity"]
+        exposure[s] = _held_over_bar(info["exposure"], returns[s])
+        traded = np.abs(info["fill_quantity"]) * np.nan_to_num(info["fill_price"])
+        turnover[s] = traded / equity[s]
+        if ruined.any():
+            raise RuntimeError(f"rows {np.flatnonzero(ruined).tolist()} were ruined at step {s}")
+    envs.close()
+    return Rollout(rows, equity, exposure, turnover, returns)
+
+
+def _held_over_bar(at_close: NDArray[np.float64], log_return: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exposure (N,) at the bar's open, given the one at its close: inverts `x' = x e^r / (1 + x (e^r - 1))`."""
+    growth = np.exp(log_return)
+    return at_close / (growth - at_close * (growth - 1.0))
+
+
+def _bars_of_rows(rows: Rows) -> NDArray[np.int64]:
+    """(S, N) number of the bar over which each decision is held."""
+    return rows.start[None, :] + 1 + np.arange(rows.steps, dtype=np.int64)[:, None]
+
+
+def _log_returns(taught: Sequence[TaughtMarket], rows: Rows) -> NDArray[np.float64]:
+    bars = _bars_of_rows(rows)
+    out = np.empty(bars.shape)
+    for n, m in enumerate(rows.market):
+        close = taught[m].market.prices[:, 3]
+        out[:, n] = np.log(close[bars[:, n]] / close[bars[:, n] - 1])
+    return out
+
+
+def _truth_of_rows(taught: Sequence[TaughtMarket], rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Drift and second moment (S, N) of the bars held."""
+    bars = _bars_of_rows(rows)
+    drift, second = np.empty(bars.shape), np.empty(bars.shape)
+    for n, m in enumerate(rows.market):
+        truth = taught[m].truth
+        if truth is None:
+            raise ValueError(f"market {m} ({taught[m].market.hash[:8]}) has no truth: only synthetic markets do")
+        drift[:, n] = truth.drift[bars[:, n]]
+        second[:, n] = truth.second_moment[bars[:, n]]
+    return drift, second

@@ -1,0 +1,148 @@
+"""Markets together with what a teacher knows of them: labels, and on synthetic markets the truth and the optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from agents.settings import TradingSettings
+from cryptoenv.market import Market
+from pretrain import LabelledMarket
+from synthetic import filter_oracle, oracle_labels, path_labels, regime_market, task_seeds
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the generator knows of every bar.
+
+    Attributes:
+        drift: (T,) float64, the mean of the bar's log-return given the regime and the past.
+        second_moment: (T,) float64, the mean of its square, given the same.
+        oracle_actions: (T, P) int8, the causal optimum: index of the best target given the held position.
+    """
+
+    drift: NDArray[np.float64]
+    second_moment: NDArray[np.float64]
+    oracle_actions: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class TaughtMarket:
+    """A market and its labels.
+
+    Attributes:
+        market: what the agent may see.
+        labels: (T, P) int8, index of the position to take given the held one; -1 where there is none.
+        first: first bar at which a decision counts (at or after the market's first decidable bar).
+        regimes: (T,) int8, or None where they are unknown.
+        truth: None on real bars.
+    """
+
+    market: Market
+    labels: NDArray[np.int8]
+    first: int
+    regimes: NDArray[np.int8] | None = None
+    truth: Truth | None = None
+
+    @property
+    def steps(self) -> int:
+        """Decisions from `first` to the last bar but one."""
+        return len(self.market) - 1 - self.first
+
+    @property
+    def labelled(self) -> LabelledMarket:
+        """The form in which the extractor is trained."""
+        return LabelledMarket(self.market, self.labels, self.regimes)
+
+
+def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings) -> TaughtMarket:
+    """One synthetic market of `days` tradable days, labelled with the actions of the filter oracle.
+
+    Raises:
+        ValueError: an unknown task.
+    """
+    sample = regime_market(task, days=days, seed=seed)
+    market = Market.from_bars(sample.bars, timeframes=settings.timeframes, name=f"{task}-{seed}")
+    oracle = filter_oracle(sample, cost=settings.turnover_cost, positions=settings.positions)
+    truth = Truth(
+        drift=sample.truth["drift"].to_numpy(np.float64),
+        second_moment=sample.truth["second_moment"].to_numpy(np.float64),
+        oracle_actions=oracle.actions,
+    )
+    return TaughtMarket(
+        market=market,
+        labels=oracle_labels(sample, cost=settings.turnover_cost),
+        first=market.first_decision(settings.window),
+        regimes=sample.truth["regime"].to_numpy(np.int8),
+        truth=truth,
+    )
+
+
+def synthetic_markets(
+    task: str, family: str, count: int, days: int, settings: TradingSettings, *, progress: bool = True
+) -> tuple[TaughtMarket, ...]:
+    """`count` synthetic markets of a seed family, in the family's order."""
+    seeds: Iterable[int] = task_seeds(task, family, count)
+    bar = tqdm(seeds, desc=f"markets ({family})", total=count, unit="market", disable=not progress)
+    return tuple(synthetic_market(task, seed, days, settings) for seed in bar)
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """One history in three parts, in time order: what is learned from, tuned on, and looked at once."""
+
+    train: TaughtMarket
+    validation: TaughtMarket
+    test: TaughtMarket
+
+
+def split_bars(
+    bars: pd.DataFrame, settings: TradingSettings, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+) -> TimeSplit:
+    """Split bars into train, validation and test, in time order.
+
+    Validation and test each begin with as many earlier bars as their windows need, so that their first decision falls
+    on the boundary; labels are made from each part alone and never see past its end.
+
+    Args:
+        bars: validated bars, at the base timeframe or finer.
+        settings: timeframes, windows and costs.
+        fractions: shares of the decidable bars, adding up to 1.
+
+    Raises:
+        ValueError: too few bars for the windows, or for three parts.
+    """
+    whole = Market.from_bars(bars, timeframes=settings.timeframes)
+    first = whole.first_decision(settings.window)
+    decidable = len(whole) - first
+    day = 96 if settings.timeframes[0] == "15m" else 1
+    if decidable < 30 * day:
+        raise ValueError(
+            f"{len(whole)} bars of {settings.timeframes[0]} leave {decidable} decidable ones after {first} bars of "
+            f"warm-up; the three parts of a time-ordered split need at least {30 * day}"
+        )
+    edges = first + np.cumsum([0.0, *fractions]) * decidable
+    starts = [int(e) for e in edges[:-1]]
+    ends = [*starts[1:], len(whole)]
+    parts = [_part(whole.bars, first, start, end, settings) for start, end in zip(starts, ends, strict=True)]
+    return TimeSplit(*parts)
+
+
+def _part(bars: pd.DataFrame, warm_up: int, start: int, end: int, settings: TradingSettings) -> TaughtMarket:
+    """The market whose decisions run from bar `start` to bar `end` of `bars`, with `warm_up` bars before them."""
+    begin = bars.index[max(start - warm_up, 0)].floor("1D")
+    piece = bars.iloc[bars.index.searchsorted(begin) : end]
+    market = Market.from_bars(piece, timeframes=settings.timeframes)
+    first = max(market.first_decision(settings.window), int(piece.index.searchsorted(bars.index[start])))
+    labels = path_labels(piece, cost=settings.turnover_cost)
+    return TaughtMarket(market=market, labels=labels, first=first)
+
+
+def markets_of(taught: Sequence[TaughtMarket]) -> list[Market]:
+    """The markets alone, in order."""
+    return [t.market for t in taught]
