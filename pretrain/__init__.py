@@ -1,0 +1,49 @@
+"""Pretraining: a Transformer feature extractor learnt from labelled markets, and the artifact it is kept in.
+
+>>> extractor = pretrain.fit_extractor(train, validation, seed=0, out="runs/extractor")
+>>> extractor.save("runs/extractor/artifact")
+>>> table = pretrain.Extractor.load("runs/extractor/artifact").embed(market)       # (T, D) float32
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from pretrain.artifact import ArtifactError, Extractor
+    from pretrain.training import fit_extractor
+    from pretrain.transformer import TransformerExtractor
+    from pretrain.windows import LabelledMarket, WindowDataset, time_splits
+
+# Torch and Lightning take seconds to import: what needs them is loaded on first use.
+_LAZY = {
+    "ArtifactError": "pretrain.artifact",
+    "Extractor": "pretrain.artifact",
+    "LabelledMarket": "pretrain.windows",
+    "TransformerExtractor": "pretrain.transformer",
+    "WindowDataset": "pretrain.windows",
+    "fit_extractor": "pretrain.training",
+    "time_splits": "pretrain.windows",
+}
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "Extractor",
+    "ExtractorConfig",
+    "LabelledMarket",
+    "TrainingConfig",
+    "TransformerExtractor",
+    "WindowDataset",
+    "fit_extractor",
+    "time_splits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pretrain' has no attribute {name!r}")

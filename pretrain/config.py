@@ -1,0 +1,174 @@
+"""What an extractor looks like and how it is trained: two frozen, validated configurations.
+
+Shape legend of the package: `T` base bars, `B` windows in a batch, `K` timeframes, `W` bars in a window, `F` features,
+`N` tokens, `D` model width, `P` held positions, `A` actions (= P), `H` horizons, `Q` quantiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, Self
+
+from cryptoenv.market import Market
+
+
+class ConfigError(ValueError):
+    """A configuration value that is not allowed; the message names the field and what is allowed."""
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{name}={value!r} is not allowed: {allowed}")
+
+
+def _from_json(cls: type[Any], values: object) -> Any:
+    """`cls` from a JSON object whose keys are exactly its fields; lists become tuples."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{cls.__name__} needs an object, got {type(values).__name__}")
+    names = [field.name for field in fields(cls)]
+    if unknown := sorted(set(values) - set(names)):
+        raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}, known are {names}")
+    if missing := sorted(set(names) - set(values)):
+        raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
+    try:
+        return cls(**{name: _tupled(value) for name, value in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"{cls.__name__}: a value has the wrong type: {error}") from error
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """Architecture of a `TransformerExtractor` and the market layout it reads.
+
+    `window[k]` bars of `timeframes[k]` are cut into patches of `patches[k]` bars, each patch is one token, and one
+    summary token is added. `feature_names` may stay empty until `for_market` fills it in. `positions` are the held
+    exposures that action labels are conditioned on (and the targets chosen from). `horizons` (base bars) and
+    `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no such head.
+
+    Raises:
+        ConfigError: a value is out of range, or lengths do not agree.
+    """
+
+    timeframes: tuple[str, ...] = ("15m", "4h", "1d")
+    window: tuple[int, ...] = (32, 16, 8)
+    patches: tuple[int, ...] = (4, 8, 8)
+    feature_names: tuple[tuple[str, ...], ...] = ()
+    width: int = 32
+    layers: int = 2
+    heads: int = 2
+    feedforward: int = 64
+    dropout: float = 0.0
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    horizons: tuple[int, ...] = (4, 16, 96)
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    regimes: int = 0
+
+    def __post_init__(self) -> None:
+        count = len(self.timeframes)
+        _require(count > 0, "timeframes", self.timeframes, "at least one timeframe")
+        for name in ("window", "patches"):
+            value = getattr(self, name)
+            _require(len(value) == count, name, value, f"one number per timeframe ({count})")
+            _require(all(_whole(number, 1) for number in value), name, value, "whole numbers >= 1")
+        for bars, patch in zip(self.window, self.patches, strict=True):
+            _require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
+        if self.feature_names:
+            _require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
+            named = all(names and all(isinstance(name, str) for name in names) for names in self.feature_names)
+            _require(named, "feature_names", self.feature_names, "at least one name per timeframe")
+        for name in ("width", "layers", "heads", "feedforward"):
+            _require(_whole(getattr(self, name), 1), name, getattr(self, name), "a whole number >= 1")
+        _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
+        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
+        _require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
+        _require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
+        ahead = all(_whole(bars, 1) for bars in self.horizons) and _increasing(self.horizons) and self.horizons != ()
+        _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
+        inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
+        _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
+        _require(_whole(self.regimes, 0), "regimes", self.regimes, "the number of regimes, or 0 for none")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the encoder sees: one per patch and one summary."""
+        return 1 + sum(bars // patch for bars, patch in zip(self.window, self.patches, strict=True))
+
+    def for_market(self, market: Market) -> Self:
+        """This architecture with the feature names of `market`.
+
+        Raises:
+            ConfigError: the market has other timeframes, or other features than those already named.
+        """
+        same = market.timeframes == self.timeframes
+        _require(same, "timeframes", self.timeframes, f"the market has {market.timeframes}")
+        named = self.feature_names in ((), market.feature_names)
+        _require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
+        return replace(self, feature_names=market.feature_names)
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """The config from a parsed JSON object with exactly its fields.
+
+        Raises:
+            ConfigError: no object, an unknown or missing key, a wrong type, or a value out of range.
+        """
+        return _from_json(cls, values)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How `fit_extractor` trains.
+
+    `steps` optimiser steps of `batch` windows with AdamW: the learning rate rises linearly over the first `warm_up`
+    share and falls to zero along a cosine (Loshchilov and Hutter 2017). Every `validate_every` steps the loss is
+    measured on at most `validation_windows` windows, evenly spread; after `patience` measurements without a gain
+    training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of the process; the schedule
+    then follows whichever budget runs out first, so that the learning rate always reaches its end (and the result
+    is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against the action loss (1).
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    steps: int = 2_000
+    batch: int = 512
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warm_up: float = 0.05
+    gradient_clip: float = 1.0
+    validate_every: int = 250
+    validation_windows: int = 8_192
+    patience: int = 4
+    quantile_weight: float = 0.05
+    direction_weight: float = 0.05
+    regime_weight: float = 0.2
+    max_seconds: float | None = None
+    threads: int = 1
+    accelerator: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every", "validation_windows", "patience", "threads"):
+            _require(_whole(getattr(self, name), 1), name, getattr(self, name), "a whole number >= 1")
+        for name in ("learning_rate", "gradient_clip"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value > 0.0, name, value, "a finite number > 0")
+        for name in ("weight_decay", "quantile_weight", "direction_weight", "regime_weight"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0.0, name, value, "a finite number >= 0")
+        _require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
+        seconds = self.max_seconds
+        _require(seconds is None or seconds > 0.0, "max_seconds", seconds, "CPU seconds > 0, or None")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _increasing(values: tuple[float, ...]) -> bool:
+    return all(a < b for a, b in pairwise(values))

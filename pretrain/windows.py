@@ -1,0 +1,268 @@
+"""Labelled windows of many markets, gathered in whole batches from the markets' own arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryptoenv.market import Market
+from cryptoenv.price_columns import CLOSE, SIGMA
+
+IGNORED = -1  # the label of a row, or of a held position, that teaches nothing
+
+
+@dataclass(frozen=True)
+class LabelledMarket:
+    """A market, what to learn from it, and the rows to learn from.
+
+    `labels` (T, P) int8: index of the best target given each held position, -1 where unknown. `regimes` (T,) int8 with
+    -1 where unknown, or None. Rows `start <= t < stop` count (all rows by default); returns that end at or after
+    `stop` are never a target, so that nothing crosses the border of a split. `label_kind` names the teacher.
+
+    Raises:
+        ValueError: a shape or dtype differs, a label lies outside [-1, P), or the range of rows is empty.
+    """
+
+    market: Market
+    labels: NDArray[np.int8]
+    regimes: NDArray[np.int8] | None = None
+    start: int = 0
+    stop: int | None = None
+    label_kind: str = "unnamed"
+
+    def __post_init__(self) -> None:
+        length = len(self.market)
+        if self.labels.ndim != 2 or len(self.labels) != length or self.labels.dtype != np.int8:
+            raise ValueError(f"labels must be int8 of shape ({length}, P), got {self.labels.dtype} {self.labels.shape}")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < IGNORED or high >= self.labels.shape[1]:
+            raise ValueError(f"labels must lie in [-1, {self.labels.shape[1]}), found {low if low < IGNORED else high}")
+        regimes = self.regimes
+        if regimes is not None and (regimes.shape != (length,) or regimes.dtype != np.int8):
+            raise ValueError(f"regimes must be int8 of shape ({length},), got {regimes.dtype} {regimes.shape}")
+        if not 0 <= self.start < self.end <= length:
+            raise ValueError(f"rows [{self.start}, {self.end}) are not a range within the market's [0, {length})")
+
+    @property
+    def end(self) -> int:
+        """First row after the range: `stop`, or the length of the market."""
+        return len(self.market) if self.stop is None else self.stop
+
+    def decisions(self, window: tuple[int, ...]) -> NDArray[np.int64]:
+        """(R,) int64 rows of the range with full windows and at least one label.
+
+        Raises:
+            ValueError: there are none.
+        """
+        start = max(self.start, self.market.first_decision(window))
+        rows = np.arange(start, max(self.end, start))
+        rows = rows[(self.labels[rows] != IGNORED).any(axis=1)]
+        if len(rows) == 0:
+            found = f"rows [{self.start}, {self.end}) hold no labelled decision"
+            raise ValueError(f"{found}: with window={window} the first decision could be row {start}")
+        return rows
+
+
+def time_splits(
+    first: int, length: int, fractions: tuple[float, ...] = (0.7, 0.15, 0.15), purge: int = 96
+) -> tuple[tuple[int, int], ...]:
+    """Row ranges `(start, stop)`, in the order of time, with `purge` unused rows between them.
+
+    Args:
+        first: first usable row, `market.first_decision(window)`.
+        length: number of rows T.
+        fractions: share of the usable rows per split; they add up to 1.
+        purge: rows left out before every border, at least as many as a label looks ahead.
+
+    Raises:
+        ValueError: the fractions are not positive or do not add up to 1, or a split would be empty.
+    """
+    if min(fractions) <= 0.0 or abs(sum(fractions) - 1.0) > 1e-9:
+        raise ValueError(f"fractions={fractions} are not allowed: positive numbers that add up to 1")
+    if purge < 0:
+        raise ValueError(f"purge={purge} is not allowed: a number of rows >= 0")
+    borders = [first + round((length - first) * share) for share in np.cumsum((0.0, *fractions))]
+    last = len(fractions) - 1
+    splits = [(a, b if i == last else b - purge) for i, (a, b) in enumerate(pairwise(borders))]
+    for number, (start, stop) in enumerate(splits):
+        if stop <= start:
+            raise ValueError(f"split {number} of {length - first} rows is empty: fractions={fractions}, purge={purge}")
+    return tuple(splits)
+
+
+class Batch(NamedTuple):
+    """B windows and what they should tell.
+
+    `windows`: one (B, W_k, F_k) float32 tensor per timeframe; `labels` (B, P) int64, -1 ignored; `returns` (B, H)
+    float32 in units of sigma * sqrt(horizon), NaN ignored; `regimes` (B,) int64, -1 ignored.
+    """
+
+    windows: tuple[Tensor, ...]
+    labels: Tensor
+    returns: Tensor
+    regimes: Tensor
+
+
+@numba.njit(cache=True)
+def _gather(features: NDArray[np.float32], ends: NDArray[np.int64], slots: NDArray[np.int64], out: NDArray) -> None:
+    """`out[slots[i]]` = the rows of `features` (R, F) that end with, and include, `ends[i]`."""
+    window = out.shape[1]
+    for i in range(len(ends)):
+        first = ends[i] - window + 1
+        out[slots[i]] = features[first : first + window]
+
+
+class WindowSource:
+    """The windows of some markets, straight from `Market.features` and `Market.align` (memory-mapped ones too)."""
+
+    def __init__(self, markets: Sequence[Market], window: tuple[int, ...]) -> None:
+        self.window = window
+        # Plain views: numba dispatches on numpy.memmap far more slowly.
+        self._features = [[np.asarray(f).view(np.ndarray) for f in market.features] for market in markets]
+        self._align = [np.asarray(market.align).view(np.ndarray) for market in markets]
+        self._first = np.array([market.first_decision(window) for market in markets], np.int64)
+        self._length = np.array([len(market) for market in markets], np.int64)
+
+    def gather(self, market: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """One (B, W_k, F_k) float32 tensor per timeframe, oldest bar first, as known at the close of base bar `t`.
+
+        Args:
+            market: (B,) int64 positions in the sequence of markets.
+            t: (B,) int64 base rows.
+
+        Raises:
+            IndexError: a row has no full window, or lies outside its market.
+        """
+        bad = (t < self._first[market]) | (t >= self._length[market])
+        if bad.any():
+            i = int(bad.argmax())
+            allowed = f"[{self._first[market[i]]}, {self._length[market[i]]})"
+            raise IndexError(f"t={t[i]} of market {market[i]} has no full window: allowed is {allowed}")
+        widths = [features.shape[1] for features in self._features[0]]
+        out = [np.empty((len(t), w, f), np.float32) for w, f in zip(self.window, widths, strict=True)]
+        order = np.argsort(market, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(market[order])) + 1)
+        for slots in groups:
+            number = market[slots[0]]
+            ends = self._align[number][t[slots]]
+            for k, block in enumerate(out):
+                _gather(self._features[number][k], np.ascontiguousarray(ends[:, k]), slots, block)
+        return tuple(torch.from_numpy(block) for block in out)
+
+
+class WindowDataset:
+    """All labelled decision rows of some markets; a batch is gathered at once.
+
+    Args:
+        markets: with the same timeframes, features and number of positions.
+        window: bars per timeframe.
+        horizons: base bars ahead of which returns are targets.
+
+    Raises:
+        ValueError: no markets, markets that differ, or one without a labelled decision.
+    """
+
+    def __init__(self, markets: Sequence[LabelledMarket], window: tuple[int, ...], horizons: tuple[int, ...]) -> None:
+        if not markets:
+            raise ValueError("at least one labelled market is needed")
+        self.markets = tuple(markets)
+        first = markets[0]
+        for number, item in enumerate(markets):
+            for name in ("timeframes", "feature_names"):
+                if getattr(item.market, name) != getattr(first.market, name):
+                    raise ValueError(f"{name} of market {number} differ from those of market 0")
+            if item.labels.shape[1] != first.labels.shape[1] or item.label_kind != first.label_kind:
+                raise ValueError(f"labels of market {number} differ in kind or number of positions from market 0's")
+        rows = [item.decisions(window) for item in markets]
+        self.window = window
+        self.source = WindowSource([item.market for item in markets], window)
+        self.market = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+        self.t = np.concatenate(rows)
+        self._labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
+        self._returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
+        self._regimes = np.concatenate([_regimes(item, r) for item, r in zip(markets, rows, strict=True)])
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @property
+    def hash(self) -> str:
+        """sha256 (hex) over the markets, their labels and the rows used."""
+        digest = hashlib.sha256()
+        for item in self.markets:
+            digest.update(f"{item.market.hash} {item.label_kind} {item.start} {item.end}".encode())
+            digest.update(np.ascontiguousarray(item.labels).tobytes())
+            digest.update(b"" if item.regimes is None else np.ascontiguousarray(item.regimes).tobytes())
+        return digest.hexdigest()
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """The windows and targets of dataset rows `rows`, (B,) int64 in [0, len(self))."""
+        return Batch(
+            windows=self.source.gather(self.market[rows], self.t[rows]),
+            labels=torch.from_numpy(self._labels[rows].astype(np.int64)),
+            returns=torch.from_numpy(self._returns[rows]),
+            regimes=torch.from_numpy(self._regimes[rows].astype(np.int64)),
+        )
+
+    def feature_rows(self) -> list[NDArray[np.float32]]:
+        """Per timeframe, (R_k, F_k) float32: every bar that some window of the dataset shows, once per market."""
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in self.window]
+        for number, item in enumerate(self.markets):
+            ends = item.market.align[self.t[self.market == number]]
+            for k, bars in enumerate(self.window):
+                parts[k].append(item.market.features[k][ends[0, k] - bars + 1 : ends[-1, k] + 1])
+        return [np.concatenate(part) for part in parts]
+
+
+class Batches:
+    """Batches of a dataset, for a data loader's place; the last, incomplete one is left out when shuffled.
+
+    Args:
+        dataset: what to read.
+        size: windows per batch.
+        rows: the dataset's rows to use, all by default.
+        seed: seed of the order, which is new in every pass; None keeps the rows' order.
+    """
+
+    def __init__(
+        self, dataset: WindowDataset, size: int, rows: NDArray[np.int64] | None = None, seed: int | None = None
+    ) -> None:
+        self.dataset = dataset
+        self.rows = np.arange(len(dataset)) if rows is None else rows
+        self.size = min(size, len(self.rows))
+        self._rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.rows), self.size)
+        return whole if self._rng is not None else whole + (rest > 0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self.rows if self._rng is None else self._rng.permutation(self.rows)
+        for number in range(len(self)):
+            yield self.dataset.batch(rows[number * self.size : (number + 1) * self.size])
+
+
+def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int, ...]) -> NDArray[np.float32]:
+    """(R, H) float32 log-returns over each horizon in units of sigma_t * sqrt(horizon); NaN past the range's end."""
+    prices = item.market.prices
+    close = np.log(prices[: item.end, CLOSE])
+    out = np.full((len(rows), len(horizons)), np.nan, np.float32)
+    for column, horizon in enumerate(horizons):
+        sigma = prices[rows, SIGMA]
+        known = (rows + horizon < item.end) & (sigma > 0.0)
+        start = rows[known]
+        out[known, column] = (close[start + horizon] - close[start]) / (sigma[known] * np.sqrt(horizon))
+    return out
+
+
+def _regimes(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.int8]:
+    return np.full(len(rows), IGNORED, np.int8) if item.regimes is None else item.regimes[rows]
