@@ -103,13 +103,13 @@ def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, sett
     envs = vector_env(
         markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.DISABLED
     )
-    observation, _ = envs.reset(seed=0, options={"market": rows.market, "start": rows.start, "exposure": 0.0})
+    observation, info = envs.reset(seed=0, options={"market": rows.market, "start": rows.start, "exposure": 0.0})
     equity = np.empty((rows.steps + 1, count))
     exposure = np.empty((rows.steps, count))
     turnover = np.empty((rows.steps, count))
     ruined = np.zeros(count, dtype=bool)
     returns = _log_returns(taught, rows)
-    equity[0] = envs.initial_cash
+    equity[0] = info["equity"]
     for s in range(rows.steps):
         actions = policy.act(observation["index"], observation["account"])
         observation, _, terminated, _, info = envs.step(actions)

@@ -63,7 +63,7 @@ class Sb3VecEnv(VecEnv):
         self._lengths += 1
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(dones):
-            infos[i]["terminal_observation"] = _row_of(info["final_obs"], i)
+            infos[i]["terminal_observation"] = info["final_obs"][i]
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
             infos[i]["episode"] = {"r": self._scale * float(self._returns[i]), "l": int(self._lengths[i])}
         self._returns[dones] = 0.0
@@ -99,10 +99,3 @@ class Sb3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """False for every row asked for: rows are not wrapped one by one."""
         return [False for _ in self._get_indices(indices)]
-
-
-def _row_of(observation: Any, row: int) -> Any:
-    """Row `row` of final observations: a dict of stacked arrays, or an object array of observations."""
-    if isinstance(observation, dict):
-        return {name: np.array(values[row]) for name, values in observation.items()}
-    return observation[row]

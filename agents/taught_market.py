@@ -41,6 +41,7 @@ class TaughtMarket:
         first: first bar at which a decision counts (at or after the market's first decidable bar).
         regimes: (T,) int8, or None where they are unknown.
         truth: None on real bars.
+        label_kind: the teacher's name.
     """
 
     market: Market
@@ -48,6 +49,7 @@ class TaughtMarket:
     first: int
     regimes: NDArray[np.int8] | None = None
     truth: Truth | None = None
+    label_kind: str = "unnamed"
 
     @property
     def steps(self) -> int:
@@ -57,7 +59,7 @@ class TaughtMarket:
     @property
     def labelled(self) -> LabelledMarket:
         """The form in which the extractor is trained."""
-        return LabelledMarket(self.market, self.labels, self.regimes)
+        return LabelledMarket(self.market, self.labels, self.regimes, start=self.first, label_kind=self.label_kind)
 
 
 def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings) -> TaughtMarket:
@@ -80,6 +82,7 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
         first=market.first_decision(settings.window),
         regimes=sample.truth["regime"].to_numpy(np.int8),
         truth=truth,
+        label_kind="filter oracle",
     )
 
 
@@ -140,7 +143,7 @@ def _part(bars: pd.DataFrame, warm_up: int, start: int, end: int, settings: Trad
     market = Market.from_bars(piece, timeframes=settings.timeframes)
     first = max(market.first_decision(settings.window), int(piece.index.searchsorted(bars.index[start])))
     labels = path_labels(piece, cost=settings.turnover_cost)
-    return TaughtMarket(market=market, labels=labels, first=first)
+    return TaughtMarket(market=market, labels=labels, first=first, label_kind="hindsight path at inflated cost")
 
 
 def markets_of(taught: Sequence[TaughtMarket]) -> list[Market]:

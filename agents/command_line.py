@@ -1,0 +1,80 @@
+"""The `cryptoenv` command: typer commands that import what they need when they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from agents.missing_extra import extra_is_missing
+
+USER_ERROR = 2
+
+try:
+    import typer
+except ModuleNotFoundError:
+    print('the `cryptoenv` command needs typer: pip install "cryptoenv[agents]"', file=sys.stderr)
+    raise SystemExit(USER_ERROR) from None
+
+app = typer.Typer(
+    name="cryptoenv",
+    help="Trading environments, synthetic markets with a known optimum, and agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def commands() -> None:
+    """Trading environments, synthetic markets with a known optimum, and agents."""
+
+
+@app.command()
+def demo(
+    bars: Annotated[
+        Path | None, typer.Option(help="Your own bars: CSV or Parquet, gzip too. Without it: synthetic markets.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the training.", min=0)] = 0,
+) -> None:
+    """Pretrain, clone, train PPO, evaluate on unseen markets; prints a table, saves a run folder and a picture."""
+    from agents.demo import run_demo
+
+    run_demo(out=out, seed=seed, bars_file=bars)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; what a user can mend is one line on stderr and exit code 2.
+
+    Args:
+        arguments: of the command; those of the process where None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        app(args=arguments, standalone_mode=False)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return 130
+    except ModuleNotFoundError as error:
+        return _one_line(extra_is_missing(error, " ".join((arguments or sys.argv[1:])[:1])))
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("CRYPTOENV_TRACEBACK"):
+            raise
+        return _one_line(str(error))
+    except typer.TyperException as error:
+        return _one_line(error.format_message())
+    return 0
+
+
+def _one_line(message: str) -> int:
+    print("cryptoenv: " + " ".join(message.split()), file=sys.stderr)
+    return USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The main job, end to end: markets, pretraining, cloning, PPO, evaluation on unseen markets, table and picture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+import torch
+
+from agents import baselines
+from agents.evaluation import agent_policies, baseline_policies, plain_table, rollouts, score_table
+from agents.report import draw, print_table
+from agents.run_folder import PICTURE, Run
+from agents.settings import TradingSettings
+from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
+from agents.training import TrainingConfig, learn
+from cryptoenv.bars import read_bars
+from cryptoenv.config import Costs
+from pretrain import Extractor, ExtractorConfig, fit_extractor
+from pretrain import TrainingConfig as PretrainingConfig
+
+TASK = "easy"
+AGENT, CLONE = "BC -> PPO", "BC clone"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Sizes of the demo; the defaults fit into five minutes on two cores.
+
+    Attributes:
+        extractor_markets: synthetic markets the extractor is trained on.
+        unseen_markets: synthetic markets the result is judged on ("demo" seeds).
+        days: tradable days of a synthetic market.
+        training: of the agent.
+        pretraining: of the extractor.
+        architecture: of the extractor.
+    """
+
+    extractor_markets: int = 64
+    unseen_markets: int = 24
+    days: int = 60
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    architecture: ExtractorConfig = field(default_factory=ExtractorConfig)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Markets by purpose."""
+
+    extractor: tuple[TaughtMarket, ...]
+    train: tuple[TaughtMarket, ...]
+    validation: tuple[TaughtMarket, ...]
+    unseen: tuple[TaughtMarket, ...]
+
+
+def synthetic_material(config: DemoConfig) -> Material:
+    """Markets of the easy task, from disjoint seed families."""
+    settings, training = config.training.settings, config.training
+    return Material(
+        extractor=synthetic_markets(TASK, "extractor", config.extractor_markets, config.days, settings),
+        train=synthetic_markets(TASK, "train", training.train_markets, config.days, settings),
+        validation=synthetic_markets(TASK, "validation", training.validation_markets, config.days, settings),
+        unseen=synthetic_markets(TASK, "demo", config.unseen_markets, config.days, settings),
+    )
+
+
+def real_material(bars: pd.DataFrame, settings: TradingSettings) -> Material:
+    """One history in time order: extractor and agent learn on the first part; the last is looked at once."""
+    split = split_bars(bars, settings)
+    return Material((split.train,), (split.train,), (split.validation,), (split.test,))
+
+
+def for_real_bars(config: DemoConfig) -> DemoConfig:
+    """The same demo with full costs (impact too)."""
+    settings = replace(config.training.settings, costs=Costs())
+    return replace(config, training=replace(config.training, settings=settings))
+
+
+def run_demo(
+    *, out: Path, seed: int = 0, bars_file: Path | None = None, config: DemoConfig | None = None
+) -> tuple[Run, pd.DataFrame]:
+    """Run the demo and save its run folder.
+
+    Args:
+        out: run folder.
+        seed: of everything that is drawn in training; the synthetic markets are always the same.
+        bars_file: CSV or Parquet of bars (gzip too), or None for synthetic markets.
+        config: sizes.
+
+    Returns:
+        The run and the printed table.
+
+    Raises:
+        ValueError: bars that are not valid, or too few, with what is allowed.
+        FileNotFoundError: no such file.
+    """
+    began = perf_counter()
+    torch.set_num_threads(1)
+    config = config or DemoConfig()
+    if bars_file is None:
+        _stage("1/5 synthetic markets with a known optimum")
+        material = synthetic_material(config)
+    else:
+        _stage(f"1/5 reading {bars_file.name}, splitting it in time order")
+        config = for_real_bars(config)
+        material = real_material(read_bars(bars_file), config.training.settings)
+    run, metrics = _trained(material, config, seed, out)
+    _stage("5/5 evaluation on unseen markets")
+    table, figures = _judged(run, material, config, bars_file, seed)
+    metrics |= figures | {"seconds": perf_counter() - began}
+    run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
+    print_table(table, _title(bars_file, material))
+    print(f"\nrun folder: {run.folder}\npicture:    {run.folder / PICTURE}\n{metrics['seconds']:.0f} s in all")
+    return run, table
+
+
+def pretrained(
+    taught: Sequence[TaughtMarket], validation: Sequence[TaughtMarket], config: DemoConfig, *, seed: int, out: Path
+) -> Extractor:
+    """The extractor, trained on the labels of `taught`, stopped on those of `validation`.
+
+    It has a regime head only where regimes are known.
+    """
+    settings = config.training.settings
+    known = all(t.regimes is not None for t in [*taught, *validation])
+    architecture = replace(
+        config.architecture,
+        timeframes=settings.timeframes,
+        window=settings.window,
+        positions=settings.positions,
+        regimes=config.architecture.regimes if known else 0,
+    )
+    return fit_extractor(
+        [t.labelled for t in taught],
+        [t.labelled for t in validation],
+        architecture,
+        config.pretraining,
+        seed=seed,
+        out=out,
+    )
+
+
+def _trained(material: Material, config: DemoConfig, seed: int, out: Path) -> tuple[Run, dict[str, Any]]:
+    """Pretrain the extractor, clone, PPO."""
+    _stage("2/5 pretraining the extractor")
+    began = perf_counter()
+    extractor = pretrained(material.extractor, material.validation, config, seed=seed, out=out / "pretraining")
+    metrics: dict[str, Any] = {"pretraining_seconds": perf_counter() - began}
+    _stage("3/5 cloning the labels, 4/5 PPO from the clone")
+    markets = (material.train, material.validation)
+    trained = learn("ppo", extractor, markets, config.training, seed=seed, out=out)
+    return Run(out, trained.agent, trained.clone), metrics | trained.metrics
+
+
+def _judged(
+    run: Run, material: Material, config: DemoConfig, bars_file: Path | None, seed: int
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Table of all methods on the unseen markets; draws the picture."""
+    settings = config.training.settings
+    rule = baselines.tuned_cross(material.validation, settings)
+    policies = agent_policies({AGENT: run.agent, CLONE: run.clone}, material.unseen)
+    policies |= baseline_policies(material.unseen, settings, rule, seed)
+    found = rollouts(policies, material.unseen, settings)
+    table = plain_table(found, settings) if bars_file else score_table(found, material.unseen, settings)
+    name = bars_file.name if bars_file else f"unseen synthetic market ({TASK})"
+    draw(found, material.unseen[0], 0, agent=AGENT, title=name, path=run.folder / PICTURE)
+    return table, {"ema_cross": asdict(rule), "table": table.to_dict(orient="index")}
+
+
+def _title(bars_file: Path | None, material: Material) -> str:
+    if bars_file is None:
+        return f"{len(material.unseen)} unseen synthetic markets, task {TASK!r}"
+    test = material.unseen[0]
+    times = test.market.bars.index
+    return f"{bars_file.name}: out of sample, {times[test.first]:%Y-%m-%d} to {times[-1]:%Y-%m-%d}"
+
+
+def _stage(text: str) -> None:
+    print(f"\n== {text}", file=sys.stderr, flush=True)

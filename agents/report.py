@@ -1,0 +1,132 @@
+"""What a person looks at: one table and one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from agents.rollout import Rollout
+from agents.taught_market import TaughtMarket
+from cryptoenv.price_columns import CLOSE
+
+matplotlib.use("Agg")
+
+from matplotlib import dates as mdates
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
+LINE_COLOURS = ("#1f4e9c", "#e07b00", "#7b4fa3", "#888888", "#00838f", "#b8a000", "#c06c84")
+
+
+def print_table(table: pd.DataFrame, title: str, console: Console | None = None) -> None:
+    """Print a table of `score_table` or `plain_table`, figures with their 95% intervals."""
+    scored = "score" in table
+    shown = Table(title=title, title_justify="left", caption=_caption(scored), caption_justify="left")
+    shown.add_column("method", no_wrap=True)
+    headings = ["score [95%]", "realised [95%]"] if scored else ["net % / day [95%]"]
+    for heading in [*headings, "net % / day", "Sharpe", "max drawdown", "turnover / day", "exposure"]:
+        if scored or heading != "net % / day":
+            shown.add_column(heading, justify="right", no_wrap=True)
+    for name, line in table.iterrows():
+        cells = [_interval(line, "score", 1.0, 3), _interval(line, "realised_score", 1.0, 2)] if scored else []
+        cells += [f"{100 * line['return_per_day']:+.3f}"] if scored else [_interval(line, "daily_log_return", 100.0, 3)]
+        cells += [f"{line['sharpe']:+.2f}", f"{100 * line['max_drawdown']:.1f}%"]
+        cells += [f"{line['turnover_per_day']:.2f}", f"{line['mean_exposure']:.2f}"]
+        shown.add_row(str(name), *cells)
+    (console or Console()).print(shown)
+
+
+def _caption(scored: bool) -> str:
+    if scored:
+        return (
+            "score: net log-return as a share of the filter oracle's (the causal optimum), expected given the truth;\n"
+            "realised: the same from the realised returns. Intervals: bootstrap over markets."
+        )
+    return "Net of fees, spread and impact. Intervals: bootstrap over weeks of the test part."
+
+
+def _interval(line: pd.Series, name: str, scale: float, digits: int) -> str:
+    value, low, high = (scale * line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def draw(found: Mapping[str, Rollout], taught: TaughtMarket, row: int, *, agent: str, title: str, path: Path) -> None:
+    """Draw price with the agent's position, equity of every method, and drawdown, into a PNG file.
+
+    Args:
+        found: rollouts of the methods, all over the same rows.
+        taught: the market of row `row`.
+        row: which row of the rollouts to show.
+        agent: the method whose position and drawdown are shown.
+        title: of the picture.
+        path: file to write.
+    """
+    chosen = found[agent]
+    start, steps = int(chosen.rows.start[row]), chosen.rows.steps
+    times = taught.market.bars.index[start : start + steps + 1]
+    figure, axes = plt.subplots(3, 1, figsize=(13, 10), sharex=True, height_ratios=(3, 3, 1.4), constrained_layout=True)
+    _draw_price(axes[0], times, taught.market.prices[start : start + steps + 1, CLOSE], chosen.exposure[:, row])
+    axes[0].set_title(f"{title}: price and position of the agent ({agent})", loc="left")
+    _draw_equity(axes[1], times, {name: rollout.equity[:, row] for name, rollout in found.items()}, agent)
+    _draw_drawdown(axes[2], times, {name: found[name].equity[:, row] for name in (agent, "buy and hold")})
+    axes[2].xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes[2].xaxis.get_major_locator()))
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.margins(x=0.0)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_price(axis: Axes, times: pd.DatetimeIndex, close: NDArray[np.float64], exposure: NDArray[np.float64]) -> None:
+    """The close, over a background that is green while long and red while short."""
+    axis.plot(times, close, color=PRICE_COLOUR, linewidth=0.9, label="close")
+    low, high = float(close.min()), float(close.max())
+    room = 0.04 * (high - low)
+    held = np.append(exposure, exposure[-1])
+    for side, colour, name in ((1.0, LONG_COLOUR, "long"), (-1.0, SHORT_COLOUR, "short")):
+        axis.fill_between(
+            times, low - room, high + room, where=held * side > 0.05, color=colour, alpha=0.22, step="post",
+            linewidth=0, label=name,
+        )  # fmt: skip
+    axis.set_ylim(low - room, high + room)
+    axis.set_ylabel("price")
+    axis.legend(loc="upper left", ncols=3, framealpha=0.9)
+
+
+def _draw_equity(axis: Axes, times: pd.DatetimeIndex, equity: Mapping[str, NDArray[np.float64]], agent: str) -> None:
+    """Equity relative to its start, on a logarithmic axis; the agent's line is the thick one."""
+    others = [name for name in equity if name != agent]
+    colours = dict(zip([agent, *others], LINE_COLOURS, strict=False))
+    shown = {name: values / values[0] for name, values in equity.items()}
+    for name in [*others, agent]:
+        width = 2.2 if name == agent else 1.1
+        axis.plot(
+            times, shown[name], color=colours.get(name, "#aaaaaa"), linewidth=width,
+            label=f"{name} ({100 * (shown[name][-1] - 1):+.1f}%)",
+        )  # fmt: skip
+    axis.axhline(1.0, color="black", linewidth=0.6)
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
+    in_view = np.concatenate([values for name, values in shown.items() if name != "random"])
+    axis.set_ylim(0.97 * in_view.min(), 1.03 * in_view.max())
+    axis.set_ylabel("equity / start (log)")
+    axis.legend(loc="upper left", fontsize=9, framealpha=0.9)
+
+
+def _draw_drawdown(axis: Axes, times: pd.DatetimeIndex, equity: Mapping[str, NDArray[np.float64]]) -> None:
+    """Loss from the highest equity so far, in percent."""
+    for (name, values), colour in zip(equity.items(), (LINE_COLOURS[0], LINE_COLOURS[3]), strict=True):
+        drawdown = 100.0 * (values / np.maximum.accumulate(values) - 1.0)
+        axis.plot(times, drawdown, color=colour, linewidth=1.0, label=name)
+        axis.fill_between(times, drawdown, 0.0, color=colour, alpha=0.15, linewidth=0)
+    axis.set_ylabel("drawdown, %")
+    axis.legend(loc="lower left", ncols=2, framealpha=0.9)

@@ -1,0 +1,162 @@
+"""How fast the environment steps, as ratios in one run: verify first, then time.
+
+`python -m benchmarks.env_speed [--quick] [--out FILE]` prints a table and writes JSON with machine and commit. Every
+figure is the median of interleaved repetitions, so that a noisy machine disturbs both sides of a ratio alike.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+
+import cryptoenv
+from benchmarks.machine import header
+
+REPEATS = 5
+COLD_START = """
+import time; begin = time.perf_counter()
+import cryptoenv, gymnasium
+imported = time.perf_counter()
+env = gymnasium.make("CryptoTrade-v0"); made = time.perf_counter()
+env.reset(seed=0); env.step(0); stepped = time.perf_counter()
+print(imported - begin, made - imported, stepped - made, stepped - begin)
+"""
+
+
+def walk_bars(bars: int, seed: int = 0) -> pd.DataFrame:
+    """Random-walk 15m bars for timing."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(0.002 * rng.standard_normal(bars)))
+    opened = np.concatenate([[100.0], close[:-1]])
+    index = pd.date_range("2000-01-01", periods=bars, freq="15min", tz="UTC", name="timestamp")
+    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
+    volume = rng.lognormal(12.0, 0.5, bars)
+    return pd.DataFrame({"open": opened, "high": high, "low": low, "close": close, "volume": volume}, index=index)
+
+
+def interleaved(sides: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Median of REPEATS seconds per side, the sides taken in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(REPEATS):
+        for name, run in sides.items():
+            seconds[name].append(run())
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def time_single(env: gym.Env[Any, Any], steps: int) -> Callable[[], float]:
+    """A function that steps `env` for `steps` steps, resets included, and returns seconds per step."""
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).integers(env.action_space.n, size=steps).tolist()  # type: ignore[attr-defined]
+
+    def run() -> float:
+        begin = time.perf_counter()
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+        return (time.perf_counter() - begin) / steps
+
+    run()
+    return run
+
+
+def verify(market: cryptoenv.Market) -> None:
+    """The env that is timed is the env that was proven: a vector row equals the single env over 500 steps."""
+    env = gym.make("CryptoTrade-v0", market=market)
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for action in np.random.default_rng(1).integers(3, size=500):
+        single, row = env.step(action), envs.step(np.array([action, 1]))
+        if single[1] != row[1][0] or any((single[0][k] != row[0][k][0]).any() for k in single[0]):
+            raise AssertionError("vector row 0 differs from the single env: nothing is timed")
+
+
+def single_env(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
+    """Steps/s through `gym.make` against CartPole-v1 in the same run."""
+    sides = {
+        "window": time_single(gym.make("CryptoTrade-v0", market=market), steps),
+        "index": time_single(gym.make("CryptoTrade-v0", market=market, observation="index"), steps),
+        "cartpole": time_single(gym.make("CartPole-v1"), steps),
+    }
+    took = interleaved(sides)
+    return [
+        {
+            "measure": f"gym.make, three timeframes, full costs, observation '{name}' / CartPole-v1",
+            "ours": 1.0 / took[name],
+            "reference": 1.0 / took["cartpole"],
+            "unit": "steps/s",
+            "ratio": took["cartpole"] / took[name],
+        }
+        for name in ("window", "index")
+    ]
+
+
+def data_size(small: int, large: int, steps: int) -> dict[str, Any]:
+    """Step cost on a long history over a short one."""
+    runs = {
+        name: time_single(gym.make("CryptoTrade-v0", market=walk_bars(bars), timeframes=("15m", "4h", "1d")), steps)
+        for name, bars in (("small", small), ("large", large))
+    }
+    took = interleaved(runs)
+    return {
+        "measure": f"step cost at {large:,} bars / at {small:,} bars",
+        "ours": 1e6 * took["large"],
+        "reference": 1e6 * took["small"],
+        "unit": "us",
+        "ratio": took["large"] / took["small"],
+    }
+
+
+def reset_time(market: cryptoenv.Market) -> dict[str, Any]:
+    """Microseconds of one reset of the single env."""
+    env = gym.make("CryptoTrade-v0", market=market)
+    env.reset(seed=0)
+    seconds = []
+    for _ in range(2000):
+        begin = time.perf_counter()
+        env.reset()
+        seconds.append(time.perf_counter() - begin)
+    return {"measure": "reset, single env", "ours": 1e6 * statistics.median(seconds), "unit": "us"}
+
+
+def cold_start() -> dict[str, Any]:
+    """Seconds from `import` to the first step of a fresh process, with a warm numba cache; the parts beside it."""
+    runs = []
+    for _ in range(REPEATS + 1):
+        done = subprocess.run([sys.executable, "-c", COLD_START], capture_output=True, text=True, check=True)
+        runs.append([float(x) for x in done.stdout.split()])
+    median = [statistics.median(column) for column in zip(*runs[1:], strict=True)]
+    parts = dict(zip(("import", "make", "reset and step"), median[:3], strict=True))
+    return {"measure": "fresh process, import to first step", "ours": median[3], "unit": "s", "parts": parts}
+
+
+def main() -> None:
+    """Run all rows, print them, write them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer steps and a shorter long history")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/env_speed.json"))
+    options = parser.parse_args()
+    market = cryptoenv.Market.from_bars(walk_bars(20_000))
+    verify(market)
+    steps = 20_000 if options.quick else 100_000
+    rows = single_env(market, steps)
+    rows += [data_size(10_000, 200_000 if options.quick else 10_000_000, steps), reset_time(market), cold_start()]
+    for row in rows:
+        ratio = f"{row['ratio']:8.2f} x" if "ratio" in row else " " * 10
+        print(f"{row['measure']:80s} {row['ours']:12.4g} {row['unit']:8s}{ratio}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
