@@ -1,0 +1,228 @@
+"""Bars: what everything starts from. A DataFrame of T rows with a UTC index named `timestamp` (bar OPEN, on the timeframe's
+grid, strictly increasing) and float64 columns open, high, low, close, volume. Further columns are left aside.
+
+Shapes: `T` bars; `ohlcv` is (T, 5) float64 in that order of columns.
+"""
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
+from cryptoenv.timeframe import detect_timeframe, grid_offset_ms, timeframe_ms
+
+_UTC_NAMES = ("utc", "etc/utc", "utc+00:00", "zulu", "etc/zulu")
+
+
+class BarsError(ValueError):
+    """Bars that cannot be used; the message names the row, the column, and what is allowed."""
+
+
+def utc_index(start_ms: int, step_ms: int, count: int) -> pd.DatetimeIndex:
+    """The index of `count` bars in a row, the first opening at `start_ms` since the epoch."""
+    opens = start_ms + step_ms * np.arange(count, dtype=np.int64)
+    return pd.DatetimeIndex((opens * 1000).view("datetime64[us]"), tz="UTC", name="timestamp")
+
+
+def bars_frame(start_ms: int, step_ms: int, ohlcv: np.ndarray) -> pd.DataFrame:
+    """Bars from `ohlcv` (T, 5) float64 that follow each other without a gap."""
+    return pd.DataFrame(ohlcv, index=utc_index(start_ms, step_ms, len(ohlcv)), columns=list(BAR_COLUMNS), copy=False)
+
+
+def require_utc(index: pd.Index, what: str) -> pd.DatetimeIndex:
+    """`index` as it is, once it is known to hold UTC times and no missing one; `what` names it in errors.
+
+    Raises:
+        BarsError: not a DatetimeIndex, naive, in another time zone, or a missing time.
+    """
+    if not isinstance(index, pd.DatetimeIndex):
+        raise BarsError(f"the index of {what} is {type(index).__name__}; allowed: a DatetimeIndex in UTC (bar open)")
+    if index.tz is None:
+        raise BarsError(f"the index of {what} has no time zone; allowed: UTC, e.g. index.tz_localize('UTC') if the times are UTC")
+    if str(index.tz).lower() not in _UTC_NAMES:
+        raise BarsError(f"the index of {what} is in {index.tz}; allowed: UTC, e.g. index.tz_convert('UTC')")
+    missing = np.flatnonzero(index.isna())
+    if missing.size:
+        raise BarsError(f"the index of {what} has no time at position {missing[0]}; allowed: UTC times")
+    return index
+
+
+def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
+    """Checks bars and returns them in plain form: the five columns, float64, index `timestamp` in UTC microseconds.
+
+    Args:
+        bars: T rows; gaps (missing rows) are allowed, everything else must be right.
+        timeframe: the bars' own timeframe, e.g. "5m".
+
+    Raises:
+        BarsError: not a DataFrame, no rows, a missing or non-numeric column, a time that is naive, non-UTC, unsorted, duplicate
+            or off the grid, NaN or infinity, a price <= 0, a volume < 0, high < low, open or close outside [low, high].
+    """
+    if not isinstance(bars, pd.DataFrame):
+        raise BarsError(f"bars are {type(bars).__name__}; allowed: a pandas DataFrame with columns {', '.join(BAR_COLUMNS)}")
+    for column in BAR_COLUMNS:
+        if list(bars.columns).count(column) != 1:
+            found = "missing" if column not in bars.columns else "there more than once"
+            raise BarsError(f"column {column!r} is {found}; columns are {list(bars.columns)}, needed once each: {', '.join(BAR_COLUMNS)}")
+        if not pd.api.types.is_numeric_dtype(bars[column].dtype) or pd.api.types.is_bool_dtype(bars[column].dtype):
+            raise BarsError(f"column {column!r} holds {bars[column].dtype}, not numbers; allowed: float64")
+    if len(bars) == 0:
+        raise BarsError("bars have no rows; at least 2 are needed")
+    index = require_utc(bars.index, "bars")
+    _check_order(index)
+    _check_times(index, timeframe)
+    ohlcv = np.ascontiguousarray(bars[list(BAR_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan))
+    _check_values(index, ohlcv)
+    return pd.DataFrame(ohlcv, index=index.as_unit("us").tz_convert("UTC").rename("timestamp"), columns=list(BAR_COLUMNS), copy=False)
+
+
+def _row(index: pd.DatetimeIndex, position: int) -> str:
+    return f"row {position} ({index[position].isoformat()})"
+
+
+def _check_order(index: pd.DatetimeIndex) -> None:
+    distances = np.diff(index.asi8)
+    for bad, problem in ((distances < 0, "is earlier than the row before it"), (distances == 0, "repeats the time of the row before it")):
+        if bad.any():
+            raise BarsError(f"{_row(index, int(bad.argmax()) + 1)} {problem}; allowed: strictly increasing timestamps")
+
+
+def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
+    step = timeframe_ms(timeframe)
+    opens = index.as_unit("ns").asi8
+    off = (opens - grid_offset_ms(step) * 1_000_000) % (step * 1_000_000) != 0
+    if off.any():
+        raise BarsError(
+            f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: bar opens at whole multiples of {timeframe} in UTC"
+            + (", weeks on Mondays" if grid_offset_ms(step) else "")
+        )
+
+
+def _check_values(index: pd.DatetimeIndex, ohlcv: np.ndarray) -> None:
+    open_, high, low, close, volume = ohlcv.T
+    rules = [(~np.isfinite(ohlcv[:, i]), i, "finite numbers") for i in range(5)]
+    rules += [(ohlcv[:, i] <= 0.0, i, "prices > 0") for i in (OPEN, HIGH, LOW, CLOSE)]
+    rules += [
+        (volume < 0.0, VOLUME, "volume >= 0"),
+        (high < low, HIGH, "high >= low"),
+        ((open_ > high) | (open_ < low), OPEN, "open within [low, high]"),
+        ((close > high) | (close < low), CLOSE, "close within [low, high]"),
+    ]
+    for bad, column, allowed in rules:
+        if bad.any():
+            position = int(bad.argmax())
+            values = dict(zip(BAR_COLUMNS, ohlcv[position].tolist(), strict=True))
+            raise BarsError(f"{_row(index, position)}, column {BAR_COLUMNS[column]!r}: {values[BAR_COLUMNS[column]]!r} of {values}; allowed: {allowed}")
+
+
+def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.ndarray:
+    """`ohlcv` (T, 5) with one row per step from the first to the last open; missing bars are flat at the previous close, volume 0.
+
+    Args:
+        opens_ms: (T,) int64, increasing, on the grid.
+        ohlcv: (T, 5) float64.
+        step_ms: duration of a bar.
+
+    Returns:
+        (T', 5) float64 with T' >= T; `ohlcv` itself where nothing is missing.
+    """
+    rows = (opens_ms - opens_ms[0]) // step_ms
+    count = int(rows[-1]) + 1
+    if count == len(ohlcv):
+        return ohlcv
+    latest = np.zeros(count, dtype=np.int64)
+    latest[rows] = np.arange(len(ohlcv))
+    latest = np.maximum.accumulate(latest)
+    filled = np.repeat(ohlcv[latest, CLOSE][:, None], 5, axis=1)
+    filled[:, VOLUME] = 0.0
+    filled[rows] = ohlcv
+    return filled
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def aggregated_rows(ohlcv: np.ndarray, skip: int, ratio: int) -> np.ndarray:
+    """Higher bars of `ratio` rows each, starting at row `skip`: (n, 5) float64. A last bar that lacks rows is not closed, and left out."""
+    count = max((ohlcv.shape[0] - skip) // ratio, 0)
+    out = np.empty((count, 5))
+    for k in range(count):
+        first = skip + k * ratio
+        high, low, volume = ohlcv[first, HIGH], ohlcv[first, LOW], 0.0
+        for i in range(first, first + ratio):
+            high = max(high, ohlcv[i, HIGH])
+            low = min(low, ohlcv[i, LOW])
+            volume += ohlcv[i, VOLUME]
+        out[k, OPEN] = ohlcv[first, OPEN]
+        out[k, HIGH] = high
+        out[k, LOW] = low
+        out[k, CLOSE] = ohlcv[first + ratio - 1, CLOSE]
+        out[k, VOLUME] = volume
+    return out
+
+
+def higher_bars(start_ms: int, ohlcv: np.ndarray, step_ms: int, higher_ms: int) -> tuple[int, np.ndarray]:
+    """Bars of `higher_ms` from gapless bars of `step_ms`: the open of the first in ms, and (n, 5) float64.
+
+    Whole bars only: a leading one whose beginning is missing and a trailing one that has not ended are left out.
+    """
+    skip = int((grid_offset_ms(higher_ms) - start_ms) % higher_ms // step_ms)
+    return start_ms + skip * step_ms, aggregated_rows(ohlcv, skip, higher_ms // step_ms)
+
+
+def fill_gaps(bars: pd.DataFrame, timeframe: str | None = None) -> pd.DataFrame:
+    """Bars with every missing one made explicit: flat at the previous close, zero volume (which cannot be traded).
+
+    Args:
+        bars: T rows; `timeframe` is detected where it is None.
+
+    Raises:
+        BarsError: as `validate_bars`.
+    """
+    timeframe = timeframe or bars_timeframe(bars)
+    valid = validate_bars(bars, timeframe)
+    opens = valid.index.as_unit("ms").asi8
+    step = timeframe_ms(timeframe)
+    return bars_frame(int(opens[0]), step, filled_rows(opens, valid.to_numpy(), step))
+
+
+def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
+    """Closed bars of a longer timeframe, gaps filled first. A bar is there only if the bars given cover all of it.
+
+    Returns:
+        Bars indexed by their OPEN; each became known at its END, open + timeframe.
+
+    Raises:
+        BarsError: as `validate_bars`, or `timeframe` is not made of whole bars of the given timeframe.
+    """
+    source = bars_timeframe(bars)
+    filled = fill_gaps(bars, source)
+    step, higher = timeframe_ms(source), timeframe_ms(timeframe)
+    require_multiple(source, timeframe)
+    start, rows = higher_bars(int(filled.index.as_unit("ms").asi8[0]), filled.to_numpy(), step, higher)
+    return bars_frame(start, higher, rows)
+
+
+def require_multiple(source: str, timeframe: str) -> None:
+    """Checks that a bar of `timeframe` is made of whole bars of `source`.
+
+    Raises:
+        BarsError: it is not.
+    """
+    step, higher = timeframe_ms(source), timeframe_ms(timeframe)
+    if higher % step or (grid_offset_ms(higher) - grid_offset_ms(step)) % step:
+        raise BarsError(f"the bars are {source}; {timeframe} bars cannot be made of them; allowed: {source} and its multiples")
+
+
+def bars_timeframe(bars: pd.DataFrame) -> str:
+    """The timeframe of bars, from their index.
+
+    Raises:
+        BarsError: not a DataFrame, times that are naive, non-UTC, unsorted or duplicate, or at no known distance.
+    """
+    if not isinstance(bars, pd.DataFrame):
+        raise BarsError(f"bars are {type(bars).__name__}; allowed: a pandas DataFrame with columns {', '.join(BAR_COLUMNS)}")
+    index = require_utc(bars.index, "bars")
+    _check_order(index)
+    try:
+        return detect_timeframe(index)
+    except ValueError as error:
+        raise BarsError(str(error)) from error

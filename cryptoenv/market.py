@@ -1,0 +1,224 @@
+"""`Market`: validated bars in the form that the environment reads, frozen, with a content hash.
+
+Shapes: `T` base bars, `K` timeframes, `T_k` bars of timeframe k, `F` features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from cryptoenv.bars import BarsError, bars_frame, bars_timeframe, filled_rows, higher_bars, require_multiple, require_utc, validate_bars
+from cryptoenv.features import FEATURE_NAMES, compute_features, first_valid_row
+from cryptoenv.features.windowed import rolling_sigma
+from cryptoenv.market_files import MarketFileError, content_hash, read_market, write_market
+from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
+from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
+
+SIGMA_BARS = 96
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """One asset, ready for the environment. Make it with `from_bars` or `load`.
+
+    A decision at index `t` falls at the close of base bar `t`. It may see base bars up to `t`, and bar `align[t, k]` of timeframe
+    k and those before: bars whose END is not later than that close. Gaps of the base are bars of their own: flat, volume 0.
+
+    Attributes:
+        timeframes: K names, the base first.
+        start_ms: open of base bar 0, milliseconds since the epoch; bars follow each other without a gap.
+        prices: (T, 8) float64, C order, read-only, columns as in `price_columns`.
+        features: K arrays (T_k, F) float32 in [-8, 8]; rows before `valid_from[k]` are 0.
+        feature_names: K tuples of F names.
+        align: (T, K) int64: row of the last bar of each timeframe that has ended at the close of base bar t; -1 if none. Column 0 is t.
+        valid_from: K ints: first row of `features[k]` that has its whole warm-up (it may lie past the end).
+        funding_series: whether the market came with its own funding rates.
+        name: for people; no part of the hash.
+        folder: where it was loaded from or saved to; it pickles by that folder.
+    """
+
+    timeframes: tuple[str, ...]
+    start_ms: int
+    prices: np.ndarray
+    features: tuple[np.ndarray, ...]
+    feature_names: tuple[tuple[str, ...], ...]
+    align: np.ndarray
+    valid_from: tuple[int, ...]
+    funding_series: bool = False
+    name: str = ""
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for array in (self.prices, self.align, *self.features):
+            array.setflags(write=False)
+
+    @classmethod
+    def from_bars(
+        cls,
+        bars: pd.DataFrame,
+        timeframes: Sequence[str] = ("15m", "4h", "1d"),
+        *,
+        funding: pd.Series | None = None,
+        name: str = "",
+    ) -> Self:
+        """Builds a market.
+
+        Args:
+            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside. Bars finer than the
+                first timeframe are aggregated to it; missing bars become flat ones without volume.
+            timeframes: names, base first, each made of whole bars of the base.
+            funding: funding rates (fraction of the position's value, paid by longs) on a UTC index of the times they fall due.
+            name: shown in reports.
+
+        Raises:
+            BarsError: bars or funding that cannot be used; the message names row and column.
+            ValueError: timeframes that cannot be used.
+        """
+        names = validate_timeframes(timeframes)
+        source = bars_timeframe(bars)
+        require_multiple(source, names[0])
+        valid = validate_bars(bars, source)
+        opens, step, base = valid.index.as_unit("ms").asi8, timeframe_ms(source), timeframe_ms(names[0])
+        start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(), step)
+        if base != step:
+            start, ohlcv = higher_bars(start, ohlcv, step, base)
+        if len(ohlcv) == 0:
+            raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {names[0]}; more bars are needed")
+        features, align, valid_from = [], np.empty((len(ohlcv), len(names)), dtype=np.int64), []
+        for k, timeframe in enumerate(names):
+            first, rows = (start, ohlcv) if k == 0 else higher_bars(start, ohlcv, base, timeframe_ms(timeframe))
+            features.append(compute_features(first, rows, timeframe))
+            align[:, k] = _last_ended(start, base, first, timeframe_ms(timeframe), len(ohlcv))
+            valid_from.append(first_valid_row(first, timeframe))
+        return cls(
+            names, start, _prices(start, base, ohlcv, funding), tuple(features), (FEATURE_NAMES,) * len(names), align,
+            tuple(valid_from), funding is not None, name,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.folder is not None:
+            return Market.load, (self.folder,)
+        fields = (self.timeframes, self.start_ms, self.prices, self.features, self.feature_names, self.align)
+        return Market, (*fields, self.valid_from, self.funding_series, self.name)
+
+    def __repr__(self) -> str:
+        label = f" {self.name!r}" if self.name else ""
+        return f"<Market{label}: {len(self)} bars of {self.timeframes[0]} from {self.bars.index[0]}, timeframes {self.timeframes}>"
+
+    @cached_property
+    def bars(self) -> pd.DataFrame:
+        """Base bars, gaps filled: T rows, float64, on a UTC index. It shares the memory of `prices`, which is read-only."""
+        return bars_frame(self.start_ms, timeframe_ms(self.timeframes[0]), self.prices[:, : VOLUME + 1])
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 (hex) over all arrays, timeframes and feature names: two markets with one hash are the same."""
+        return content_hash(self._header(), self._arrays())
+
+    def first_decision(self, window: Sequence[int]) -> int:
+        """First `t` at which the last `window[k]` bars of every timeframe have ended and have whole features.
+
+        Raises:
+            ValueError: not one positive whole number per timeframe.
+            BarsError: the market is too short; the message says how many bars are needed.
+        """
+        sizes = tuple(window)
+        if len(sizes) != len(self.timeframes) or any(isinstance(w, bool) or not isinstance(w, int | np.integer) or w < 1 for w in sizes):
+            raise ValueError(f"window is {window!r}; allowed: one whole number of bars >= 1 for each timeframe of {self.timeframes}")
+        base = timeframe_ms(self.timeframes[0])
+        ends = []
+        for timeframe, valid_from, size in zip(self.timeframes, self.valid_from, sizes, strict=True):
+            duration = timeframe_ms(timeframe)
+            first = self.start_ms + (grid_offset_ms(duration) - self.start_ms) % duration
+            ends.append(first + (valid_from + int(size)) * duration)
+        needed = (max(ends) - self.start_ms) // base
+        if needed > len(self):
+            raise BarsError(
+                f"too few bars for window {sizes} on timeframes {self.timeframes}: {needed} bars of {self.timeframes[0]} "
+                f"({needed * base / DAY_MS:.1f} days) are needed, {len(self)} ({len(self) * base / DAY_MS:.1f} days) were given"
+            )
+        return int(needed - 1)
+
+    def save(self, folder: str | Path) -> "Market":
+        """Writes the market to a folder (made if need be) and returns the market loaded from it."""
+        write_market(Path(folder), self.name, self._header(), self._arrays())
+        return Market.load(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Market":
+        """A market from its folder, memory-mapped, after its content was checked against its hash.
+
+        Raises:
+            FileNotFoundError: the folder holds no market.
+            MarketFileError: a file is damaged, or from another version of the format.
+        """
+        path = Path(folder).resolve()
+        name, header, arrays = read_market(path)
+        if header.get("format") != _FORMAT:
+            raise MarketFileError(f"{path} has format {header.get('format')!r}; allowed: {_FORMAT}; build and save the market again")
+        timeframes = tuple(header["timeframes"])
+        return cls(
+            timeframes, header["start_ms"], arrays["prices"], tuple(arrays[f"features_{timeframe}"] for timeframe in timeframes),
+            tuple(tuple(names) for names in header["feature_names"]), arrays["align"],
+            tuple(header["valid_from"]), header["funding_series"], name, path,
+        )  # fmt: skip
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "timeframes": list(self.timeframes),
+            "start_ms": self.start_ms,
+            "feature_names": [list(names) for names in self.feature_names],
+            "valid_from": list(self.valid_from),
+            "funding_series": self.funding_series,
+            "price_columns": list(PRICE_COLUMNS),
+        }
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        features = {f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)}
+        return {"prices": self.prices, "align": self.align, **features}
+
+
+def _last_ended(start_ms: int, base_ms: int, first_ms: int, higher_ms: int, rows: int) -> np.ndarray:
+    # The row of the last higher bar that has ended at the close of each base bar: whole higher bars since the first one opened.
+    closes = start_ms + base_ms * np.arange(1, rows + 1, dtype=np.int64)
+    return np.maximum((closes - first_ms) // higher_ms - 1, -1)
+
+
+def _prices(start_ms: int, base_ms: int, ohlcv: np.ndarray, funding: pd.Series | None) -> np.ndarray:
+    prices = np.zeros((len(ohlcv), len(PRICE_COLUMNS)))
+    prices[:, : VOLUME + 1] = ohlcv
+    prices[:, SIGMA] = rolling_sigma(np.ascontiguousarray(ohlcv[:, CLOSE]), SIGMA_BARS)
+    opens = start_ms + base_ms * np.arange(-1, len(ohlcv), dtype=np.int64)
+    prices[:, FUNDING_MARKS] = np.diff(opens // (8 * HOUR_MS))
+    if funding is not None:
+        times, rates = _funding_rates(funding)
+        inside = (times > opens[0]) & (times <= opens[-1])
+        np.add.at(prices[:, FUNDING], np.searchsorted(opens[1:], times[inside]), rates[inside])
+    return prices
+
+
+def _funding_rates(funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(funding, pd.Series):
+        raise BarsError(f"funding is {type(funding).__name__}; allowed: a pandas Series of rates on a UTC index")
+    if not pd.api.types.is_numeric_dtype(funding.dtype):
+        raise BarsError(f"funding holds {funding.dtype}, not numbers; allowed: float64 rates")
+    index = require_utc(funding.index, "funding")
+    times, rates = index.as_unit("ms").asi8, funding.to_numpy(dtype=np.float64, na_value=np.nan)
+    for bad, allowed in ((~np.isfinite(rates), "finite rates"), (np.diff(times, prepend=-1) <= 0, "strictly increasing times")):
+        if bad.any():
+            position = int(bad.argmax())
+            raise BarsError(f"funding row {position} ({index[position].isoformat()}), rate {rates[position]!r}; allowed: {allowed}")
+    return times, rates
