@@ -17,6 +17,7 @@ from cryptoenv.episode import (
     MARKET,
     OFFSET,
     SEED,
+    SEED_MASK,
     begin_episode,
     mask_actions,
     observe_account,
@@ -136,7 +137,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         exposure = self.setup.checked_exposure(given.get("exposure", 0.0))
         super().reset(seed=seed)
         if seed is not None or not self._started:
-            self._clock[SEED] = self.np_random_seed
+            self._clock[SEED] = int(self.np_random_seed or 0) & SEED_MASK
             self._clock[EPISODE] = 0
             self._started = True
         else:

@@ -37,6 +37,7 @@ EPISODE = 3  #: number of the episode since the last seeded reset
 SEED = 4
 ENDED = 5  #: 1 when the last step terminated or truncated
 CLOCK_WIDTH = 6
+SEED_MASK = 2**62 - 1  #: seeds are reduced to what the clock can hold
 DRAWN = -1  #: stands for a market or start that is to be drawn
 
 # Columns of the pool's bounds, one int64 row per market.

@@ -34,6 +34,7 @@ from cryptoenv.episode import (
     EPISODE,
     MARKET,
     SEED,
+    SEED_MASK,
     Rows,
     begin_rows,
     copy_windows,
@@ -74,8 +75,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         num_envs: N.
         market: as for `CryptoTradeEnv`.
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
-            observation and info of ended rows are in `info["final_obs"]` and `info["final_info"]`, with the boolean
-            `info["_final_obs"]`; batched like observations, valid where the mask is True.
+            observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
+            `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
         copy: False reuses the observation arrays of the last call (faster; keep none of them).
         render_mode: None.
         **arguments: as for `CryptoTradeEnv`.
@@ -177,12 +178,23 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         final: dict[str, Any] = {}
         ended = terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            final = {"final_obs": self._observe(fresh=True), "final_info": self._info()}
-            final |= {"_final_obs": ended, "_final_info": ended.copy()}
+            final = self._final(ended)
             rows.clocks[ended, EPISODE] += 1
             drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
             begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
         return self._observe(), rewards, terminated, truncated, {**self._info(), **final}
+
+    def _final(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
+        """What SAME_STEP adds to the infos: last observation (one dict per ended row) and last info of ended rows."""
+        seen, observations = self._observe(fresh=True), np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(ended):
+            observations[i] = {name: values[i].copy() for name, values in seen.items()}
+        return {
+            "final_obs": observations,
+            "_final_obs": ended,
+            "final_info": self._info(),
+            "_final_info": ended.copy(),
+        }
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(N, A) bool: which actions would be accepted now.
@@ -209,11 +221,11 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             super().reset(seed=None if seed[0] is None else int(seed[0]))
             seeded = mask & np.array([s is not None for s in seed])
             clocks[mask & ~seeded, EPISODE] += 1
-            clocks[seeded, SEED] = [int(s) for s, chosen in zip(seed, seeded, strict=True) if chosen and s is not None]
+            clocks[seeded, SEED] = [int(s) & SEED_MASK for s, chosen in zip(seed, seeded, strict=True) if chosen and s is not None]
             clocks[seeded, EPISODE] = 0
             return
         super().reset(seed=seed)
-        clocks[mask, SEED] = (int(self.np_random_seed or 0) + np.arange(self.num_envs))[mask]
+        clocks[mask, SEED] = ((int(self.np_random_seed or 0) & SEED_MASK) + np.arange(self.num_envs))[mask]
         clocks[mask, EPISODE] = 0
 
     def _checked_mask(self, mask: Any) -> NDArray[np.bool_]:

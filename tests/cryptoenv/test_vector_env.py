@@ -1,0 +1,160 @@
+"""The vector env: every row is a single env, in every autoreset mode, serial and parallel."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import cryptoenv
+from cryptoenv import vector_env
+from tests.cryptoenv.test_env import same
+
+SCALARS = ("equity", "exposure", "close", "fill_price", "fill_quantity", "fees", "slippage", "funding", "borrow", "bar")
+
+
+def row_of(batch: dict[str, Any], row: int) -> dict[str, Any]:
+    """One row of batched observations or infos."""
+    return {key: value[row] for key, value in batch.items()}
+
+
+def assert_row_equals(single: Any, observation: dict[str, Any], info: dict[str, Any], row: int) -> None:
+    """Observation and info of one row equal the single env's, exactly."""
+    assert same(single[0], row_of(observation, row))
+    assert same({k: float(single[-1][k]) for k in SCALARS}, {k: float(info[k][row]) for k in SCALARS})
+
+
+@pytest.mark.parametrize("observation", ["window", "index"])
+@pytest.mark.parametrize("reward", ["log_return", {"differential_sharpe": 1.0, "downside": 0.5, "consistency": 0.1}])
+def test_rows_equal_single_envs_over_episodes(markets: list[cryptoenv.Market], observation: str, reward: Any) -> None:
+    arguments: dict[str, Any] = {"market": markets, "observation": observation, "reward": reward, "episode_bars": 60}
+    n, seed = 5, 11
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=n, **arguments)
+    singles = [gym.make("CryptoTrade-v0", **arguments).unwrapped for _ in range(n)]
+    seen, info = envs.reset(seed=seed)
+    results: list[Any] = [env.reset(seed=seed + i) for i, env in enumerate(singles)]
+    over = np.zeros(n, dtype=bool)
+    rng = np.random.default_rng(0)
+    for _ in range(190):
+        for i in range(n):
+            assert_row_equals(results[i], seen, info, i)
+        actions = rng.integers(3, size=n)
+        seen, rewards, terminated, truncated, info = envs.step(actions)
+        for i, env in enumerate(singles):
+            if over[i]:
+                results[i] = env.reset()
+                assert (rewards[i], terminated[i], truncated[i]) == (0.0, False, False)
+            else:
+                results[i] = env.step(actions[i])
+                assert (rewards[i], terminated[i], truncated[i]) == results[i][1:4]
+        over = terminated | truncated
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_autoreset_is_gymnasiums(markets: list[cryptoenv.Market], mode: AutoresetMode) -> None:
+    arguments: dict[str, Any] = {"market": markets, "episode_bars": 7}
+    native = gym.make_vec("CryptoTrade-v0", num_envs=3, autoreset_mode=mode, **arguments)
+    reference = SyncVectorEnv([lambda: cryptoenv.CryptoTradeEnv(**arguments)] * 3, autoreset_mode=mode)
+    assert native.metadata["autoreset_mode"] == mode
+    assert native.observation_space == reference.observation_space
+    assert native.action_space == reference.action_space
+    assert same(native.reset(seed=4)[0], reference.reset(seed=4)[0])
+    rng = np.random.default_rng(1)
+    finals = 0
+    for _ in range(40):
+        actions = rng.integers(3, size=3)
+        mine, theirs = native.step(actions), reference.step(actions)
+        assert same(mine[:4], theirs[:4])
+        assert ("final_obs" in mine[4]) == ("final_obs" in theirs[4])
+        if "final_obs" in mine[4]:
+            np.testing.assert_array_equal(mine[4]["_final_obs"], theirs[4]["_final_obs"])
+            assert same(list(mine[4]["final_obs"]), list(theirs[4]["final_obs"]))
+            for i in np.flatnonzero(mine[4]["_final_info"]):
+                assert mine[4]["final_info"]["equity"][i] == theirs[4]["final_info"]["equity"][i]
+            finals += 1
+    assert (finals > 3) == (mode == AutoresetMode.SAME_STEP)
+
+
+def test_disabled_autoreset_asks_for_a_mask(market: cryptoenv.Market) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, autoreset_mode="Disabled", episode_bars=2)
+    envs.reset(seed=0, options={"reset_mask": np.array([True, True])})
+    envs.step(np.array([0, 1]))
+    truncated = envs.step(np.array([0, 1]))[3]
+    assert truncated.all()
+    with pytest.raises(RuntimeError, match="row 0 has ended"):
+        envs.step(np.array([0, 1]))
+    bars = envs.reset(options={"reset_mask": np.array([True, False])})[1]["bar"]
+    with pytest.raises(RuntimeError, match="row 1 has ended"):
+        envs.step(np.array([0, 1]))
+    after = envs.reset(options={"reset_mask": np.array([False, True])})[1]["bar"]
+    assert after[0] == bars[0], "an unmasked row keeps its episode"
+
+
+def test_parallel_equals_serial_bit_for_bit(market: cryptoenv.Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trajectory() -> list[Any]:
+        envs = gym.make_vec("CryptoTrade-v0", num_envs=37, market=market, episode_bars=30)
+        rng = np.random.default_rng(2)
+        return [envs.reset(seed=9)] + [envs.step(rng.integers(3, size=37)) for _ in range(70)]
+
+    serial = trajectory()
+    monkeypatch.setattr(vector_env, "PARALLEL_ROWS", 1)
+    monkeypatch.setattr(vector_env, "PARALLEL_CELLS", 1)
+    assert same(serial, trajectory())
+
+
+def test_seed_list_and_options_per_row(markets: list[cryptoenv.Market]) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=3, market=markets, observation="index")
+    listed, _ = envs.reset(seed=[7, 7, 9])
+    assert same(row_of(listed, 0), row_of(listed, 1))
+    single = cryptoenv.CryptoTradeEnv(markets, observation="index").reset(seed=9)[0]
+    assert same(single, row_of(listed, 2))
+    options = {"market": np.array([0, 1, 2]), "start": 5000, "exposure": np.array([0.0, 1.0, -1.0])}
+    observation, info = envs.reset(options=options)
+    assert observation["index"].tolist() == [[0, 5000], [1, 5000], [2, 5000]]
+    assert info["exposure"].tolist() == [0.0, 1.0, -1.0]
+
+
+def test_copies_are_fresh_and_reuse_is_announced(market: cryptoenv.Market) -> None:
+    fresh = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market)
+    first, _ = fresh.reset(seed=0)
+    second = fresh.step(np.array([0, 2]))[0]
+    assert not any(np.shares_memory(first[key], second[key]) for key in first)
+    reused = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, copy=False)
+    first, _ = reused.reset(seed=0)
+    again = reused.step(np.array([0, 2]))[0]
+    assert all(first[key] is again[key] for key in first)
+    assert same(second, again)
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        (np.array([0, 3]), "row 1"),
+        (np.array([-1, 0]), "row 0"),
+        (np.array([0.0, 1.0]), "whole numbers"),
+        (np.array([0, 1, 2]), "shape"),
+    ],
+)
+def test_bad_actions_name_the_row(market: cryptoenv.Market, actions: Any, words: str) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=words):
+        envs.step(actions)
+
+
+def test_nan_continuous_action_names_the_row(market: cryptoenv.Market) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, actions="continuous")
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match="row 1"):
+        envs.step(np.array([[0.5], [np.nan]]))
+
+
+def test_bad_row_options_name_the_row(market: cryptoenv.Market) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market)
+    with pytest.raises(ValueError, match="row 1.*first decidable bar"):
+        envs.reset(options={"start": np.array([5500, 3])})
+    with pytest.raises(ValueError, match="number or 2"):
+        envs.reset(options={"start": np.array([5500, 5500, 5500])})
+    with pytest.raises(ValueError, match="seed has 3"):
+        envs.reset(seed=[1, 2, 3])

@@ -1,0 +1,43 @@
+"""Prints a hash of kernel, episode and reward results; run with and without NUMBA_DISABLE_JIT=1 it must print the same."""
+
+import hashlib
+
+import numpy as np
+
+from cryptoenv import account as a
+from cryptoenv.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, Rows, World, begin_rows, observe_accounts, step_serial
+from cryptoenv.rewards import REWARD_NAMES, reward_weights
+from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
+
+
+def trajectory_digest(seed: int, rounds: int) -> str:
+    """SHA-256 over accounts, rewards and observations of fuzzed vector episodes."""
+    rng = np.random.default_rng(seed)
+    digest = hashlib.sha256()
+    for _ in range(rounds):
+        prices = random_prices(rng, 120, wild=True)
+        config = random_config(rng, prices[0, 3])
+        weights = reward_weights({name: float(rng.normal()) for name in REWARD_NAMES})
+        bounds = np.array([[0, 3, 59], [60, 5, 59]], dtype=np.int64)
+        world = World(prices, bounds, config.parameters(BAR_SECONDS), weights)
+        n = 3
+        flags = np.zeros(n, dtype=np.bool_)
+        rows = Rows(np.zeros((n, a.ACCOUNT_WIDTH)), np.zeros((n, CLOCK_WIDTH), dtype=np.int64), np.zeros(n), np.zeros(n), flags, flags.copy())
+        rows.clocks[:, SEED] = 2**40 + np.arange(n)
+        rows.clocks[:, EPISODE] = 0
+        rules = EpisodeRules(20, True, 10_000.0)
+        drawn = np.full(n, -1, dtype=np.int64)
+        begin_rows(np.ones(n, dtype=np.bool_), rows, world, rules, drawn, drawn, np.zeros(n))
+        low = -config.limits.exposure if config.shorts_allowed else 0.0
+        for _ in range(60):
+            rows.targets[:] = rng.choice([low, 0.0, config.limits.exposure], n)
+            step_serial(rows, world, rules, True)
+            seen = np.zeros((n, 5), dtype=np.float32)
+            observe_accounts(rows.accounts, seen, config.limits.exposure)
+            for array in (rows.accounts, rows.clocks, rows.rewards, seen):
+                digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    print(trajectory_digest(seed=5, rounds=6))
