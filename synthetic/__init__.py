@@ -1,0 +1,41 @@
+"""Synthetic markets whose best causal policy is known, and the labels that follow from it.
+
+Plain arrays and DataFrames on numpy, pandas and numba; nothing here knows an environment. Importing a generator alone,
+as the environment does, goes through its module: `from synthetic.regime_market import regime_market`.
+"""
+
+from synthetic.filter_oracle import filter_oracle
+from synthetic.hindsight import hindsight_oracle
+from synthetic.labels import NO_LABEL, oracle_labels, path_labels
+from synthetic.oracle import Cost, Oracle
+from synthetic.regime_filter import filter_beliefs
+from synthetic.regime_market import RegimeSample, regime_market
+from synthetic.regime_task import (
+    BARS_PER_DAY,
+    SEED_FAMILIES,
+    TASKS,
+    WARMUP_DAYS,
+    RegimeTask,
+    VarianceRecursion,
+    task_seeds,
+)
+
+__all__ = [
+    "BARS_PER_DAY",
+    "NO_LABEL",
+    "SEED_FAMILIES",
+    "TASKS",
+    "WARMUP_DAYS",
+    "Cost",
+    "Oracle",
+    "RegimeSample",
+    "RegimeTask",
+    "VarianceRecursion",
+    "filter_beliefs",
+    "filter_oracle",
+    "hindsight_oracle",
+    "oracle_labels",
+    "path_labels",
+    "regime_market",
+    "task_seeds",
+]

@@ -1,0 +1,182 @@
+"""The causal optimum of a regime market: the best policy under costs for one who sees only the past.
+
+The exact filter turns bars into a belief over regimes, and a trader who knows the belief faces a Markov decision
+process. Its state is reduced to two discounted expected drifts, one near and one far, binned by quantile; the reward
+of the very next bar is kept exact. Transitions between bins are counted on markets of the "oracle" seed family, which
+nothing is ever scored on. It is given the task's parameters, as the filter is; it looks at no future bar.
+Shape legend: `T` bars, `K` regimes, `P` positions, `S` binned states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from synthetic.oracle import Oracle, best_target, best_targets, check_positions, cost_matrix
+from synthetic.regime_filter import filter_beliefs, observed_variances
+from synthetic.regime_market import Floats, RegimeSample, regime_market
+from synthetic.regime_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, task_seeds
+
+_NEAR_HALF_LIFE: Final = 6.0
+_FAR_HALF_LIFE: Final = 48.0
+_BINS: Final = 28
+_FIT_MARKETS: Final = 16
+_FIT_DAYS: Final = 400
+_DISCOUNT: Final = 0.9995
+_SWEEPS: Final = 6000
+_TOLERANCE: Final = 1e-8
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the planner sees of one market: near and far drift (T,), and the next bar's expected reward (T, P)."""
+
+    near: Floats
+    far: Floats
+    reward: Floats
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A solved belief process: inner bin edges (_BINS - 1,), continuation values (S, P) after the next bar."""
+
+    near_edges: Floats
+    far_edges: Floats
+    continuation: Floats
+
+
+def _discounted_drift(task: RegimeTask, half_life: float) -> Floats:
+    """(K,) expected sum of all returns to come given the regime now, the weights halving every `half_life` bars.
+
+    `sum over j >= 1 of g^(j-1) P^j m = (I - g P)^-1 P m`, with `m` the mean log-returns.
+    """
+    decay = 0.5 ** (1.0 / half_life)
+    transitions = task.transition_matrix
+    return np.linalg.solve(np.eye(len(task.regimes)) - decay * transitions, transitions @ task.mean_log_return)
+
+
+def _view(sample: RegimeSample, positions: Floats) -> _View:
+    """Log growth `log(1 + a (e^r - 1))` is taken to second order: `a r + (a - a^2) r^2 / 2`."""
+    task = sample.task
+    beliefs = filter_beliefs(sample)
+    transitions = task.transition_matrix
+    noise = beliefs @ (transitions @ np.array(task.volatility) ** 2)
+    drift = beliefs @ (transitions @ task.mean_log_return)
+    square = beliefs @ (transitions @ task.mean_log_return**2)
+    second_moment = square + task.sigma**2 * observed_variances(sample.bars, task)[1:] * noise
+    curvature = 0.5 * (positions - positions**2)
+    return _View(
+        near=beliefs @ _discounted_drift(task, _NEAR_HALF_LIFE),
+        far=beliefs @ _discounted_drift(task, _FAR_HALF_LIFE),
+        reward=drift[:, None] * positions + second_moment[:, None] * curvature,
+    )
+
+
+def _states(near_edges: Floats, far_edges: Floats, view: _View) -> NDArray[np.int64]:
+    """(T,) binned state of every bar."""
+    near = np.searchsorted(near_edges, view.near)
+    return near * _BINS + np.searchsorted(far_edges, view.far)
+
+
+@njit(cache=True)
+def _iterate(
+    origin: NDArray[np.int64],
+    target: NDArray[np.int64],
+    probability: Floats,
+    reward: Floats,
+    costs: Floats,
+    limits: tuple[float, int, float],
+) -> Floats:
+    """Value iteration (Puterman 1994, 6.6) until the span of the change is below tolerance; continuation (S, P).
+
+    The chain is sparse: `probability[i]` leads from `origin[i]` to `target[i]`. `limits`: discount, sweeps, tolerance.
+    """
+    discount, sweeps, tolerance = limits
+    states, count = reward.shape
+    value = np.zeros((states, count))
+    continuation = np.zeros((states, count))
+    worth = np.empty(count)
+    for _ in range(sweeps):
+        continuation[:] = 0.0
+        for i in range(origin.shape[0]):
+            for a in range(count):
+                continuation[origin[i], a] += discount * probability[i] * value[target[i], a]
+        smallest, largest = np.inf, -np.inf
+        for s in range(states):
+            for a in range(count):
+                worth[a] = reward[s, a] + continuation[s, a]
+            for held in range(count):
+                best = best_target(worth, held, costs)
+                change = worth[best] - costs[held, best] - value[s, held]
+                value[s, held] += change
+                smallest, largest = min(smallest, change), max(largest, change)
+        if largest - smallest < tolerance:
+            break
+    return continuation
+
+
+def _fill_unvisited(continuation: Floats, visited: NDArray[np.bool_]) -> Floats:
+    """Give states that were never seen the continuation of the nearest one that was, in steps between bins."""
+    place = np.column_stack(np.divmod(np.arange(len(visited)), _BINS))
+    seen = np.flatnonzero(visited)
+    distance = np.abs(place[:, None, :] - place[None, seen, :]).sum(axis=2)
+    return continuation[seen[distance.argmin(axis=1)]]
+
+
+@lru_cache(maxsize=32)
+def _fit(task: RegimeTask, cost: float, positions: tuple[float, ...]) -> _Plan:
+    grid = np.array(positions)
+    start = WARMUP_DAYS * BARS_PER_DAY
+    seeds = task_seeds(task, "oracle", _FIT_MARKETS)
+    views = [_view(regime_market(task, _FIT_DAYS, seed), grid) for seed in seeds]
+    inner = np.linspace(0.0, 1.0, _BINS + 1)[1:-1]
+    near_edges = np.quantile(np.concatenate([view.near[start:] for view in views]), inner)
+    far_edges = np.quantile(np.concatenate([view.far[start:] for view in views]), inner)
+    states = [_states(near_edges, far_edges, view)[start:] for view in views]
+
+    size = _BINS * _BINS
+    moves = np.concatenate([run[:-1] * size + run[1:] for run in states])
+    pairs, counts = np.unique(moves, return_counts=True)
+    origin, target = np.divmod(pairs, size)
+    probability = counts / np.bincount(origin, counts, size)[origin]
+
+    every = np.concatenate(states)
+    visits = np.bincount(every, minlength=size)
+    rewards = np.concatenate([view.reward[start:] for view in views])
+    total_reward = np.column_stack([np.bincount(every, column, size) for column in rewards.T]).astype(np.float64)
+    mean_reward = total_reward / np.maximum(visits, 1)[:, None]
+    limits = (_DISCOUNT, _SWEEPS, _TOLERANCE)
+    continuation = _iterate(origin, target, probability, mean_reward, cost_matrix(grid, cost), limits)
+    left = np.bincount(origin, minlength=size) > 0
+    return _Plan(near_edges, far_edges, _fill_unvisited(continuation, left))
+
+
+def filter_oracle(
+    sample: RegimeSample, cost: float = 0.0011, positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
+) -> Oracle:
+    """The best causal policy on a market, under linear costs: needs the task's parameters, looks at no future bar.
+
+    The plan is fitted once per (task, cost, positions) and process, on the "oracle" seed family.
+
+    Args:
+        sample: the market; its truth is not read.
+        cost: log-return lost per unit of turnover.
+        positions: exposures to choose from, strictly increasing.
+
+    Returns:
+        Oracle whose values (T, P) are expected log-returns, discounted at 0.9995 a bar.
+
+    Raises:
+        ValueError: the cost is negative or not finite, or the positions are not strictly increasing.
+    """
+    grid = check_positions(positions)
+    costs = cost_matrix(grid, float(cost))
+    plan = _fit(sample.task, float(cost), tuple(grid.tolist()))
+    view = _view(sample, grid)
+    values = view.reward + plan.continuation[_states(plan.near_edges, plan.far_edges, view)]
+    return Oracle(positions=grid, values=values, actions=best_targets(values, costs))
