@@ -1,5 +1,7 @@
-"""Bars: what everything starts from. A DataFrame of T rows with a UTC index named `timestamp` (bar OPEN, on the timeframe's
-grid, strictly increasing) and float64 columns open, high, low, close, volume. Further columns are left aside.
+"""Bars: what everything starts from.
+
+A DataFrame of T rows with a UTC index named `timestamp` (bar OPEN, on the timeframe's grid, strictly increasing) and
+float64 columns open, high, low, close, volume. Further columns are left aside.
 
 Shapes: `T` bars; `ohlcv` is (T, 5) float64 in that order of columns.
 """
@@ -12,6 +14,7 @@ from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.timeframe import detect_timeframe, grid_offset_ms, timeframe_ms
 
 _UTC_NAMES = ("utc", "etc/utc", "utc+00:00", "zulu", "etc/zulu")
+_COLUMNS = ", ".join(BAR_COLUMNS)
 
 
 class BarsError(ValueError):
@@ -29,6 +32,11 @@ def bars_frame(start_ms: int, step_ms: int, ohlcv: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(ohlcv, index=utc_index(start_ms, step_ms, len(ohlcv)), columns=list(BAR_COLUMNS), copy=False)
 
 
+def bar_opens_ms(bars: pd.DataFrame) -> np.ndarray:
+    """(T,) int64: opens of validated bars, milliseconds since the epoch."""
+    return pd.DatetimeIndex(bars.index).as_unit("ms").asi8
+
+
 def require_utc(index: pd.Index, what: str) -> pd.DatetimeIndex:
     """`index` as it is, once it is known to hold UTC times and no missing one; `what` names it in errors.
 
@@ -38,7 +46,9 @@ def require_utc(index: pd.Index, what: str) -> pd.DatetimeIndex:
     if not isinstance(index, pd.DatetimeIndex):
         raise BarsError(f"the index of {what} is {type(index).__name__}; allowed: a DatetimeIndex in UTC (bar open)")
     if index.tz is None:
-        raise BarsError(f"the index of {what} has no time zone; allowed: UTC, e.g. index.tz_localize('UTC') if the times are UTC")
+        raise BarsError(
+            f"the index of {what} has no time zone; allowed: UTC, e.g. index.tz_localize('UTC') if it is UTC"
+        )
     if str(index.tz).lower() not in _UTC_NAMES:
         raise BarsError(f"the index of {what} is in {index.tz}; allowed: UTC, e.g. index.tz_convert('UTC')")
     missing = np.flatnonzero(index.isna())
@@ -55,15 +65,15 @@ def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
         timeframe: the bars' own timeframe, e.g. "5m".
 
     Raises:
-        BarsError: not a DataFrame, no rows, a missing or non-numeric column, a time that is naive, non-UTC, unsorted, duplicate
-            or off the grid, NaN or infinity, a price <= 0, a volume < 0, high < low, open or close outside [low, high].
+        BarsError: not a DataFrame, no rows, a missing or non-numeric column, a time that is naive, non-UTC, unsorted,
+            duplicate or off the grid, NaN or infinity, a price <= 0, a volume < 0, high < low, open or close beyond.
     """
     if not isinstance(bars, pd.DataFrame):
-        raise BarsError(f"bars are {type(bars).__name__}; allowed: a pandas DataFrame with columns {', '.join(BAR_COLUMNS)}")
+        raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame with columns {_COLUMNS}")
     for column in BAR_COLUMNS:
         if list(bars.columns).count(column) != 1:
             found = "missing" if column not in bars.columns else "there more than once"
-            raise BarsError(f"column {column!r} is {found}; columns are {list(bars.columns)}, needed once each: {', '.join(BAR_COLUMNS)}")
+            raise BarsError(f"column {column!r} is {found} in {list(bars.columns)}; needed once each: {_COLUMNS}")
         if not pd.api.types.is_numeric_dtype(bars[column].dtype) or pd.api.types.is_bool_dtype(bars[column].dtype):
             raise BarsError(f"column {column!r} holds {bars[column].dtype}, not numbers; allowed: float64")
     if len(bars) == 0:
@@ -71,9 +81,10 @@ def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     index = require_utc(bars.index, "bars")
     _check_order(index)
     _check_times(index, timeframe)
-    ohlcv = np.ascontiguousarray(bars[list(BAR_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan))
+    ohlcv = np.array(bars[list(BAR_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
     _check_values(index, ohlcv)
-    return pd.DataFrame(ohlcv, index=index.as_unit("us").tz_convert("UTC").rename("timestamp"), columns=list(BAR_COLUMNS), copy=False)
+    times = index.as_unit("us").tz_convert("UTC").rename("timestamp")
+    return pd.DataFrame(ohlcv, index=times, columns=list(BAR_COLUMNS), copy=False)
 
 
 def _row(index: pd.DatetimeIndex, position: int) -> str:
@@ -82,9 +93,13 @@ def _row(index: pd.DatetimeIndex, position: int) -> str:
 
 def _check_order(index: pd.DatetimeIndex) -> None:
     distances = np.diff(index.asi8)
-    for bad, problem in ((distances < 0, "is earlier than the row before it"), (distances == 0, "repeats the time of the row before it")):
-        if bad.any():
-            raise BarsError(f"{_row(index, int(bad.argmax()) + 1)} {problem}; allowed: strictly increasing timestamps")
+    wrong = distances <= 0
+    if wrong.any():
+        position = int(wrong.argmax())
+        problem = "repeats the time of" if distances[position] == 0 else "is earlier than"
+        raise BarsError(
+            f"{_row(index, position + 1)} {problem} the row before; allowed: strictly increasing timestamps"
+        )
 
 
 def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
@@ -92,10 +107,8 @@ def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
     opens = index.as_unit("ns").asi8
     off = (opens - grid_offset_ms(step) * 1_000_000) % (step * 1_000_000) != 0
     if off.any():
-        raise BarsError(
-            f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: bar opens at whole multiples of {timeframe} in UTC"
-            + (", weeks on Mondays" if grid_offset_ms(step) else "")
-        )
+        allowed = f"opens at whole multiples of {timeframe} in UTC" + (", on Mondays" if grid_offset_ms(step) else "")
+        raise BarsError(f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: {allowed}")
 
 
 def _check_values(index: pd.DatetimeIndex, ohlcv: np.ndarray) -> None:
@@ -112,11 +125,11 @@ def _check_values(index: pd.DatetimeIndex, ohlcv: np.ndarray) -> None:
         if bad.any():
             position = int(bad.argmax())
             values = dict(zip(BAR_COLUMNS, ohlcv[position].tolist(), strict=True))
-            raise BarsError(f"{_row(index, position)}, column {BAR_COLUMNS[column]!r}: {values[BAR_COLUMNS[column]]!r} of {values}; allowed: {allowed}")
+            raise BarsError(f"{_row(index, position)}, column {BAR_COLUMNS[column]!r} of {values}; allowed: {allowed}")
 
 
 def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.ndarray:
-    """`ohlcv` (T, 5) with one row per step from the first to the last open; missing bars are flat at the previous close, volume 0.
+    """One row per step from the first to the last open; missing bars are flat at the previous close, volume 0.
 
     Args:
         opens_ms: (T,) int64, increasing, on the grid.
@@ -139,9 +152,9 @@ def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.nda
     return filled
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def aggregated_rows(ohlcv: np.ndarray, skip: int, ratio: int) -> np.ndarray:
-    """Higher bars of `ratio` rows each, starting at row `skip`: (n, 5) float64. A last bar that lacks rows is not closed, and left out."""
+    """Higher bars of `ratio` rows each from row `skip` on, (n, 5) float64; an unfinished last one is left out."""
     count = max((ohlcv.shape[0] - skip) // ratio, 0)
     out = np.empty((count, 5))
     for k in range(count):
@@ -179,7 +192,7 @@ def fill_gaps(bars: pd.DataFrame, timeframe: str | None = None) -> pd.DataFrame:
     """
     timeframe = timeframe or bars_timeframe(bars)
     valid = validate_bars(bars, timeframe)
-    opens = valid.index.as_unit("ms").asi8
+    opens = bar_opens_ms(valid)
     step = timeframe_ms(timeframe)
     return bars_frame(int(opens[0]), step, filled_rows(opens, valid.to_numpy(), step))
 
@@ -197,7 +210,7 @@ def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     filled = fill_gaps(bars, source)
     step, higher = timeframe_ms(source), timeframe_ms(timeframe)
     require_multiple(source, timeframe)
-    start, rows = higher_bars(int(filled.index.as_unit("ms").asi8[0]), filled.to_numpy(), step, higher)
+    start, rows = higher_bars(int(bar_opens_ms(filled)[0]), filled.to_numpy(), step, higher)
     return bars_frame(start, higher, rows)
 
 
@@ -209,7 +222,9 @@ def require_multiple(source: str, timeframe: str) -> None:
     """
     step, higher = timeframe_ms(source), timeframe_ms(timeframe)
     if higher % step or (grid_offset_ms(higher) - grid_offset_ms(step)) % step:
-        raise BarsError(f"the bars are {source}; {timeframe} bars cannot be made of them; allowed: {source} and its multiples")
+        raise BarsError(
+            f"{timeframe} bars cannot be made of {source} bars; allowed: {source} and whole multiples of it"
+        )
 
 
 def bars_timeframe(bars: pd.DataFrame) -> str:
@@ -219,7 +234,7 @@ def bars_timeframe(bars: pd.DataFrame) -> str:
         BarsError: not a DataFrame, times that are naive, non-UTC, unsorted or duplicate, or at no known distance.
     """
     if not isinstance(bars, pd.DataFrame):
-        raise BarsError(f"bars are {type(bars).__name__}; allowed: a pandas DataFrame with columns {', '.join(BAR_COLUMNS)}")
+        raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame with columns {_COLUMNS}")
     index = require_utc(bars.index, "bars")
     _check_order(index)
     try:

@@ -12,7 +12,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, bars_frame, bars_timeframe, filled_rows, higher_bars, require_multiple, require_utc, validate_bars
+from cryptoenv.bars import (
+    BarsError,
+    bar_opens_ms,
+    bars_frame,
+    bars_timeframe,
+    filled_rows,
+    higher_bars,
+    require_multiple,
+    require_utc,
+    validate_bars,
+)
 from cryptoenv.features import FEATURE_NAMES, compute_features, first_valid_row
 from cryptoenv.features.windowed import rolling_sigma
 from cryptoenv.market_files import MarketFileError, content_hash, read_market, write_market
@@ -27,8 +37,9 @@ _FORMAT = 1
 class Market:
     """One asset, ready for the environment. Make it with `from_bars` or `load`.
 
-    A decision at index `t` falls at the close of base bar `t`. It may see base bars up to `t`, and bar `align[t, k]` of timeframe
-    k and those before: bars whose END is not later than that close. Gaps of the base are bars of their own: flat, volume 0.
+    A decision at index `t` falls at the close of base bar `t`. It may see base bars up to `t`, and bar `align[t, k]`
+    of timeframe k and those before: bars whose END is not later than that close. Gaps of the base are bars of their
+    own: flat, volume 0.
 
     Attributes:
         timeframes: K names, the base first.
@@ -36,7 +47,8 @@ class Market:
         prices: (T, 8) float64, C order, read-only, columns as in `price_columns`.
         features: K arrays (T_k, F) float32 in [-8, 8]; rows before `valid_from[k]` are 0.
         feature_names: K tuples of F names.
-        align: (T, K) int64: row of the last bar of each timeframe that has ended at the close of base bar t; -1 if none. Column 0 is t.
+        align: (T, K) int64: row of the last bar of each timeframe that has ended at the close of base bar t, -1 if
+            none; column 0 is t.
         valid_from: K ints: first row of `features[k]` that has its whole warm-up (it may lie past the end).
         funding_series: whether the market came with its own funding rates.
         name: for people; no part of the hash.
@@ -70,10 +82,11 @@ class Market:
         """Builds a market.
 
         Args:
-            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside. Bars finer than the
-                first timeframe are aggregated to it; missing bars become flat ones without volume.
+            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside. Bars finer
+                than the first timeframe are aggregated to it; missing bars become flat ones without volume.
             timeframes: names, base first, each made of whole bars of the base.
-            funding: funding rates (fraction of the position's value, paid by longs) on a UTC index of the times they fall due.
+            funding: funding rates (fraction of the position's value, paid by longs) on a UTC index of the times they
+                fall due.
             name: shown in reports.
 
         Raises:
@@ -84,7 +97,7 @@ class Market:
         source = bars_timeframe(bars)
         require_multiple(source, names[0])
         valid = validate_bars(bars, source)
-        opens, step, base = valid.index.as_unit("ms").asi8, timeframe_ms(source), timeframe_ms(names[0])
+        opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(names[0])
         start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(), step)
         if base != step:
             start, ohlcv = higher_bars(start, ohlcv, step, base)
@@ -115,11 +128,11 @@ class Market:
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""
-        return f"<Market{label}: {len(self)} bars of {self.timeframes[0]} from {self.bars.index[0]}, timeframes {self.timeframes}>"
+        return f"<Market{label}: {len(self)} bars from {self.bars.index[0]}, timeframes {self.timeframes}>"
 
     @cached_property
     def bars(self) -> pd.DataFrame:
-        """Base bars, gaps filled: T rows, float64, on a UTC index. It shares the memory of `prices`, which is read-only."""
+        """Base bars, gaps filled: T rows, float64, on a UTC index; a read-only view of `prices`."""
         return bars_frame(self.start_ms, timeframe_ms(self.timeframes[0]), self.prices[:, : VOLUME + 1])
 
     @cached_property
@@ -135,19 +148,22 @@ class Market:
             BarsError: the market is too short; the message says how many bars are needed.
         """
         sizes = tuple(window)
-        if len(sizes) != len(self.timeframes) or any(isinstance(w, bool) or not isinstance(w, int | np.integer) or w < 1 for w in sizes):
-            raise ValueError(f"window is {window!r}; allowed: one whole number of bars >= 1 for each timeframe of {self.timeframes}")
-        base = timeframe_ms(self.timeframes[0])
+        if len(sizes) != len(self.timeframes) or not all(map(_is_count, sizes)):
+            raise ValueError(
+                f"window is {window!r}; allowed: a whole number of bars >= 1 for each of {self.timeframes}"
+            )
+        base, given = timeframe_ms(self.timeframes[0]), len(self)
         ends = []
         for timeframe, valid_from, size in zip(self.timeframes, self.valid_from, sizes, strict=True):
             duration = timeframe_ms(timeframe)
             first = self.start_ms + (grid_offset_ms(duration) - self.start_ms) % duration
             ends.append(first + (valid_from + int(size)) * duration)
         needed = (max(ends) - self.start_ms) // base
-        if needed > len(self):
+        if needed > given:
             raise BarsError(
-                f"too few bars for window {sizes} on timeframes {self.timeframes}: {needed} bars of {self.timeframes[0]} "
-                f"({needed * base / DAY_MS:.1f} days) are needed, {len(self)} ({len(self) * base / DAY_MS:.1f} days) were given"
+                f"too few bars for window {sizes} on timeframes {self.timeframes}: "
+                f"{needed} bars of {self.timeframes[0]} ({needed * base / DAY_MS:.1f} days) are needed, "
+                f"{given} ({given * base / DAY_MS:.1f} days) were given"
             )
         return int(needed - 1)
 
@@ -167,10 +183,13 @@ class Market:
         path = Path(folder).resolve()
         name, header, arrays = read_market(path)
         if header.get("format") != _FORMAT:
-            raise MarketFileError(f"{path} has format {header.get('format')!r}; allowed: {_FORMAT}; build and save the market again")
+            raise MarketFileError(
+                f"{path} has format {header.get('format')!r}; allowed: {_FORMAT}; save the market again"
+            )
         timeframes = tuple(header["timeframes"])
+        features = tuple(arrays[f"features_{timeframe}"] for timeframe in timeframes)
         return cls(
-            timeframes, header["start_ms"], arrays["prices"], tuple(arrays[f"features_{timeframe}"] for timeframe in timeframes),
+            timeframes, header["start_ms"], arrays["prices"], features,
             tuple(tuple(names) for names in header["feature_names"]), arrays["align"],
             tuple(header["valid_from"]), header["funding_series"], name, path,
         )  # fmt: skip
@@ -187,12 +206,18 @@ class Market:
         }
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        features = {f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)}
+        features = {
+            f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)
+        }
         return {"prices": self.prices, "align": self.align, **features}
 
 
+def _is_count(size: object) -> bool:
+    return isinstance(size, int | np.integer) and not isinstance(size, bool) and int(size) >= 1
+
+
 def _last_ended(start_ms: int, base_ms: int, first_ms: int, higher_ms: int, rows: int) -> np.ndarray:
-    # The row of the last higher bar that has ended at the close of each base bar: whole higher bars since the first one opened.
+    # (T,) row of the last higher bar that has ended at the close of each base bar: whole ones since the first opened.
     closes = start_ms + base_ms * np.arange(1, rows + 1, dtype=np.int64)
     return np.maximum((closes - first_ms) // higher_ms - 1, -1)
 
@@ -217,8 +242,13 @@ def _funding_rates(funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         raise BarsError(f"funding holds {funding.dtype}, not numbers; allowed: float64 rates")
     index = require_utc(funding.index, "funding")
     times, rates = index.as_unit("ms").asi8, funding.to_numpy(dtype=np.float64, na_value=np.nan)
-    for bad, allowed in ((~np.isfinite(rates), "finite rates"), (np.diff(times, prepend=-1) <= 0, "strictly increasing times")):
+    for bad, allowed in (
+        (~np.isfinite(rates), "finite rates"),
+        (np.diff(times, prepend=-1) <= 0, "strictly increasing times"),
+    ):
         if bad.any():
             position = int(bad.argmax())
-            raise BarsError(f"funding row {position} ({index[position].isoformat()}), rate {rates[position]!r}; allowed: {allowed}")
+            raise BarsError(
+                f"funding row {position} ({index[position].isoformat()}), rate {rates[position]!r}; allowed: {allowed}"
+            )
     return times, rates

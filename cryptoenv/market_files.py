@@ -1,4 +1,4 @@
-"""A market's folder: one npy file per array (memory-mapped on loading, so that processes share one copy) and `market.json`."""
+"""A market's folder: one npy file per array, memory-mapped on loading (processes share one copy), and `market.json`."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def array_digest(array: np.ndarray) -> str:
 
 
 def write_market(folder: Path, name: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes the arrays, then `market.json`; each file appears whole or not at all, and maps of replaced files stay valid."""
+    """Writes the arrays, then `market.json`; files appear whole or not at all, and maps of replaced ones stay valid."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for array_name, array in arrays.items():
@@ -43,7 +43,9 @@ def write_market(folder: Path, name: str, header: Mapping[str, Any], arrays: Map
             np.save(file, np.ascontiguousarray(array))
         os.replace(partial, target)
         entries.append([array_name, array.dtype.str, list(array.shape), array_digest(array)])
-    text = json.dumps({"name": name, "header": header, "arrays": entries, "hash": digests_hash(header, entries)}, indent=2)
+    text = json.dumps(
+        {"name": name, "header": header, "arrays": entries, "hash": digests_hash(header, entries)}, indent=2
+    )
     partial = folder / f"{MARKET_FILE}.partial"
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, folder / MARKET_FILE)
@@ -58,15 +60,21 @@ def read_market(folder: Path) -> tuple[str, dict[str, Any], dict[str, np.ndarray
     """
     path = folder / MARKET_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no market: {MARKET_FILE} is missing; allowed: a folder written by Market.save")
+        raise FileNotFoundError(
+            f"{folder} holds no market: {MARKET_FILE} is missing; allowed: a folder written by Market.save"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         name, header, entries, expected = content["name"], content["header"], content["arrays"], content["hash"]
         found = digests_hash(header, entries)
     except (ValueError, KeyError, TypeError) as error:
-        raise MarketFileError(f"{path} is damaged ({type(error).__name__}: {error}); build and save the market again") from error
+        raise MarketFileError(
+            f"{path} is damaged ({type(error).__name__}: {error}); build and save the market again"
+        ) from error
     if found != expected:
-        raise MarketFileError(f"{path} was changed after it was saved (hash {found[:12]}, {expected[:12]} expected); save the market again")
+        raise MarketFileError(
+            f"{path} was changed after it was saved (hash {found[:12]}, not {expected[:12]}); save the market again"
+        )
     return name, header, {entry[0]: _read_array(folder, *entry) for entry in entries}
 
 
@@ -77,5 +85,7 @@ def _read_array(folder: Path, name: str, dtype: str, shape: list[int], digest: s
     except (OSError, ValueError) as error:
         raise MarketFileError(f"{path} cannot be read ({error}); build and save the market again") from error
     if array.dtype.str != dtype or list(array.shape) != shape or array_digest(array) != digest:
-        raise MarketFileError(f"{path} is not the array that was saved (its sha256 differs); build and save the market again")
+        raise MarketFileError(
+            f"{path} is not the array that was saved (its sha256 differs); build and save the market again"
+        )
     return np.asarray(array)

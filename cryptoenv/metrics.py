@@ -20,13 +20,14 @@ def performance(
     | annualised_return | (equity_T / equity_0)^(A / T) - 1 (infinite where that overflows) |
     | volatility | std(r, ddof 1) sqrt(A) |
     | sharpe | mean(r) / std(r, ddof 1) sqrt(A) (Sharpe 1994); 0 where nothing varies |
-    | sortino | mean(r) / sqrt(mean(min(r, 0)^2)) sqrt(A) (Sortino and Price 1994, target 0); 0 where nothing is ever lost |
+    | sortino | mean(r) / sqrt(mean(min(r, 0)^2)) sqrt(A) (Sortino and Price 1994, target 0); 0 without a loss |
     | max_drawdown | max over t of 1 - equity_t / max(equity_0..equity_t), so >= 0 |
     | turnover, turnover_per_year | sum of `turnover`; the same times A / T |
     | trades, win_rate | number of closed trades; share of them with a gain > 0 (0 where there is none) |
 
     Args:
-        equity: (T + 1,) equity at the start and after each of T >= 1 bars; finite, start > 0, none negative, and 0 from its first 0 on.
+        equity: (T + 1,) equity at the start and after each of T >= 1 bars; finite, start > 0, none negative, 0 for good
+            once it is 0.
         bars_per_year: bars in a year of 365 days, e.g. 35_040 for 15m.
         turnover: per bar or in total, traded notional as a multiple of equity; None leaves its keys out.
         trades: net gain of each closed trade, in any one unit; None leaves its keys out.

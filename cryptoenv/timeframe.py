@@ -1,6 +1,7 @@
 """Timeframes: names such as "15m", "4h", "1d", "1w", and the UTC grid on which their bars open.
 
-Bars of a timeframe open at whole multiples of it since the Unix epoch; weeks open on Mondays (the epoch was a Thursday).
+Bars of a timeframe open at whole multiples of it since the Unix epoch; weeks open on Mondays (the epoch was a
+Thursday).
 """
 
 import re
@@ -24,14 +25,16 @@ def timeframe_ms(timeframe: str) -> int:
     """Duration of one bar in milliseconds.
 
     Raises:
-        ValueError: not a timeframe, or shorter than a day without dividing it (its bars would open at other times each day).
+        ValueError: not a timeframe, or below a day without dividing it (its bars would open at other times each day).
     """
     match = _NAME.fullmatch(timeframe) if isinstance(timeframe, str) else None
     if match is None:
         raise ValueError(f"timeframe {timeframe!r} is not known; allowed: {_ALLOWED}")
     duration = int(match[1]) * _UNIT_MS[match[2]]
     if duration < DAY_MS and DAY_MS % duration:
-        raise ValueError(f"timeframe {timeframe!r} does not divide a day; allowed below 1d: 1m, 5m, 15m, 1h, 4h and the like")
+        raise ValueError(
+            f"timeframe {timeframe!r} does not divide a day; allowed below 1d: 1m, 5m, 15m, 1h, 4h and the like"
+        )
     return duration
 
 
@@ -50,7 +53,7 @@ def timeframe_name(duration_ms: int) -> str:
 
 
 def grid_offset_ms(duration_ms: int) -> int:
-    """Where the grid of a duration starts, in milliseconds after the epoch: a Monday for weeks, the epoch itself otherwise."""
+    """Where the grid of a duration starts, in ms after the epoch: a Monday for weeks, the epoch itself otherwise."""
     return MONDAY_MS if duration_ms % WEEK_MS == 0 else 0
 
 
@@ -60,19 +63,23 @@ def bar_open_ms(time_ms: int, duration_ms: int) -> int:
 
 
 def validate_timeframes(timeframes: Sequence[str]) -> tuple[str, ...]:
-    """The timeframes as a tuple, base first: each longer than the one before, each a whole multiple of the base on its grid.
+    """The timeframes as a tuple, base first: each longer than the one before and made of whole bars of the base.
 
     Raises:
         ValueError: none given, not a sequence of names, not increasing, or not made of whole base bars.
     """
     if isinstance(timeframes, str) or len(timeframes) == 0:
-        raise ValueError(f'timeframes is {timeframes!r}; allowed: a sequence of names, base first, such as ("15m", "4h", "1d")')
+        raise ValueError(
+            f'timeframes is {timeframes!r}; allowed: a sequence of names, base first, such as ("15m", "4h", "1d")'
+        )
     names = tuple(timeframes)
     durations = [timeframe_ms(name) for name in names]
     base = durations[0]
     for position, duration in enumerate(durations[1:], start=1):
         if duration <= durations[position - 1]:
-            raise ValueError(f"timeframes {names}: {names[position]!r} is not longer than {names[position - 1]!r}; allowed: increasing")
+            raise ValueError(
+                f"timeframes {names}: {names[position]!r} is not longer than the one before; allowed: increasing"
+            )
         if duration % base or (grid_offset_ms(duration) - grid_offset_ms(base)) % base:
             raise ValueError(f"timeframes {names}: a {names[position]!r} bar is not made of whole {names[0]!r} bars")
     return names

@@ -1,8 +1,8 @@
 """Features of a timeframe from fixed anchors.
 
-Below one day a bar's features are computed from the slice that starts `WARM_UP_BARS` bars before the open of the UTC day it opens
-in; from one day on, `WARM_UP_DAILY_BARS` bars before the bar itself. The slice depends on the clock only, so the same call gives
-the same bits for all of history, for a shorter one, and live.
+Below one day a bar's features are computed from the slice that starts `WARM_UP_BARS` bars before the open of the UTC
+day in which it opens; from one day on, `WARM_UP_DAILY_BARS` bars before the bar itself. The slice depends on the clock
+only, so the same call gives the same bits for all of history, for a shorter one, and live.
 """
 
 import math

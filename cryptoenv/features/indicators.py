@@ -1,6 +1,7 @@
 """Indicators of TA-Lib over one slice of bars, scaled to order one.
 
-They are recursive (Wilder and exponential averages), so their value depends on where the slice starts: `anchored` fixes that.
+They are recursive (Wilder and exponential averages): their value depends on where the slice starts, which `anchored`
+fixes.
 
 | feature | value | source |
 |---|---|---|
@@ -25,7 +26,7 @@ from cryptoenv.price_columns import CLOSE, HIGH, LOW
 INDICATOR_NAMES: Final = ("adx", "rsi", "stochastic", "cci", "macd", "bollinger", "atr")
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     # Not np.log: its bits may depend on where in the array a value stands.
     out = np.zeros(numerator.shape[0])
@@ -57,7 +58,7 @@ def indicator_features(ohlcv: np.ndarray, volatility: np.ndarray) -> np.ndarray:
     moving, ranging = volatility > 0.0, (volatility > 0.0) & (range_14 > 0.0)
     out[:, 0] = talib.ADX(high, low, close, 14)[rows] / 25.0 - 1.0
     out[moving, 1] = (talib.RSI(close, 14)[rows][moving] - 50.0) / 25.0
-    out[ranging, 2] = (talib.STOCH(high, low, close, 14, 3, 0, 3, 0)[0][rows][ranging] - 50.0) / 30.0
+    out[ranging, 2] = (talib.STOCH(high, low, close, 14, 3, slowd_period=3)[0][rows][ranging] - 50.0) / 30.0
     out[ranging, 3] = talib.CCI(high, low, close, 14)[rows][ranging] / 100.0
     np.divide(talib.MACD(close, 12, 26, 9)[0][rows], 2.0 * scale, out=out[:, 4], where=moving)
     np.divide(close[rows] - middle[rows], width, out=out[:, 5], where=moving & (width > 0.0))

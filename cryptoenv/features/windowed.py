@@ -1,6 +1,7 @@
 """Features with a finite memory: each row is computed afresh from the last n rows, so nothing older can reach it.
 
-Shapes: `T` rows; `ohlcv` (T, 5) float64. Below, v is the volatility: the root mean square of the last `volatility_bars` log-returns.
+Shapes: `T` rows; `ohlcv` (T, 5) float64. Below, v is the volatility: the root mean square of the last `volatility_bars`
+log-returns.
 
 | feature | value |
 |---|---|
@@ -13,7 +14,7 @@ Shapes: `T` rows; `ohlcv` (T, 5) float64. Below, v is the volatility: the root m
 | obv | on-balance volume gained over the last 16 bars / their volume (Granville 1963, made rolling) |
 | volatility | log(v per day / 3 % + 0.001) |
 
-Bars without volume are left out of the means; a row whose own volume is zero reads -4. Without any volume the four are 0.
+Bars without volume are left out of the means; a row whose own volume is zero reads -4; without any volume all are 0.
 """
 
 import math
@@ -36,7 +37,7 @@ _TYPICAL_DAILY_VOLATILITY: Final = 0.03
 
 
 class Windows(NamedTuple):
-    """Memory of the features of one timeframe, in bars. `long_bars` is the longest: a row needs that many rows before it."""
+    """Memory of the features of one timeframe, in bars; a row needs `long_bars`, the longest, before it."""
 
     volatility_bars: int
     return_bars: int
@@ -44,7 +45,7 @@ class Windows(NamedTuple):
     bars_per_day: float
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def log_returns(close: np.ndarray) -> np.ndarray:
     """(T,) float64: log(close / previous close), 0 in the first row."""
     out = np.zeros(close.shape[0])
@@ -53,9 +54,9 @@ def log_returns(close: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def rolling_sigma(close: np.ndarray, bars: int) -> np.ndarray:
-    """(T,) float64: standard deviation (ddof 0) of the last `bars` log-returns known at each row, fewer at the start, 0 below two."""
+    """(T,) float64: standard deviation (ddof 0) of the last `bars` log-returns; of fewer at the start, 0 below 2."""
     returns = log_returns(close)
     out = np.zeros(close.shape[0])
     for t in range(2, close.shape[0]):
@@ -72,7 +73,7 @@ def rolling_sigma(close: np.ndarray, bars: int) -> np.ndarray:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _mean_log(logs: np.ndarray, volume: np.ndarray, first: int, last: int) -> tuple[float, int]:
     total, count = 0.0, 0
     for i in range(first, last + 1):
@@ -82,7 +83,7 @@ def _mean_log(logs: np.ndarray, volume: np.ndarray, first: int, last: int) -> tu
     return (total / count if count else 0.0), count
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _volume_row(t: int, logs: np.ndarray, volume: np.ndarray, long_bars: int) -> tuple[float, float, float]:
     slow, slow_count = _mean_log(logs, volume, t - long_bars + 1, t)
     if slow_count == 0:
@@ -95,7 +96,7 @@ def _volume_row(t: int, logs: np.ndarray, volume: np.ndarray, long_bars: int) ->
     return logs[t] - slow, logs[t] - (short if short_count else slow), level
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _balance_row(t: int, returns: np.ndarray, volume: np.ndarray) -> float:
     signed, total = 0.0, 0.0
     for i in range(t - _MEDIUM + 1, t + 1):
@@ -107,7 +108,7 @@ def _balance_row(t: int, returns: np.ndarray, volume: np.ndarray) -> float:
     return signed / total if total > 0.0 else 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def windowed_features(ohlcv: np.ndarray, first: int, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """The windowed features of rows `first` and later.
 
