@@ -15,17 +15,15 @@ from cryptoenv.episode import (
     ENDED,
     EPISODE,
     MARKET,
-    OFFSET,
     SEED,
     SEED_MASK,
     begin_episode,
-    mask_actions,
+    mask_row,
     observe_account,
     observe_windows,
     step_and_observe,
     step_episode,
 )
-from cryptoenv.price_columns import SIGMA
 
 RESET_OPTIONS = ("market", "start", "exposure")
 ORDER_STATUSES = tuple(OrderStatus)
@@ -105,15 +103,13 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self.pool = self.setup.pool
         self.observation_space = self.setup.observation_space
         self.action_space = self.setup.action_space
-        self._world = self.setup.world
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._clock[ENDED] = 1
         self._started = False
         self._windowed = self.setup.observation == "window"
-        self._align, self._features = self.pool.align, self.pool.features
-        self._shapes = [(w, f.shape[1]) for w, f in zip(self.setup.window, self._features, strict=True)]
+        self._shapes = [self.observation_space[name].shape for name in self.pool.timeframes] if self._windowed else []
         self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
 
     def reset(
@@ -142,13 +138,13 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             self._started = True
         else:
             self._clock[EPISODE] += 1
-        begin_episode(self._account, self._clock, self._world, self.setup.rules, market, start, exposure)
+        begin_episode(self._account, self._clock, self.setup.world, self.setup.rules, market, start, exposure)
         account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
         observe_account(self._account, account, self.setup.limit)
         if not self._windowed:
             return self._index_observation(account), self._info()
         windows = self._empty_windows()
-        observe_windows(self._clock, self._world, self._align, self._features, windows)
+        observe_windows(self._clock, self.setup.world, windows)
         return self._window_observation(windows, account), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
@@ -169,12 +165,10 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
         if self._windowed:
             windows = self._empty_windows()
-            reward = step_and_observe(
-                self._account, self._clock, self._world, self._align, self._features, target, windows, account
-            )
+            reward = step_and_observe(self._account, self._clock, self.setup.world, target, windows, account)
             observation = self._window_observation(windows, account)
         else:
-            reward = step_episode(self._account, self._clock, self._world, target)
+            reward = step_episode(self._account, self._clock, self.setup.world, target)
             observe_account(self._account, account, self.setup.limit)
             observation = self._index_observation(account)
         info = self._info()
@@ -191,8 +185,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             raise AttributeError("continuous actions have no mask; pass a tuple of actions")
         mask = self._all_allowed.copy()
         if self.setup.masks_actions:
-            sigma = self._world.prices[self._world.bounds[self._clock[MARKET], OFFSET] + self._clock[BAR], SIGMA]
-            mask_actions(self._account, sigma, self.setup.targets, self._world.parameters, mask)
+            mask_row(self._account, self._clock, self.setup.world, self.setup.targets, mask)
         return mask
 
     def _target(self, action: Any) -> float:

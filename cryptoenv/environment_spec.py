@@ -9,8 +9,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
-from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, FIRST, LAST, EpisodeRules, World
+from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.features import FEATURE_BOUND
+from cryptoenv.market_table import FIRST, LAST
 from cryptoenv.pool import MarketPool, make_pool
 from cryptoenv.rewards import reward_weights
 from cryptoenv.timeframe import timeframe_ms
@@ -67,7 +68,7 @@ class EnvironmentSpec:
         self.window = self._validated_window(window)
         self._check_funding()
         seconds = timeframe_ms(self.pool.timeframes[0]) / 1000.0
-        self.world = World(self.pool.prices, self.pool.bounds(self.window), self.trading.parameters(seconds), weights)
+        self.world = World(self.pool.table(self.window), self.trading.parameters(seconds), weights)
         self.observation_space = self._observation_space()
         self.action_space = self._action_space()
         self.masks_actions = (
@@ -75,6 +76,11 @@ class EnvironmentSpec:
             or self.trading.rules.min_notional > 0.0
             or self.trading.limits.drawdown_stop is not None
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle: addresses of another process mean nothing here, so the table is made anew."""
+        self.__dict__.update(state)
+        self.world = self.world._replace(table=self.pool.table(self.window))
 
     @property
     def limit(self) -> float:
@@ -141,7 +147,7 @@ class EnvironmentSpec:
             dtype=np.float32,
         )
         if self.observation == "index":
-            high = np.array([len(self.pool.markets) - 1, int(self.world.bounds[:, LAST].max())], dtype=np.int64)
+            high = np.array([len(self.pool.markets) - 1, int(self.world.table[:, LAST].max())], dtype=np.int64)
             if high.max() > FLOAT32_EXACT:
                 raise ValueError(
                     f"observation='index' holds bar numbers up to {FLOAT32_EXACT:,}, exact as float32; "
@@ -151,7 +157,9 @@ class EnvironmentSpec:
             return spaces.Dict({"index": index, "account": account})
         windows = {
             timeframe: spaces.Box(-FEATURE_BOUND, FEATURE_BOUND, shape=(size, features.shape[1]), dtype=np.float32)
-            for timeframe, size, features in zip(self.pool.timeframes, self.window, self.pool.features, strict=True)
+            for timeframe, size, features in zip(
+                self.pool.timeframes, self.window, self.pool.markets[0].features, strict=True
+            )
         }
         return spaces.Dict({**windows, "account": account})
 
@@ -178,7 +186,7 @@ class EnvironmentSpec:
         if "start" not in options:
             return market, DRAWN
         start = checked_integer("start", options["start"])
-        first, last = int(self.world.bounds[market, FIRST]), int(self.world.bounds[market, LAST])
+        first, last = int(self.world.table[market, FIRST]), int(self.world.table[market, LAST])
         if not first <= start < last:
             index = self.pool.markets[market].bars.index
             raise ValueError(

@@ -26,6 +26,7 @@ from cryptoenv.account import (
 )
 from cryptoenv.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
 from cryptoenv.kernel import open_account, round_to_step, transition, wanted_quantity
+from cryptoenv.market_table import FIRST, LAST, align_of, features_of, prices_of
 from cryptoenv.price_columns import CLOSE, SIGMA
 from cryptoenv.rewards import weighted_reward
 
@@ -40,29 +41,21 @@ CLOCK_WIDTH = 6
 SEED_MASK = 2**62 - 1  #: seeds are reduced to what the clock can hold
 DRAWN = -1  #: stands for a market or start that is to be drawn
 
-# Columns of the pool's bounds, one int64 row per market.
-OFFSET = 0  #: row of the market's bar 0 in the pool's arrays
-FIRST = 1  #: first decidable bar
-LAST = 2  #: last bar
-BOUNDS_WIDTH = 3
-
 ACCOUNT_FIELDS = ("exposure", "target", "unrealised_return", "drawdown", "bars_held")
 ACCOUNT_OBSERVATION = len(ACCOUNT_FIELDS)
 BARS_HELD_SCALE = 16.0  #: `log2(1 + bars)` is divided by this
 
 
 class World(NamedTuple):
-    """What every row shares: the pool's arrays and the rules of trading.
+    """What every row shares: the markets and the rules of trading.
 
     Attributes:
-        prices: (sum of T, 8) float64, the markets one after the other.
-        bounds: (M, BOUNDS_WIDTH) int64: offset, first decidable bar, last bar of each market.
+        table: (M, 5 + 3K) int64, `market_table`.
         parameters: (PARAMETER_WIDTH,) float64, `TradingConfig.parameters`.
         weights: (7,) float64, `reward_weights`.
     """
 
-    prices: NDArray[np.float64]
-    bounds: NDArray[np.int64]
+    table: NDArray[np.int64]
     parameters: NDArray[np.float64]
     weights: NDArray[np.float64]
 
@@ -133,8 +126,8 @@ def begin_episode(
     """
     seed, episode = int(clock[SEED]), int(clock[EPISODE])
     if market == DRAWN:
-        market = episode_draw(seed, episode, 1, world.bounds.shape[0])
-    first, last = int(world.bounds[market, FIRST]), int(world.bounds[market, LAST])
+        market = episode_draw(seed, episode, 1, world.table.shape[0])
+    first, last = int(world.table[market, FIRST]), int(world.table[market, LAST])
     if start == DRAWN:
         start = first
         if rules.random_start:
@@ -143,14 +136,13 @@ def begin_episode(
     clock[BAR] = start
     clock[END] = min(start + rules.bars, last)
     clock[ENDED] = 0
-    open_account(account, rules.cash, world.prices[world.bounds[market, OFFSET] + start, CLOSE], exposure)
+    open_account(account, rules.cash, prices_of(world.table, market)[start, CLOSE], exposure)
 
 
 @njit(cache=True)
 def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: World, target: float) -> float:
     """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over."""
-    row = world.bounds[clock[MARKET], OFFSET] + clock[BAR]
-    transition(account, world.prices, row, target, world.parameters)
+    transition(account, prices_of(world.table, clock[MARKET]), clock[BAR], target, world.parameters)
     clock[BAR] += 1
     if account[RUINED] == 1.0 or clock[BAR] >= clock[END]:
         clock[ENDED] = 1
@@ -169,26 +161,21 @@ def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limi
 
 
 @njit(cache=True)
-def copy_window(features: NDArray[np.float32], last: int, out: NDArray[np.float32]) -> None:
-    """Copy the (W, F) rows of `features` that end at row `last`, inclusive, into `out`."""
-    first = last + 1 - out.shape[0]
+def copy_window(table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
+    """Copy into `out` (W, F) the features of a timeframe's last W bars closed by now, oldest first."""
+    market = clock[MARKET]
+    features = features_of(table, market, timeframe)
+    first = align_of(table, market)[clock[BAR], timeframe] + 1 - out.shape[0]
     for w in range(out.shape[0]):
         for f in range(out.shape[1]):
             out[w, f] = features[first + w, f]
 
 
 @njit(cache=True)
-def observe_windows(
-    clock: NDArray[np.int64],
-    world: World,
-    align: NDArray[np.int64],
-    features: tuple[NDArray[np.float32], ...],
-    out: tuple[NDArray[np.float32], ...],
-) -> None:
-    """Write one (W, F) window per timeframe, each ending at the last bar closed by now, for the single env."""
-    row = world.bounds[clock[MARKET], OFFSET] + clock[BAR]
+def observe_windows(clock: NDArray[np.int64], world: World, out: tuple[NDArray[np.float32], ...]) -> None:
+    """Write one (W, F) window per timeframe, for the single env."""
     for k in range(len(out)):
-        copy_window(features[k], align[row, k], out[k])
+        copy_window(world.table, clock, k, out[k])
 
 
 @njit(cache=True)
@@ -196,8 +183,6 @@ def step_and_observe(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
     world: World,
-    align: NDArray[np.int64],
-    features: tuple[NDArray[np.float32], ...],
     target: float,
     windows: tuple[NDArray[np.float32], ...],
     account_out: NDArray[np.float32],
@@ -205,7 +190,7 @@ def step_and_observe(
     """Step and observe in one call, for the single env with window observations; returns the reward."""
     reward = step_episode(account, clock, world, target)
     observe_account(account, account_out, world.parameters[EXPOSURE_LIMIT])
-    observe_windows(clock, world, align, features, windows)
+    observe_windows(clock, world, windows)
     return reward
 
 
@@ -289,34 +274,36 @@ def observe_accounts(accounts: NDArray[np.float64], out: NDArray[np.float32], li
 
 
 @njit(cache=True)
-def last_closed_rows(
-    clocks: NDArray[np.int64], align: NDArray[np.int64], bounds: NDArray[np.int64], out: NDArray[np.int64]
-) -> None:
-    """Write the pool rows of the last closed bar of every timeframe: (K, N) int64."""
-    for i in range(clocks.shape[0]):
-        row = bounds[clocks[i, MARKET], OFFSET] + clocks[i, BAR]
-        for k in range(align.shape[1]):
-            out[k, i] = align[row, k]
-
-
-@njit(cache=True)
-def copy_windows(features: NDArray[np.float32], last: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-    """Copy the (N, W, F) windows of `features` that end at the pool rows `last` (N,)."""
-    for i in range(last.shape[0]):
-        copy_window(features, last[i], out[i])
+def copy_windows(table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
+    """Write the (N, W, F) windows of a timeframe."""
+    for i in range(out.shape[0]):
+        copy_window(table, clocks[i], timeframe, out[i])
 
 
 @njit(cache=True, parallel=True)
-def copy_windows_parallel(features: NDArray[np.float32], last: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+def copy_windows_parallel(
+    table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
+) -> None:
     """As `copy_windows`, over the threads."""
-    for i in prange(last.shape[0]):
-        copy_window(features, last[i], out[i])
+    for i in prange(out.shape[0]):
+        copy_window(table, clocks[i], timeframe, out[i])
+
+
+@njit(cache=True)
+def mask_row(
+    account: NDArray[np.float64],
+    clock: NDArray[np.int64],
+    world: World,
+    actions: NDArray[np.float64],
+    out: NDArray[np.bool_],
+) -> None:
+    """Write the (A,) action mask of one environment."""
+    sigma = prices_of(world.table, clock[MARKET])[clock[BAR], SIGMA]
+    mask_actions(account, sigma, actions, world.parameters, out)
 
 
 @njit(cache=True)
 def mask_rows(rows: Rows, world: World, actions: NDArray[np.float64], out: NDArray[np.bool_]) -> None:
     """Write the (N, A) action masks."""
     for i in range(out.shape[0]):
-        clock = rows.clocks[i]
-        sigma = world.prices[world.bounds[clock[MARKET], OFFSET] + clock[BAR], SIGMA]
-        mask_actions(rows.accounts[i], sigma, actions, world.parameters, out[i])
+        mask_row(rows.accounts[i], rows.clocks[i], world, actions, out[i])

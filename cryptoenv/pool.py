@@ -1,4 +1,4 @@
-"""A pool of markets, laid one after the other so that jitted code reaches any of them by a row number."""
+"""A pool of markets, and every way to name one: arrays are never copied, so that processes share what is mapped."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.bar_files import read_bars
-from cryptoenv.episode import BOUNDS_WIDTH, FIRST, LAST, OFFSET
 from cryptoenv.market import Market
+from cryptoenv.market_table import market_table
 
 DEFAULT_TIMEFRAMES = ("15m", "4h", "1d")
 DEFAULT_TASK = "easy"
@@ -26,7 +26,7 @@ MarketSource = Market | pd.DataFrame | str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False)
 class MarketPool:
-    """Markets of the same timeframes and features, concatenated (one market alone is used as it is, without a copy).
+    """Markets of the same timeframes and features.
 
     Attributes:
         markets: the markets, in order; `market` indices in observations and options refer to it.
@@ -56,34 +56,13 @@ class MarketPool:
         """(M + 1,) int64: pool row of each market's bar 0, then the total."""
         return np.concatenate([[0], np.cumsum([len(m) for m in self.markets])]).astype(np.int64)
 
-    @cached_property
-    def prices(self) -> NDArray[np.float64]:
-        """(sum of T, 8) float64."""
-        return _joined([m.prices for m in self.markets])
-
-    @cached_property
-    def features(self) -> tuple[NDArray[np.float32], ...]:
-        """One (sum of T_k, F) float32 matrix per timeframe."""
-        return tuple(_joined([m.features[k] for m in self.markets]) for k in range(len(self.timeframes)))
-
-    @cached_property
-    def align(self) -> NDArray[np.int64]:
-        """(sum of T, K) int64: pool row, in `features[k]`, of the last bar closed at each base bar (-1: none yet)."""
-        if len(self.markets) == 1:
-            return np.asarray(self.markets[0].align)
-        parts, offsets = [], np.zeros(len(self.timeframes), dtype=np.int64)
-        for market in self.markets:
-            parts.append(np.where(market.align >= 0, market.align + offsets, -1))
-            offsets = offsets + [f.shape[0] for f in market.features]
-        return _joined(parts)
-
-    def bounds(self, window: tuple[int, ...]) -> NDArray[np.int64]:
-        """(M, 3) int64: offset, first decidable bar for `window`, last bar of each market.
+    def table(self, window: tuple[int, ...]) -> NDArray[np.int64]:
+        """The jitted code's view of the pool, `market_table`, with the first decidable bars for `window`.
 
         Raises:
             ValueError: a market too short for the windows, or with no bar to trade after the first decidable one.
         """
-        bounds = np.zeros((len(self.markets), BOUNDS_WIDTH), dtype=np.int64)
+        decidable = []
         for i, market in enumerate(self.markets):
             try:
                 first = market.first_decision(window)
@@ -94,16 +73,8 @@ class MarketPool:
                     f"market {i} has {len(market)} bars and its first decidable bar is {first}: no bar is left to "
                     f"trade; bring at least {first + 2 - len(market)} more bars or smaller windows"
                 )
-            bounds[i, OFFSET], bounds[i, FIRST], bounds[i, LAST] = self.offsets[i], first, len(market) - 1
-        return bounds
-
-
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """The parts one after the other, C-contiguous and read-only; a single part as it is."""
-    joined = np.asarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
-    joined = np.ascontiguousarray(joined)
-    joined.flags.writeable = False
-    return joined
+            decidable.append((first, len(market) - 1))
+        return market_table([(m.prices, m.align, m.features) for m in self.markets], decidable)
 
 
 @lru_cache(maxsize=8)

@@ -39,7 +39,6 @@ from cryptoenv.episode import (
     begin_rows,
     copy_windows,
     copy_windows_parallel,
-    last_closed_rows,
     mask_rows,
     observe_accounts,
     step_parallel,
@@ -122,7 +121,6 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             np.zeros(n, dtype=np.bool_),
         )
         self._started = False
-        self._last = np.zeros((len(self.pool.timeframes), n), dtype=np.int64)
         self._threads = min(numba.get_num_threads(), os.cpu_count() or 1)
 
     def reset(  # type: ignore[override]
@@ -286,7 +284,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _observe(self, fresh: bool = False) -> Observation:
         """Observations of all rows, in new memory unless `copy=False`."""
-        n, clocks = self.num_envs, self._rows.clocks
+        clocks = self._rows.clocks
         reuse = not self._copy and not fresh
         out = self._reused if reuse and self._reused is not None else self._empty_observation()
         if reuse:
@@ -296,12 +294,11 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             out["index"][:, 0] = clocks[:, MARKET]
             out["index"][:, 1] = clocks[:, BAR]
             return dict(out)
-        last_closed_rows(clocks, self.pool.align, self.setup.world.bounds, self._last)
         for k, timeframe in enumerate(self.pool.timeframes):
             window = out[timeframe]
             gather = copy_windows_parallel if window.size >= PARALLEL_CELLS and self._threads > 1 else copy_windows
-            gather(self.pool.features[k], self._last[k], window)
-        return dict(out) if n else out
+            gather(self.setup.world.table, clocks, k, window)
+        return dict(out)
 
     def _empty_observation(self) -> Observation:
         shapes = self.single_observation_space.spaces  # type: ignore[attr-defined]

@@ -136,10 +136,6 @@ def test_reset_options(markets: list[cryptoenv.Market]) -> None:
     assert env.reset(options={"market": 1})[1]["market"] == 1
 
 
-def first_bar(env: Any) -> str:
-    return str(int(env.unwrapped.setup.world.bounds[0, 1]))
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

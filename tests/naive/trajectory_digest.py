@@ -6,6 +6,7 @@ import numpy as np
 
 from cryptoenv import account as a
 from cryptoenv.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, Rows, World, begin_rows, observe_accounts, step_serial
+from cryptoenv.market_table import market_table
 from cryptoenv.rewards import REWARD_NAMES, reward_weights
 from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
 
@@ -18,8 +19,10 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         prices = random_prices(rng, 120, wild=True)
         config = random_config(rng, prices[0, 3])
         weights = reward_weights({name: float(rng.normal()) for name in REWARD_NAMES})
-        bounds = np.array([[0, 3, 59], [60, 5, 59]], dtype=np.int64)
-        world = World(prices, bounds, config.parameters(BAR_SECONDS), weights)
+        align = np.zeros((60, 1), dtype=np.int64)
+        features = (np.zeros((60, 2), dtype=np.float32),)
+        halves = [(prices[:60], align, features), (prices[60:], align, features)]
+        world = World(market_table(halves, [(3, 59), (5, 59)]), config.parameters(BAR_SECONDS), weights)
         n = 3
         flags = np.zeros(n, dtype=np.bool_)
         rows = Rows(np.zeros((n, a.ACCOUNT_WIDTH)), np.zeros((n, CLOCK_WIDTH), dtype=np.int64), np.zeros(n), np.zeros(n), flags, flags.copy())

@@ -1,0 +1,120 @@
+"""A table of where each market's arrays lie in memory, so that one small argument gives jitted code a whole pool.
+
+Passing an array to a jitted function costs tens of nanoseconds, concatenating memory-mapped markets costs their size;
+a row of addresses costs neither. The pool that builds a table keeps the arrays alive; a table never leaves its process.
+"""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numba import carray, config, njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+# Columns of the table, one int64 row per market.
+PRICES = 0  #: address of the (T, 8) float64 prices
+BARS = 1  #: T
+ALIGN = 2  #: address of the (T, K) int64 alignment
+FIRST = 3  #: first decidable bar
+LAST = 4  #: last bar
+FEATURES = 5  #: then, per timeframe: address of the (T_k, F) float32 features, T_k, F
+PER_TIMEFRAME = 3
+
+PRICE_COLUMNS = 8
+
+if config.DISABLE_JIT:
+
+    def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+        return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), shape)
+
+    def _float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return _at(address, shape, ctypes.c_double)
+
+    def _float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return _at(address, shape, ctypes.c_float)
+
+    def _int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        return _at(address, shape, ctypes.c_int64)
+
+else:
+
+    def _pointer_to(dtype: Any) -> Any:
+        """An intrinsic that takes an int64 address for a pointer to `dtype`."""
+
+        @intrinsic
+        def pointer(typing_context: Any, address: Any) -> Any:
+            signature = types.CPointer(dtype)(types.int64)
+
+            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+                return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+            return signature, generate
+
+        return pointer
+
+    _float64_pointer = _pointer_to(types.float64)
+    _float32_pointer = _pointer_to(types.float32)
+    _int64_pointer = _pointer_to(types.int64)
+
+    @njit(cache=True)
+    def _float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        return carray(_float64_pointer(address), shape)
+
+    @njit(cache=True)
+    def _float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        return carray(_float32_pointer(address), shape)
+
+    @njit(cache=True)
+    def _int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        return carray(_int64_pointer(address), shape)
+
+
+@njit(cache=True)
+def prices_of(table: NDArray[np.int64], market: int) -> NDArray[np.float64]:
+    """The (T, 8) float64 prices of a market."""
+    return _float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
+
+
+@njit(cache=True)
+def align_of(table: NDArray[np.int64], market: int) -> NDArray[np.int64]:
+    """The (T, K) int64 alignment of a market."""
+    return _int64_at(table[market, ALIGN], (table[market, BARS], (table.shape[1] - FEATURES) // PER_TIMEFRAME))
+
+
+@njit(cache=True)
+def features_of(table: NDArray[np.int64], market: int, timeframe: int) -> NDArray[np.float32]:
+    """The (T_k, F) float32 features of a market's k-th timeframe."""
+    column = FEATURES + PER_TIMEFRAME * timeframe
+    return _float32_at(table[market, column], (table[market, column + 1], table[market, column + 2]))
+
+
+def market_table(
+    markets: list[tuple[NDArray[np.float64], NDArray[np.int64], tuple[NDArray[np.float32], ...]]],
+    decidable: list[tuple[int, int]],
+) -> NDArray[np.int64]:
+    """The (M, 5 + 3K) int64 table of markets given as (prices, align, features), with their first and last bars.
+
+    Raises:
+        ValueError: an array whose dtype, shape or memory layout jitted code would misread.
+    """
+    timeframes = len(markets[0][2])
+    table = np.zeros((len(markets), FEATURES + PER_TIMEFRAME * timeframes), dtype=np.int64)
+    for i, ((prices, align, features), (first, last)) in enumerate(zip(markets, decidable, strict=True)):
+        bars = prices.shape[0]
+        _check(i, "prices", prices, np.float64, (bars, PRICE_COLUMNS))
+        _check(i, "align", align, np.int64, (bars, timeframes))
+        table[i, :FEATURES] = (prices.ctypes.data, bars, align.ctypes.data, first, last)
+        for k, matrix in enumerate(features):
+            _check(i, f"features[{k}]", matrix, np.float32, matrix.shape)
+            column = FEATURES + PER_TIMEFRAME * k
+            table[i, column : column + PER_TIMEFRAME] = (matrix.ctypes.data, *matrix.shape)
+    return table
+
+
+def _check(market: int, name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous or array.ndim != 2:
+        raise ValueError(
+            f"market {market}: {name} must be C-contiguous {np.dtype(dtype)} of shape {shape}, got {array.dtype} "
+            f"{array.shape}"
+        )
