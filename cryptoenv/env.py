@@ -12,17 +12,17 @@ from cryptoenv.episode import (
     ACCOUNT_OBSERVATION,
     BAR,
     CLOCK_WIDTH,
-    ENDED,
+    END,
     EPISODE,
     MARKET,
     SEED,
     SEED_MASK,
     begin_episode,
+    copy_window,
     mask_row,
     observe_account,
-    observe_windows,
-    step_and_observe,
-    step_episode,
+    step_account,
+    step_windows,
 )
 
 RESET_OPTIONS = ("market", "start", "exposure")
@@ -43,6 +43,8 @@ class NotFilled(float):
 
 
 NOT_FILLED = NotFilled("nan")
+_FLOAT32 = np.dtype(np.float32)
+_empty = np.empty
 
 
 class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
@@ -77,7 +79,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
 
     Info: `equity`, `exposure`, `close`, `fill_price` and `exit_price` (NaN where nothing filled), `fill_quantity`,
     `fees`, `slippage`, `funding`, `borrow` (cumulative, quote), `order_status` (`OrderStatus`), `exit_kind`
-    (`ExitKind`), `bar` (t), `market`, `action_mask` (discrete actions).
+    (`ExitKind`), `ruined`, `bar` (t), `market`, `action_mask` (discrete actions).
 
     Args:
         market: None for a pool of seeded synthetic markets; a task name ("easy"); bars (DataFrame), a file of bars, a
@@ -104,13 +106,13 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self.observation_space = self.setup.observation_space
         self.action_space = self.setup.action_space
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
+        self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
-        self._clock[ENDED] = 1
-        self._started = False
+        self._market, self._bar, self._end = 0, 0, -1
+        self._names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
+        self._shapes = [self.observation_space[name].shape for name in self._names[:-1]]
         self._windowed = self.setup.observation == "window"
-        self._shapes = [self.observation_space[name].shape for name in self.pool.timeframes] if self._windowed else []
-        self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -132,20 +134,22 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         market, start = self.setup.checked_start(given)
         exposure = self.setup.checked_exposure(given.get("exposure", 0.0))
         super().reset(seed=seed)
-        if seed is not None or not self._started:
+        if seed is not None or self._end < 0:
             self._clock[SEED] = int(self.np_random_seed or 0) & SEED_MASK
             self._clock[EPISODE] = 0
-            self._started = True
         else:
             self._clock[EPISODE] += 1
-        begin_episode(self._account, self._clock, self.setup.world, self.setup.rules, market, start, exposure)
-        account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
+        world = self.setup.world
+        begin_episode(self._account, self._clock, world, self.setup.rules, market, start, exposure)
+        self._market, self._bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        account = _empty(ACCOUNT_OBSERVATION, _FLOAT32)
         observe_account(self._account, account, self.setup.limit)
         if not self._windowed:
-            return self._index_observation(account), self._info()
-        windows = self._empty_windows()
-        observe_windows(self._clock, self.setup.world, windows)
-        return self._window_observation(windows, account), self._info()
+            return {"index": np.array((self._market, self._bar)), "account": account}, self._info()
+        windows = tuple([_empty(shape, _FLOAT32) for shape in self._shapes])
+        for k, window in enumerate(windows):
+            copy_window(world.table, self._clock, k, window)
+        return dict(zip(self._names, (*windows, account), strict=True)), self._info()
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Ask for a target exposure and go on to the close of the next bar.
@@ -160,20 +164,25 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             ValueError: an action that is NaN or out of range; the bar is named. RuntimeError: no episode is running.
         """
         target = self._target(action)
-        if self._clock[ENDED] == 1:
+        if self._bar >= self._end:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
-        account = np.empty(ACCOUNT_OBSERVATION, dtype=np.float32)
+        table, parameters, weights = self.setup.world
+        account = _empty(ACCOUNT_OBSERVATION, _FLOAT32)
+        self._bar += 1
+        observation: dict[str, NDArray[Any]]
         if self._windowed:
-            windows = self._empty_windows()
-            reward = step_and_observe(self._account, self._clock, self.setup.world, target, windows, account)
-            observation = self._window_observation(windows, account)
+            windows = tuple([_empty(shape, _FLOAT32) for shape in self._shapes])
+            reward = step_windows(self._account, self._clock, table, parameters, weights, target, account, windows)
+            observation = dict(zip(self._names, (*windows, account)))  # noqa: B905 (equal by construction, hot)
         else:
-            reward = step_episode(self._account, self._clock, self.setup.world, target)
-            observe_account(self._account, account, self.setup.limit)
-            observation = self._index_observation(account)
+            reward = step_account(self._account, self._clock, table, parameters, weights, target, account)
+            observation = {"index": np.array((self._market, self._bar)), "account": account}
         info = self._info()
-        terminated = bool(self._account[RUINED])
-        return observation, reward, terminated, bool(self._clock[ENDED]) and not terminated, info
+        truncated = self._bar >= self._end
+        if info["ruined"]:
+            self._end = self._bar
+            return observation, reward, True, False, info
+        return observation, reward, False, truncated, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(A,) bool: which actions would be accepted now (the method sb3-contrib's MaskablePPO calls).
@@ -197,42 +206,29 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             except (TypeError, IndexError, ValueError):
                 pass
             raise ValueError(
-                f"action {action!r} at bar {int(self._clock[BAR])} is not allowed: pass a whole number from 0 to "
+                f"action {action!r} at bar {self._bar} is not allowed: pass a whole number from 0 to "
                 f"{len(self._targets) - 1}, an index into actions={tuple(self._targets)}"
             )
         value = np.asarray(action, dtype=np.float64)
         low = float(self.action_space.low[0])
         if value.size != 1 or not low <= value.item() <= 1.0:
             raise ValueError(
-                f"action {action!r} at bar {int(self._clock[BAR])} is not allowed: pass one finite number in [{low}, 1.0]"
+                f"action {action!r} at bar {self._bar} is not allowed: pass one finite number in [{low}, 1.0]"
             )
         return value.item() * self.setup.limit
 
-    def _empty_windows(self) -> tuple[NDArray[np.float32], ...]:
-        return tuple([np.empty(shape, dtype=np.float32) for shape in self._shapes])
-
-    def _window_observation(
-        self, windows: tuple[NDArray[np.float32], ...], account: NDArray[np.float32]
-    ) -> dict[str, NDArray[Any]]:
-        observation: dict[str, NDArray[Any]] = dict(zip(self.pool.timeframes, windows, strict=True))
-        observation["account"] = account
-        return observation
-
-    def _index_observation(self, account: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        return {"index": self._clock[[MARKET, BAR]], "account": account}
-
     def _info(self) -> dict[str, Any]:
-        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price, status, kind, _) = (
+        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price, status, kind, ruined) = (
             self._account[:INFO_WIDTH].tolist()
         )
         info = {
             "equity": equity,
             "exposure": exposure,
             "close": close,
-            "fill_price": fill if quantity != 0.0 else NOT_FILLED,
+            "fill_price": fill if quantity else NOT_FILLED,
             "fill_quantity": quantity,
-            "bar": int(self._clock[BAR]),
-            "market": int(self._clock[MARKET]),
+            "bar": self._bar,
+            "market": self._market,
             "fees": fees,
             "slippage": slippage,
             "funding": funding,
@@ -240,7 +236,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             "order_status": ORDER_STATUSES[int(status)],
             "exit_kind": EXIT_KINDS[int(kind)],
             "exit_price": exit_price if kind else NOT_FILLED,
+            "ruined": bool(ruined),
         }
         if self._targets is not None:
-            info["action_mask"] = self.action_masks()
+            info["action_mask"] = self.action_masks() if self.setup.masks_actions else self._all_allowed.copy()
         return info
