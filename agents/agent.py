@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -65,6 +64,15 @@ def new_policy(shape: PolicyShape, seed: int, spaces: tuple[gym.Space, gym.Space
         return MultiInputActorCriticPolicy(observation_space, action_space, lambda _: 3e-4, **policy_arguments(shape))
 
 
+def copy_of(policy: ActorCriticPolicy) -> ActorCriticPolicy:
+    """A policy with the same weights and no embeddings bound (`copy.deepcopy` fails on what a policy remembers)."""
+    with torch.random.fork_rng(devices=[]):
+        copied = type(policy)(**policy._get_constructor_parameters())
+    copied.load_state_dict(policy.state_dict())
+    copied.set_training_mode(False)
+    return copied
+
+
 def cached_embeddings(policy: ActorCriticPolicy) -> CachedEmbeddings:
     """The policy's features extractor, as what it is."""
     extractor = policy.features_extractor
@@ -115,9 +123,8 @@ class Agent:
 
     def on(self, taught: Sequence[TaughtMarket], table: EmbeddingTable | None = None) -> AgentPolicy:
         """The agent's decisions on these markets (`table`: their embeddings, where they are at hand)."""
-        policy = copy.deepcopy(self.policy)
+        policy = copy_of(self.policy)
         cached_embeddings(policy).bind(table or embed(self.extractor, taught, progress=False))
-        policy.set_training_mode(False)
         return AgentPolicy(policy, self.settings.positions, self.margin)
 
     def with_margin(self, margin: float) -> Agent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional
 
-from agents.agent import cached_embeddings
+from agents.agent import cached_embeddings, copy_of
 from agents.features_extractor import EmbeddingTable
 
 
@@ -34,8 +33,7 @@ class CloneGuidedPPO(PPO):
     def __init__(self, *, clone: ActorCriticPolicy, pull: float, warm_up: int, **ppo_arguments: Any) -> None:
         super().__init__(**ppo_arguments)
         self.policy.load_state_dict(clone.state_dict())
-        self._clone = copy.deepcopy(clone)
-        self._clone.set_training_mode(False)
+        self._clone = copy_of(clone)
         self._pull = pull
         self._warm_up = warm_up
         self._rollouts_seen = 0

@@ -19,7 +19,7 @@ from agents.run_folder import PICTURE, Run
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
 from agents.training import TrainingConfig, learn
-from cryptoenv.bars import read_bars
+from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
 from pretrain import Extractor, ExtractorConfig, fit_extractor
 from pretrain import TrainingConfig as PretrainingConfig

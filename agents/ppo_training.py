@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from agents.agent import Agent, AgentPolicy, cached_embeddings, policy_arguments
+from agents.agent import Agent, AgentPolicy, cached_embeddings, copy_of, policy_arguments
 from agents.clone_guided_ppo import CloneGuidedPPO
 from agents.evaluation import validation_score
 from agents.features_extractor import EmbeddingTable
@@ -83,9 +82,8 @@ class KeepBest(BaseCallback):
 
     def evaluate(self) -> None:
         """Score the current weights; keep them if they are the best so far."""
-        held = copy.deepcopy(self.model.policy)
+        held = copy_of(self.model.policy)
         cached_embeddings(held).bind(self._table)
-        held.set_training_mode(False)
         policy = AgentPolicy(held, self._agent.settings.positions, self._agent.margin)
         earned = validation_score(policy, self._taught, self._rows, self._agent.settings)
         self.scores.append((self.num_timesteps, earned))
@@ -163,7 +161,7 @@ def improve(
     best = KeepBest(clone, validation[0], validation[1], config)
     algorithm.learn(config.steps, callback=[best, Progress(config.steps, best, show=progress)])
     algorithm.env.close()
-    policy = copy.deepcopy(clone.policy)
+    policy = copy_of(clone.policy)
     policy.load_state_dict(best.best_weights)
     kept = max(best.scores, key=lambda pair: pair[1])[0]
     return PPOResult(replace(clone, policy=policy, algorithm="ppo"), tuple(best.scores), kept)

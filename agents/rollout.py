@@ -91,7 +91,7 @@ def blocks(taught: Sequence[TaughtMarket], steps: int) -> Rows:
 
 
 def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings) -> Rollout:
-    """Run `policy` over `rows`, from flat, through the env.
+    """Run `policy` over `rows`, from flat, through the env; a row that is ruined keeps what the ruin left.
 
     Args:
         policy: decides for all rows at once.
@@ -100,26 +100,25 @@ def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, sett
         settings: positions and costs.
     """
     count = len(rows.market)
+    # NEXT_STEP: a ruined row begins another episode, which is not looked at: ruin is final.
     envs = vector_env(
-        markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.DISABLED
+        markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.NEXT_STEP
     )
     observation, info = envs.reset(seed=0, options={"market": rows.market, "start": rows.start, "exposure": 0.0})
     equity = np.empty((rows.steps + 1, count))
     exposure = np.empty((rows.steps, count))
     turnover = np.empty((rows.steps, count))
-    ruined = np.zeros(count, dtype=bool)
+    solvent = np.ones(count, dtype=bool)
     returns = _log_returns(taught, rows)
     equity[0] = info["equity"]
     for s in range(rows.steps):
         actions = policy.act(observation["index"], observation["account"])
         observation, _, terminated, _, info = envs.step(actions)
-        ruined |= terminated
-        equity[s + 1] = info["equity"]
-        exposure[s] = _held_over_bar(info["exposure"], returns[s])
         traded = np.abs(info["fill_quantity"]) * np.nan_to_num(info["fill_price"])
-        turnover[s] = traded / equity[s]
-        if ruined.any():
-            raise RuntimeError(f"rows {np.flatnonzero(ruined).tolist()} were ruined at step {s}")
+        equity[s + 1] = np.where(solvent, info["equity"], equity[s])
+        exposure[s] = np.where(solvent, _held_over_bar(info["exposure"], returns[s]), 0.0)
+        turnover[s] = np.where(solvent, traded / equity[s], 0.0)
+        solvent &= ~terminated
     envs.close()
     return Rollout(rows, equity, exposure, turnover, returns)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from agents.settings import TradingSettings
 from cryptoenv.market import Market
 from pretrain import LabelledMarket
-from synthetic import filter_oracle, oracle_labels, path_labels, regime_market, task_seeds
+from synthetic import filter_oracle, path_labels, regime_market, task_seeds
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
     )
     return TaughtMarket(
         market=market,
-        labels=oracle_labels(sample, cost=settings.turnover_cost),
+        labels=oracle.actions,
         first=market.first_decision(settings.window),
         regimes=sample.truth["regime"].to_numpy(np.int8),
         truth=truth,
@@ -142,7 +142,7 @@ def _part(bars: pd.DataFrame, warm_up: int, start: int, end: int, settings: Trad
     piece = bars.iloc[bars.index.searchsorted(begin) : end]
     market = Market.from_bars(piece, timeframes=settings.timeframes)
     first = max(market.first_decision(settings.window), int(piece.index.searchsorted(bars.index[start])))
-    labels = path_labels(piece, cost=settings.turnover_cost)
+    labels = path_labels(piece, cost=settings.turnover_cost, positions=settings.positions)
     return TaughtMarket(market=market, labels=labels, first=first, label_kind="hindsight path at inflated cost")
 
 

@@ -121,3 +121,14 @@ def test_tuned_cross_is_the_best_of_its_grid(taught: Taught, settings: TradingSe
     best = roll(rule.policy(taught, settings), taught, rows, settings).realised.sum()
     for other in list(baselines.cross_rules())[::17]:
         assert roll(other.policy(taught, settings), taught, rows, settings).realised.sum() <= best + 1e-12
+
+
+def test_ruin_is_final(taught: Taught) -> None:
+    """Switching at every bar at a high cost ruins; afterwards nothing is earned or traded."""
+    settings = TradingSettings(costs=Costs(fee=0.05, half_spread=0.0, impact=0.0))
+    rows = Rows(np.array([0, 1]), np.array([taught[0].first, taught[1].first]), 300)
+    rollout = roll(baselines.random(settings, 0), taught, rows, settings)
+    assert (rollout.equity[-1] <= 10.0).all()
+    assert (rollout.equity[-1] == rollout.equity[-50]).all()
+    assert (rollout.turnover[-50:] == 0.0).all()
+    assert (rollout.exposure[-50:] == 0.0).all()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.agent import Agent, PolicyShape, cached_embeddings, index_space, new_policy
+from agents.features_extractor import LARGEST_EXACT_INDEX, CachedEmbeddings, EmbeddingTable, embed
+from agents.run_folder import Run
+from agents.settings import TradingSettings
+from agents.taught_market import TaughtMarket
+from cryptoenv.config import Costs
+from pretrain import Extractor
+
+
+def table(seed: int = 0, width: int = 4) -> EmbeddingTable:
+    rng = np.random.default_rng(seed)
+    return EmbeddingTable([rng.normal(size=(n, width)).astype(np.float32) for n in (7, 11)])
+
+
+def test_embeddings_are_gathered_by_market_and_bar() -> None:
+    found = table()
+    extractor = CachedEmbeddings(index_space(3)[0], 4)
+    extractor.bind(found)
+    account = torch.arange(15, dtype=torch.float32).reshape(3, 5)
+    # Stable-Baselines3 hands the index over as float32.
+    index = torch.tensor([[0, 6], [1, 0], [1, 10]], dtype=torch.float32)
+    out = extractor({"index": index, "account": account}).numpy()
+    assert (out[:, :4] == found.rows[[6, 7, 17]]).all()
+    assert (out[:, 4:] == account.numpy()).all()
+    assert extractor.features_dim == 9
+
+
+def test_a_table_of_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 wide, not 4"):
+        CachedEmbeddings(index_space(3)[0], 4).bind(table(width=6))
+
+
+def test_indices_stay_exact() -> None:
+    class Long:
+        def __len__(self) -> int:
+            return LARGEST_EXACT_INDEX + 1
+
+    with pytest.raises(ValueError, match="exactly"):
+        EmbeddingTable([Long()])  # type: ignore[list-item]
+
+
+def test_weights_do_not_hold_the_table() -> None:
+    policy = new_policy(PolicyShape(4, 3), seed=0)
+    cached_embeddings(policy).bind(table())
+    assert all("rows" not in name and "offsets" not in name for name in policy.state_dict())
+
+
+def test_policies_are_seeded() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return torch.cat([p.flatten() for p in new_policy(PolicyShape(4, 3), seed).parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_margin_holds_unless_the_odds_are_clear(extractor: Extractor, settings: TradingSettings) -> None:
+    agent = make_agent(extractor, settings)
+    found = EmbeddingTable([np.random.default_rng(0).normal(size=(400, extractor.width)).astype(np.float32)])
+    index = np.column_stack([np.zeros(400, np.int64), np.arange(400)])
+    account = np.zeros((400, 5), dtype=np.float32)
+    switches = [
+        int((agent.with_margin(margin).on((), found).act(index, account) != 1).sum()) for margin in (0.0, 0.3, 100.0)
+    ]
+    assert switches[0] > switches[1] > switches[2] == 0
+
+
+def test_an_agent_survives_its_folder(
+    extractor: Extractor, settings: TradingSettings, taught: tuple[TaughtMarket, ...], tmp_path: Path
+) -> None:
+    agent = replace(make_agent(extractor, settings), margin=0.2, algorithm="ppo")
+    Run(tmp_path, agent, agent).save({"seed": 0}, {"x": 1.0})
+    loaded = Run.load(tmp_path).agent
+    assert (loaded.margin, loaded.algorithm, loaded.settings) == (0.2, "ppo", settings)
+    embedded = embed(extractor, taught, progress=False)
+    rng = np.random.default_rng(1)
+    index = np.column_stack([rng.integers(len(taught), size=200), rng.integers(5376, 5800, size=200)])
+    account = rng.normal(size=(200, 5)).astype(np.float32)
+    assert (agent.on(taught, embedded).act(index, account) == loaded.on(taught).act(index, account)).all()
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in {".pkl", ".pt", ".pth", ".zip"}]
+
+
+def test_an_agent_refuses_another_extractor(extractor: Extractor, settings: TradingSettings, tmp_path: Path) -> None:
+    make_agent(extractor, settings).save(tmp_path)
+    description = json.loads((tmp_path / "agent.json").read_text("utf-8"))
+    description["extractor"] = "0" * 64
+    (tmp_path / "agent.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match="trained on extractor 000000000000"):
+        Agent.load(tmp_path, extractor)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        Run.load(tmp_path)
+
+
+def test_settings_survive_json() -> None:
+    settings = TradingSettings(positions=(0.0, 0.5, 1.0), instrument="spot", costs=Costs(fee=0.002))
+    assert TradingSettings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+    with pytest.raises(ValueError, match="must contain 0"):
+        TradingSettings(positions=(-1.0, 1.0))
+
+
+def make_agent(extractor: Extractor, settings: TradingSettings) -> Agent:
+    shape = PolicyShape(extractor.width, 3)
+    policy = new_policy(shape, seed=0)
+    with torch.no_grad():
+        policy.action_net.weight.mul_(100.0)  # a fresh policy is nearly uniform
+    return Agent(extractor, policy, shape, settings)

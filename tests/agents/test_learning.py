@@ -1,0 +1,154 @@
+"""Cloning and PPO on embeddings that say outright what to do: a world where success is certain, failure a defect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.agent import Agent, PolicyShape, cached_embeddings, new_policy
+from agents.cloning import CloningConfig, clone
+from agents.demonstrations import Batches, Demonstrations, collect
+from agents.features_extractor import EmbeddingTable
+from agents.policies import held_position
+from agents.ppo_training import PPOConfig, _algorithm, improve
+from agents.rollout import blocks, roll
+from agents.settings import TradingSettings
+from agents.taught_market import TaughtMarket
+from agents.training import learn
+from pretrain import Extractor
+
+Taught = tuple[TaughtMarket, ...]
+CLONING = CloningConfig(samples=40_000, epochs=6, batch_size=512)
+PPO = PPOConfig(
+    steps=16_384, num_envs=64, rollout_steps=64, batch_size=1024, warm_up=1, episode_bars=96, block_steps=96
+)
+
+
+@pytest.fixture(scope="module")
+def telling(taught: Taught) -> EmbeddingTable:
+    """Embeddings that hold the teacher's answer for each held position, one-hot: (T, 9)."""
+    return EmbeddingTable([np.eye(3, dtype=np.float32)[t.labels.clip(0)].reshape(len(t.market), 9) for t in taught])
+
+
+@pytest.fixture(scope="module")
+def cloned(taught: Taught, telling: EmbeddingTable, settings: TradingSettings, extractor: Extractor) -> Agent:
+    demonstrations = collect(taught, settings, samples=CLONING.samples, seed=0, num_envs=64, progress=False)
+    shape = PolicyShape(9, 3)
+    policy = new_policy(shape, seed=0)
+    cached_embeddings(policy).bind(telling)
+    clone(policy, demonstrations, CLONING, seed=0, progress=False)
+    return Agent(extractor, policy, shape, settings)
+
+
+def test_demonstrations_visit_every_position_and_tell_what_the_teacher_does(
+    taught: Taught, settings: TradingSettings
+) -> None:
+    found = collect(taught, settings, samples=20_000, seed=3, num_envs=64, progress=False)
+    held = held_position(found.account, settings.positions)
+    assert np.bincount(held, minlength=3).min() > 300
+    for row in range(0, len(found), 997):
+        m, t = found.index[row]
+        assert found.actions[row] == taught[m].labels[t, held[row]]
+        assert t >= taught[m].first
+
+
+def test_demonstrations_are_seeded(taught: Taught, settings: TradingSettings) -> None:
+    first, again, other = (
+        collect(taught, settings, samples=2_000, seed=s, num_envs=32, progress=False) for s in (1, 1, 2)
+    )
+    assert (first.index == again.index).all()
+    assert (first.actions == again.actions).all()
+    assert (first.index != other.index).any()
+
+
+def test_states_without_label_are_left_out(taught: Taught, settings: TradingSettings) -> None:
+    half = replace(taught[0], labels=taught[0].labels.copy())
+    half.labels[::2] = -1
+    found = collect((half,), settings, samples=2_000, seed=0, num_envs=32, progress=False)
+    assert (found.index[:, 1] % 2 == 1).all()
+    nothing = replace(half, labels=np.full_like(half.labels, -1))
+    with pytest.raises(ValueError, match="none of the visited states"):
+        collect((nothing,), settings, samples=2_000, seed=0, num_envs=32, progress=False)
+
+
+def test_batches_are_permutations(settings: TradingSettings) -> None:
+    n = 1000
+    numbers = np.arange(n)
+    all_of_them = Demonstrations(np.column_stack([numbers, numbers]), np.zeros((n, 5), np.float32), numbers)
+    batches = Batches(all_of_them, 100, np.random.default_rng(0))
+    first, second = (np.concatenate([b.actions for b in batches]) for _ in range(2))
+    assert len(batches) == 10
+    assert (np.sort(first) == numbers).all()
+    assert (first != second).any()
+    with pytest.raises(ValueError, match="do not fill one batch"):
+        Batches(all_of_them, 1001, np.random.default_rng(0))
+
+
+def test_the_clone_does_what_the_teacher_does(taught: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+    fresh = collect(taught, cloned.settings, samples=10_000, seed=99, num_envs=64, progress=False)
+    acted = cloned.on(taught, telling).act(fresh.index, fresh.account)
+    assert (acted == fresh.actions).mean() > 0.97
+
+
+def test_the_critic_warms_up_alone(taught: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+    config = replace(PPO, steps=2 * 64 * 64, warm_up=2)
+    algorithm = _algorithm(cloned, (taught, telling), config, seed=0)
+    algorithm.learn(config.steps)
+    before, after = cloned.policy.state_dict(), algorithm.policy.state_dict()
+    for name, weights in before.items():
+        assert torch.equal(weights, after[name]) == ("value" not in name), name
+
+
+def test_the_pull_keeps_ppo_near_the_clone(taught: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+    distances = []
+    for pull in (0.0, 30.0):
+        config = replace(PPO, steps=6 * 64 * 64, warm_up=0, pull=pull, learning_rate=3e-3)
+        algorithm = _algorithm(cloned, (taught, telling), config, seed=0)
+        algorithm.learn(config.steps)
+        distances.append(algorithm.logger.name_to_value["train/kl_to_clone"])
+    assert distances[1] < 0.5 * distances[0]
+
+
+def test_ppo_keeps_the_best_and_never_less_than_the_clone(
+    taught: Taught, telling: EmbeddingTable, cloned: Agent
+) -> None:
+    destructive = replace(PPO, learning_rate=0.05, pull=0.0, warm_up=0, evaluate_every=2)
+    result = improve(cloned, (taught, telling), (taught, telling), destructive, seed=0, progress=False)
+    rows = blocks(taught, PPO.block_steps)
+
+    def earned(agent: Agent) -> float:
+        policy = agent.on(taught, telling)
+        return float(roll(policy, taught, rows, agent.settings).expected(taught).mean())
+
+    assert earned(result.agent) >= earned(cloned)
+    assert earned(result.agent) == pytest.approx(max(score for _, score in result.validation))
+
+
+def test_training_is_seeded_and_logs(
+    taught: Taught, extractor: Extractor, settings: TradingSettings, tmp_path: Path
+) -> None:
+    from agents.training import TrainingConfig
+
+    config = TrainingConfig(
+        settings=settings, cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256), ppo=replace(PPO, steps=8_192)
+    )
+    runs = [
+        learn("ppo", extractor, (taught[:3], taught[3:]), config, seed=seed, out=tmp_path / str(i), progress=False)
+        for i, seed in enumerate((1, 1, 2))
+    ]
+    first, again, other = (r.agent.policy.state_dict() for r in runs)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert list((tmp_path / "0" / "tensorboard" / "ppo").glob("events*"))
+    assert list((tmp_path / "0" / "tensorboard" / "clone").rglob("events*"))
+
+
+def test_unknown_algorithms_are_named(extractor: Extractor, taught: Taught) -> None:
+    from agents.training import TrainingConfig
+
+    with pytest.raises(ValueError, match="'dqn' is unknown"):
+        learn("dqn", extractor, (taught, taught), TrainingConfig(), seed=0)  # type: ignore[arg-type]
