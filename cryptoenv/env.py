@@ -108,11 +108,17 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
         self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
+        self._shown = self._account[:INFO_WIDTH]
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
         self._names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
         self._shapes = [self.observation_space[name].shape for name in self._names[:-1]]
         self._windowed = self.setup.observation == "window"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy; both copy a view and its array apart."""
+        self.__dict__.update(state)
+        self._shown = self._account[:INFO_WIDTH]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -219,7 +225,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
 
     def _info(self) -> dict[str, Any]:
         (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price, status, kind, ruined) = (
-            self._account[:INFO_WIDTH].tolist()
+            self._shown.tolist()
         )
         info = {
             "equity": equity,

@@ -26,7 +26,7 @@ from cryptoenv.account import (
 )
 from cryptoenv.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
 from cryptoenv.kernel import open_account, round_to_step, transition, wanted_quantity
-from cryptoenv.market_table import FIRST, LAST, align_of, features_of, prices_of
+from cryptoenv.market_table import FIRST, LAST, align_of, feature_cells, prices_of
 from cryptoenv.price_columns import CLOSE, SIGMA
 from cryptoenv.rewards import weighted_reward
 
@@ -163,12 +163,12 @@ def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limi
 @njit(cache=True)
 def copy_window(table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
     """Copy into `out` (W, F) the features of a timeframe's last W bars closed by now, oldest first."""
-    market = clock[MARKET]
-    features = features_of(table, market, timeframe)
+    market, width = clock[MARKET], out.shape[1]
     first = align_of(table, market)[clock[BAR], timeframe] + 1 - out.shape[0]
-    for w in range(out.shape[0]):
-        for f in range(out.shape[1]):
-            out[w, f] = features[first + w, f]
+    source = feature_cells(table, market, timeframe, first * width, out.size)
+    flat = out.reshape(out.size)
+    for i in range(flat.size):
+        flat[i] = source[i]
 
 
 @njit(cache=True)

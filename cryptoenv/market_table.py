@@ -22,6 +22,7 @@ FEATURES = 5  #: then, per timeframe: address of the (T_k, F) float32 features, 
 PER_TIMEFRAME = 3
 
 PRICE_COLUMNS = 8
+FLOAT32_BYTES = 4
 
 if config.DISABLE_JIT:
 
@@ -83,10 +84,10 @@ def align_of(table: NDArray[np.int64], market: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True)
-def features_of(table: NDArray[np.int64], market: int, timeframe: int) -> NDArray[np.float32]:
-    """The (T_k, F) float32 features of a market's k-th timeframe."""
-    column = FEATURES + PER_TIMEFRAME * timeframe
-    return _float32_at(table[market, column], (table[market, column + 1], table[market, column + 2]))
+def feature_cells(table: NDArray[np.int64], market: int, timeframe: int, first: int, count: int) -> NDArray[np.float32]:
+    """`count` float32 cells, from cell `first`, of the row-major (T_k, F) features of a market's k-th timeframe."""
+    address = table[market, FEATURES + PER_TIMEFRAME * timeframe] + first * FLOAT32_BYTES
+    return _float32_at(address, (count,))
 
 
 def market_table(
