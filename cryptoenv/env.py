@@ -24,6 +24,7 @@ from cryptoenv.episode import (
     step_account,
     step_windows,
 )
+from cryptoenv.rewards import finite_reward
 
 RESET_OPTIONS = ("market", "start", "exposure")
 ORDER_STATUSES = tuple(OrderStatus)
@@ -71,8 +72,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
     Action: `Discrete(len(actions))`, action `i` being the target exposure `actions[i]` as a signed fraction of equity;
     or with `actions="continuous"` a `Box(-1, 1)` (spot: `Box(0, 1)`) of shape (1,), times the exposure limit.
 
-    Reward: by name, or a `{name: weight}` sum of named components (`cryptoenv.rewards`); default `log_return`,
-    `log(equity_{t+1} / equity_t)`.
+    Reward: by name, a `{name: weight}` sum of named components, or a callable (`cryptoenv.rewards` has formulas and
+    signature); default `log_return`, `log(equity_{t+1} / equity_t)`.
 
     Episode end: `terminated` at ruin (equity at or below 1e-3 of the start; it is floored there), `truncated` after
     `episode_bars` steps or at the end of the data.
@@ -183,6 +184,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         else:
             reward = step_account(self._account, self._clock, table, parameters, weights, target, account)
             observation = {"index": np.array((self._market, self._bar)), "account": account}
+        if self.setup.reward_function is not None:
+            reward = finite_reward(self.setup.reward_function, self._account, self._bar)
         info = self._info()
         truncated = self._bar >= self._end
         if info["ruined"]:

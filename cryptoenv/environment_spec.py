@@ -13,7 +13,7 @@ from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.features import FEATURE_BOUND
 from cryptoenv.market_table import FIRST, LAST
 from cryptoenv.pool import MarketPool, make_pool
-from cryptoenv.rewards import reward_weights
+from cryptoenv.rewards import RewardFunction, reward_weights
 from cryptoenv.timeframe import timeframe_ms
 
 DEFAULT_WINDOW = (32, 16, 8)
@@ -28,6 +28,7 @@ class EnvironmentSpec:
         pool: the markets. world: the kernel's view of them. rules: the kernel's view of episodes.
         window: bars per timeframe. targets: (A,) float64 target exposures, or None for continuous actions.
         trading: the validated trading configuration. observation: "window" or "index".
+        reward_function: the reward callable, or None where named components are weighted.
         observation_space, action_space: of one environment.
     """
 
@@ -40,7 +41,7 @@ class EnvironmentSpec:
         instrument: str = "perpetual",
         actions: Sequence[float] | str = (-1.0, 0.0, 1.0),
         observation: str = "window",
-        reward: str | dict[str, float] = "log_return",
+        reward: str | dict[str, float] | RewardFunction = "log_return",
         costs: Costs | None = None,
         limits: RiskLimits | None = None,
         rules: VenueRules | None = None,
@@ -64,6 +65,7 @@ class EnvironmentSpec:
         self.targets = self._validated_actions(actions)
         self.rules = self._validated_episode(initial_cash, episode_bars, random_start)
         weights = reward_weights(reward)
+        self.reward_function: RewardFunction | None = reward if callable(reward) else None
         self.pool: MarketPool = make_pool(market, timeframes, split)
         self.window = self._validated_window(window)
         self._check_funding()

@@ -12,14 +12,21 @@ With `r` the log-return of the step, `d` the drawdown (fraction below the peak) 
 | `turnover` | `-` notional traded / previous equity | fraction of equity |
 | `consistency` | exponential mean of `sign(r)` | [-1, 1] |
 
+A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (30,)
+float64, whose columns are named in `cryptoenv.account` (`EQUITY`, `PREVIOUS_EQUITY`, `TURNOVER`, ...). Plain Python
+serves the single env; `numba.njit`-ed it serves the vector env too.
+
 Sources: Moody and Saffell 1998, "Reinforcement learning for trading" (differential Sharpe ratio); Moody and Saffell
 2001, "Learning to trade via direct reinforcement" (downside deviation ratio).
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+from numba.extending import is_jitted
 from numpy.typing import NDArray
 
 from cryptoenv.account import (
@@ -37,6 +44,7 @@ from cryptoenv.account import (
 
 REWARD_NAMES = ("log_return", "pnl", "differential_sharpe", "downside", "drawdown", "turnover", "consistency")
 LOG_RETURN, PNL, DIFFERENTIAL_SHARPE, DOWNSIDE, DRAWDOWN, TURNOVER_COST, CONSISTENCY = range(7)
+RewardFunction = Callable[[NDArray[np.float64]], float]
 SMALLEST_VARIANCE = 1e-12  #: below it a ratio of return to risk is undefined and its reward is 0
 
 
@@ -88,12 +96,17 @@ def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], 
     return total
 
 
-def reward_weights(reward: str | dict[str, float]) -> NDArray[np.float64]:
-    """The (7,) weights of a reward given by name or as `{name: weight}`.
+def reward_weights(reward: str | dict[str, float] | RewardFunction) -> NDArray[np.float64]:
+    """The (7,) weights of a reward given by name or as `{name: weight}`; all 0 for a callable.
 
     Raises:
+        TypeError: neither a name, a dict nor a callable.
         ValueError: an unknown name, no name, or a weight that is not finite.
     """
+    if callable(reward):
+        return np.zeros(len(REWARD_NAMES), dtype=np.float64)
+    if not isinstance(reward, (str, dict)):
+        raise TypeError(f"reward={reward!r} must be one of {REWARD_NAMES}, a dict of weights, or a callable")
     chosen = {reward: 1.0} if isinstance(reward, str) else dict(reward)
     weights = np.zeros(len(REWARD_NAMES), dtype=np.float64)
     if not chosen:
@@ -105,3 +118,34 @@ def reward_weights(reward: str | dict[str, float]) -> NDArray[np.float64]:
             raise ValueError(f"weight of reward {name!r} must be a finite number, got {weight!r}")
         weights[REWARD_NAMES.index(name)] = float(weight)
     return weights
+
+
+def finite_reward(function: RewardFunction, account: NDArray[np.float64], bar: int) -> float:
+    """A reward callable's value for a copy of `account`.
+
+    Raises:
+        ValueError: not a finite number; the bar is named.
+    """
+    value = function(account.copy())
+    if not isinstance(value, (int, float, np.floating, np.integer)) or not math.isfinite(value):
+        raise ValueError(f"the reward callable returned {value!r} at bar {bar}; it must return a finite number")
+    return float(value)
+
+
+def batched_reward(function: RewardFunction) -> Callable[[NDArray[np.float64], NDArray[np.float64]], None]:
+    """`function` over rows: takes accounts (N, ACCOUNT_WIDTH) and writes rewards (N,).
+
+    Raises:
+        TypeError: a plain Python function, which the vector env would have to call N times a step.
+    """
+    if not (is_jitted(function) or config.DISABLE_JIT):
+        name = getattr(function, "__name__", repr(function))
+        raise TypeError(f"the vector env needs a jitted reward: decorate {name} with @numba.njit, or use a single env")
+    row_reward: Any = function
+
+    @njit
+    def over_rows(accounts: NDArray[np.float64], rewards: NDArray[np.float64]) -> None:
+        for i in range(rewards.shape[0]):
+            rewards[i] = row_reward(accounts[i].copy())
+
+    return over_rows

@@ -44,6 +44,7 @@ from cryptoenv.episode import (
     step_parallel,
     step_serial,
 )
+from cryptoenv.rewards import batched_reward
 
 RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
 PARALLEL_ROWS = 2048  #: from here on stepping pays for waking the threads
@@ -120,6 +121,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             np.zeros(n, dtype=np.bool_),
             np.zeros(n, dtype=np.bool_),
         )
+        function = self.setup.reward_function
+        self._custom_reward = None if function is None else batched_reward(function)
         self._started = False
         self._threads = min(numba.get_num_threads(), os.cpu_count() or 1)
 
@@ -168,10 +171,13 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
             row = int(np.argmax(rows.clocks[:, ENDED] == 1))
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
+        restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
         if self.num_envs >= PARALLEL_ROWS and self._threads > 1:
             step_parallel(rows, self.setup.world, self.setup.rules, next_step, self._threads)
         else:
             step_serial(rows, self.setup.world, self.setup.rules, next_step)
+        if self._custom_reward is not None:
+            self._reward_by_function(restarted)
         rewards, terminated, truncated = rows.rewards.copy(), rows.terminated.copy(), rows.truncated.copy()
         final: dict[str, Any] = {}
         ended = terminated | truncated
@@ -181,6 +187,21 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
             begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
         return self._observe(), rewards, terminated, truncated, {**self._info(), **final}
+
+    def _reward_by_function(self, restarted: NDArray[np.bool_] | None) -> None:
+        """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
+        assert self._custom_reward is not None
+        rows = self._rows
+        self._custom_reward(rows.accounts, rows.rewards)
+        if restarted is not None:
+            rows.rewards[restarted] = 0.0
+        finite = np.isfinite(rows.rewards)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(
+                f"the reward callable returned {rows.rewards[row]} in row {row} at bar {int(rows.clocks[row, BAR])}; "
+                "it must return a finite number"
+            )
 
     def _final(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
         """What SAME_STEP adds to the infos: last observation (one dict per ended row) and last info of ended rows."""
@@ -216,11 +237,13 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if isinstance(seed, (list, tuple, np.ndarray)):
             if len(seed) != self.num_envs:
                 raise ValueError(f"seed has {len(seed)} entries; pass one for each of the {self.num_envs} rows")
-            super().reset(seed=None if seed[0] is None else int(seed[0]))
-            seeded = mask & np.array([s is not None for s in seed])
-            clocks[mask & ~seeded, EPISODE] += 1
-            clocks[seeded, SEED] = [int(s) & SEED_MASK for s, chosen in zip(seed, seeded, strict=True) if chosen and s is not None]
-            clocks[seeded, EPISODE] = 0
+            for i in np.flatnonzero(mask):
+                if seed[i] is not None:
+                    clocks[i, SEED], clocks[i, EPISODE] = int(seed[i]) & SEED_MASK, 0
+                elif self._started:
+                    clocks[i, EPISODE] += 1
+                else:
+                    clocks[i, SEED], clocks[i, EPISODE] = self.np_random.integers(SEED_MASK), 0
             return
         super().reset(seed=seed)
         clocks[mask, SEED] = ((int(self.np_random_seed or 0) & SEED_MASK) + np.arange(self.num_envs))[mask]
