@@ -75,7 +75,7 @@ class ExtractorLearner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The loss of one batch."""
-        loss, _, _ = self._losses(batch)
+        loss = self._losses(batch)[0]
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
         return loss
 

@@ -1,0 +1,125 @@
+"""Windows equal a naive loop over samples; splits and targets never cross a border."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryptoenv.market import Market
+from cryptoenv.price_columns import CLOSE, SIGMA
+from cryptoenv.timeframe import timeframe_ms
+from pretrain.windows import Batches, LabelledMarket, WindowDataset, WindowSource, time_splits
+
+from .conftest import TIMEFRAMES, WINDOW, planted
+
+HORIZONS = (4, 8)
+
+
+def naive_window(market: Market, t: int, k: int) -> list[list[float]]:
+    """The last bars of a timeframe that have ended when base bar t closes; bars start on the first base bar's grid."""
+    index = market.bars.index
+    now = index[t] + pd.Timedelta(timeframe_ms(TIMEFRAMES[0]), unit="ms")
+    length = pd.Timedelta(timeframe_ms(TIMEFRAMES[k]), unit="ms")
+    closed = [j for j in range(len(market.features[k])) if index[0] + (j + 1) * length <= now]
+    return [[float(x) for x in market.features[k][j]] for j in closed[-WINDOW[k] :]]
+
+
+def test_gathered_windows_equal_a_naive_loop(markets: tuple[Market, ...]) -> None:
+    rng = np.random.default_rng(0)
+    number = rng.integers(0, len(markets), 60)
+    t = np.array([rng.integers(markets[m].first_decision(WINDOW), len(markets[m])) for m in number])
+    windows = WindowSource(markets, WINDOW).gather(number, t)
+    for k, block in enumerate(windows):
+        expected = [naive_window(markets[m], int(row), k) for m, row in zip(number, t, strict=True)]
+        assert block.shape == (60, WINDOW[k], len(markets[0].feature_names[k]))
+        np.testing.assert_array_equal(block.numpy(), np.array(expected, np.float32))
+
+
+def test_the_naive_loop_would_notice_a_bar_that_has_not_closed(markets: tuple[Market, ...]) -> None:
+    t = markets[0].first_decision(WINDOW) + 5
+    later = WindowSource(markets, WINDOW).gather(np.array([0]), np.array([t + 4]))[1]
+    assert not np.array_equal(later[0].numpy(), np.array(naive_window(markets[0], t, 1), np.float32))
+
+
+def test_memory_mapped_markets_give_the_same_windows(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    markets[0].save(tmp_path / "market")
+    mapped = Market.load(tmp_path / "market")
+    number, t = np.zeros(8, np.int64), np.arange(len(mapped) - 8, len(mapped))
+    for a, b in zip(*(WindowSource([m], WINDOW).gather(number, t) for m in (markets[0], mapped)), strict=True):
+        assert a.equal(b)
+
+
+def test_a_row_without_a_full_window_is_refused(markets: tuple[Market, ...]) -> None:
+    source, first = WindowSource(markets, WINDOW), markets[1].first_decision(WINDOW)
+    for t in (first - 1, len(markets[1])):
+        with pytest.raises(IndexError, match=f"t={t} of market 1"):
+            source.gather(np.array([0, 1]), np.array([first, t]))
+
+
+def test_batches_cover_every_labelled_row_once(markets: tuple[Market, ...]) -> None:
+    dataset = WindowDataset([planted(m) for m in markets], WINDOW, HORIZONS)
+    expected = sum(len(m) - 1 - m.first_decision(WINDOW) for m in markets)
+    assert len(dataset) == expected
+    assert sum(len(batch.labels) for batch in Batches(dataset, 100)) == expected
+    shuffled = Batches(dataset, 100, seed=1)
+    assert len(list(shuffled)) == expected // 100
+    first, second = (next(iter(shuffled)).windows[0] for _ in range(2))
+    assert not first.equal(second)
+    assert first.shape == second.shape
+
+
+def test_targets_of_a_batch_are_those_of_its_rows(markets: tuple[Market, ...]) -> None:
+    items = [planted(m) for m in markets]
+    dataset = WindowDataset(items, WINDOW, HORIZONS)
+    rows = np.array([0, len(dataset) // 2, len(dataset) - 1])
+    batch = dataset.batch(rows)
+    for i, row in enumerate(rows):
+        item, t = items[dataset.market[row]], int(dataset.t[row])
+        np.testing.assert_array_equal(batch.labels[i].numpy(), item.labels[t])
+        assert batch.regimes[i] == -1
+        for h, horizon in enumerate(HORIZONS):
+            prices = item.market.prices
+            if t + horizon >= len(item.market):
+                assert np.isnan(batch.returns[i, h].item())
+                continue
+            change = np.log(prices[t + horizon, CLOSE] / prices[t, CLOSE]) / (prices[t, SIGMA] * horizon**0.5)
+            assert batch.returns[i, h].item() == pytest.approx(change, rel=1e-5)
+
+
+def test_returns_do_not_cross_the_end_of_a_range(markets: tuple[Market, ...]) -> None:
+    labels, stop = planted(markets[0]).labels, len(markets[0]) - 100
+    dataset = WindowDataset([LabelledMarket(markets[0], labels, stop=stop)], WINDOW, HORIZONS)
+    returns = dataset.batch(np.arange(len(dataset))).returns.numpy()
+    assert dataset.t[-1] == stop - 1
+    for h, horizon in enumerate(HORIZONS):
+        np.testing.assert_array_equal(np.isnan(returns[:, h]), dataset.t + horizon >= stop)
+
+
+def test_time_splits_leave_a_purge_before_every_border() -> None:
+    splits = time_splits(100, 1100, (0.7, 0.15, 0.15), purge=20)
+    assert splits == ((100, 780), (800, 930), (950, 1100))
+    for bad in ({"fractions": (0.5, 0.6)}, {"fractions": (1.5, -0.5)}, {"purge": -1}, {"purge": 200}):
+        with pytest.raises(ValueError, match=r"fractions|purge"):
+            time_splits(100, 1100, **bad)  # type: ignore[arg-type]
+
+
+def test_labels_that_do_not_fit_are_refused(markets: tuple[Market, ...]) -> None:
+    market, good = markets[0], planted(markets[0]).labels
+    high = good.copy()
+    high[7, 1] = 3
+    for labels, regimes, start, stop in (
+        (good[:-1], None, 0, None),
+        (good.astype(np.int64), None, 0, None),
+        (high, None, 0, None),
+        (good, np.zeros(3, np.int8), 0, None),
+        (good, None, 50, 50),
+        (good, None, 0, len(market) + 1),
+    ):
+        with pytest.raises(ValueError, match=r"labels|regimes|rows"):
+            LabelledMarket(market, labels, regimes, start, stop)
+    unlabelled = LabelledMarket(market, np.full_like(good, -1))
+    with pytest.raises(ValueError, match="no labelled decision"):
+        WindowDataset([unlabelled], WINDOW, HORIZONS)
