@@ -194,7 +194,7 @@ def fill_gaps(bars: pd.DataFrame, timeframe: str | None = None) -> pd.DataFrame:
     valid = validate_bars(bars, timeframe)
     opens = bar_opens_ms(valid)
     step = timeframe_ms(timeframe)
-    return bars_frame(int(opens[0]), step, filled_rows(opens, valid.to_numpy(), step))
+    return bars_frame(int(opens[0]), step, filled_rows(opens, valid.to_numpy(copy=True), step))
 
 
 def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
@@ -210,7 +210,7 @@ def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     filled = fill_gaps(bars, source)
     step, higher = timeframe_ms(source), timeframe_ms(timeframe)
     require_multiple(source, timeframe)
-    start, rows = higher_bars(int(bar_opens_ms(filled)[0]), filled.to_numpy(), step, higher)
+    start, rows = higher_bars(int(bar_opens_ms(filled)[0]), filled.to_numpy(copy=True), step, higher)
     return bars_frame(start, higher, rows)
 
 

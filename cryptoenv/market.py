@@ -98,7 +98,7 @@ class Market:
         require_multiple(source, names[0])
         valid = validate_bars(bars, source)
         opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(names[0])
-        start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(), step)
+        start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(copy=True), step)
         if base != step:
             start, ohlcv = higher_bars(start, ohlcv, step, base)
         if len(ohlcv) == 0:

@@ -50,10 +50,22 @@ def test_text_that_says_utc(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        ([f"{time:%Y-%m-%d %H:%M:%S}" for time in BARS.index], "row 0, column 'timestamp'.*does not say that it is UTC; allowed"),
-        ([f"{time:%Y-%m-%d %H:%M:%S}+03:00" for time in BARS.index], "row 0, column 'timestamp'.*does not say that it is UTC"),
-        ([*[f"{time:%Y-%m-%dT%H:%M:%S}Z" for time in BARS.index[:-1]], "soonZ"], "row 191, column 'timestamp'.*is no time"),
-        ([*[f"{time:%Y-%m-%dT%H:%M:%S}Z" for time in BARS.index[:-1]], None], "row 191, column 'timestamp'.*does not say"),
+        (
+            [f"{time:%Y-%m-%d %H:%M:%S}" for time in BARS.index],
+            "row 0, column 'timestamp'.*does not say that it is UTC; allowed",
+        ),
+        (
+            [f"{time:%Y-%m-%d %H:%M:%S}+03:00" for time in BARS.index],
+            "row 0, column 'timestamp'.*does not say that it is UTC",
+        ),
+        (
+            [*[f"{time:%Y-%m-%dT%H:%M:%S}Z" for time in BARS.index[:-1]], "soonZ"],
+            "row 191, column 'timestamp'.*is no time",
+        ),
+        (
+            [*[f"{time:%Y-%m-%dT%H:%M:%S}Z" for time in BARS.index[:-1]], None],
+            "row 191, column 'timestamp'.*does not say",
+        ),
         (list(range(len(BARS))), "row 0, column 'timestamp'.*no time between 2009 and 2100 in any unit"),
         ([*BARS.index.as_unit("s").asi8[:-1], 1.0], "row 191, column 'timestamp'.*no whole number of s"),
     ],
@@ -88,7 +100,11 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
 def test_missing_and_wrong_columns(tmp_path: Path) -> None:
     text = BARS.to_csv()
     for old, new, message in (
-        ("close", "closing", r"bars\.csv: column 'close' is missing; columns are .*needed: open, high, low, close, volume"),
+        (
+            "close",
+            "closing",
+            r"bars\.csv: column 'close' is missing; columns are .*needed: open, high, low, close, volume",
+        ),
         ("timestamp", "when", "the time column is missing"),
         (text, "one line of prose", "column 'open' is missing"),
         (text[text.index("\n") :], "\n", "no rows"),

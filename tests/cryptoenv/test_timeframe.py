@@ -13,7 +13,8 @@ from cryptoenv.timeframe import (
 
 
 @pytest.mark.parametrize(
-    ("name", "minutes"), [("1m", 1), ("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440), ("3d", 4320), ("1w", 10080)]
+    ("name", "minutes"),
+    [("1m", 1), ("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440), ("3d", 4320), ("1w", 10080)],
 )
 def test_durations_and_names(name: str, minutes: int) -> None:
     assert timeframe_ms(name) == minutes * 60_000

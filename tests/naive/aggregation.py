@@ -21,7 +21,13 @@ def higher(bars: dict[int, Bar], step: int, duration: int) -> dict[int, Bar]:
     for time in sorted(bars):
         parts.setdefault(origin + (time - origin) // duration * duration, []).append(bars[time])
     return {
-        time: (rows[0][0], max(row[1] for row in rows), min(row[2] for row in rows), rows[-1][3], sum(row[4] for row in rows))
+        time: (
+            rows[0][0],
+            max(row[1] for row in rows),
+            min(row[2] for row in rows),
+            rows[-1][3],
+            sum(row[4] for row in rows),
+        )
         for time, rows in parts.items()
         if len(rows) == duration // step
     }
