@@ -1,4 +1,4 @@
-"""The Bayes filter of a regime chain in plain Python, written from its definition: densities, prediction, Bayes' rule."""
+"""The Bayes filter of a regime chain in plain Python, from its definition: densities, prediction, Bayes' rule."""
 
 from __future__ import annotations
 
