@@ -1,12 +1,13 @@
 """`CryptoTrade-v0`: one account on one market at a time."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from cryptoenv.account import ACCOUNT_WIDTH, INFO_WIDTH, RUINED, ExitKind, OrderStatus
+from cryptoenv.account import ACCOUNT_WIDTH, INFO_WIDTH, ExitKind, OrderStatus
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import (
     ACCOUNT_OBSERVATION,
@@ -32,7 +33,7 @@ EXIT_KINDS = tuple(ExitKind)
 
 
 class NotFilled(float):
-    """The NaN that `info` shows where no price exists; unlike a plain NaN it equals itself, so infos can be compared."""
+    """The NaN that `info` shows where no price exists; it equals itself, so that infos can be compared."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NotFilled)
@@ -96,7 +97,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
     Version history: v0, first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(self, market: Any = None, *, render_mode: str | None = None, **arguments: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -104,8 +105,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self.render_mode = render_mode
         self.setup = EnvironmentSpec(market, **arguments)
         self.pool = self.setup.pool
-        self.observation_space = self.setup.observation_space
-        self.action_space = self.setup.action_space
+        self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict
+        self.action_space: spaces.Discrete | spaces.Box = self.setup.action_space
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
         self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
@@ -113,7 +114,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
         self._names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
-        self._shapes = [self.observation_space[name].shape for name in self._names[:-1]]
+        self._shapes: list[tuple[int, ...]] = [self.observation_space[name].shape for name in self._names[:-1]]
         self._windowed = self.setup.observation == "window"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -199,7 +200,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         Raises:
             AttributeError: continuous actions have no mask.
         """
-        if self._targets is None:
+        if self.setup.targets is None:
             raise AttributeError("continuous actions have no mask; pass a tuple of actions")
         mask = self._all_allowed.copy()
         if self.setup.masks_actions:
@@ -219,7 +220,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
                 f"{len(self._targets) - 1}, an index into actions={tuple(self._targets)}"
             )
         value = np.asarray(action, dtype=np.float64)
-        low = float(self.action_space.low[0])
+        low = self.setup.lowest_action
         if value.size != 1 or not low <= value.item() <= 1.0:
             raise ValueError(
                 f"action {action!r} at bar {self._bar} is not allowed: pass one finite number in [{low}, 1.0]"

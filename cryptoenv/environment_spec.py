@@ -85,6 +85,11 @@ class EnvironmentSpec:
         self.world = self.world._replace(table=self.pool.table(self.window))
 
     @property
+    def lowest_action(self) -> float:
+        """Lower end of continuous actions: 0 where shorts are not allowed."""
+        return -1.0 if self.trading.shorts_allowed else 0.0
+
+    @property
     def limit(self) -> float:
         """The exposure limit."""
         return float(self.trading.limits.exposure)
@@ -98,7 +103,7 @@ class EnvironmentSpec:
         targets = np.asarray(actions, dtype=np.float64)
         if targets.ndim != 1 or targets.size < 2 or len(np.unique(targets)) != targets.size:
             raise ValueError(f"actions={actions!r} must be at least two different target exposures")
-        low = -self.limit if self.trading.shorts_allowed else 0.0
+        low = self.lowest_action * self.limit
         for i, target in enumerate(targets):
             if not low <= target <= self.limit:
                 raise ValueError(
@@ -168,8 +173,7 @@ class EnvironmentSpec:
     def _action_space(self) -> spaces.Discrete | spaces.Box:
         if self.targets is not None:
             return spaces.Discrete(len(self.targets))
-        low = -1.0 if self.trading.shorts_allowed else 0.0
-        return spaces.Box(low, 1.0, shape=(1,), dtype=np.float32)
+        return spaces.Box(self.lowest_action, 1.0, shape=(1,), dtype=np.float32)
 
     def checked_start(self, options: dict[str, Any]) -> tuple[int, int]:
         """Market and start bar asked for in reset options, DRAWN where they are not.
@@ -203,7 +207,7 @@ class EnvironmentSpec:
         Raises:
             ValueError: NaN, or outside what instrument and exposure limit allow.
         """
-        low = -self.limit if self.trading.shorts_allowed else 0.0
+        low = self.lowest_action * self.limit
         if isinstance(exposure, bool) or not isinstance(exposure, (int, float, np.floating, np.integer)):
             raise TypeError(f"options['exposure']={exposure!r} must be a number")
         if not low <= exposure <= self.limit:

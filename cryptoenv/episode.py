@@ -1,8 +1,8 @@
 """Episodes, jitted: where one starts, one step of one or many, and what an observation shows.
 
 The single env runs these functions on one row, the vector env on N rows: the same code, so that row `i` seeded with
-`seed + i` equals a single env seeded so, bit for bit. Episode draws come from a counter hash of seed and episode number,
-not from a stream, so that they do not depend on what other rows do.
+`seed + i` equals a single env seeded so, bit for bit. Episode draws come from a counter hash of seed and episode
+number, not from a stream, so that they do not depend on what other rows do.
 """
 
 import math

@@ -8,7 +8,8 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from numba import carray, config, njit, types
+from numba import carray, njit, types
+from numba.core import config
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ PER_TIMEFRAME = 3
 PRICE_COLUMNS = 8
 FLOAT32_BYTES = 4
 
-if config.DISABLE_JIT:
+if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
 
     def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
         return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), shape)

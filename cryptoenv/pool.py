@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +107,8 @@ def _one_market(source: MarketSource, timeframes: tuple[str, ...] | None) -> Mar
         source = Market.load(path)
     if not isinstance(source, Market):
         raise TypeError(
-            f"market must be a Market, a DataFrame of bars, a path, a task name or a sequence of them, got {type(source).__name__}"
+            "market must be a Market, a DataFrame of bars, a path, a task name or a sequence of them, got "
+            f"{type(source).__name__}"
         )
     if timeframes is not None and source.timeframes != timeframes:
         raise ValueError(

@@ -25,7 +25,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import njit
+from numba.core import config
 from numba.extending import is_jitted
 from numpy.typing import NDArray
 
@@ -138,7 +139,7 @@ def batched_reward(function: RewardFunction) -> Callable[[NDArray[np.float64], N
     Raises:
         TypeError: a plain Python function, which the vector env would have to call N times a step.
     """
-    if not (is_jitted(function) or config.DISABLE_JIT):
+    if not (is_jitted(function) or getattr(config, "DISABLE_JIT", False)):
         name = getattr(function, "__name__", repr(function))
         raise TypeError(f"the vector env needs a jitted reward: decorate {name} with @numba.njit, or use a single env")
     row_reward: Any = function

@@ -26,7 +26,6 @@ from cryptoenv.account import (
 )
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import (
-    ACCOUNT_OBSERVATION,
     BAR,
     CLOCK_WIDTH,
     DRAWN,
@@ -103,7 +102,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ValueError(f"render_mode={render_mode!r} is unknown to the vector env; use a single env to render")
         self.num_envs = int(num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.setup = EnvironmentSpec(market, **arguments)
         self.pool = self.setup.pool
         self.single_observation_space = self.setup.observation_space
@@ -238,8 +237,9 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             if len(seed) != self.num_envs:
                 raise ValueError(f"seed has {len(seed)} entries; pass one for each of the {self.num_envs} rows")
             for i in np.flatnonzero(mask):
-                if seed[i] is not None:
-                    clocks[i, SEED], clocks[i, EPISODE] = int(seed[i]) & SEED_MASK, 0
+                row_seed = seed[i]
+                if row_seed is not None:
+                    clocks[i, SEED], clocks[i, EPISODE] = int(row_seed) & SEED_MASK, 0
                 elif self._started:
                     clocks[i, EPISODE] += 1
                 else:
@@ -286,7 +286,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             if values.shape not in {(self.num_envs, 1), (self.num_envs,)}:
                 raise ValueError(f"actions must have shape ({self.num_envs}, 1), got {values.shape}")
             values = values.reshape(self.num_envs).astype(np.float64)
-            low = 0.0 if not self.setup.trading.shorts_allowed else -1.0
+            low = self.setup.lowest_action
             allowed = (values >= low) & (values <= 1.0)
             if not allowed.all():
                 row = int(np.argmin(allowed))

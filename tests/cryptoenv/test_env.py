@@ -117,7 +117,12 @@ def test_env_steps_are_the_kernels(market: cryptoenv.Market) -> None:
 def test_windows_show_closed_bars_only(market: cryptoenv.Market) -> None:
     env = gym.make("CryptoTrade-v0", market=market, window=(5, 3, 2)).unwrapped
     observation, info = env.reset(seed=2)
-    ends = [market.bars.index[0] + (np.arange(len(f)) + 1) * step for f, step in zip(market.features, [np.timedelta64(15, "m"), np.timedelta64(4, "h"), np.timedelta64(1, "D")], strict=True)]
+    ends = [
+        market.bars.index[0] + (np.arange(len(f)) + 1) * step
+        for f, step in zip(
+            market.features, [np.timedelta64(15, "m"), np.timedelta64(4, "h"), np.timedelta64(1, "D")], strict=True
+        )
+    ]
     for _ in range(200):
         now = market.bars.index[info["bar"]] + np.timedelta64(15, "m")
         for k, (timeframe, window) in enumerate(zip(market.timeframes, (5, 3, 2), strict=True)):
@@ -202,7 +207,7 @@ def test_bad_arguments(market: cryptoenv.Market, arguments: dict[str, Any], word
     ],
 )
 def test_bad_trading_rules(build: Callable[[], Any], words: list[str]) -> None:
-    with pytest.raises(ValueError) as error:  # noqa: PT011
+    with pytest.raises(ValueError) as error:
         build()
     assert all(word in str(error.value) for word in words), str(error.value)
 

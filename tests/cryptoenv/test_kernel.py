@@ -33,7 +33,9 @@ def random_target(rng: np.random.Generator, config: TradingConfig, last: float) 
 def books(account: NDArray[np.float64]) -> dict[str, float]:
     """What the two accounts must agree on to the last bit."""
     names = ("EQUITY", "CASH", "QUANTITY", "ENTRY_PRICE", "FEES", "SLIPPAGE", "FUNDING_PAID", "BORROW_PAID", "REALISED")
-    return {name: float(account[getattr(a, name)]) for name in (*names, "SHORTFALL", "BARS_HELD", "PEAK_EQUITY", "HALTED")}
+    return {
+        name: float(account[getattr(a, name)]) for name in (*names, "SHORTFALL", "BARS_HELD", "PEAK_EQUITY", "HALTED")
+    }
 
 
 def naive_books(book: naive.Ledger) -> dict[str, float]:

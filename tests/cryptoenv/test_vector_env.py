@@ -152,7 +152,7 @@ def test_nan_continuous_action_names_the_row(market: cryptoenv.Market) -> None:
 
 def test_bad_row_options_name_the_row(market: cryptoenv.Market) -> None:
     envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market)
-    with pytest.raises(ValueError, match="row 1.*first decidable bar"):
+    with pytest.raises(ValueError, match=r"row 1.*first decidable bar"):
         envs.reset(options={"start": np.array([5500, 3])})
     with pytest.raises(ValueError, match="number or 2"):
         envs.reset(options={"start": np.array([5500, 5500, 5500])})

@@ -237,7 +237,7 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     """Event 4: the gap, then the nearer of stop and liquidation, then the profit."""
     rules = book.rules
     if book.held == 0 or bar.volume <= 0:
-        return
+        return None
     long = book.held > 0
     margin = margin_price(book)
     if margin is not None and (bar.open <= margin if long else bar.open >= margin):

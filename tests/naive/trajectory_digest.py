@@ -1,11 +1,21 @@
-"""Prints a hash of kernel, episode and reward results; run with and without NUMBA_DISABLE_JIT=1 it must print the same."""
+"""Prints a hash of kernel, episode and reward results: the same with and without NUMBA_DISABLE_JIT=1."""
 
 import hashlib
 
 import numpy as np
 
 from cryptoenv import account as a
-from cryptoenv.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, Rows, World, begin_rows, observe_accounts, step_serial
+from cryptoenv.episode import (
+    CLOCK_WIDTH,
+    EPISODE,
+    SEED,
+    EpisodeRules,
+    Rows,
+    World,
+    begin_rows,
+    observe_accounts,
+    step_serial,
+)
 from cryptoenv.market_table import market_table
 from cryptoenv.rewards import REWARD_NAMES, reward_weights
 from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
@@ -25,7 +35,14 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         world = World(market_table(halves, [(3, 59), (5, 59)]), config.parameters(BAR_SECONDS), weights)
         n = 3
         flags = np.zeros(n, dtype=np.bool_)
-        rows = Rows(np.zeros((n, a.ACCOUNT_WIDTH)), np.zeros((n, CLOCK_WIDTH), dtype=np.int64), np.zeros(n), np.zeros(n), flags, flags.copy())
+        rows = Rows(
+            np.zeros((n, a.ACCOUNT_WIDTH)),
+            np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
+            np.zeros(n),
+            np.zeros(n),
+            flags,
+            flags.copy(),
+        )
         rows.clocks[:, SEED] = 2**40 + np.arange(n)
         rows.clocks[:, EPISODE] = 0
         rules = EpisodeRules(20, True, 10_000.0)
