@@ -28,7 +28,7 @@ class CloningConfig:
 
     Attributes:
         samples: demonstrations collected.
-        perturbation: probability of a random target per bar while they are collected.
+        dwell: mean bars for which a random position is held while they are collected.
         epochs: passes over them.
         batch_size: states per gradient step.
         learning_rate: of Adam at the start; it falls linearly to a tenth.
@@ -36,7 +36,7 @@ class CloningConfig:
     """
 
     samples: int = 400_000
-    perturbation: float = 0.05
+    dwell: int = 16
     epochs: int = 8
     batch_size: int = 2048
     learning_rate: float = 2e-3

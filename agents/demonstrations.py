@@ -1,4 +1,4 @@
-"""Demonstrations: what the teacher would do in states that a perturbed teacher visits."""
+"""Demonstrations: what the teacher would do, from whatever position is held."""
 
 from __future__ import annotations
 
@@ -42,14 +42,15 @@ def collect(
     samples: int,
     seed: int,
     num_envs: int = 256,
-    perturbation: float = 0.05,
+    dwell: int = 16,
     progress: bool = True,
 ) -> Demonstrations:
-    """Roll the teacher with random deviations, and write down what it would have done.
+    """Hold random positions, and write down what the teacher would do from each.
 
-    A teacher alone is almost always in the position it wants, so its clone would never learn to leave a wrong one.
-    Each row therefore jumps to a random position with probability `perturbation` per bar, and the teacher, who
-    answers for any position, leads it back.
+    A teacher is almost always in the position it wants, so a clone of its own trajectories learns "hold what you
+    hold": the held position tells it the answer, and it never leaves a wrong one (causal confusion, de Haan et al.
+    2019). Here every row holds positions drawn at random, each for `dwell` bars on average, which say nothing about
+    the market; the teacher answers for any position.
 
     Args:
         taught: markets with labels.
@@ -57,7 +58,7 @@ def collect(
         samples: labelled states to collect.
         seed: of starts and deviations.
         num_envs: rows rolled at once.
-        perturbation: probability of a random target, per row and bar.
+        dwell: mean bars for which a random position is held.
         progress: show a progress bar.
 
     Raises:
@@ -72,14 +73,15 @@ def collect(
     )  # fmt: skip
     teacher = TablePolicy([t.labels for t in taught], settings.positions)
     observation, _ = envs.reset(seed=seed)
+    held = rng.integers(len(settings.positions), size=num_envs)
     index, account, actions = [], [], []
     for _ in tqdm(range(steps), desc="demonstrations", unit="step", disable=not progress):
         index.append(observation["index"])
         account.append(observation["account"])
         actions.append(teacher.act(observation["index"], observation["account"]))
-        deviate = rng.random(num_envs) < perturbation
-        chosen = np.where(deviate, rng.integers(len(settings.positions), size=num_envs), actions[-1])
-        observation, *_ = envs.step(chosen)
+        redraw = rng.random(num_envs) < 1.0 / dwell
+        held = np.where(redraw, rng.integers(len(settings.positions), size=num_envs), held)
+        observation, *_ = envs.step(held)
     envs.close()
     found = Demonstrations(np.concatenate(index), np.concatenate(account), np.concatenate(actions))
     return _labelled(found, taught, settings)

@@ -91,7 +91,7 @@ def learn(
         config.settings,
         samples=config.cloning.samples,
         seed=seed,
-        perturbation=config.cloning.perturbation,
+        dwell=config.cloning.dwell,
         progress=progress,
     )
     shape = PolicyShape(table.rows.shape[1], len(config.settings.positions))
