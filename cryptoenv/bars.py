@@ -75,7 +75,7 @@ def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
             found = "missing" if column not in bars.columns else "there more than once"
             raise BarsError(f"column {column!r} is {found} in {list(bars.columns)}; needed once each: {_COLUMNS}")
         if not pd.api.types.is_numeric_dtype(bars[column].dtype) or pd.api.types.is_bool_dtype(bars[column].dtype):
-            raise BarsError(f"column {column!r} holds {bars[column].dtype}, not numbers; allowed: float64")
+            raise BarsError(_not_numbers(bars[column]))
     if len(bars) == 0:
         raise BarsError("bars have no rows; at least 2 are needed")
     index = require_utc(bars.index, "bars")
@@ -85,6 +85,15 @@ def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     _check_values(index, ohlcv)
     times = index.as_unit("us").tz_convert("UTC").rename("timestamp")
     return pd.DataFrame(ohlcv, index=times, columns=list(BAR_COLUMNS), copy=False)
+
+
+def _not_numbers(column: pd.Series) -> str:
+    wrong = pd.to_numeric(column, errors="coerce").isna().to_numpy()
+    if not wrong.any() or pd.api.types.is_bool_dtype(column.dtype):
+        return f"column {column.name!r} holds {column.dtype}, not numbers; allowed: float64"
+    position = int(wrong.argmax())
+    where = _row(column.index, position) if isinstance(column.index, pd.DatetimeIndex) else f"row {position}"
+    return f"{where}, column {column.name!r}: {column.iloc[position]!r} is not a number; allowed: float64"
 
 
 def _row(index: pd.DatetimeIndex, position: int) -> str:

@@ -147,7 +147,7 @@ class Market:
             ValueError: not one positive whole number per timeframe.
             BarsError: the market is too short; the message says how many bars are needed.
         """
-        sizes = tuple(window)
+        sizes = tuple(window) if isinstance(window, Sequence | np.ndarray) else ()
         if len(sizes) != len(self.timeframes) or not all(map(_is_count, sizes)):
             raise ValueError(
                 f"window is {window!r}; allowed: a whole number of bars >= 1 for each of {self.timeframes}"

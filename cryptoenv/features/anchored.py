@@ -54,7 +54,7 @@ def compute_features(start_ms: int, ohlcv: np.ndarray, timeframe: str) -> np.nda
     if first >= rows:
         return out
     warm_up, block = (WARM_UP_BARS, DAY_MS // duration) if duration < DAY_MS else (WARM_UP_DAILY_BARS, 1)
-    ohlcv = np.require(ohlcv, np.float64, "CW")  # one compiled version, for read-only rows too
+    ohlcv = np.require(ohlcv, np.float64, ("C", "W"))  # one compiled version, for read-only rows too
     windowed, volatility = windowed_features(ohlcv, first, _windows(duration))
     values = np.empty((rows, len(FEATURE_NAMES)))
     values[:, : len(WINDOWED_NAMES)] = windowed

@@ -47,8 +47,7 @@ def indicator_features(ohlcv: np.ndarray, volatility: np.ndarray) -> np.ndarray:
         (N, len(INDICATOR_NAMES)) float64. Neutral (0) where prices did not move, so that nothing is divided by zero.
     """
     # TA-Lib takes variances below 1e-14 for zero: prices are made relative, or a coin at 1e-6 would have none.
-    prices = np.divide(ohlcv[:, HIGH : CLOSE + 1].T, ohlcv[0, CLOSE], order="C")
-    high, low, close = prices[HIGH - HIGH], prices[LOW - HIGH], prices[CLOSE - HIGH]
+    high, low, close = (np.divide(ohlcv[:, column], ohlcv[0, CLOSE]) for column in (HIGH, LOW, CLOSE))
     rows = slice(len(close) - len(volatility), None)
     upper, middle, _ = talib.BBANDS(close, 20)
     width = upper[rows] - middle[rows]

@@ -167,8 +167,8 @@ def test_too_few_bars_names_how_many_are_needed() -> None:
         Market.from_bars(BARS.iloc[:10]).first_decision((32, 16, 8))
 
 
-@pytest.mark.parametrize("window", [(32, 16), (32, 16, 0), (32, 16, 8.5), (32, True, 8)])
-def test_windows_that_make_no_sense(made: Market, window: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("window", [(32, 16), (32, 16, 0), (32, 16, 8.5), (32, True, 8), 32])
+def test_windows_that_make_no_sense(made: Market, window: Any) -> None:
     with pytest.raises(ValueError, match="allowed: a whole number of bars >= 1 for each of"):
         made.first_decision(window)
 

@@ -1,4 +1,4 @@
-"""Gaps and higher timeframes in plain Python, bar by bar, from the definitions. Times are whole milliseconds since 1970."""
+"""Gaps and higher timeframes in plain Python, bar by bar, from the definitions. Times are milliseconds since 1970."""
 
 Bar = tuple[float, float, float, float, float]
 MONDAY = 4 * 86_400_000  # 1970-01-05

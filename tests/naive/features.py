@@ -1,6 +1,7 @@
-"""Each feature in plain Python from its textbook definition, for the last bar of one slice. Never imports numba or TA-Lib."""
+"""Each feature in plain Python from its definition, for the last bar of one slice. Never imports numba or TA-Lib."""
 
 import math
+from itertools import pairwise
 from statistics import fmean, pstdev
 
 Rows = list[tuple[float, float, float, float, float]]
@@ -10,7 +11,7 @@ def features(rows: Rows, daily: bool, bars_per_day: float) -> dict[str, float]:
     """All features of the last bar; `rows` are (open, high, low, close, volume) from the anchor on."""
     n_volatility, n_long = (30, 40) if daily else (96, 192)
     close = [row[3] for row in rows]
-    returns = [0.0] + [math.log(b / a) for a, b in zip(close, close[1:], strict=False)]
+    returns = [0.0] + [math.log(b / a) for a, b in pairwise(close)]
     v = math.sqrt(fmean(r * r for r in returns[-n_volatility:]))
     out = volume_features(rows, returns, n_long)
     out["volatility"] = math.log(v * math.sqrt(bars_per_day) / 0.03 + 0.001)
@@ -56,7 +57,7 @@ def volume_features(rows: Rows, returns: list[float], n_long: int) -> dict[str, 
 
 
 def true_ranges(rows: Rows) -> list[float]:
-    return [max(b[1], a[3]) - min(b[2], a[3]) for a, b in zip(rows, rows[1:], strict=False)]
+    return [max(b[1], a[3]) - min(b[2], a[3]) for a, b in pairwise(rows)]
 
 
 def wilder(values: list[float], n: int) -> float:
@@ -68,7 +69,7 @@ def wilder(values: list[float], n: int) -> float:
 
 
 def rsi(close: list[float]) -> float:
-    changes = [b - a for a, b in zip(close, close[1:], strict=False)]
+    changes = [b - a for a, b in pairwise(close)]
     gain = wilder([max(x, 0.0) for x in changes], 14)
     loss = wilder([max(-x, 0.0) for x in changes], 14)
     return 100.0 * gain / (gain + loss) if gain + loss > 0.0 else 0.0
@@ -108,9 +109,7 @@ def adx(rows: Rows, n: int = 14) -> float:
         true = true * decay + true_range
         if i >= n:
             strengths.append(100.0 * abs(plus - minus) / (plus + minus) if plus + minus > 0.0 else None)
-    index = 0.0
-    first = [x for x in strengths[:n] if x is not None]
-    index = sum(first) / n
+    index = sum(x for x in strengths[:n] if x is not None) / n
     for x in strengths[n:]:
         index = index if x is None else (index * (n - 1) + x) / n
     return index
