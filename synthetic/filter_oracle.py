@@ -65,18 +65,20 @@ def _discounted_drift(task: RegimeTask, half_life: float) -> Floats:
 def _view(sample: RegimeSample, positions: Floats) -> _View:
     """Log growth `log(1 + a (e^r - 1))` is taken to second order: `a r + (a - a^2) r^2 / 2`."""
     task = sample.task
-    beliefs = filter_beliefs(sample)
     transitions = task.transition_matrix
-    noise = beliefs @ (transitions @ np.array(task.volatility) ** 2)
-    drift = beliefs @ (transitions @ task.mean_log_return)
-    square = beliefs @ (transitions @ task.mean_log_return**2)
-    second_moment = square + task.sigma**2 * observed_variances(sample.bars, task)[1:] * noise
-    curvature = 0.5 * (positions - positions**2)
-    return _View(
-        near=beliefs @ _discounted_drift(task, _NEAR_HALF_LIFE),
-        far=beliefs @ _discounted_drift(task, _FAR_HALF_LIFE),
-        reward=drift[:, None] * positions + second_moment[:, None] * curvature,
+    known = np.column_stack(
+        [
+            _discounted_drift(task, _NEAR_HALF_LIFE),
+            _discounted_drift(task, _FAR_HALF_LIFE),
+            transitions @ task.mean_log_return,
+            transitions @ task.mean_log_return**2,
+            transitions @ (task.sigma * np.array(task.volatility)) ** 2,
+        ]
     )
+    near, far, drift, squared_drift, noise = (filter_beliefs(sample) @ known).T
+    second_moment = squared_drift + observed_variances(sample.bars, task)[1:] * noise
+    reward = np.outer(drift, positions) + np.outer(second_moment, 0.5 * (positions - positions**2))
+    return _View(near=near, far=far, reward=reward)
 
 
 def _states(near_edges: Floats, far_edges: Floats, view: _View) -> NDArray[np.int64]:

@@ -18,10 +18,11 @@ from synthetic.oracle import Cost, Oracle, best_target, check_positions, cost_ma
 
 
 @njit(cache=True)
-def _log_growth(exposure: float, simple_return: float) -> float:
-    """Log-return of an exposure over a move; minus infinity where the move takes all equity."""
-    growth = 1.0 + exposure * simple_return
-    return math.log(growth) if growth > 0.0 else -math.inf
+def _log_growth(exposure: float, body: float, gap: float) -> float:
+    """Log-return of an exposure over a bar and the gap after it; minus infinity where either takes all equity."""
+    over_body = 1.0 + exposure * body
+    over_gap = 1.0 + exposure * gap
+    return math.log(over_body * over_gap) if over_body > 0.0 and over_gap > 0.0 else -math.inf
 
 
 @njit(cache=True)
@@ -37,8 +38,7 @@ def _backward(
     for t in range(length - 1, -1, -1):
         for a in range(count):
             if t + 1 < length:
-                earned = _log_growth(positions[a], body[t + 1]) + _log_growth(positions[a], gap[t + 1])
-                values[t, a] = earned + onward[a]
+                values[t, a] = _log_growth(positions[a], body[t + 1], gap[t + 1]) + onward[a]
         for held in range(count):
             target = best_target(values[t], held, costs)
             actions[t, held] = target
