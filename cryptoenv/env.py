@@ -114,7 +114,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
         self._names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
-        self._shapes: list[tuple[int, ...]] = [self.observation_space[name].shape for name in self._names[:-1]]
+        self._shapes = [tuple(self.observation_space[name].shape or ()) for name in self._names[:-1]]
         self._windowed = self.setup.observation == "window"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
