@@ -101,7 +101,8 @@ def slipped_price(price: float, quantity: float, volume: float, sigma: float, p:
         fill = price * (1.0 + slip)
         return math.ceil(fill / tick - 1e-9) * tick if tick > 0.0 else fill
     fill = price * (1.0 - slip)
-    return max(math.floor(fill / tick + 1e-9), 1.0) * tick if tick > 0.0 else fill
+    ticks = math.floor(fill / tick + 1e-9) if tick > 0.0 else 0.0
+    return ticks * tick if ticks > 0.0 else fill  # below one tick nothing can be rounded down
 
 
 @njit(cache=True)
@@ -222,7 +223,12 @@ def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> f
 
 @njit(cache=True)
 def _close_position(
-    account: NDArray[np.float64], level: float, sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64], kind: int
+    account: NDArray[np.float64],
+    level: float,
+    sigma: float,
+    bar: NDArray[np.float64],
+    p: NDArray[np.float64],
+    kind: int,
 ) -> int:
     """Close all at `level`: with slippage and fee, or worsened by the liquidation fee (which replaces both)."""
     quantity = -account[QUANTITY]

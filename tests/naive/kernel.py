@@ -111,7 +111,9 @@ def worse_price(price: float, quantity: float, bar: Bar, sigma: float, rules: Ru
         bought = price * (1.0 + slip)
         return bought if rules.tick == 0 else math.ceil(bought / rules.tick - 1e-9) * rules.tick
     sold = price * (1.0 - slip)
-    return sold if rules.tick == 0 else max(math.floor(sold / rules.tick + 1e-9), 1.0) * rules.tick
+    if rules.tick == 0 or sold + 1e-9 * rules.tick < rules.tick:
+        return sold
+    return math.floor(sold / rules.tick + 1e-9) * rules.tick
 
 
 def trade(book: Ledger, quantity: float, price: float, fee: float) -> None:

@@ -1,0 +1,142 @@
+"""Properties of the money, searched by Hypothesis rather than drawn once."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from cryptoenv import account as a
+from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.kernel import liquidation_price, open_account, slipped_price, transition
+from cryptoenv.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
+from tests.cryptoenv.test_kernel import check_invariants
+
+fractions = st.floats(0.0, 1.0)
+
+
+@st.composite
+def price_rows(draw: st.DrawFn) -> NDArray[np.float64]:
+    """2 to 12 valid price rows, with jumps up to a factor of 20, empty bars and funding."""
+    prices = np.zeros((draw(st.integers(2, 12)), 8))
+    close = draw(st.floats(1e-6, 1e6))
+    for row in prices:
+        opened = close * draw(st.sampled_from([1.0, 1.0, 0.999, 1.02, 0.5, 20.0, 0.05]))
+        closed = opened * draw(st.floats(0.3, 3.0))
+        row[OPEN], row[CLOSE] = opened, closed
+        row[HIGH] = max(opened, closed) * (1.0 + draw(fractions))
+        row[LOW] = min(opened, closed) * (1.0 - 0.9 * draw(fractions))
+        row[VOLUME] = draw(st.sampled_from([0.0, 1e-3, 1.0, 1e6])) * 1e4 / opened
+        row[5:] = draw(fractions), draw(st.floats(-0.01, 0.01)), draw(st.sampled_from([0.0, 1.0]))
+        close = closed
+    return prices
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> TradingConfig:
+    """Any valid trading configuration."""
+    instrument = draw(st.sampled_from(["spot", "margin", "perpetual"]))
+    perpetual = instrument == "perpetual"
+    maybe = st.none() | st.floats(0.001, 0.9)
+    return TradingConfig(
+        instrument=instrument,
+        costs=Costs(
+            draw(st.floats(0, 0.05)),
+            draw(st.floats(0, 0.05)),
+            draw(st.floats(0, 5)),
+            draw(st.floats(0, 0.1)) if instrument == "margin" else 0.0,
+            draw(st.floats(-0.01, 0.01)) if perpetual else 0.0,
+            draw(st.floats(0, 0.1)),
+        ),
+        limits=RiskLimits(
+            draw(st.floats(0.1, 20.0)) if perpetual else draw(st.floats(0.1, 1.0)),
+            draw(st.floats(1e-4, 1.0)),
+            draw(maybe),
+            draw(maybe),
+            draw(maybe),
+            draw(st.floats(0, 1)),
+        ),
+        rules=VenueRules(
+            draw(st.sampled_from([0.0, 0.01, 3.0])),
+            draw(st.sampled_from([0.0, 0.01])),
+            draw(st.sampled_from([0.0, 50.0])),
+            draw(st.floats(0, 0.04)),
+        ),
+        sizing=Sizing(draw(st.floats(0.1, 1.0)), draw(st.none() | st.floats(0.01, 5.0))),
+    )
+
+
+def walk(prices: NDArray[np.float64], config: TradingConfig, levels: list[float]) -> list[NDArray[np.float64]]:
+    """The account after every step until ruin; level 0 is the lowest exposure allowed, 1 the highest."""
+    p = config.parameters(900.0)
+    account = np.zeros(a.ACCOUNT_WIDTH)
+    open_account(account, 10_000.0, prices[0, CLOSE], 0.0)
+    rows = [account.copy()]
+    low = -config.limits.exposure if config.shorts_allowed else 0.0
+    for t in range(len(prices) - 1):
+        target = low + levels[t % len(levels)] * (config.limits.exposure - low)
+        transition(account, prices, t, target, p)
+        rows.append(account.copy())
+        if account[a.RUINED]:
+            break
+    return rows
+
+
+@settings(max_examples=400, deadline=None)
+@given(price_rows(), configs(), st.lists(fractions, min_size=1, max_size=5))
+def test_books_balance_and_costs_are_never_negative(
+    prices: NDArray[np.float64], config: TradingConfig, levels: list[float]
+) -> None:
+    rows = walk(prices, config, levels)
+    for t, (before, after) in enumerate(zip(rows[:-1], rows[1:], strict=True)):
+        check_invariants(after, config, prices[t + 1, CLOSE])
+        assert after[a.FEES] >= before[a.FEES]
+        assert after[a.SLIPPAGE] >= before[a.SLIPPAGE]
+        assert after[a.BORROW_PAID] >= before[a.BORROW_PAID]
+        assert after[a.EQUITY] >= 1e-3 * after[a.START_EQUITY] * (1 - 1e-12)
+        if prices[t + 1, VOLUME] == 0.0 and not after[a.RUINED]:
+            assert after[a.QUANTITY] == before[a.QUANTITY], "nothing fills without volume"
+        if after[a.FILL_QUANTITY] != 0.0:
+            cap = config.limits.participation * prices[t + 1, VOLUME]
+            assert abs(after[a.FILL_QUANTITY]) <= cap * (1 + 1e-12)
+            side = np.sign(after[a.FILL_QUANTITY])
+            assert side * (after[a.FILL_PRICE] - prices[t + 1, OPEN]) >= 0.0
+
+
+@settings(max_examples=400, deadline=None)
+@given(price_rows(), configs(), st.lists(fractions, min_size=1, max_size=5))
+def test_liquidation_is_never_later_than_the_bar_that_crosses(
+    prices: NDArray[np.float64], config: TradingConfig, levels: list[float]
+) -> None:
+    p = config.parameters(900.0)
+    for t, account in enumerate(walk(prices, config, levels)[1:], start=1):
+        if account[a.QUANTITY] == 0.0 or prices[t, VOLUME] == 0.0:
+            continue
+        level = liquidation_price(account, p)
+        if level > 0.0 and account[a.QUANTITY] > 0.0:
+            assert prices[t, LOW] > level * (1 - 1e-12)
+        elif level > 0.0:
+            assert prices[t, HIGH] < level * (1 + 1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(price_rows(), configs(), st.lists(fractions, min_size=1, max_size=5))
+def test_the_same_walk_twice_is_the_same_bits(
+    prices: NDArray[np.float64], config: TradingConfig, levels: list[float]
+) -> None:
+    first, second = walk(prices, config, levels), walk(prices.copy(), config, levels)
+    assert [row.tobytes() for row in first] == [row.tobytes() for row in second]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1e-8, 1e8), st.floats(1e-8, 1e6), st.floats(1e-3, 1e9), st.floats(0, 2), configs())
+def test_slippage_grows_with_size_and_is_adverse(
+    price: float, quantity: float, volume: float, sigma: float, config: TradingConfig
+) -> None:
+    p = config.parameters(900.0)
+    small, large = (
+        slipped_price(price, quantity, volume, sigma, p),
+        slipped_price(price, 4 * quantity, volume, sigma, p),
+    )
+    assert price <= small <= large
+    sold = slipped_price(price, -quantity, volume, sigma, p)
+    assert 0.0 < sold <= price * (1 + 1e-12)
