@@ -81,9 +81,17 @@ def cached_embeddings(policy: ActorCriticPolicy) -> CachedEmbeddings:
 
 
 class AgentPolicy:
-    """Greedy decisions of a policy head, with hysteresis: leave a position only for clearly better odds."""
+    """Greedy decisions of a policy head, with hysteresis: leave a position only for clearly better odds.
 
-    def __init__(self, policy: ActorCriticPolicy, positions: Sequence[float], margin: float) -> None:
+    Args:
+        policy: with the embeddings of the markets bound.
+        positions: target exposures.
+        margin: of the log-odds; one number, or one per row (N,).
+    """
+
+    def __init__(
+        self, policy: ActorCriticPolicy, positions: Sequence[float], margin: float | NDArray[np.float64]
+    ) -> None:
         self._policy = policy
         self._positions = tuple(positions)
         self._margin = margin
@@ -94,8 +102,6 @@ class AgentPolicy:
         with torch.no_grad():
             logits = self._policy.get_distribution(observation).distribution.logits.numpy()
         best = logits.argmax(axis=1)
-        if self._margin <= 0.0:
-            return best
         held = held_position(account, self._positions)
         rows = np.arange(len(best))
         return np.where(logits[rows, best] - logits[rows, held] > self._margin, best, held)

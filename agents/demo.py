@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any
 
 import pandas as pd
-import torch
 
 from agents import baselines
 from agents.evaluation import agent_policies, baseline_policies, plain_table, rollouts, score_table
@@ -18,6 +17,7 @@ from agents.report import draw, print_table
 from agents.run_folder import PICTURE, Run
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
+from agents.threads import use_one_thread
 from agents.training import TrainingConfig, learn
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
@@ -101,7 +101,7 @@ def run_demo(
         FileNotFoundError: no such file.
     """
     began = perf_counter()
-    torch.set_num_threads(1)
+    use_one_thread()
     config = config or DemoConfig()
     if bars_file is None:
         _stage("1/5 synthetic markets with a known optimum")

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
 from agents import baselines
-from agents.agent import Agent
+from agents.agent import Agent, AgentPolicy, cached_embeddings, copy_of
 from agents.features_extractor import embed
 from agents.policies import TradingPolicy
 from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
@@ -25,6 +26,7 @@ from cryptoenv.timeframe import timeframe_ms
 ORACLE = "filter oracle"
 FLAT = "flat"
 YEAR_MS = 365 * 24 * 3600 * 1000
+VALIDATION_BLOCK = 480  #: decisions per block on validation markets
 MARGINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -132,25 +134,34 @@ def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
     return np.diff(marks, axis=0).ravel()
 
 
-def validation_score(
-    policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings
-) -> float:
-    """What is maximised on validation markets: mean net log-return per row, expected where the truth is known."""
-    rollout = roll(policy, taught, rows, settings)
+def margin_scores(
+    policy: ActorCriticPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings
+) -> NDArray[np.float64]:
+    """What a policy earns on validation markets with each hysteresis of `MARGINS`: mean net log-return per row.
+
+    Expected where the truth is known, else realised. All margins run at once.
+
+    Args:
+        policy: with the embeddings of `taught` bound.
+        taught: validation markets.
+        rows: where to start and for how long.
+        settings: positions and costs.
+    """
+    count = len(MARGINS)
+    every = Rows(np.tile(rows.market, count), np.tile(rows.start, count), rows.steps)
+    margins = np.repeat(MARGINS, len(rows.market))
+    rollout = roll(AgentPolicy(policy, settings.positions, margins), taught, every, settings)
     known = all(t.truth is not None for t in taught)
-    return float((rollout.expected(taught) if known else rollout.realised).mean())
+    earned = rollout.expected(taught) if known else rollout.realised
+    return earned.reshape(count, -1).mean(axis=1)
 
 
-def tune_margin(agent: Agent, validation: Sequence[TaughtMarket], block_steps: int = 960) -> Agent:
+def tune_margin(agent: Agent, validation: Sequence[TaughtMarket]) -> Agent:
     """The agent with the hysteresis that earns most on validation markets."""
-    table = embed(agent.extractor, validation, progress=False)
-    rows = blocks(validation, block_steps)
-
-    def earned(margin: float) -> float:
-        policy = agent.with_margin(margin).on(validation, table)
-        return validation_score(policy, validation, rows, agent.settings)
-
-    return agent.with_margin(max(MARGINS, key=earned))
+    policy = copy_of(agent.policy)
+    cached_embeddings(policy).bind(embed(agent.extractor, validation, progress=False))
+    earned = margin_scores(policy, validation, blocks(validation, VALIDATION_BLOCK), agent.settings)
+    return agent.with_margin(MARGINS[int(earned.argmax())])
 
 
 def evaluate(run: Run, *, market: str = "easy", split: str = "test", markets: int = 32, days: int = 60) -> pd.DataFrame:

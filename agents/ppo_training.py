@@ -13,9 +13,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from agents.agent import Agent, AgentPolicy, cached_embeddings, copy_of, policy_arguments
+from agents.agent import Agent, cached_embeddings, copy_of, policy_arguments
 from agents.clone_guided_ppo import CloneGuidedPPO
-from agents.evaluation import validation_score
+from agents.evaluation import MARGINS, VALIDATION_BLOCK, margin_scores
 from agents.features_extractor import EmbeddingTable
 from agents.rollout import blocks
 from agents.sb3_vec_env import Sb3VecEnv
@@ -42,7 +42,6 @@ class PPOConfig:
         warm_up: updates in which only the critic learns.
         episode_bars: steps of an episode.
         evaluate_every: updates between evaluations on validation markets.
-        block_steps: decisions per block of those evaluations.
     """
 
     steps: int = 1_500_000
@@ -59,24 +58,24 @@ class PPOConfig:
     warm_up: int = 10
     episode_bars: int = 960
     evaluate_every: int = 10
-    block_steps: int = 960
 
 
 REWARD_IN_PERCENT = 100.0  #: log-returns of a bar are of order 0.001; values and losses want order 1
 
 
 class KeepBest(BaseCallback):
-    """Evaluates on validation markets, starting with the clone, and remembers the best weights."""
+    """Evaluates on validation markets, starting with the clone; remembers the best weights and their hysteresis."""
 
     def __init__(self, agent: Agent, taught: Sequence[TaughtMarket], table: EmbeddingTable, config: PPOConfig) -> None:
         super().__init__()
         self._agent = agent
         self._taught = taught
         self._table = table
-        self._rows = blocks(taught, config.block_steps)
+        self._rows = blocks(taught, VALIDATION_BLOCK)
         self._every = config.evaluate_every
         self._rollouts = 0
         self.best_score = -float("inf")
+        self.best_margin = agent.margin
         self.best_weights: dict[str, torch.Tensor] = {}
         self.scores: list[tuple[int, float]] = []
 
@@ -84,12 +83,13 @@ class KeepBest(BaseCallback):
         """Score the current weights; keep them if they are the best so far."""
         held = copy_of(self.model.policy)
         cached_embeddings(held).bind(self._table)
-        policy = AgentPolicy(held, self._agent.settings.positions, self._agent.margin)
-        earned = validation_score(policy, self._taught, self._rows, self._agent.settings)
+        by_margin = margin_scores(held, self._taught, self._rows, self._agent.settings)
+        earned = float(by_margin.max())
         self.scores.append((self.num_timesteps, earned))
         self.logger.record("validation/log_return", earned)
         if earned > self.best_score:
             self.best_score = earned
+            self.best_margin = MARGINS[int(by_margin.argmax())]
             self.best_weights = {k: v.clone() for k, v in self.model.policy.state_dict().items()}
 
     def _on_training_start(self) -> None:
@@ -164,7 +164,7 @@ def improve(
     policy = copy_of(clone.policy)
     policy.load_state_dict(best.best_weights)
     kept = max(best.scores, key=lambda pair: pair[1])[0]
-    return PPOResult(replace(clone, policy=policy, algorithm="ppo"), tuple(best.scores), kept)
+    return PPOResult(replace(clone, policy=policy, margin=best.best_margin, algorithm="ppo"), tuple(best.scores), kept)
 
 
 def _algorithm(clone: Agent, train: tuple[Sequence[TaughtMarket], EmbeddingTable], config: PPOConfig, seed: int) -> Any:

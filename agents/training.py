@@ -8,8 +8,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-import torch
-
 from agents.agent import Agent, PolicyShape, cached_embeddings, new_policy
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import collect
@@ -19,6 +17,7 @@ from agents.ppo_training import PPOConfig, improve
 from agents.run_folder import Run
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, synthetic_markets
+from agents.threads import use_one_thread
 from pretrain import Extractor
 
 Algorithm = Literal["bc", "ppo"]
@@ -81,7 +80,7 @@ def learn(
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm={algorithm!r} is unknown; choose one of {ALGORITHMS}")
-    torch.set_num_threads(1)
+    use_one_thread()
     taught, validation = markets
     logs = out / "tensorboard" if out else None
     began = perf_counter()
@@ -124,7 +123,7 @@ def learn(
         "ppo_validation": [list(pair) for pair in result.validation],
         "ppo_kept_step": result.kept_step,
     }
-    return Trained(cloned, tune_margin(result.agent, validation), metrics)
+    return Trained(cloned, result.agent, metrics)
 
 
 def train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from agents.agent import Agent, PolicyShape, cached_embeddings, new_policy
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import Batches, Demonstrations, collect
+from agents.evaluation import VALIDATION_BLOCK
 from agents.features_extractor import EmbeddingTable
 from agents.policies import held_position
 from agents.ppo_training import PPOConfig, _algorithm, improve
@@ -23,9 +26,7 @@ from pretrain import Extractor
 
 Taught = tuple[TaughtMarket, ...]
 CLONING = CloningConfig(samples=40_000, epochs=6, batch_size=512)
-PPO = PPOConfig(
-    steps=16_384, num_envs=64, rollout_steps=64, batch_size=1024, warm_up=1, episode_bars=96, block_steps=96
-)
+PPO = PPOConfig(steps=16_384, num_envs=64, rollout_steps=64, batch_size=1024, warm_up=1, episode_bars=96)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_ppo_keeps_the_best_and_never_less_than_the_clone(
 ) -> None:
     destructive = replace(PPO, learning_rate=0.05, pull=0.0, warm_up=0, evaluate_every=2)
     result = improve(cloned, (taught, telling), (taught, telling), destructive, seed=0, progress=False)
-    rows = blocks(taught, PPO.block_steps)
+    rows = blocks(taught, VALIDATION_BLOCK)
 
     def earned(agent: Agent) -> float:
         policy = agent.on(taught, telling)
@@ -152,3 +153,13 @@ def test_unknown_algorithms_are_named(extractor: Extractor, taught: Taught) -> N
 
     with pytest.raises(ValueError, match="'dqn' is unknown"):
         learn("dqn", extractor, (taught, taught), TrainingConfig(), seed=0)  # type: ignore[arg-type]
+
+
+def test_torch_keeps_to_one_thread() -> None:
+    """numba's thread pool, which a vector env starts, would give torch two threads again: a fresh process shows it."""
+    code = (
+        "from agents.threads import use_one_thread; use_one_thread();"
+        "import numba, torch; numba.get_num_threads(); print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"

@@ -1,0 +1,16 @@
+"""One torch thread: two threads on shared cores wait for each other and can be twenty times slower."""
+
+from __future__ import annotations
+
+import numba
+import torch
+
+
+def use_one_thread() -> None:
+    """Have torch use one thread in this process from now on.
+
+    numba starts its thread pool on first use and, with OpenMP, gives torch as many threads as it takes itself; so the
+    pool is started first.
+    """
+    numba.get_num_threads()
+    torch.set_num_threads(1)
