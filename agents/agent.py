@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -46,7 +47,7 @@ def index_space(actions: int) -> tuple[gym.spaces.Dict, gym.spaces.Discrete]:
     return gym.spaces.Dict({"index": index, "account": account}), gym.spaces.Discrete(actions)
 
 
-def policy_arguments(shape: PolicyShape) -> dict[str, object]:
+def policy_arguments(shape: PolicyShape) -> dict[str, Any]:
     """Keyword arguments of the policy class, the same for the clone and for PPO, so that weights carry over."""
     return {
         "net_arch": {"pi": list(shape.hidden), "vf": list(shape.hidden)},
@@ -56,9 +57,9 @@ def policy_arguments(shape: PolicyShape) -> dict[str, object]:
     }
 
 
-def new_policy(shape: PolicyShape, seed: int, spaces: tuple[gym.Space, gym.Space] | None = None) -> ActorCriticPolicy:
+def new_policy(shape: PolicyShape, seed: int) -> ActorCriticPolicy:
     """A freshly drawn `MultiInputPolicy` on cached embeddings."""
-    observation_space, action_space = spaces or index_space(shape.actions)
+    observation_space, action_space = index_space(shape.actions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MultiInputActorCriticPolicy(observation_space, action_space, lambda _: 3e-4, **policy_arguments(shape))
@@ -78,6 +79,13 @@ def cached_embeddings(policy: ActorCriticPolicy) -> CachedEmbeddings:
     extractor = policy.features_extractor
     assert isinstance(extractor, CachedEmbeddings)
     return extractor
+
+
+def action_distribution(policy: ActorCriticPolicy, observation: Any) -> torch.distributions.Categorical:
+    """The distribution of B actions, given stacked observations as tensors."""
+    distribution = policy.get_distribution(observation).distribution
+    assert isinstance(distribution, torch.distributions.Categorical)
+    return distribution
 
 
 class AgentPolicy:
@@ -100,7 +108,7 @@ class AgentPolicy:
         """Actions (N,): the likeliest, unless its log-odds over holding are at most the margin."""
         observation = {"index": torch.from_numpy(index), "account": torch.from_numpy(account)}
         with torch.no_grad():
-            logits = self._policy.get_distribution(observation).distribution.logits.numpy()
+            logits = action_distribution(self._policy, observation).logits.numpy()
         best = logits.argmax(axis=1)
         held = held_position(account, self._positions)
         rows = np.arange(len(best))

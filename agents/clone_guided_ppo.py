@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional
 
-from agents.agent import cached_embeddings, copy_of
+from agents.agent import action_distribution, cached_embeddings, copy_of
 from agents.features_extractor import EmbeddingTable
 
 
@@ -81,7 +81,7 @@ class CloneGuidedPPO(PPO):
         ratio = torch.exp(distribution.log_prob(actions) - samples.old_log_prob)
         clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
         with torch.no_grad():
-            reference = self._clone.get_distribution(samples.observations).distribution
+            reference = action_distribution(self._clone, samples.observations)
         return {
             "value_loss": functional.mse_loss(samples.returns, values),
             "policy_gradient_loss": -torch.min(advantages * ratio, advantages * clipped).mean(),

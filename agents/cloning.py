@@ -77,12 +77,13 @@ def clone(
     batches = Batches(demonstrations, config.batch_size, np.random.default_rng(seed))
     outputs = ["tensorboard"] if log_folder is not None else []
     logger = imitation_logger.configure(str(log_folder) if log_folder else None, outputs)
+    demonstrated: Any = _ReadyBatches(batches)  # an iterable of batches; imitation's own annotation is narrower
     trainer = bc.BC(
         observation_space=policy.observation_space,
         action_space=policy.action_space,
         rng=np.random.default_rng(seed),
         policy=policy,
-        demonstrations=_ReadyBatches(batches),
+        demonstrations=demonstrated,
         batch_size=config.batch_size,
         optimizer_kwargs={"lr": config.learning_rate},
         ent_weight=config.entropy_weight,

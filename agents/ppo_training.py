@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
 from agents.agent import Agent, cached_embeddings, copy_of, policy_arguments
@@ -81,7 +82,7 @@ class KeepBest(BaseCallback):
 
     def evaluate(self) -> None:
         """Score the current weights; keep them if they are the best so far."""
-        held = copy_of(self.model.policy)
+        held = copy_of(cast(ActorCriticPolicy, self.model.policy))
         cached_embeddings(held).bind(self._table)
         by_margin = margin_scores(held, self._taught, self._rows, self._agent.settings)
         earned = float(by_margin.max())

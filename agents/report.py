@@ -85,7 +85,7 @@ def draw(found: Mapping[str, Rollout], taught: TaughtMarket, row: int, *, agent:
     plt.close(figure)
 
 
-def _draw_price(axis: Axes, times: pd.DatetimeIndex, close: NDArray[np.float64], exposure: NDArray[np.float64]) -> None:
+def _draw_price(axis: Axes, times: pd.Index, close: NDArray[np.float64], exposure: NDArray[np.float64]) -> None:
     """The close, over a background that is green while long and red while short."""
     axis.plot(times, close, color=PRICE_COLOUR, linewidth=0.9, label="close")
     low, high = float(close.min()), float(close.max())
@@ -101,7 +101,7 @@ def _draw_price(axis: Axes, times: pd.DatetimeIndex, close: NDArray[np.float64],
     axis.legend(loc="upper left", ncols=3, framealpha=0.9)
 
 
-def _draw_equity(axis: Axes, times: pd.DatetimeIndex, equity: Mapping[str, NDArray[np.float64]], agent: str) -> None:
+def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.float64]], agent: str) -> None:
     """Equity relative to its start, on a logarithmic axis; the agent's line is the thick one."""
     others = [name for name in equity if name != agent]
     colours = dict(zip([agent, *others], LINE_COLOURS, strict=False))
@@ -122,7 +122,7 @@ def _draw_equity(axis: Axes, times: pd.DatetimeIndex, equity: Mapping[str, NDArr
     axis.legend(loc="upper left", fontsize=9, framealpha=0.9)
 
 
-def _draw_drawdown(axis: Axes, times: pd.DatetimeIndex, equity: Mapping[str, NDArray[np.float64]]) -> None:
+def _draw_drawdown(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.float64]]) -> None:
     """Loss from the highest equity so far, in percent."""
     for (name, values), colour in zip(equity.items(), (LINE_COLOURS[0], LINE_COLOURS[3]), strict=True):
         drawdown = 100.0 * (values / np.maximum.accumulate(values) - 1.0)
