@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.market import Market
+from cryptoenv.market_table import align_of, feature_cells, market_table
+from cryptoenv.pool import MarketPool
 from cryptoenv.price_columns import CLOSE, SIGMA
 
 IGNORED = -1  # the label of a row, or of a held position, that teaches nothing
@@ -113,24 +115,31 @@ class Batch(NamedTuple):
 
 
 @numba.njit(cache=True)
-def _gather(features: NDArray[np.float32], ends: NDArray[np.int64], slots: NDArray[np.int64], out: NDArray) -> None:
-    """`out[slots[i]]` = the rows of `features` (R, F) that end with, and include, `ends[i]`."""
-    window = out.shape[1]
-    for i in range(len(ends)):
-        first = ends[i] - window + 1
-        out[slots[i]] = features[first : first + window]
+def _gather(
+    table: NDArray[np.int64], market: NDArray[np.int64], t: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
+) -> None:
+    """Fills `out` (B, W, F) with the windows of one timeframe that were known at the close of base bars `t`."""
+    width = out.shape[1] * out.shape[2]
+    for i in range(len(t)):
+        last = align_of(table, market[i])[t[i], timeframe]
+        first_cell = (last + 1 - out.shape[1]) * out.shape[2]
+        out[i] = feature_cells(table, market[i], timeframe, first_cell, width).reshape(out.shape[1:])
 
 
 class WindowSource:
-    """The windows of some markets, straight from `Market.features` and `Market.align` (memory-mapped ones too)."""
+    """The windows of some markets, straight from `Market.features` and `Market.align` (memory-mapped ones too).
+
+    Raises:
+        ValueError: no markets, other timeframes or features in one of them, or too few bars for the windows.
+    """
 
     def __init__(self, markets: Sequence[Market], window: tuple[int, ...]) -> None:
         self.window = window
-        # Plain views: numba dispatches on numpy.memmap far more slowly.
-        self._features = [[np.asarray(f).view(np.ndarray) for f in market.features] for market in markets]
-        self._align = [np.asarray(market.align).view(np.ndarray) for market in markets]
+        self._pool = MarketPool(tuple(markets))
         self._first = np.array([market.first_decision(window) for market in markets], np.int64)
         self._length = np.array([len(market) for market in markets], np.int64)
+        decidable = [(int(first), int(length) - 1) for first, length in zip(self._first, self._length, strict=True)]
+        self._table = market_table([(m.prices, m.align, m.features) for m in markets], decidable)
 
     def gather(self, market: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """One (B, W_k, F_k) float32 tensor per timeframe, oldest bar first, as known at the close of base bar `t`.
@@ -142,21 +151,17 @@ class WindowSource:
         Raises:
             IndexError: a row has no full window, or lies outside its market.
         """
-        bad = (t < self._first[market]) | (t >= self._length[market])
+        bad = (market < 0) | (t < self._first[market]) | (t >= self._length[market])
         if bad.any():
             i = int(bad.argmax())
             allowed = f"[{self._first[market[i]]}, {self._length[market[i]]})"
             raise IndexError(f"t={t[i]} of market {market[i]} has no full window: allowed is {allowed}")
-        widths = [features.shape[1] for features in self._features[0]]
-        out = [np.empty((len(t), w, f), np.float32) for w, f in zip(self.window, widths, strict=True)]
-        order = np.argsort(market, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(market[order])) + 1)
-        for slots in groups:
-            number = market[slots[0]]
-            ends = self._align[number][t[slots]]
-            for k, block in enumerate(out):
-                _gather(self._features[number][k], np.ascontiguousarray(ends[:, k]), slots, block)
-        return tuple(torch.from_numpy(block) for block in out)
+        blocks = []
+        for k, (bars, names) in enumerate(zip(self.window, self._pool.markets[0].feature_names, strict=True)):
+            block = np.empty((len(t), bars, len(names)), np.float32)
+            _gather(self._table, market, t, k, block)
+            blocks.append(torch.from_numpy(block))
+        return tuple(blocks)
 
 
 class WindowDataset:
@@ -177,9 +182,6 @@ class WindowDataset:
         self.markets = tuple(markets)
         first = markets[0]
         for number, item in enumerate(markets):
-            for name in ("timeframes", "feature_names"):
-                if getattr(item.market, name) != getattr(first.market, name):
-                    raise ValueError(f"{name} of market {number} differ from those of market 0")
             if item.labels.shape[1] != first.labels.shape[1] or item.label_kind != first.label_kind:
                 raise ValueError(f"labels of market {number} differ in kind or number of positions from market 0's")
         rows = [item.decisions(window) for item in markets]
