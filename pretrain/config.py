@@ -126,11 +126,12 @@ class TrainingConfig:
     """How `fit_extractor` trains.
 
     `steps` optimiser steps of `batch` windows with AdamW: the learning rate rises linearly over the first `warm_up`
-    share and falls to zero along a cosine (Loshchilov and Hutter 2017). Every `validate_every` steps the loss is
-    measured on at most `validation_windows` windows, evenly spread; after `patience` measurements without a gain
-    training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of the process; the schedule
-    then follows whichever budget runs out first, so that the learning rate always reaches its end (and the result
-    is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against the action loss (1).
+    share and falls to zero along a cosine (Loshchilov and Hutter 2017). About every `validate_every` steps, a whole
+    number of times, the loss is measured on at most `validation_windows` windows, evenly spread; after `patience`
+    measurements without a gain training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of
+    the process; the schedule then follows whichever budget runs out first, so that the learning rate always reaches
+    its end (and the result is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against
+    the action loss (1). `threads` are torch's on CPU, `accelerator` is Lightning's ("cpu", "gpu", "auto").
 
     Raises:
         ConfigError: a value is out of range.

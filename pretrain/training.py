@@ -14,6 +14,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from pretrain.config import ExtractorConfig, TrainingConfig
 from pretrain.learner import ExtractorLearner
 from pretrain.scaler import RobustScaler
 from pretrain.transformer import TransformerExtractor
-from pretrain.windows import Batches, LabelledMarket, WindowDataset
+from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset
 
 MONITOR = "validation/loss"
 # Validation needs no gradients: larger batches are faster.
@@ -71,7 +72,7 @@ def fit_extractor(
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
             learner = ExtractorLearner(TransformerExtractor(config, scaler), training)
-            order = Batches(dataset, training.batch, seed=seed)
+            order = ShuffledBatches(dataset, training.batch, training.steps, seed)
             metrics = _train(learner, order, held_out, None if out is None else Path(out), progress)
     finally:
         torch.set_num_threads(threads)
@@ -93,20 +94,21 @@ def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: s
 
 
 def _train(
-    learner: ExtractorLearner, train: Batches, validation: WindowDataset, out: Path | None, progress: bool
+    learner: ExtractorLearner, train: ShuffledBatches, validation: WindowDataset, out: Path | None, progress: bool
 ) -> dict[str, float]:
     """Fits in place, leaves the best weights in the learner's model, and returns what was measured."""
     training = learner.training_config
     best = _BestWeights()
     callbacks: list[Callback] = [best, EarlyStopping(MONITOR, patience=training.patience, check_finite=True)]
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=20))
+        callbacks.append(_TrainingBar(refresh_rate=20))
+    measurements = max(1, round(training.steps / training.validate_every))
     trainer = lightning.Trainer(
         accelerator=training.accelerator,
         devices=1,
         max_steps=training.steps,
         gradient_clip_val=training.gradient_clip,
-        val_check_interval=training.validate_every,
+        val_check_interval=training.steps // measurements,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=20,
@@ -116,13 +118,20 @@ def _train(
         enable_model_summary=False,
         enable_progress_bar=progress,
     )
-    held_out = Batches(validation, VALIDATION_BATCH, _spread(len(validation), training.validation_windows))
+    rows = _spread(len(validation), training.validation_windows)
+    held_out = OrderedBatches(validation, VALIDATION_BATCH, rows)
     trainer.fit(learner, train, held_out)
-    steps, seconds = trainer.global_step, learner.cpu_seconds
-    # The last steps may lie after the last measurement.
-    trainer.validate(learner, held_out, verbose=False)
     learner.model.load_state_dict(best.weights)
-    return best.metrics | {"steps": float(steps), "cpu_seconds": round(seconds, 2)}
+    return best.metrics | {"steps": float(trainer.global_step), "cpu_seconds": round(learner.cpu_seconds, 2)}
+
+
+class _TrainingBar(TQDMProgressBar):
+    """One bar over all steps; validation is short and shows as figures at its end."""
+
+    def init_validation_tqdm(self) -> Tqdm:
+        bar = Tqdm(disable=True)
+        self.val_progress_bar = bar
+        return bar
 
 
 class _BestWeights(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -225,32 +226,40 @@ class WindowDataset:
         return [np.concatenate(part) for part in parts]
 
 
-class Batches:
-    """Batches of a dataset, for a data loader's place; the last, incomplete one is left out when shuffled.
+class OrderedBatches:
+    """The batches of `rows`, (R,) int64, of a dataset, in their order, each row once; in a data loader's place."""
 
-    Args:
-        dataset: what to read.
-        size: windows per batch.
-        rows: the dataset's rows to use, all by default.
-        seed: seed of the order, which is new in every pass; None keeps the rows' order.
-    """
-
-    def __init__(
-        self, dataset: WindowDataset, size: int, rows: NDArray[np.int64] | None = None, seed: int | None = None
-    ) -> None:
-        self.dataset = dataset
-        self.rows = np.arange(len(dataset)) if rows is None else rows
-        self.size = min(size, len(self.rows))
-        self._rng = None if seed is None else np.random.default_rng(seed)
+    def __init__(self, dataset: WindowDataset, size: int, rows: NDArray[np.int64]) -> None:
+        self._dataset = dataset
+        self._parts = np.array_split(rows, math.ceil(len(rows) / size))
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.rows), self.size)
-        return whole if self._rng is not None else whole + (rest > 0)
+        return len(self._parts)
 
     def __iter__(self) -> Iterator[Batch]:
-        rows = self.rows if self._rng is None else self._rng.permutation(self.rows)
-        for number in range(len(self)):
-            yield self.dataset.batch(rows[number * self.size : (number + 1) * self.size])
+        return map(self._dataset.batch, self._parts)
+
+
+class ShuffledBatches:
+    """`count` batches of at most `size` windows: passes over the dataset, each in a new order drawn from `seed`."""
+
+    def __init__(self, dataset: WindowDataset, size: int, count: int, seed: int) -> None:
+        self._dataset = dataset
+        self._size = min(size, len(dataset))
+        self._count = count
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Batch]:
+        rng = np.random.default_rng(self._seed)
+        per_pass = len(self._dataset) // self._size
+        for number in range(self._count):
+            place = number % per_pass
+            if place == 0:
+                order = rng.permutation(len(self._dataset))
+            yield self._dataset.batch(order[place * self._size : (place + 1) * self._size])
 
 
 def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int, ...]) -> NDArray[np.float32]:

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cryptoenv.market import Market
 from cryptoenv.price_columns import CLOSE, SIGMA
 from cryptoenv.timeframe import timeframe_ms
-from pretrain.windows import Batches, LabelledMarket, WindowDataset, WindowSource, time_splits
+from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset, WindowSource, time_splits
 
 from .conftest import TIMEFRAMES, WINDOW, planted
 
@@ -59,16 +60,29 @@ def test_a_row_without_a_full_window_is_refused(markets: tuple[Market, ...]) -> 
             source.gather(np.array([0, 1]), np.array([first, t]))
 
 
-def test_batches_cover_every_labelled_row_once(markets: tuple[Market, ...]) -> None:
+def test_ordered_batches_show_every_labelled_row_once(markets: tuple[Market, ...]) -> None:
     dataset = WindowDataset([planted(m) for m in markets], WINDOW, HORIZONS)
     expected = sum(len(m) - 1 - m.first_decision(WINDOW) for m in markets)
     assert len(dataset) == expected
-    assert sum(len(batch.labels) for batch in Batches(dataset, 100)) == expected
-    shuffled = Batches(dataset, 100, seed=1)
-    assert len(list(shuffled)) == expected // 100
-    first, second = (next(iter(shuffled)).windows[0] for _ in range(2))
-    assert not first.equal(second)
-    assert first.shape == second.shape
+    batches = OrderedBatches(dataset, 100, np.arange(expected))
+    seen = [batch.labels for batch in batches]
+    assert len(seen) == len(batches)
+    assert torch.cat(seen).equal(dataset.batch(np.arange(expected)).labels)
+
+
+def test_shuffled_batches_pass_over_the_rows_in_ever_new_orders(markets: tuple[Market, ...]) -> None:
+    market, rows = markets[0], 400
+    items = [LabelledMarket(market, planted(market).labels, start=len(market) - 1 - rows)]
+    dataset = WindowDataset(items, WINDOW, HORIZONS)
+    shuffled = ShuffledBatches(dataset, 100, 10, seed=1)
+    last_bars = [batch.windows[0][:, -1] for batch in shuffled]
+    assert len(last_bars) == len(shuffled) == 10
+    passes = [torch.cat(last_bars[:4]), torch.cat(last_bars[4:8])]
+    assert not passes[0].equal(passes[1])
+    every = market.features[0][dataset.t]
+    for shown in passes:
+        np.testing.assert_array_equal(np.unique(shown.numpy(), axis=0), np.unique(every, axis=0))
+    assert last_bars[0].equal(next(iter(shuffled)).windows[0][:, -1])
 
 
 def test_targets_of_a_batch_are_those_of_its_rows(markets: tuple[Market, ...]) -> None:
