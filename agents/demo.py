@@ -41,7 +41,7 @@ class DemoConfig:
         architecture: of the extractor.
     """
 
-    extractor_markets: int = 64
+    extractor_markets: int = 192
     unseen_markets: int = 24
     days: int = 60
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -77,9 +77,17 @@ def real_material(bars: pd.DataFrame, settings: TradingSettings) -> Material:
 
 
 def for_real_bars(config: DemoConfig) -> DemoConfig:
-    """The same demo with full costs (impact too)."""
+    """The same demo with full costs (impact too), and validation ten times as often.
+
+    One history is a small fraction of the synthetic data: the extractor has soon seen all of it, and overfits.
+    """
     settings = replace(config.training.settings, costs=Costs())
-    return replace(config, training=replace(config.training, settings=settings))
+    often = max(config.pretraining.validate_every // 10, 1)
+    return replace(
+        config,
+        training=replace(config.training, settings=settings),
+        pretraining=replace(config.pretraining, validate_every=often),
+    )
 
 
 def run_demo(
@@ -116,25 +124,20 @@ def run_demo(
     metrics |= figures | {"seconds": perf_counter() - began}
     run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
     print_table(table, _title(bars_file, material))
-    print(f"\nrun folder: {run.folder}\npicture:    {run.folder / PICTURE}\n{metrics['seconds']:.0f} s in all")
+    print(f"run folder: {run.folder}\npicture:    {run.folder / PICTURE}\n{metrics['seconds']:.0f} s in all")
     return run, table
 
 
 def pretrained(
     taught: Sequence[TaughtMarket], validation: Sequence[TaughtMarket], config: DemoConfig, *, seed: int, out: Path
 ) -> Extractor:
-    """The extractor, trained on the labels of `taught`, stopped on those of `validation`.
-
-    It has a regime head only where regimes are known.
-    """
+    """The extractor, trained on the labels of `taught`, stopped on those of `validation`."""
     settings = config.training.settings
-    known = all(t.regimes is not None for t in [*taught, *validation])
     architecture = replace(
         config.architecture,
         timeframes=settings.timeframes,
         window=settings.window,
         positions=settings.positions,
-        regimes=config.architecture.regimes if known else 0,
     )
     return fit_extractor(
         [t.labelled for t in taught],

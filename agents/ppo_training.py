@@ -48,11 +48,11 @@ class PPOConfig:
     steps: int = 1_500_000
     num_envs: int = 256
     rollout_steps: int = 64
-    batch_size: int = 2048
+    batch_size: int = 4096
     epochs: int = 4
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-4
     gamma: float = 0.99
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.8
     clip: float = 0.2
     entropy_weight: float = 0.0
     pull: float = 0.3

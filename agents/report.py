@@ -22,6 +22,7 @@ from matplotlib import dates as mdates
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+WIDTH_OF_A_FILE = 140
 LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
 LINE_COLOURS = ("#1f4e9c", "#e07b00", "#7b4fa3", "#888888", "#00838f", "#b8a000", "#c06c84")
 
@@ -32,7 +33,7 @@ def print_table(table: pd.DataFrame, title: str, console: Console | None = None)
     shown = Table(title=title, title_justify="left", caption=_caption(scored), caption_justify="left")
     shown.add_column("method", no_wrap=True)
     headings = ["score [95%]", "realised [95%]"] if scored else ["net % / day [95%]"]
-    for heading in [*headings, "net % / day", "Sharpe", "max drawdown", "turnover / day", "exposure"]:
+    for heading in [*headings, "net % / day", "Sharpe", "drawdown", "turnover / day", "exposure"]:
         if scored or heading != "net % / day":
             shown.add_column(heading, justify="right", no_wrap=True)
     for name, line in table.iterrows():
@@ -41,7 +42,10 @@ def print_table(table: pd.DataFrame, title: str, console: Console | None = None)
         cells += [f"{line['sharpe']:+.2f}", f"{100 * line['max_drawdown']:.1f}%"]
         cells += [f"{line['turnover_per_day']:.2f}", f"{line['mean_exposure']:.2f}"]
         shown.add_row(str(name), *cells)
-    (console or Console()).print(shown)
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
+    console.print(shown)
 
 
 def _caption(scored: bool) -> str:
@@ -98,7 +102,7 @@ def _draw_price(axis: Axes, times: pd.Index, close: NDArray[np.float64], exposur
         )  # fmt: skip
     axis.set_ylim(low - room, high + room)
     axis.set_ylabel("price")
-    axis.legend(loc="upper left", ncols=3, framealpha=0.9)
+    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
 
 
 def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.float64]], agent: str) -> None:
@@ -119,7 +123,11 @@ def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.fl
     in_view = np.concatenate([values for name, values in shown.items() if name != "random"])
     axis.set_ylim(0.97 * in_view.min(), 1.03 * in_view.max())
     axis.set_ylabel("equity / start (log)")
-    axis.legend(loc="upper left", fontsize=9, framealpha=0.9)
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(
+        [handles[-1], *handles[:-1]], [labels[-1], *labels[:-1]], loc="lower left", bbox_to_anchor=(0.0, 1.0),
+        ncols=len(labels), fontsize=9, frameon=False, columnspacing=1.2, handlelength=1.4,
+    )  # fmt: skip
 
 
 def _draw_drawdown(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.float64]]) -> None:
@@ -129,4 +137,4 @@ def _draw_drawdown(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.
         axis.plot(times, drawdown, color=colour, linewidth=1.0, label=name)
         axis.fill_between(times, drawdown, 0.0, color=colour, alpha=0.15, linewidth=0)
     axis.set_ylabel("drawdown, %")
-    axis.legend(loc="lower left", ncols=2, framealpha=0.9)
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=9, frameon=False)

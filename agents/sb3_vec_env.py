@@ -34,21 +34,34 @@ class Sb3VecEnv(VecEnv):
             raise ValueError(f"Stable-Baselines3 needs a vector env with AutoresetMode.SAME_STEP, this one has {mode}")
         self._envs = envs
         self._scale = reward_scale
-        self._actions: NDArray[np.int64] | None = None
+        self._actions: NDArray[Any] | None = None
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> VecEnvObs:
-        """Reset all rows, seeded with what `seed` was called with."""
-        seed = self._seeds[0]
-        observation, info = self._envs.reset(seed=seed)
+        """Reset all rows, with what `seed` and `set_options` were called with.
+
+        Raises:
+            ValueError: rows that were given different option keys.
+        """
+        observation, info = self._envs.reset(seed=self._seeds[0], options=self._reset_columns())
         self.reset_infos = [{"bar": int(bar)} for bar in info["bar"]]
         self._returns[:] = 0.0
         self._lengths[:] = 0
         self._reset_seeds()
         self._reset_options()
         return observation
+
+    def _reset_columns(self) -> dict[str, Any]:
+        """The rows' options as one dict of (N,) arrays."""
+        first = self._options[0]
+        for i, options in enumerate(self._options):
+            if options.keys() != first.keys():
+                raise ValueError(
+                    f"row {i} has the options {list(options)}, row 0 has {list(first)}: give all rows the same keys"
+                )
+        return {key: np.array([options[key] for options in self._options]) for key in first}
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions (N,) for `step_wait`."""
@@ -75,7 +88,13 @@ class Sb3VecEnv(VecEnv):
         self._envs.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The vector env's attribute, once per row asked for."""
+        """The vector env's attribute, once per row asked for; `action_masks` needs discrete actions.
+
+        Raises:
+            AttributeError: there is none (`has_attr` is False).
+        """
+        if attr_name == "action_masks":
+            self._envs.action_masks()
         return [getattr(self._envs, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -89,12 +108,16 @@ class Sb3VecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Not supported: rows are not objects.
+        """`action_masks`, which sb3-contrib's MaskablePPO asks for: an (A,) bool mask per row asked for.
 
         Raises:
-            NotImplementedError: always.
+            NotImplementedError: another method; rows are not objects.
+            AttributeError: continuous actions have no mask.
         """
-        raise NotImplementedError(f"the rows of a native vector env are not objects with a method {method_name!r}")
+        if method_name != "action_masks":
+            raise NotImplementedError(f"the rows of a native vector env are not objects with a method {method_name!r}")
+        masks = self._envs.action_masks()
+        return [masks[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """False for every row asked for: rows are not wrapped one by one."""
