@@ -126,7 +126,7 @@ def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.fl
     handles, labels = axis.get_legend_handles_labels()
     axis.legend(
         [handles[-1], *handles[:-1]], [labels[-1], *labels[:-1]], loc="lower left", bbox_to_anchor=(0.0, 1.0),
-        ncols=len(labels), fontsize=9, frameon=False, columnspacing=1.2, handlelength=1.4,
+        ncols=len(labels), fontsize=8, frameon=False, columnspacing=1.0, handlelength=1.2,
     )  # fmt: skip
 
 
