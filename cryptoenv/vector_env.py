@@ -22,6 +22,7 @@ from cryptoenv.account import (
     FILL_QUANTITY,
     FUNDING_PAID,
     ORDER_STATUS,
+    RUINED,
     SLIPPAGE,
 )
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
@@ -334,6 +335,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         info["market"] = clocks[:, MARKET].copy()
         info["order_status"] = accounts[:, ORDER_STATUS].astype(np.int8)
         info["exit_kind"] = accounts[:, EXIT_KIND].astype(np.int8)
+        info["ruined"] = accounts[:, RUINED] != 0.0
         if self.setup.targets is not None:
             info["action_mask"] = self.action_masks()
         return info
