@@ -57,7 +57,7 @@ class ExtractorConfig:
 
     timeframes: tuple[str, ...] = ("15m", "4h", "1d")
     window: tuple[int, ...] = (32, 16, 8)
-    patches: tuple[int, ...] = (4, 8, 8)
+    patches: tuple[int, ...] = (4, 4, 4)
     feature_names: tuple[tuple[str, ...], ...] = ()
     width: int = 32
     layers: int = 2

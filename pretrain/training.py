@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import warnings
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,7 @@ def fit_extractor(
     Raises:
         ConfigError: the configuration does not fit the markets.
         ValueError: no labelled decisions, or markets or labels that differ from each other.
+        RuntimeError: the loss is not finite.
     """
     training = TrainingConfig() if training is None else training
     if not train:
@@ -121,6 +123,9 @@ def _train(
     rows = _spread(len(validation), training.validation_windows)
     held_out = OrderedBatches(validation, VALIDATION_BATCH, rows)
     trainer.fit(learner, train, held_out)
+    if not math.isfinite(best.metrics[MONITOR]):
+        rate = training.learning_rate
+        raise RuntimeError(f"training diverged: {MONITOR} is {best.metrics[MONITOR]}; try less than {rate=}")
     learner.model.load_state_dict(best.weights)
     return best.metrics | {"steps": float(trainer.global_step), "cpu_seconds": round(learner.cpu_seconds, 2)}
 

@@ -101,6 +101,11 @@ def test_training_stops_when_validation_no_longer_gains(markets: tuple[Market, .
     assert metrics["steps"] < 2000
 
 
+def test_a_diverged_training_is_an_error(markets: tuple[Market, ...]) -> None:
+    with pytest.raises(RuntimeError, match=r"diverged.*rate=1e\+30"):
+        fit([planted(m) for m in markets], steps=10, learning_rate=1e30, gradient_clip=1e30)
+
+
 def test_data_that_does_not_fit_is_refused(markets: tuple[Market, ...]) -> None:
     item, training = planted(markets[0]), small_training(steps=2)
     with pytest.raises(ValueError, match="validation: at least one"):
