@@ -13,6 +13,7 @@ from cryptoenv.market import Market
 from cryptoenv.metrics import performance
 from cryptoenv.pool import MarketPool
 from cryptoenv.registration import register_environments
+from cryptoenv.slippage_calibration import SlippageFit, calibrate_slippage
 from cryptoenv.vector_env import CryptoTradeVectorEnv
 
 __version__ = "0.1.0"
@@ -28,8 +29,10 @@ __all__ = [
     "OrderStatus",
     "RiskLimits",
     "Sizing",
+    "SlippageFit",
     "TradingConfig",
     "VenueRules",
+    "calibrate_slippage",
     "performance",
     "read_bars",
     "register_environments",
