@@ -149,7 +149,8 @@ def test_replay_holds_what_single_envs_return(
     given = arguments(markets, observation=observation, actions=actions, limits=RiskLimits(exposure=100.0),
                       initial_cash=100.0)  # fmt: skip
     model = algorithm("MultiInputPolicy", vec_env(kind, given), buffer_size=1000, learning_starts=20, batch_size=32,
-                      train_freq=2, policy_kwargs=SMALL | FEW_QUANTILES.get(algorithm, {}), seed=SEED, device="cpu")  # fmt: skip
+                      train_freq=2, seed=SEED, device="cpu",
+                      policy_kwargs=SMALL | FEW_QUANTILES.get(algorithm, {}))  # fmt: skip
     before = parameters(model)
     model.learn(2 * STEPS * NUM_ENVS)
     assert_learned(before, model)
