@@ -58,7 +58,7 @@ class PPOConfig:
     pull: float = 0.3
     warm_up: int = 10
     episode_bars: int = 960
-    evaluate_every: int = 10
+    evaluate_every: int = 15
 
 
 REWARD_IN_PERCENT = 100.0  #: log-returns of a bar are of order 0.001; values and losses want order 1

@@ -41,7 +41,7 @@ class TrainingConfig:
     cloning: CloningConfig = field(default_factory=CloningConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     train_markets: int = 32
-    validation_markets: int = 12
+    validation_markets: int = 24
     days: int = 60
 
 
