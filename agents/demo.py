@@ -171,7 +171,7 @@ def _judged(
     policies |= baseline_policies(material.unseen, settings, rule, seed)
     found = rollouts(policies, material.unseen, settings)
     table = plain_table(found, settings) if bars_file else score_table(found, material.unseen, settings)
-    name = bars_file.name if bars_file else f"unseen synthetic market ({TASK})"
+    name = bars_file.name if bars_file else f"the first of {len(material.unseen)} unseen synthetic markets ({TASK})"
     draw(found, material.unseen[0], 0, agent=AGENT, title=name, path=run.folder / PICTURE)
     return table, {"ema_cross": asdict(rule), "table": table.to_dict(orient="index")}
 

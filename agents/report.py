@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 from matplotlib import dates as mdates
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 WIDTH_OF_A_FILE = 140
 LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
@@ -118,8 +119,9 @@ def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.fl
         )  # fmt: skip
     axis.axhline(1.0, color="black", linewidth=0.6)
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(MaxNLocator(7))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
     in_view = np.concatenate([values for name, values in shown.items() if name != "random"])
     axis.set_ylim(0.97 * in_view.min(), 1.03 * in_view.max())
     axis.set_ylabel("equity / start (log)")
