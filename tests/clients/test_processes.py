@@ -1,8 +1,6 @@
 """Environments in other processes: the same trajectories, and one copy of the market in memory."""
 
-import multiprocessing
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,6 @@ from tests.clients import worker
 from tests.clients.rows import Rows, row, same
 
 ARGUMENTS: dict[str, Any] = {"window": (6, 3, 2), "episode_bars": 12}
-
-
-def in_spawned_process(target: Callable[..., None], *arguments: Any) -> Any:
-    """What `target(pipe, *arguments)` sends from a process that shares nothing with this one."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(there, *arguments))
-    process.start()
-    there.close()
-    try:
-        return here.recv()
-    finally:
-        process.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +41,15 @@ def test_a_pickled_env_gives_the_same_trajectory_in_a_spawned_process(
     expected = worker.trajectory(gym.make("CryptoTrade-v0", market=market, observation=observation, **ARGUMENTS), 4, 60)
     env = gym.make("CryptoTrade-v0", market=saved, observation=observation, **ARGUMENTS)
     assert len(pickle.dumps(env)) < 20_000
-    assert in_spawned_process(worker.send_trajectory, env, 4, 60) == expected
+    assert worker.in_spawned_process(worker.send_trajectory, env, 4, 60) == expected
     copied = pickle.loads(pickle.dumps(env))
-    assert in_spawned_process(worker.send_trajectory, copied, 4, 60) == expected
+    assert worker.in_spawned_process(worker.send_trajectory, copied, 4, 60) == expected
 
 
 def test_a_pickle_of_a_running_env_goes_on_where_it_stood(saved: cryptoenv.Market) -> None:
     env = gym.make("CryptoTrade-v0", market=saved, **ARGUMENTS)
     worker.trajectory(env, 9, 17)  # five bars into the second episode
-    elsewhere = in_spawned_process(worker.send_trajectory, env, None, 40)
+    elsewhere = worker.in_spawned_process(worker.send_trajectory, env, None, 40)
     assert elsewhere == worker.trajectory(env, None, 40)
 
 
@@ -114,7 +99,7 @@ def test_a_worker_does_not_copy_a_saved_market(tmp_path: Path) -> None:
     market = worker.built(700)
     market.save(tmp_path)
     size = market_bytes(market)
-    mapped = in_spawned_process(worker.send_memory_growth, tmp_path)
-    private = in_spawned_process(worker.send_memory_growth, None)
+    mapped = worker.in_spawned_process(worker.send_memory_growth, tmp_path)
+    private = worker.in_spawned_process(worker.send_memory_growth, None)
     assert mapped["Anonymous"] < 0.2 * size
     assert private["Anonymous"] > 0.8 * size

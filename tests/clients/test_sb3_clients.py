@@ -36,7 +36,7 @@ def arguments(market: Any, **more: Any) -> dict[str, Any]:
 def vec_env(kind: str, given: dict[str, Any], num_envs: int = NUM_ENVS) -> VecEnv:
     """SB3's own DummyVecEnv of single envs, or the adapter of the native vector env."""
     if kind == "single envs":
-        return make_vec_env("CryptoTrade-v0", num_envs, env_kwargs={"render_mode": None, **given})
+        return make_vec_env("CryptoTrade-v0", num_envs, env_kwargs=given)
     return Sb3VecEnv(gym.make_vec("CryptoTrade-v0", num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **given))
 
 

@@ -1,5 +1,7 @@
 """What spawned processes run: importable, as `spawn` needs it."""
 
+import multiprocessing
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,19 @@ import numpy as np
 import cryptoenv
 
 FIELDS = ("Anonymous", "Pss")
+
+
+def in_spawned_process(target: Callable[..., None], *arguments: Any) -> Any:
+    """What `target(pipe, *arguments)` sends from a process that shares nothing with this one."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=target, args=(there, *arguments))
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    finally:
+        process.join(30)
 
 
 def trajectory(env: gym.Env[Any, Any], seed: int | None, steps: int) -> list[tuple[Any, ...]]:
@@ -55,6 +70,20 @@ def send_memory_growth(pipe: Connection, market: Any) -> None:
     while not truncated:
         truncated = env.step(0)[3]
     pipe.send({name: value - before[name] for name, value in memory().items()})
+    pipe.close()
+
+
+def send_torchrl_rollout(pipe: Connection, steps: int, seed: int, given: dict[str, Any]) -> None:
+    """Send a random rollout of TorchRL's `GymEnv` as {name: array}, keys of the next step as "next name"."""
+    import torch
+    from torchrl.envs import GymEnv
+
+    torch.manual_seed(0)
+    client = GymEnv("CryptoTrade-v0", categorical_action_encoding=True, **given)
+    client.set_seed(seed)
+    data = client.rollout(steps, break_when_any_done=False)
+    leaves = data.items(include_nested=True, leaves_only=True)
+    pipe.send({name if isinstance(name, str) else " ".join(name): values.numpy() for name, values in leaves})
     pipe.close()
 
 
