@@ -19,7 +19,10 @@ import numpy as np
 import pandas as pd
 
 import cryptoenv
+from benchmarks import peers
 from benchmarks.machine import header
+from cryptoenv import vector_env as vector_env_module
+from cryptoenv.features import FEATURE_NAMES
 
 REPEATS = 5
 COLD_START = """
@@ -101,6 +104,141 @@ def single_env(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
     ]
 
 
+def one_timeframe(bars: pd.DataFrame, steps: int) -> list[dict[str, Any]]:
+    """Steps/s on one timeframe with a window of 50, against the peers that are installed."""
+    sides = {"ours": time_single(gym.make("CryptoTrade-v0", market=bars, timeframes=("15m",), window=(50,)), steps)}
+    makers = {"gym-anytrading": ("gym_anytrading", peers.any_trading, steps)}
+    makers["Gym-Trading-Env"] = ("gym_trading_env", peers.gym_trading_env, steps // 8)
+    rows = []
+    for name, (module, make, peer_steps) in makers.items():
+        measure = f"gym.make, one timeframe, window 50 / {name} (10 features; ours {len(FEATURE_NAMES)})"
+        if peers.missing(module):
+            rows.append({"measure": measure, "note": f"{name} is not installed: run `make bench-peers`"})
+            continue
+        sides[name] = time_single(make(bars), peer_steps)
+        rows.append({"measure": measure, "peer": name, "unit": "steps/s"})
+    took = interleaved(sides)
+    for row in rows:
+        if "peer" in row:
+            peer = took[row["peer"]]
+            row |= {"ours": 1.0 / took["ours"], "reference": 1.0 / peer, "ratio": peer / took["ours"]}
+    return rows
+
+
+def time_vector(envs: Any, steps: int) -> Callable[[], float]:
+    """A function that steps a vector env `steps` times and returns seconds per env step."""
+    envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    actions = [rng.integers(envs.single_action_space.n, size=envs.num_envs) for _ in range(8)]
+
+    def run() -> float:
+        begin = time.perf_counter()
+        for k in range(steps):
+            envs.step(actions[k % 8])
+        return (time.perf_counter() - begin) / (steps * envs.num_envs)
+
+    run()
+    return run
+
+
+def vector_env(market: cryptoenv.Market, bars: pd.DataFrame, steps: int) -> list[dict[str, Any]]:
+    """The native vector env against CartPole's and against a thousand of a peer's."""
+    ours = gym.make_vec("CryptoTrade-v0", num_envs=4096, market=market, observation="index")
+    cartpole = gym.make_vec("CartPole-v1", num_envs=4096, vectorization_mode="vector_entry_point")
+    took = interleaved({"ours": time_vector(ours, steps), "cartpole": time_vector(cartpole, steps)})
+    rows = [
+        {
+            "measure": "make_vec 'index', N = 4096, all costs on / CartPole-v1 make_vec",
+            "ours": 1.0 / took["ours"],
+            "reference": 1.0 / took["cartpole"],
+            "unit": "steps/s",
+            "ratio": took["cartpole"] / took["ours"],
+        }
+    ]
+    measure = "make_vec 'window', N = 1024 / 1024 Gym-Trading-Env in SyncVectorEnv, per env step"
+    if peers.missing("gym_trading_env"):
+        return [*rows, {"measure": measure, "note": "Gym-Trading-Env is not installed: run `make bench-peers`"}]
+    ours = gym.make_vec("CryptoTrade-v0", num_envs=1024, market=market)
+    short = bars.iloc[:3000]  # a thousand peers hold a thousand copies of their bars and history
+    theirs = gym.vector.SyncVectorEnv([lambda: peers.gym_trading_env(short)] * 1024)
+    took = interleaved({"ours": time_vector(ours, steps), "theirs": time_vector(theirs, 3)})
+    ratio = took["theirs"] / took["ours"]
+    return [
+        *rows,
+        {
+            "measure": measure,
+            "ours": 1 / took["ours"],
+            "reference": 1 / took["theirs"],
+            "unit": "steps/s",
+            "ratio": ratio,
+        },
+    ]
+
+
+def window_copy(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
+    """Bytes of windows written per second, against `numpy.copyto` of as many bytes; fresh arrays kept beside reuse."""
+    rows = []
+    for copy in (False, True):
+        envs = gym.make_vec("CryptoTrade-v0", num_envs=1024, market=market, copy=copy)
+        observation, _ = envs.reset(seed=0)
+        source = {name: array.copy() for name, array in observation.items()}
+        target = {name: np.empty_like(array) for name, array in observation.items()}
+        size = sum(array.nbytes for array in observation.values())
+        ours = time_vector(envs, steps)
+
+        def copyto(source: dict[str, Any] = source, target: dict[str, Any] = target) -> float:
+            begin = time.perf_counter()
+            for _ in range(steps):
+                for name, array in source.items():
+                    np.copyto(target[name], array)
+            return (time.perf_counter() - begin) / (steps * 1024)
+
+        took = interleaved({"ours": ours, "copyto": copyto})
+        rows.append(
+            {
+                "measure": f"make_vec 'window', N = 1024, {'fresh' if copy else 'copy=False'}: bytes / numpy.copyto",
+                "ours": size / 1024 / took["ours"] / 1e9,
+                "reference": size / 1024 / took["copyto"] / 1e9,
+                "unit": "GB/s",
+                "ratio": took["copyto"] / took["ours"],
+            }
+        )
+    return rows
+
+
+def crossover(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
+    """The vector env as it chooses, against the better of always serial and always parallel, at every N."""
+    rows = []
+    usual = vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS
+    for n in (1, 8, 64, 512, 1024, 2048, 4096, 16384):
+        sides = {}
+        for name, limits in (("chosen", usual), ("serial", (10**9, 10**12)), ("parallel", (1, 1))):
+            envs = gym.make_vec("CryptoTrade-v0", num_envs=n, market=market, observation="index")
+            timed = time_vector(envs, max(steps * 64 // n, 20))
+
+            def run(timed: Callable[[], float] = timed, limits: tuple[int, int] = limits) -> float:
+                vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = limits
+                try:
+                    return timed()
+                finally:
+                    vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = usual
+
+            sides[name] = run
+        took = interleaved(sides)
+        best = min(took["serial"], took["parallel"])
+        rows.append(
+            {
+                "measure": f"make_vec 'index', N = {n} / the better of serial and parallel",
+                "ours": 1.0 / took["chosen"],
+                "reference": 1.0 / best,
+                "unit": "steps/s",
+                "ratio": best / took["chosen"],
+                "parallel_over_serial": took["serial"] / took["parallel"],
+            }
+        )
+    return rows
+
+
 def data_size(small: int, large: int, steps: int) -> dict[str, Any]:
     """Step cost on a long history over a short one."""
     runs = {
@@ -149,11 +287,18 @@ def main() -> None:
     market = cryptoenv.Market.from_bars(walk_bars(20_000))
     verify(market)
     steps = 20_000 if options.quick else 100_000
+    long_bars = walk_bars(100_000)
+    vector_steps = 100 if options.quick else 300
     rows = single_env(market, steps)
+    rows += one_timeframe(long_bars, steps)
+    rows += vector_env(market, long_bars, vector_steps)
+    rows += window_copy(market, vector_steps)
+    rows += crossover(market, vector_steps)
     rows += [data_size(10_000, 200_000 if options.quick else 10_000_000, steps), reset_time(market), cold_start()]
     for row in rows:
-        ratio = f"{row['ratio']:8.2f} x" if "ratio" in row else " " * 10
-        print(f"{row['measure']:80s} {row['ours']:12.4g} {row['unit']:8s}{ratio}")
+        ratio = f"{row['ratio']:8.2f} x" if "ratio" in row else ""
+        figure = row["note"] if "note" in row else f"{row['ours']:12.4g} {row['unit']:8s}{ratio}"
+        print(f"{row['measure']:88s} {figure}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n")
 
