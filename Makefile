@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint type bench prove clean
+.PHONY: demo test lint type bench bench-env bench-peers parity prove clean
 
 demo: $(STAMP)
 	$(BIN)/cryptoenv demo
@@ -21,8 +21,23 @@ type: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.learning --quick
 
+bench-env: $(STAMP)
+	$(BIN)/python -m benchmarks.env_speed
+
+# The peers get an environment of their own.
+bench-peers:
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install -c constraints.txt -e . gym-anytrading==2.0.0 gym-trading-env==0.3.5
+	.venv-peers/bin/python -W ignore -m benchmarks.env_speed
+
+parity: $(STAMP)
+	test -x .venv-vectorbt/bin/python || $(PYTHON) -m venv .venv-vectorbt
+	.venv-vectorbt/bin/python -m pip install vectorbt==1.2.0
+	CRYPTOENV_VECTORBT_PYTHON=.venv-vectorbt/bin/python $(BIN)/python -m pytest tests/cryptoenv/test_vectorbt_parity.py
+	$(BIN)/python -m benchmarks.vectorbt_parity --python .venv-vectorbt/bin/python
+
 prove: $(STAMP)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	CRYPTOENV_KERNEL_STEPS=1000000 $(BIN)/python -m pytest -m "slow or not slow"
 	$(BIN)/python -m benchmarks.learning
 
 # torch first and alone, so that what follows builds on the pinned release. imitation 1.0.1 names gymnasium 0.29 and
@@ -36,4 +51,4 @@ $(STAMP): setup.cfg constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
