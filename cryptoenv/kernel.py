@@ -257,9 +257,10 @@ def _exit_inside_bar(
     open_price = bar[OPEN]
     adverse = bar[LOW] if held > 0.0 else bar[HIGH]
     favourable = bar[HIGH] if held > 0.0 else bar[LOW]
-    liquidation = liquidation_price(account, p)
-    if liquidation > 0.0 and (open_price - liquidation) * side <= 0.0:
+    margin_at_open = account[CASH] + held * open_price - p[MAINTENANCE] * abs(held) * open_price
+    if p[IS_SPOT] == 0.0 and margin_at_open <= 0.0:  # beyond the liquidation price, or past any that exists
         return _close_position(account, open_price, sigma, bar, p, LIQUIDATED)
+    liquidation = liquidation_price(account, p)
     stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
     stop_set = p[STOP_LOSS] < math.inf
     if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:

@@ -84,6 +84,16 @@ def test_net_worth_never_goes_negative() -> None:
     assert reward == math.log(10.0 / 10_000.0)
 
 
+def test_a_position_that_cannot_be_saved_is_closed_at_the_open() -> None:
+    """A short bought back at a loss larger than the account leaves no liquidation price: it is liquidated at once."""
+    market = scripted_market([100.0, 130.0, 150.0], opens={1: 130.0}, volume={1: 760.0})
+    env = begin(market, limits=RiskLimits(exposure=4.0, participation=0.5), actions=(0.0, -4.0))
+    env.step(1)
+    info = env.step(0)[4]
+    assert (info["order_status"], info["exit_kind"]) == (OrderStatus.PARTIAL, ExitKind.LIQUIDATION)
+    assert (info["exposure"], info["equity"]) == (0.0, 10.0)
+
+
 def test_borrow_accrues_and_is_not_overwritten() -> None:
     """Gym-Trading-Env: borrow interest overwritten instead of accrued."""
     env = begin(scripted_market([100.0] * 11), instrument="margin", costs=Costs(0.0, 0.0, 0.0, borrow=0.0096))

@@ -241,9 +241,10 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     if book.held == 0 or bar.volume <= 0:
         return None
     long = book.held > 0
-    margin = margin_price(book)
-    if margin is not None and (bar.open <= margin if long else bar.open >= margin):
+    worth, value = book.cash + book.held * bar.open, abs(book.held) * bar.open
+    if rules.instrument != "spot" and worth - rules.maintenance * value <= 0:
         return leave(book, bar.open, bar, sigma, "LIQUIDATION")
+    margin = margin_price(book)
     adverse = []
     if margin is not None and (bar.low <= margin if long else bar.high >= margin):
         adverse.append((abs(bar.open - margin), 1, margin, "LIQUIDATION"))
