@@ -84,7 +84,7 @@ class Rows(NamedTuple):
     truncated: NDArray[np.bool_]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mix32(x: int) -> int:
     """A bijective 32-bit mixer (xor-shift and odd multiplications), in int64 so that nothing overflows."""
     x &= 0xFFFFFFFF
@@ -95,7 +95,7 @@ def _mix32(x: int) -> int:
     return x ^ (x >> 16)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def episode_draw(seed: int, episode: int, salt: int, bound: int) -> int:
     """An integer in [0, bound) that depends on seed, episode number and salt alone; `bound` < 2**31."""
     x = _mix32(seed + 0x3243F6A8 + salt)
@@ -105,7 +105,7 @@ def episode_draw(seed: int, episode: int, salt: int, bound: int) -> int:
     return (x * bound) >> 32
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def begin_episode(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
@@ -139,7 +139,7 @@ def begin_episode(
     open_account(account, rules.cash, prices_of(world.table, market)[start, CLOSE], exposure)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: World, target: float) -> float:
     """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over."""
     transition(account, prices_of(world.table, clock[MARKET]), clock[BAR], target, world.parameters)
@@ -149,7 +149,7 @@ def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: 
     return weighted_reward(account, world.weights, world.parameters[REWARD_ADAPTATION])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
     """Write the (5,) float32 account observation: exposure, target, unrealised return, drawdown, bars held."""
     out[0] = min(max(account[EXPOSURE], -2.0 * limit), 2.0 * limit)
@@ -160,7 +160,7 @@ def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limi
     out[4] = min(math.log(1.0 + account[BARS_HELD]) / (math.log(2.0) * BARS_HELD_SCALE), 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def copy_window(table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
     """Copy into `out` (W, F) the features of a timeframe's last W bars closed by now, oldest first."""
     market, width = clock[MARKET], out.shape[1]
@@ -171,7 +171,7 @@ def copy_window(table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: i
         flat[i] = source[i]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step_account(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
@@ -190,7 +190,7 @@ def step_account(
     return reward
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step_windows(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
@@ -208,7 +208,7 @@ def step_windows(
     return reward
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def mask_actions(
     account: NDArray[np.float64],
     sigma: float,
@@ -237,7 +237,7 @@ def mask_actions(
         out[:] = True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _step_rows(first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
     """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
     for i in range(first, last):
@@ -254,13 +254,13 @@ def _step_rows(first: int, last: int, rows: Rows, world: World, rules: EpisodeRu
             rows.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step_serial(rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
     """Step all N rows on one thread; `restart`: rows that had ended begin their next episode instead."""
     _step_rows(0, rows.accounts.shape[0], rows, world, rules, restart)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, error_model="numpy", parallel=True)
 def step_parallel(rows: Rows, world: World, rules: EpisodeRules, restart: bool, chunks: int) -> None:
     """As `step_serial`, in `chunks` contiguous blocks over the threads; the results are the same bits."""
     n = rows.accounts.shape[0]
@@ -268,7 +268,7 @@ def step_parallel(rows: Rows, world: World, rules: EpisodeRules, restart: bool, 
         _step_rows(chunk * n // chunks, (chunk + 1) * n // chunks, rows, world, rules, restart)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def begin_rows(
     mask: NDArray[np.bool_],
     rows: Rows,
@@ -284,21 +284,21 @@ def begin_rows(
             begin_episode(rows.accounts[i], rows.clocks[i], world, rules, markets[i], starts[i], exposures[i])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def observe_accounts(accounts: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
     """Write the (N, 5) float32 account observations."""
     for i in range(accounts.shape[0]):
         observe_account(accounts[i], out[i], limit)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def copy_windows(table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
     """Write the (N, W, F) windows of a timeframe."""
     for i in range(out.shape[0]):
         copy_window(table, clocks[i], timeframe, out[i])
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, error_model="numpy", parallel=True)
 def copy_windows_parallel(
     table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
 ) -> None:
@@ -307,7 +307,7 @@ def copy_windows_parallel(
         copy_window(table, clocks[i], timeframe, out[i])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def mask_row(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
@@ -320,7 +320,7 @@ def mask_row(
     mask_actions(account, sigma, actions, world.parameters, out)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def mask_rows(rows: Rows, world: World, actions: NDArray[np.float64], out: NDArray[np.bool_]) -> None:
     """Write the (N, A) action masks."""
     for i in range(out.shape[0]):

@@ -59,32 +59,32 @@ else:
     _float32_pointer = _pointer_to(types.float32)
     _int64_pointer = _pointer_to(types.int64)
 
-    @njit(cache=True)
+    @njit(cache=True, error_model="numpy")
     def _float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
         return carray(_float64_pointer(address), shape)
 
-    @njit(cache=True)
+    @njit(cache=True, error_model="numpy")
     def _float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return carray(_float32_pointer(address), shape)
 
-    @njit(cache=True)
+    @njit(cache=True, error_model="numpy")
     def _int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
         return carray(_int64_pointer(address), shape)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def prices_of(table: NDArray[np.int64], market: int) -> NDArray[np.float64]:
     """The (T, 8) float64 prices of a market."""
     return _float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def align_of(table: NDArray[np.int64], market: int) -> NDArray[np.int64]:
     """The (T, K) int64 alignment of a market."""
     return _int64_at(table[market, ALIGN], (table[market, BARS], (table.shape[1] - FEATURES) // PER_TIMEFRAME))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def feature_cells(table: NDArray[np.int64], market: int, timeframe: int, first: int, count: int) -> NDArray[np.float32]:
     """`count` float32 cells, from cell `first`, of the row-major (T_k, F) features of a market's k-th timeframe."""
     address = table[market, FEATURES + PER_TIMEFRAME * timeframe] + first * FLOAT32_BYTES

@@ -49,7 +49,7 @@ RewardFunction = Callable[[NDArray[np.float64]], float]
 SMALLEST_VARIANCE = 1e-12  #: below it a ratio of return to risk is undefined and its reward is 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _differential_sharpe(r: float, mean: float, square: float) -> float:
     """Derivative of the exponential Sharpe ratio by `eta` (Moody and Saffell 1998, eq. 11)."""
     variance = square - mean * mean
@@ -58,7 +58,7 @@ def _differential_sharpe(r: float, mean: float, square: float) -> float:
     return (square * (r - mean) - 0.5 * mean * (r * r - square)) / (variance * math.sqrt(variance))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _differential_downside(r: float, mean: float, downside: float) -> float:
     """Derivative of the exponential downside deviation ratio by `eta` (Moody and Saffell 2001, eq. 18)."""
     if downside < SMALLEST_VARIANCE:
@@ -69,7 +69,7 @@ def _differential_downside(r: float, mean: float, downside: float) -> float:
     return (downside * (r - 0.5 * mean) - 0.5 * mean * r * r) / (downside * deviation)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], eta: float) -> float:
     """Sum of `weights` (7,) times the components, for the step just marked in `account`; updates its moving means."""
     r = math.log(account[EQUITY] / account[PREVIOUS_EQUITY])
