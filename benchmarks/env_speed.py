@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def one_timeframe(bars: pd.DataFrame, steps: int) -> list[dict[str, Any]]:
     sides = {"ours": time_single(gym.make("CryptoTrade-v0", market=bars, timeframes=("15m",), window=(50,)), steps)}
     makers = {"gym-anytrading": ("gym_anytrading", peers.any_trading, steps)}
     makers["Gym-Trading-Env"] = ("gym_trading_env", peers.gym_trading_env, steps // 8)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (module, make, peer_steps) in makers.items():
         measure = f"gym.make, one timeframe, window 50 / {name} (10 features; ours {len(FEATURE_NAMES)})"
         if peers.missing(module):
@@ -206,24 +207,27 @@ def window_copy(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
     return rows
 
 
+def timed_within(limits: tuple[int, int], timed: Callable[[], float]) -> float:
+    """`timed` under other limits of parallel stepping and copying."""
+    usual = vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS
+    vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = limits
+    try:
+        return timed()
+    finally:
+        vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = usual
+
+
 def crossover(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
     """The vector env as it chooses, against the better of always serial and always parallel, at every N."""
     rows = []
     usual = vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS
     for n in (1, 8, 64, 512, 1024, 2048, 4096, 16384):
-        sides = {}
+        sides: dict[str, Callable[[], float]] = {}
         for name, limits in (("chosen", usual), ("serial", (10**9, 10**12)), ("parallel", (1, 1))):
             envs = gym.make_vec("CryptoTrade-v0", num_envs=n, market=market, observation="index")
             timed = time_vector(envs, max(steps * 64 // n, 20))
 
-            def run(timed: Callable[[], float] = timed, limits: tuple[int, int] = limits) -> float:
-                vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = limits
-                try:
-                    return timed()
-                finally:
-                    vector_env_module.PARALLEL_ROWS, vector_env_module.PARALLEL_CELLS = usual
-
-            sides[name] = run
+            sides[name] = partial(timed_within, limits, timed)
         took = interleaved(sides)
         best = min(took["serial"], took["parallel"])
         rows.append(

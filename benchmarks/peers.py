@@ -4,6 +4,7 @@ They are installed by `make bench-peers` into an environment of their own, never
 """
 
 import importlib.util
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -26,7 +27,7 @@ def feature_matrix(bars: pd.DataFrame) -> np.ndarray:
     return np.column_stack(lags).astype(np.float32)
 
 
-def any_trading(bars: pd.DataFrame) -> gym.Env[Any, Any]:
+def any_trading(bars: pd.DataFrame) -> Any:
     """gym-anytrading's StocksEnv with a window of 50 bars of 10 features.
 
     Raises:
@@ -43,9 +44,9 @@ def any_trading(bars: pd.DataFrame) -> gym.Env[Any, Any]:
     frame = bars.rename(columns=str.capitalize)
     gym.register(
         id="PeerAnyTrading-v0",
-        entry_point=lambda: TenFeatures(df=frame, window_size=WINDOW, frame_bound=(WINDOW, len(frame))),
+        entry_point=partial(TenFeatures, df=frame, window_size=WINDOW, frame_bound=(WINDOW, len(frame))),
     )
-    env = gym.make("PeerAnyTrading-v0")
+    env: Any = gym.make("PeerAnyTrading-v0")
     env.reset(seed=0)
     env.step(1)  # bought at this tick
     bought = env.unwrapped.prices[WINDOW + 1]
@@ -57,7 +58,7 @@ def any_trading(bars: pd.DataFrame) -> gym.Env[Any, Any]:
     return env
 
 
-def gym_trading_env(bars: pd.DataFrame) -> gym.Env[Any, Any]:
+def gym_trading_env(bars: pd.DataFrame) -> Any:
     """Gym-Trading-Env's TradingEnv, positions -1, 0, 1, fees 0.1%, window 50, 10 features (8 and its own 2).
 
     Raises:
@@ -68,7 +69,7 @@ def gym_trading_env(bars: pd.DataFrame) -> gym.Env[Any, Any]:
     frame = bars.tz_localize(None)  # it cannot take time zones
     for k, column in enumerate(feature_matrix(bars).T[: FEATURES - 2]):
         frame[f"feature_{k}"] = column
-    env = gym.make(
+    env: Any = gym.make(
         "TradingEnv",
         df=frame,
         positions=[-1, 0, 1],

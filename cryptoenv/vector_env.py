@@ -47,7 +47,7 @@ from cryptoenv.episode import (
 from cryptoenv.rewards import batched_reward
 
 RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
-PARALLEL_ROWS = 2048  #: from here on stepping pays for waking the threads
+PARALLEL_ROWS = 64  #: from here on stepping pays for waking the threads
 PARALLEL_CELLS = 262_144  #: window cells (N * W * F) from which copying does
 INFO_COLUMNS = {
     "equity": EQUITY,
@@ -124,7 +124,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         function = self.setup.reward_function
         self._custom_reward = None if function is None else batched_reward(function)
         self._started = False
-        self._threads = min(numba.get_num_threads(), os.cpu_count() or 1)
+        # not numba.get_num_threads(): that starts the threads, and they reset torch's
+        self._threads = min(int(numba.config.NUMBA_NUM_THREADS), os.cpu_count() or 1)  # type: ignore[attr-defined]
 
     def reset(  # type: ignore[override]
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None

@@ -1,5 +1,7 @@
 """Properties of the money, searched by Hypothesis rather than drawn once."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +89,7 @@ def test_books_balance_and_costs_are_never_negative(
     prices: NDArray[np.float64], config: TradingConfig, levels: list[float]
 ) -> None:
     rows = walk(prices, config, levels)
-    for t, (before, after) in enumerate(zip(rows[:-1], rows[1:], strict=True)):
+    for t, (before, after) in enumerate(pairwise(rows)):
         check_invariants(after, config, prices[t + 1, CLOSE])
         assert after[a.FEES] >= before[a.FEES]
         assert after[a.SLIPPAGE] >= before[a.SLIPPAGE]
