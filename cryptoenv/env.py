@@ -25,6 +25,7 @@ from cryptoenv.episode import (
     step_account,
     step_windows,
 )
+from cryptoenv.rendering import RENDER_MODES, Renderer, usable_render_modes
 from cryptoenv.rewards import finite_reward
 
 RESET_OPTIONS = ("market", "start", "exposure")
@@ -86,23 +87,25 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
     Args:
         market: None for a pool of seeded synthetic markets; a task name ("easy"); bars (DataFrame), a file of bars, a
             `Market`, a saved market's folder, or a sequence of these.
-        render_mode: None.
+        render_mode: None; "rgb_array" ((600, 800, 3) uint8: candles, position, fills, equity, drawdown); "human" (the
+            same in a live window, at most 10 frames per second); "ansi" (a text panel).
         **arguments: `split`, `timeframes`, `window`, `instrument`, `actions`, `observation`, `reward`, `costs`,
             `limits`, `rules`, `sizing`, `reward_adaptation`, `initial_cash`, `episode_bars`, `random_start`;
             see `cryptoenv.environment_spec.EnvironmentSpec` for defaults.
 
     Raises:
-        ValueError, TypeError: an argument that is not allowed, with what is.
+        ValueError, TypeError: an argument that is not allowed, with what is. RuntimeError: render_mode "human" where
+            there is no display.
 
     Version history: v0, first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(self, market: Any = None, *, render_mode: str | None = None, **arguments: Any) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode={render_mode!r} is unknown; choose from {self.metadata['render_modes']}")
         self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "render_modes": usable_render_modes()}
+        self._renderer = None if render_mode is None else Renderer(render_mode, self.metadata["render_fps"])
         self.setup = EnvironmentSpec(market, **arguments)
         self.pool = self.setup.pool
         self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict
@@ -150,6 +153,9 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         world = self.setup.world
         begin_episode(self._account, self._clock, world, self.setup.rules, market, start, exposure)
         self._market, self._bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        if self._renderer is not None:
+            traded = self.pool.markets[self._market]
+            self._renderer.begin(traded, traded.name or f"market {self._market}", self._bar, self._shown)
         account = _empty(ACCOUNT_OBSERVATION, _FLOAT32)
         observe_account(self._account, account, self.setup.limit)
         if not self._windowed:
@@ -187,12 +193,32 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             observation = {"index": np.array((self._market, self._bar)), "account": account}
         if self.setup.reward_function is not None:
             reward = finite_reward(self.setup.reward_function, self._account, self._bar)
+        if self._renderer is not None:
+            self._renderer.record(self._shown)
         info = self._info()
         truncated = self._bar >= self._end
         if info["ruined"]:
             self._end = self._bar
             return observation, reward, True, False, info
         return observation, reward, False, truncated, info
+
+    def render(self) -> Any:
+        """The current frame: (600, 800, 3) uint8 with `render_mode="rgb_array"`, text with "ansi".
+
+        None with "human", where every reset and step shows itself; None and a warning without a render mode.
+
+        Raises:
+            RuntimeError: no episode was begun. ImportError: matplotlib is not installed.
+        """
+        if self._renderer is not None:
+            return self._renderer.render()
+        gym.logger.warn(f"render() shows nothing without a render_mode: make the env with one of {RENDER_MODES}")
+        return None
+
+    def close(self) -> None:
+        """Close the window, if any; calling it again changes nothing."""
+        if self._renderer is not None:
+            self._renderer.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(A,) bool: which actions would be accepted now (the method sb3-contrib's MaskablePPO calls).
