@@ -81,8 +81,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
     `episode_bars` steps or at the end of the data.
 
     Info: `equity`, `exposure`, `close`, `fill_price` and `exit_price` (NaN where nothing filled), `fill_quantity`,
-    `fees`, `slippage`, `funding`, `borrow` (cumulative, quote), `order_status` (`OrderStatus`), `exit_kind`
-    (`ExitKind`), `ruined`, `bar` (t), `market`, `action_mask` (discrete actions).
+    `fees`, `slippage`, `funding`, `borrow` (cumulative, quote; `step_fees` and so on: of the step), `order_status`
+    (`OrderStatus`), `exit_kind` (`ExitKind`), `ruined`, `bar` (t), `market`, `action_mask` (discrete actions).
 
     Args:
         market: None for a pool of seeded synthetic markets; a task name ("easy"); bars (DataFrame), a file of bars, a
@@ -254,9 +254,8 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         return value.item() * self.setup.limit
 
     def _info(self) -> dict[str, Any]:
-        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price, status, kind, ruined) = (
-            self._shown.tolist()
-        )
+        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price,
+         step_fees, step_slippage, step_funding, step_borrow, status, kind, ruined) = self._shown.tolist()  # fmt: skip
         info = {
             "equity": equity,
             "exposure": exposure,
@@ -269,6 +268,10 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             "slippage": slippage,
             "funding": funding,
             "borrow": borrow,
+            "step_fees": step_fees,
+            "step_slippage": step_slippage,
+            "step_funding": step_funding,
+            "step_borrow": step_borrow,
             "order_status": ORDER_STATUSES[int(status)],
             "exit_kind": EXIT_KINDS[int(kind)],
             "exit_price": exit_price if kind else NOT_FILLED,

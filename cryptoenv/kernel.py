@@ -45,6 +45,10 @@ from cryptoenv.account import (
     SHORTFALL,
     SLIPPAGE,
     START_EQUITY,
+    STEP_BORROW,
+    STEP_FEES,
+    STEP_FUNDING,
+    STEP_SLIPPAGE,
     TARGET,
     TURNOVER,
 )
@@ -323,12 +327,18 @@ def transition(
     account[FILL_QUANTITY] = 0.0
     account[EXIT_PRICE] = math.nan
     account[TURNOVER] = 0.0
+    fees, slippage = account[FEES], account[SLIPPAGE]
+    funding, borrow = account[FUNDING_PAID], account[BORROW_PAID]
     wanted = wanted_quantity(account, target, sigma, p)
     _pay_holding_costs(account, bar, p)
     account[ORDER_STATUS] = _fill_order(account, wanted, sigma, bar, p) if wanted != account[QUANTITY] else NO_ORDER
     account[TARGET] = target
     account[EXIT_KIND] = _exit_inside_bar(account, sigma, bar, p)
     _mark(account, bar[CLOSE], p)
+    account[STEP_FEES] = account[FEES] - fees
+    account[STEP_SLIPPAGE] = account[SLIPPAGE] - slippage
+    account[STEP_FUNDING] = account[FUNDING_PAID] - funding
+    account[STEP_BORROW] = account[BORROW_PAID] - borrow
 
 
 @njit(cache=True, error_model="numpy")

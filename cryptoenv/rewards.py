@@ -12,7 +12,7 @@ With `r` the log-return of the step, `d` the drawdown (fraction below the peak) 
 | `turnover` | `-` notional traded / previous equity | fraction of equity |
 | `consistency` | exponential mean of `sign(r)` | [-1, 1] |
 
-A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (30,)
+A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (34,)
 float64, whose columns are named in `cryptoenv.account` (`EQUITY`, `PREVIOUS_EQUITY`, `TURNOVER`, ...). Plain Python
 serves the single env; `numba.njit`-ed it serves the vector env too.
 

@@ -24,6 +24,10 @@ from cryptoenv.account import (
     ORDER_STATUS,
     RUINED,
     SLIPPAGE,
+    STEP_BORROW,
+    STEP_FEES,
+    STEP_FUNDING,
+    STEP_SLIPPAGE,
 )
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import (
@@ -60,6 +64,10 @@ INFO_COLUMNS = {
     "funding": FUNDING_PAID,
     "borrow": BORROW_PAID,
     "exit_price": EXIT_PRICE,
+    "step_fees": STEP_FEES,
+    "step_slippage": STEP_SLIPPAGE,
+    "step_funding": STEP_FUNDING,
+    "step_borrow": STEP_BORROW,
 }
 
 Observation = dict[str, NDArray[Any]]

@@ -95,6 +95,7 @@ def test_kernel_equals_the_naive_ledger_exactly() -> None:
             assert a.ExitKind(int(account[a.EXIT_KIND])).name == book.exit
             assert (account[a.FILL_QUANTITY], account[a.FILL_PRICE]) == book.fill if book.fill else True
             assert math.isnan(account[a.FILL_PRICE]) == (book.fill is None)
+            assert account[a.STEP_FEES] == account[a.FEES] - fees
             assert account[a.FEES] >= fees
             assert account[a.SLIPPAGE] >= slippage
             check_invariants(account, config, prices[t + 1, 3])
