@@ -27,7 +27,8 @@ bench-env: $(STAMP)
 # The peers get an environment of their own.
 bench-peers:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install -c constraints.txt -e . gym-anytrading==2.0.0 gym-trading-env==0.3.5
+	.venv-peers/bin/python -m pip install -c constraints.txt -e .
+	.venv-peers/bin/python -m pip install gym-anytrading==2.0.0 gym-trading-env==0.3.5
 	.venv-peers/bin/python -W ignore -m benchmarks.env_speed
 
 parity: $(STAMP)
