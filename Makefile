@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint type bench bench-env bench-peers parity prove clean clean-cache
+.PHONY: demo test lint type bench bench-env bench-peers parity prove clean
 
 demo: $(STAMP)
 	$(BIN)/cryptoenv demo
@@ -51,9 +51,5 @@ $(STAMP): setup.cfg constraints.txt
 	$(BIN)/python -m pip install --no-deps -c constraints.txt imitation
 	touch $(STAMP)
 
-# Numba's cache knows when a function's file changes, not when a constant it uses does.
-clean-cache:
-	find synthetic cryptoenv -name '*.nb[ic]' -delete
-
-clean: clean-cache
+clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

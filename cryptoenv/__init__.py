@@ -4,6 +4,8 @@ Shape legend used in all docstrings: `T` bars, `N` envs, `F` features, `W` windo
 `M` markets, `A` actions, `P` positions.
 """
 
+from pathlib import Path
+
 from cryptoenv.account import ExitKind, OrderStatus
 from cryptoenv.bar_files import read_bars
 from cryptoenv.bars import BarsError, validate_bars
@@ -15,6 +17,7 @@ from cryptoenv.pool import MarketPool
 from cryptoenv.registration import register_environments
 from cryptoenv.slippage_calibration import SlippageFit, calibrate_slippage
 from cryptoenv.vector_env import CryptoTradeVectorEnv
+from synthetic.jit_cache import drop_stale_cache
 
 __version__ = "0.1.0"
 
@@ -40,3 +43,4 @@ __all__ = [
 ]
 
 register_environments()
+drop_stale_cache(Path(__file__).parent)

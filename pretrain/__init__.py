@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
+from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
     from pretrain.artifact import ArtifactError, Extractor
@@ -41,6 +43,8 @@ __all__ = [
     "fit_extractor",
     "time_splits",
 ]
+
+drop_stale_cache(Path(__file__).parent, Path(__file__).parents[1] / "cryptoenv")
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,11 @@ Plain arrays and DataFrames on numpy, pandas and numba; nothing here knows an en
 as the environment does, goes through its module: `from synthetic.regime_market import regime_market`.
 """
 
+from pathlib import Path
+
 from synthetic.filter_oracle import filter_oracle
 from synthetic.hindsight import hindsight_oracle
+from synthetic.jit_cache import drop_stale_cache
 from synthetic.labels import NO_LABEL, oracle_labels, path_labels
 from synthetic.oracle import Cost, Oracle
 from synthetic.regime_filter import filter_beliefs
@@ -39,3 +42,5 @@ __all__ = [
     "regime_market",
     "task_seeds",
 ]
+
+drop_stale_cache(Path(__file__).parent)
