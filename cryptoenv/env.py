@@ -1,5 +1,6 @@
 """`CryptoTrade-v0`: one account on one market at a time."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -7,26 +8,32 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from cryptoenv.account import ACCOUNT_WIDTH, INFO_WIDTH, ExitKind, OrderStatus
-from cryptoenv.environment_spec import EnvironmentSpec, checked_options
-from cryptoenv.episode import (
-    ACCOUNT_OBSERVATION,
-    BAR,
-    CLOCK_WIDTH,
-    END,
-    EPISODE,
-    MARKET,
-    SEED,
-    SEED_MASK,
-    begin_episode,
-    copy_window,
-    mask_row,
-    observe_account,
-    step_account,
-    step_windows,
+from cryptoenv.account import (
+    ACCOUNT_WIDTH,
+    BORROW_PAID,
+    EVENTFUL,
+    EXIT_KIND,
+    EXIT_PRICE,
+    FEES,
+    FILL_PRICE,
+    FILL_QUANTITY,
+    FUNDING_PAID,
+    INFO_WIDTH,
+    ORDER_STATUS,
+    RUINED,
+    SLIPPAGE,
+    STEP_BORROW,
+    STEP_FEES,
+    STEP_FUNDING,
+    STEP_SLIPPAGE,
+    ExitKind,
+    OrderStatus,
 )
+from cryptoenv.environment_spec import EnvironmentSpec, checked_options
+from cryptoenv.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
 from cryptoenv.rendering import RENDER_MODES, Renderer, usable_render_modes
 from cryptoenv.rewards import finite_reward
+from cryptoenv.single_step import FreshMemory, Observation, observe_single, step_single
 
 RESET_OPTIONS = ("market", "start", "exposure")
 ORDER_STATUSES = tuple(OrderStatus)
@@ -46,11 +53,27 @@ class NotFilled(float):
 
 
 NOT_FILLED = NotFilled("nan")
-_FLOAT32 = np.dtype(np.float32)
-_empty = np.empty
+#: What `info` says of a step in which nothing happened.
+QUIET = {
+    "fill_price": NOT_FILLED,
+    "fill_quantity": 0.0,
+    "fees": 0.0,
+    "slippage": 0.0,
+    "funding": 0.0,
+    "borrow": 0.0,
+    "step_fees": 0.0,
+    "step_slippage": 0.0,
+    "step_funding": 0.0,
+    "step_borrow": 0.0,
+    "order_status": OrderStatus.NONE,
+    "exit_kind": ExitKind.NONE,
+    "exit_price": NOT_FILLED,
+    "ruined": False,
+}
+CUMULATIVE = {"fees": FEES, "slippage": SLIPPAGE, "funding": FUNDING_PAID, "borrow": BORROW_PAID}
 
 
-class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
+class CryptoTradeEnv(gym.Env[Observation, Any]):
     """Trade one crypto market bar by bar, seeing several timeframes, paying for everything.
 
     A decision at index `t` is made when base bar `t` closes; it sees base bars up to `t` and only those
@@ -111,19 +134,31 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict
         self.action_space: spaces.Discrete | spaces.Box = self.setup.action_space
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
-        self._all_allowed = np.ones(0 if self._targets is None else len(self._targets), dtype=np.bool_)
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
-        self._shown = self._account[:INFO_WIDTH]
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
-        self._names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
-        self._shapes = [tuple(self.observation_space[name].shape or ()) for name in self._names[:-1]]
-        self._windowed = self.setup.observation == "window"
+        self._quiet: dict[str, Any] = {}
+        self._watched = self._renderer is not None or self.setup.reward_function is not None
+        self._point_to_memory()
+
+    def _point_to_memory(self) -> None:
+        """Set up everything that holds addresses or views of this object's own arrays."""
+        self._shown, self._brief = self._account[:INFO_WIDTH], self._account[: EVENTFUL + 1]
+        names = (*self.pool.timeframes, "account") if self.setup.observation == "window" else ("index", "account")
+        shapes = {name: tuple(self.observation_space[name].shape or ()) for name in names}
+        self._memory = FreshMemory(shapes, len(self._targets or ()), self._account, self._clock, self.setup.world)
+        self._wiring = self._memory.wiring
+        self._fresh: Iterator[tuple[Observation, NDArray[np.bool_]]] = iter(())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy keeps: all but addresses and views."""
+        views = ("_shown", "_brief", "_memory", "_wiring", "_fresh")
+        return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickle or a deep copy; both copy a view and its array apart."""
+        """Restore a pickle or a deep copy."""
         self.__dict__.update(state)
-        self._shown = self._account[:INFO_WIDTH]
+        self._point_to_memory()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -156,14 +191,15 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         if self._renderer is not None:
             traded = self.pool.markets[self._market]
             self._renderer.begin(traded, traded.name or f"market {self._market}", self._bar, self._shown)
-        account = _empty(ACCOUNT_OBSERVATION, _FLOAT32)
-        observe_account(self._account, account, self.setup.limit)
-        if not self._windowed:
-            return {"index": np.array((self._market, self._bar)), "account": account}, self._info()
-        windows = tuple([_empty(shape, _FLOAT32) for shape in self._shapes])
-        for k, window in enumerate(windows):
-            copy_window(world.table, self._clock, k, window)
-        return dict(zip(self._names, (*windows, account), strict=True)), self._info()
+        self._quiet = {**QUIET, "market": self._market}
+        observation, mask = next(self._fresh, None) or self._first_of_block()
+        observe_single(self._wiring)
+        return observation, self._info(mask)
+
+    def _first_of_block(self) -> tuple[Observation, NDArray[np.bool_]]:
+        """The first row of fresh memory, whose observation the next jitted call fills."""
+        self._fresh = self._memory.renew()
+        return next(self._fresh)
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Ask for a target exposure and go on to the close of the next bar.
@@ -180,27 +216,24 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         target = self._target(action)
         if self._bar >= self._end:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
-        table, parameters, weights = self.setup.world
-        account = _empty(ACCOUNT_OBSERVATION, _FLOAT32)
         self._bar += 1
-        observation: dict[str, NDArray[Any]]
-        if self._windowed:
-            windows = tuple([_empty(shape, _FLOAT32) for shape in self._shapes])
-            reward = step_windows(self._account, self._clock, table, parameters, weights, target, account, windows)
-            observation = dict(zip(self._names, (*windows, account)))  # noqa: B905 (equal by construction, hot)
-        else:
-            reward = step_account(self._account, self._clock, table, parameters, weights, target, account)
-            observation = {"index": np.array((self._market, self._bar)), "account": account}
+        observation, mask = next(self._fresh, None) or self._first_of_block()
+        reward = step_single(self._wiring, target)
+        if self._watched:
+            reward = self._watch(reward)
+        info = self._info(mask)
+        if info["ruined"]:
+            self._end = self._bar
+            return observation, reward, True, False, info
+        return observation, reward, False, self._bar >= self._end, info
+
+    def _watch(self, reward: float) -> float:
+        """Show the step to the renderer and to a reward callable; returns the reward."""
         if self.setup.reward_function is not None:
             reward = finite_reward(self.setup.reward_function, self._account, self._bar)
         if self._renderer is not None:
             self._renderer.record(self._shown)
-        info = self._info()
-        truncated = self._bar >= self._end
-        if info["ruined"]:
-            self._end = self._bar
-            return observation, reward, True, False, info
-        return observation, reward, False, truncated, info
+        return reward
 
     def render(self) -> Any:
         """The current frame: (600, 800, 3) uint8 with `render_mode="rgb_array"`, text with "ansi".
@@ -228,7 +261,7 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
         """
         if self.setup.targets is None:
             raise AttributeError("continuous actions have no mask; pass a tuple of actions")
-        mask = self._all_allowed.copy()
+        mask = np.ones(len(self.setup.targets), dtype=np.bool_)
         if self.setup.masks_actions:
             mask_row(self._account, self._clock, self.setup.world, self.setup.targets, mask)
         return mask
@@ -253,30 +286,26 @@ class CryptoTradeEnv(gym.Env[dict[str, NDArray[Any]], Any]):
             )
         return value.item() * self.setup.limit
 
-    def _info(self) -> dict[str, Any]:
-        (equity, exposure, close, fill, quantity, fees, slippage, funding, borrow, exit_price,
-         step_fees, step_slippage, step_funding, step_borrow, status, kind, ruined) = self._shown.tolist()  # fmt: skip
-        info = {
-            "equity": equity,
-            "exposure": exposure,
-            "close": close,
-            "fill_price": fill if quantity else NOT_FILLED,
-            "fill_quantity": quantity,
-            "bar": self._bar,
-            "market": self._market,
-            "fees": fees,
-            "slippage": slippage,
-            "funding": funding,
-            "borrow": borrow,
-            "step_fees": step_fees,
-            "step_slippage": step_slippage,
-            "step_funding": step_funding,
-            "step_borrow": step_borrow,
-            "order_status": ORDER_STATUSES[int(status)],
-            "exit_kind": EXIT_KINDS[int(kind)],
-            "exit_price": exit_price if kind else NOT_FILLED,
-            "ruined": bool(ruined),
-        }
+    def _info(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
+        info = self._quiet.copy()
+        info["equity"], info["exposure"], info["close"], eventful = self._brief.tolist()
+        info["bar"] = self._bar
+        if eventful:
+            self._tell(info)
         if self._targets is not None:
-            info["action_mask"] = self.action_masks() if self.setup.masks_actions else self._all_allowed.copy()
+            info["action_mask"] = self.action_masks() if self.setup.masks_actions else mask
         return info
+
+    def _tell(self, info: dict[str, Any]) -> None:
+        """Write into `info` what happened in the step, and keep the cumulative costs for the steps to come."""
+        row = self._shown.tolist()
+        for name, column in CUMULATIVE.items():
+            self._quiet[name] = info[name] = row[column]
+        info["step_fees"], info["step_slippage"] = row[STEP_FEES], row[STEP_SLIPPAGE]
+        info["step_funding"], info["step_borrow"] = row[STEP_FUNDING], row[STEP_BORROW]
+        info["order_status"] = ORDER_STATUSES[int(row[ORDER_STATUS])]
+        if row[FILL_QUANTITY]:
+            info["fill_price"], info["fill_quantity"] = row[FILL_PRICE], row[FILL_QUANTITY]
+        if row[EXIT_KIND]:
+            info["exit_kind"], info["exit_price"] = EXIT_KINDS[int(row[EXIT_KIND])], row[EXIT_PRICE]
+        info["ruined"] = row[RUINED] == 1.0

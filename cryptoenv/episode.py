@@ -1,30 +1,30 @@
-"""Episodes, jitted: where one starts, one step of one or many, and what an observation shows.
+"""Episodes, jitted: where one starts, one step, and what an observation shows.
 
-The single env runs these functions on one row, the vector env on N rows: the same code, so that row `i` seeded with
-`seed + i` equals a single env seeded so, bit for bit. Episode draws come from a counter hash of seed and episode
-number, not from a stream, so that they do not depend on what other rows do.
+The single env (`cryptoenv.single_step`) runs these functions on one row, the vector env (`cryptoenv.vector_rows`) on N
+rows: the same code, so that row `i` seeded with `seed + i` equals a single env seeded so, bit for bit. Episode draws
+come from a counter hash of seed and episode number, not from a stream, so that they do not depend on other rows.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from cryptoenv.account import (
     BARS_HELD,
     CLOSE_PRICE,
+    DRAWDOWN,
     ENTRY_PRICE,
     EQUITY,
     EXPOSURE,
     HALTED,
-    PEAK_EQUITY,
     QUANTITY,
     RUINED,
     TARGET,
 )
-from cryptoenv.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
+from cryptoenv.config import MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
 from cryptoenv.kernel import open_account, round_to_step, transition, wanted_quantity
 from cryptoenv.market_table import FIRST, LAST, align_of, feature_cells, prices_of
 from cryptoenv.price_columns import CLOSE, SIGMA
@@ -44,6 +44,16 @@ DRAWN = -1  #: stands for a market or start that is to be drawn
 ACCOUNT_FIELDS = ("exposure", "target", "unrealised_return", "drawdown", "bars_held")
 ACCOUNT_OBSERVATION = len(ACCOUNT_FIELDS)
 BARS_HELD_SCALE = 16.0  #: `log2(1 + bars)` is divided by this
+
+
+def _bars_held_seen(bars: int) -> float:
+    """What an observation shows of the bars a position was held: `log2(1 + bars) / 16`, at most 1."""
+    return min(math.log(1.0 + bars) / (math.log(2.0) * BARS_HELD_SCALE), 1.0)
+
+
+_long_held_seen = njit(cache=True, error_model="numpy")(_bars_held_seen)
+#: Of what is common: a logarithm costs as much as the rest of an observation.
+BARS_HELD_SEEN = np.array([_bars_held_seen(bars) for bars in range(4096)], dtype=np.float32)
 
 
 class World(NamedTuple):
@@ -66,22 +76,6 @@ class EpisodeRules(NamedTuple):
     bars: int
     random_start: bool
     cash: float
-
-
-class Rows(NamedTuple):
-    """The state and the last outcome of N environments.
-
-    Attributes:
-        accounts: (N, ACCOUNT_WIDTH) float64. clocks: (N, CLOCK_WIDTH) int64. targets: (N,) float64.
-        rewards: (N,) float64. terminated, truncated: (N,) bool.
-    """
-
-    accounts: NDArray[np.float64]
-    clocks: NDArray[np.int64]
-    targets: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
 
 
 @njit(cache=True, error_model="numpy")
@@ -156,56 +150,21 @@ def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limi
     out[1] = min(max(account[TARGET], -limit), limit)
     unrealised = account[QUANTITY] * (account[CLOSE_PRICE] - account[ENTRY_PRICE]) / account[EQUITY]
     out[2] = min(max(unrealised, -1.0), 1.0)
-    out[3] = min(max(1.0 - account[EQUITY] / account[PEAK_EQUITY], 0.0), 1.0)
-    out[4] = min(math.log(1.0 + account[BARS_HELD]) / (math.log(2.0) * BARS_HELD_SCALE), 1.0)
+    out[3] = min(max(account[DRAWDOWN], 0.0), 1.0)
+    held = int(account[BARS_HELD])
+    out[4] = BARS_HELD_SEEN[held] if held < BARS_HELD_SEEN.size else _long_held_seen(held)
 
 
 @njit(cache=True, error_model="numpy")
-def copy_window(table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
-    """Copy into `out` (W, F) the features of a timeframe's last W bars closed by now, oldest first."""
-    market, width = clock[MARKET], out.shape[1]
-    first = align_of(table, market)[clock[BAR], timeframe] + 1 - out.shape[0]
-    source = feature_cells(table, market, timeframe, first * width, out.size)
-    flat = out.reshape(out.size)
-    for i in range(flat.size):
-        flat[i] = source[i]
-
-
-@njit(cache=True, error_model="numpy")
-def step_account(
-    account: NDArray[np.float64],
-    clock: NDArray[np.int64],
-    table: NDArray[np.int64],
-    parameters: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    target: float,
-    account_out: NDArray[np.float32],
-) -> float:
-    """Step and observe the account in one call, for the single env; returns the reward.
-
-    `World` comes in pieces: a jitted call takes a microsecond longer to unpack a named tuple than plain arrays.
-    """
-    reward = step_episode(account, clock, World(table, parameters, weights), target)
-    observe_account(account, account_out, parameters[EXPOSURE_LIMIT])
-    return reward
-
-
-@njit(cache=True, error_model="numpy")
-def step_windows(
-    account: NDArray[np.float64],
-    clock: NDArray[np.int64],
-    table: NDArray[np.int64],
-    parameters: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    target: float,
-    account_out: NDArray[np.float32],
-    windows: tuple[NDArray[np.float32], ...],
-) -> float:
-    """`step_account`, and the (W, F) window of every timeframe."""
-    reward = step_account(account, clock, table, parameters, weights, target, account_out)
-    for k in range(len(windows)):
-        copy_window(table, clock, k, windows[k])
-    return reward
+def copy_window(
+    table: NDArray[np.int64], clock: NDArray[np.int64], timeframe: int, out: NDArray[np.float32], bars: int
+) -> None:
+    """Copy into `out` (W * F,) the features of a timeframe's last W = `bars` bars closed by now, oldest first."""
+    market, cells = clock[MARKET], out.shape[0]
+    first = align_of(table, market)[clock[BAR], timeframe] + 1 - bars
+    source = feature_cells(table, market, timeframe, first * (cells // bars), cells)
+    for i in range(cells):
+        out[i] = source[i]
 
 
 @njit(cache=True, error_model="numpy")
@@ -238,76 +197,6 @@ def mask_actions(
 
 
 @njit(cache=True, error_model="numpy")
-def _step_rows(first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
-    """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
-    for i in range(first, last):
-        account, clock = rows.accounts[i], rows.clocks[i]
-        if restart and clock[ENDED] == 1:
-            clock[EPISODE] += 1
-            begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
-            rows.rewards[i] = 0.0
-            rows.terminated[i] = False
-            rows.truncated[i] = False
-        else:
-            rows.rewards[i] = step_episode(account, clock, world, rows.targets[i])
-            rows.terminated[i] = account[RUINED] == 1.0
-            rows.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
-
-
-@njit(cache=True, error_model="numpy")
-def step_serial(rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
-    """Step all N rows on one thread; `restart`: rows that had ended begin their next episode instead."""
-    _step_rows(0, rows.accounts.shape[0], rows, world, rules, restart)
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def step_parallel(rows: Rows, world: World, rules: EpisodeRules, restart: bool, chunks: int) -> None:
-    """As `step_serial`, in `chunks` contiguous blocks over the threads; the results are the same bits."""
-    n = rows.accounts.shape[0]
-    for chunk in prange(chunks):
-        _step_rows(chunk * n // chunks, (chunk + 1) * n // chunks, rows, world, rules, restart)
-
-
-@njit(cache=True, error_model="numpy")
-def begin_rows(
-    mask: NDArray[np.bool_],
-    rows: Rows,
-    world: World,
-    rules: EpisodeRules,
-    markets: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    exposures: NDArray[np.float64],
-) -> None:
-    """Begin the episode numbered in its clock in every row where `mask` is True; all arrays are (N,)."""
-    for i in range(mask.shape[0]):
-        if mask[i]:
-            begin_episode(rows.accounts[i], rows.clocks[i], world, rules, markets[i], starts[i], exposures[i])
-
-
-@njit(cache=True, error_model="numpy")
-def observe_accounts(accounts: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
-    """Write the (N, 5) float32 account observations."""
-    for i in range(accounts.shape[0]):
-        observe_account(accounts[i], out[i], limit)
-
-
-@njit(cache=True, error_model="numpy")
-def copy_windows(table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
-    """Write the (N, W, F) windows of a timeframe."""
-    for i in range(out.shape[0]):
-        copy_window(table, clocks[i], timeframe, out[i])
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def copy_windows_parallel(
-    table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
-) -> None:
-    """As `copy_windows`, over the threads."""
-    for i in prange(out.shape[0]):
-        copy_window(table, clocks[i], timeframe, out[i])
-
-
-@njit(cache=True, error_model="numpy")
 def mask_row(
     account: NDArray[np.float64],
     clock: NDArray[np.int64],
@@ -318,10 +207,3 @@ def mask_row(
     """Write the (A,) action mask of one environment."""
     sigma = prices_of(world.table, clock[MARKET])[clock[BAR], SIGMA]
     mask_actions(account, sigma, actions, world.parameters, out)
-
-
-@njit(cache=True, error_model="numpy")
-def mask_rows(rows: Rows, world: World, actions: NDArray[np.float64], out: NDArray[np.bool_]) -> None:
-    """Write the (N, A) action masks."""
-    for i in range(out.shape[0]):
-        mask_row(rows.accounts[i], rows.clocks[i], world, actions, out[i])

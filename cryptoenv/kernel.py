@@ -25,8 +25,10 @@ from cryptoenv.account import (
     BORROW_PAID,
     CASH,
     CLOSE_PRICE,
+    DRAWDOWN,
     ENTRY_PRICE,
     EQUITY,
+    EVENTFUL,
     EXIT_KIND,
     EXIT_PRICE,
     EXPOSURE,
@@ -78,6 +80,7 @@ from cryptoenv.config import (
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, HIGH, LOW, OPEN, SIGMA, VOLUME
 
 RUIN_FRACTION = 1e-3  #: equity at or below this share of the start is ruin
+SAFE_MARGIN = 1e-6  #: share of the position's value above which no liquidation price needs to be computed
 MAX_SLIP = 0.9  #: no fill is worse than this fraction of its price, so that prices stay positive
 
 # `OrderStatus` and `ExitKind` as plain integers for jitted code.
@@ -265,6 +268,10 @@ def _exit_inside_bar(
     margin_at_open = account[CASH] + held * open_price - p[MAINTENANCE] * abs(held) * open_price
     if p[IS_SPOT] == 0.0 and margin_at_open <= 0.0:  # beyond the liquidation price, or past any that exists
         return _close_position(account, open_price, sigma, bar, p, LIQUIDATED)
+    margin_left = account[CASH] + held * adverse - p[MAINTENANCE] * abs(held) * adverse
+    safe = p[IS_SPOT] == 1.0 or margin_left > SAFE_MARGIN * abs(held) * adverse
+    if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
+        return NO_EXIT
     liquidation = liquidation_price(account, p)
     stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
     stop_set = p[STOP_LOSS] < math.inf
@@ -302,8 +309,11 @@ def _mark(account: NDArray[np.float64], close: float, p: NDArray[np.float64]) ->
         account[BARS_HELD] += 1.0
     if equity > account[PEAK_EQUITY]:
         account[PEAK_EQUITY] = equity
-    elif 1.0 - equity / account[PEAK_EQUITY] >= p[DRAWDOWN_STOP]:
-        account[HALTED] = 1.0
+        account[DRAWDOWN] = 0.0
+    else:
+        account[DRAWDOWN] = 1.0 - equity / account[PEAK_EQUITY]
+        if account[DRAWDOWN] >= p[DRAWDOWN_STOP]:
+            account[HALTED] = 1.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -322,7 +332,7 @@ def transition(
     bar = prices[row + 1]
     sigma = prices[row, SIGMA]
     account[PREVIOUS_EQUITY] = account[EQUITY]
-    account[PREVIOUS_DRAWDOWN] = 1.0 - account[EQUITY] / account[PEAK_EQUITY]
+    account[PREVIOUS_DRAWDOWN] = account[DRAWDOWN]
     account[FILL_PRICE] = math.nan
     account[FILL_QUANTITY] = 0.0
     account[EXIT_PRICE] = math.nan
@@ -331,14 +341,19 @@ def transition(
     funding, borrow = account[FUNDING_PAID], account[BORROW_PAID]
     wanted = wanted_quantity(account, target, sigma, p)
     _pay_holding_costs(account, bar, p)
-    account[ORDER_STATUS] = _fill_order(account, wanted, sigma, bar, p) if wanted != account[QUANTITY] else NO_ORDER
+    status = _fill_order(account, wanted, sigma, bar, p) if wanted != account[QUANTITY] else NO_ORDER
     account[TARGET] = target
-    account[EXIT_KIND] = _exit_inside_bar(account, sigma, bar, p)
+    left = _exit_inside_bar(account, sigma, bar, p)
     _mark(account, bar[CLOSE], p)
+    account[ORDER_STATUS] = status
+    account[EXIT_KIND] = left
     account[STEP_FEES] = account[FEES] - fees
     account[STEP_SLIPPAGE] = account[SLIPPAGE] - slippage
     account[STEP_FUNDING] = account[FUNDING_PAID] - funding
     account[STEP_BORROW] = account[BORROW_PAID] - borrow
+    held_for_free = account[FUNDING_PAID] == funding and account[BORROW_PAID] == borrow
+    quiet = held_for_free and status == NO_ORDER and left == NO_EXIT and account[RUINED] == 0.0
+    account[EVENTFUL] = 0.0 if quiet else 1.0
 
 
 @njit(cache=True, error_model="numpy")

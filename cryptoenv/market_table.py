@@ -1,17 +1,16 @@
 """A table of where each market's arrays lie in memory, so that one small argument gives jitted code a whole pool.
 
-Passing an array to a jitted function costs tens of nanoseconds, concatenating memory-mapped markets costs their size;
-a row of addresses costs neither. The pool that builds a table keeps the arrays alive; a table never leaves its process.
+Concatenating memory-mapped markets would cost their size; a row of addresses costs nothing. The pool that builds a
+table keeps the arrays alive; a table never leaves its process.
 """
 
-import ctypes
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
-from numba.core import config
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
+
+from cryptoenv.borrowed_memory import float32_at, float64_at, int64_at
 
 # Columns of the table, one int64 row per market.
 PRICES = 0  #: address of the (T, 8) float64 prices
@@ -25,70 +24,24 @@ PER_TIMEFRAME = 3
 PRICE_COLUMNS = 8
 FLOAT32_BYTES = 4
 
-if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
-
-    def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
-        return np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), shape)
-
-    def _float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        return _at(address, shape, ctypes.c_double)
-
-    def _float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return _at(address, shape, ctypes.c_float)
-
-    def _int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        return _at(address, shape, ctypes.c_int64)
-
-else:
-
-    def _pointer_to(dtype: Any) -> Any:
-        """An intrinsic that takes an int64 address for a pointer to `dtype`."""
-
-        @intrinsic
-        def pointer(typing_context: Any, address: Any) -> Any:
-            signature = types.CPointer(dtype)(types.int64)
-
-            def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-            return signature, generate
-
-        return pointer
-
-    _float64_pointer = _pointer_to(types.float64)
-    _float32_pointer = _pointer_to(types.float32)
-    _int64_pointer = _pointer_to(types.int64)
-
-    @njit(cache=True, error_model="numpy")
-    def _float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        return carray(_float64_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def _float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return carray(_float32_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def _int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        return carray(_int64_pointer(address), shape)
-
 
 @njit(cache=True, error_model="numpy")
 def prices_of(table: NDArray[np.int64], market: int) -> NDArray[np.float64]:
     """The (T, 8) float64 prices of a market."""
-    return _float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
+    return float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
 
 
 @njit(cache=True, error_model="numpy")
 def align_of(table: NDArray[np.int64], market: int) -> NDArray[np.int64]:
     """The (T, K) int64 alignment of a market."""
-    return _int64_at(table[market, ALIGN], (table[market, BARS], (table.shape[1] - FEATURES) // PER_TIMEFRAME))
+    return int64_at(table[market, ALIGN], (table[market, BARS], (table.shape[1] - FEATURES) // PER_TIMEFRAME))
 
 
 @njit(cache=True, error_model="numpy")
 def feature_cells(table: NDArray[np.int64], market: int, timeframe: int, first: int, count: int) -> NDArray[np.float32]:
     """`count` float32 cells, from cell `first`, of the row-major (T_k, F) features of a market's k-th timeframe."""
     address = table[market, FEATURES + PER_TIMEFRAME * timeframe] + first * FLOAT32_BYTES
-    return _float32_at(address, (count,))
+    return float32_at(address, (count,))
 
 
 def market_table(

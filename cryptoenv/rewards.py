@@ -30,13 +30,13 @@ from numba.core import config
 from numba.extending import is_jitted
 from numpy.typing import NDArray
 
+from cryptoenv.account import DRAWDOWN as CURRENT_DRAWDOWN
 from cryptoenv.account import (
     EQUITY,
     HIT_RATE,
     MEAN_DOWNSIDE,
     MEAN_RETURN,
     MEAN_SQUARE,
-    PEAK_EQUITY,
     PREVIOUS_DRAWDOWN,
     PREVIOUS_EQUITY,
     START_EQUITY,
@@ -85,8 +85,7 @@ def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], 
         loss = min(r, 0.0)
         account[MEAN_DOWNSIDE] += eta * (loss * loss - account[MEAN_DOWNSIDE])
     if weights[DRAWDOWN] != 0.0:
-        drawdown = 1.0 - account[EQUITY] / account[PEAK_EQUITY]
-        total -= weights[DRAWDOWN] * max(drawdown - account[PREVIOUS_DRAWDOWN], 0.0)
+        total -= weights[DRAWDOWN] * max(account[CURRENT_DRAWDOWN] - account[PREVIOUS_DRAWDOWN], 0.0)
     if weights[TURNOVER_COST] != 0.0:
         total -= weights[TURNOVER_COST] * account[TURNOVER]
     if weights[CONSISTENCY] != 0.0:

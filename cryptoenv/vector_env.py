@@ -9,67 +9,27 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from cryptoenv.account import (
-    ACCOUNT_WIDTH,
-    BORROW_PAID,
-    CLOSE_PRICE,
-    EQUITY,
-    EXIT_KIND,
-    EXIT_PRICE,
-    EXPOSURE,
-    FEES,
-    FILL_PRICE,
-    FILL_QUANTITY,
-    FUNDING_PAID,
-    ORDER_STATUS,
-    RUINED,
-    SLIPPAGE,
-    STEP_BORROW,
-    STEP_FEES,
-    STEP_FUNDING,
-    STEP_SLIPPAGE,
-)
+from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
-from cryptoenv.episode import (
-    BAR,
-    CLOCK_WIDTH,
-    DRAWN,
-    ENDED,
-    EPISODE,
-    MARKET,
-    SEED,
-    SEED_MASK,
+from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.rewards import batched_reward
+from cryptoenv.vector_rows import (
+    AMOUNTS,
     Rows,
+    Seen,
     begin_rows,
     copy_windows,
     copy_windows_parallel,
+    empty_seen,
     mask_rows,
-    observe_accounts,
+    see_serial,
     step_parallel,
     step_serial,
 )
-from cryptoenv.rewards import batched_reward
 
 RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
 PARALLEL_ROWS = 64  #: from here on stepping pays for waking the threads
 PARALLEL_CELLS = 262_144  #: window cells (N * W * F) from which copying does
-INFO_COLUMNS = {
-    "equity": EQUITY,
-    "exposure": EXPOSURE,
-    "close": CLOSE_PRICE,
-    "fill_price": FILL_PRICE,
-    "fill_quantity": FILL_QUANTITY,
-    "fees": FEES,
-    "slippage": SLIPPAGE,
-    "funding": FUNDING_PAID,
-    "borrow": BORROW_PAID,
-    "exit_price": EXIT_PRICE,
-    "step_fees": STEP_FEES,
-    "step_slippage": STEP_SLIPPAGE,
-    "step_funding": STEP_FUNDING,
-    "step_borrow": STEP_BORROW,
-}
-
 Observation = dict[str, NDArray[Any]]
 
 
@@ -85,7 +45,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
             `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
-        copy: False reuses the observation arrays of the last call (faster; keep none of them).
+        copy: False reuses the arrays of the last call's observations and infos (faster; keep none of them).
         render_mode: None.
         **arguments: as for `CryptoTradeEnv`.
 
@@ -119,7 +79,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._copy = copy
-        self._reused: Observation | None = None
+        self._reused: Seen | None = None
+        self._windows: Observation = {}  # of the last call, with copy=False
         n = self.num_envs
         self._rows = Rows(
             np.zeros((n, ACCOUNT_WIDTH), dtype=np.float64),
@@ -156,7 +117,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._seed_rows(seed, mask)
         begin_rows(mask, self._rows, self.setup.world, self.setup.rules, markets, starts, exposures)
         self._started = True
-        return self._observe(), self._info()
+        seen = self._seen()
+        return self._observation(seen, self._copy), self._info(seen)
 
     def step(
         self, actions: NDArray[Any]
@@ -181,21 +143,23 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             row = int(np.argmax(rows.clocks[:, ENDED] == 1))
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
+        seen = self._memory()
         if self.num_envs >= PARALLEL_ROWS and self._threads > 1:
-            step_parallel(rows, self.setup.world, self.setup.rules, next_step, self._threads)
+            step_parallel(rows, self.setup.world, self.setup.rules, next_step, seen, self._threads)
         else:
-            step_serial(rows, self.setup.world, self.setup.rules, next_step)
+            step_serial(rows, self.setup.world, self.setup.rules, next_step, seen)
         if self._custom_reward is not None:
             self._reward_by_function(restarted)
         rewards, terminated, truncated = rows.rewards.copy(), rows.terminated.copy(), rows.truncated.copy()
         final: dict[str, Any] = {}
         ended = terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            final = self._final(ended)
+            final = self._final(ended, seen)
             rows.clocks[ended, EPISODE] += 1
             drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
             begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
-        return self._observe(), rewards, terminated, truncated, {**self._info(), **final}
+            seen = self._seen()
+        return self._observation(seen, self._copy), rewards, terminated, truncated, {**self._info(seen), **final}
 
     def _reward_by_function(self, restarted: NDArray[np.bool_] | None) -> None:
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
@@ -212,15 +176,15 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
                 "it must return a finite number"
             )
 
-    def _final(self, ended: NDArray[np.bool_]) -> dict[str, Any]:
+    def _final(self, ended: NDArray[np.bool_], seen: Seen) -> dict[str, Any]:
         """What SAME_STEP adds to the infos: last observation (one dict per ended row) and last info of ended rows."""
-        seen, observations = self._observe(fresh=True), np.full(self.num_envs, None, dtype=object)
+        last, observations = self._observation(seen, True), np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(ended):
-            observations[i] = {name: values[i].copy() for name, values in seen.items()}
+            observations[i] = {name: values[i].copy() for name, values in last.items()}
         return {
             "final_obs": observations,
             "_final_obs": ended,
-            "final_info": self._info(),
+            "final_info": {name: values.copy() for name, values in self._info(seen).items()},
             "_final_info": ended.copy(),
         }
 
@@ -315,36 +279,44 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             )
         np.take(self.setup.targets, values, out=self._rows.targets)
 
-    def _observe(self, fresh: bool = False) -> Observation:
-        """Observations of all rows, in new memory unless `copy=False`."""
-        clocks = self._rows.clocks
-        reuse = not self._copy and not fresh
-        out = self._reused if reuse and self._reused is not None else self._empty_observation()
-        if reuse:
-            self._reused = out
-        observe_accounts(self._rows.accounts, out["account"], self.setup.limit)
+    def _memory(self) -> Seen:
+        """Memory for what the rows show: fresh, or with `copy=False` that of the last call."""
+        if self._reused is None or self._copy:
+            self._reused = empty_seen(self.num_envs)
+        return self._reused
+
+    def _seen(self) -> Seen:
+        """What the rows show now."""
+        seen = self._memory()
+        see_serial(self._rows, seen, self.setup.limit)
+        return seen
+
+    def _observation(self, seen: Seen, fresh: bool) -> Observation:
+        """Observations of all rows; with `fresh` windows are in new memory."""
         if self.setup.observation == "index":
-            out["index"][:, 0] = clocks[:, MARKET]
-            out["index"][:, 1] = clocks[:, BAR]
-            return dict(out)
-        for k, timeframe in enumerate(self.pool.timeframes):
-            window = out[timeframe]
-            gather = copy_windows_parallel if window.size >= PARALLEL_CELLS and self._threads > 1 else copy_windows
-            gather(self.setup.world.table, clocks, k, window)
-        return dict(out)
+            return {"index": seen.where, "account": seen.account}
+        windows = self._windows
+        if fresh or not windows:
+            spaces = self.single_observation_space.spaces  # type: ignore[attr-defined]
+            windows = {
+                name: np.empty((self.num_envs, *spaces[name].shape), dtype=np.float32) for name in self.pool.timeframes
+            }
+        if not fresh:
+            self._windows = windows
+        table, clocks = self.setup.world.table, self._rows.clocks
+        for k, window in enumerate(windows.values()):
+            if window.size >= PARALLEL_CELLS and self._threads > 1:
+                copy_windows_parallel(table, clocks, k, window, self._threads)
+            else:
+                copy_windows(table, clocks, k, window)
+        return {**windows, "account": seen.account}
 
-    def _empty_observation(self) -> Observation:
-        shapes = self.single_observation_space.spaces  # type: ignore[attr-defined]
-        return {name: np.empty((self.num_envs, *space.shape), dtype=space.dtype) for name, space in shapes.items()}
-
-    def _info(self) -> dict[str, Any]:
-        accounts, clocks = self._rows.accounts, self._rows.clocks
-        info: dict[str, Any] = {name: accounts[:, column].copy() for name, column in INFO_COLUMNS.items()}
-        info["bar"] = clocks[:, BAR].copy()
-        info["market"] = clocks[:, MARKET].copy()
-        info["order_status"] = accounts[:, ORDER_STATUS].astype(np.int8)
-        info["exit_kind"] = accounts[:, EXIT_KIND].astype(np.int8)
-        info["ruined"] = accounts[:, RUINED] != 0.0
+    def _info(self, seen: Seen) -> dict[str, Any]:
+        info: dict[str, Any] = dict(zip(AMOUNTS, seen.amounts, strict=True))
+        clocks = self._rows.clocks
+        info["bar"], info["market"] = clocks[:, BAR].copy(), clocks[:, MARKET].copy()
+        info["order_status"], info["exit_kind"] = seen.kinds
+        info["ruined"] = seen.ruined
         if self.setup.targets is not None:
             info["action_mask"] = self.action_masks()
         return info

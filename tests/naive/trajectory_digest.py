@@ -5,19 +5,10 @@ import hashlib
 import numpy as np
 
 from cryptoenv import account as a
-from cryptoenv.episode import (
-    CLOCK_WIDTH,
-    EPISODE,
-    SEED,
-    EpisodeRules,
-    Rows,
-    World,
-    begin_rows,
-    observe_accounts,
-    step_serial,
-)
+from cryptoenv.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, World
 from cryptoenv.market_table import market_table
 from cryptoenv.rewards import REWARD_NAMES, reward_weights
+from cryptoenv.vector_rows import Rows, begin_rows, empty_seen, step_serial
 from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
 
 
@@ -51,10 +42,9 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         low = -config.limits.exposure if config.shorts_allowed else 0.0
         for _ in range(60):
             rows.targets[:] = rng.choice([low, 0.0, config.limits.exposure], n)
-            step_serial(rows, world, rules, True)
-            seen = np.zeros((n, 5), dtype=np.float32)
-            observe_accounts(rows.accounts, seen, config.limits.exposure)
-            for array in (rows.accounts, rows.clocks, rows.rewards, seen):
+            seen = empty_seen(n)
+            step_serial(rows, world, rules, True, seen)
+            for array in (rows.accounts, rows.clocks, rows.rewards, *seen):
                 digest.update(array.tobytes())
     return digest.hexdigest()
 
