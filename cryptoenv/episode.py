@@ -133,7 +133,7 @@ def begin_episode(
     open_account(account, rules.cash, prices_of(world.table, market)[start, CLOSE], exposure)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: World, target: float) -> float:
     """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over."""
     transition(account, prices_of(world.table, clock[MARKET]), clock[BAR], target, world.parameters)
@@ -143,7 +143,7 @@ def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: 
     return weighted_reward(account, world.weights, world.parameters[REWARD_ADAPTATION])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
     """Write the (5,) float32 account observation: exposure, target, unrealised return, drawdown, bars held."""
     out[0] = min(max(account[EXPOSURE], -2.0 * limit), 2.0 * limit)

@@ -69,7 +69,7 @@ def _differential_downside(r: float, mean: float, downside: float) -> float:
     return (downside * (r - 0.5 * mean) - 0.5 * mean * r * r) / (downside * deviation)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], eta: float) -> float:
     """Sum of `weights` (7,) times the components, for the step just marked in `account`; updates its moving means."""
     r = math.log(account[EQUITY] / account[PREVIOUS_EQUITY])
