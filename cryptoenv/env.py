@@ -134,6 +134,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict
         self.action_space: spaces.Discrete | spaces.Box = self.setup.action_space
         self._targets = None if self.setup.targets is None else self.setup.targets.tolist()
+        self._levels: list[float] = self._targets or []
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
@@ -213,7 +214,10 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         Raises:
             ValueError: an action that is NaN or out of range; the bar is named. RuntimeError: no episode is running.
         """
-        target = self._target(action)
+        if type(action) is int and 0 <= action < len(self._levels):
+            target = self._levels[action]
+        else:
+            target = self._target(action)
         if self._bar >= self._end:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
         self._bar += 1
