@@ -36,7 +36,7 @@ class PursuitConfig:
         window: W, bars per window, at least 8.
         sparsity: k, atoms chosen per window: at least 1, less than W and than the number of atoms.
         cycles: cycles per window of the sines and cosines, each from 0.25 to below W / 2.
-        scales: standard deviations of the Gabor envelopes in bars, each from 1 to W.
+        scales: standard deviations of the Gabor envelopes in bars, each from 1 to below W.
         gabor_cycles: cycles per four standard deviations of the Gabor atoms, each from 0 (a plain bump) to below twice
             the smallest scale (half a cycle per bar).
     """
@@ -60,9 +60,9 @@ class PursuitConfig:
             raise ValueError(f"window is {self.window} bars; allowed: at least 8")
         for name in ("cycles", "scales", "gabor_cycles"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
-        self._require("cycles", _LEAST_CYCLES, math.nextafter(self.window / 2, 0.0))
+        self._require("cycles", _LEAST_CYCLES, self.window / 2)
         self._require("scales", 1.0, float(self.window))
-        self._require("gabor_cycles", 0.0, math.nextafter(2.0 * min(self.scales, default=1.0), 0.0))
+        self._require("gabor_cycles", 0.0, 2.0 * min(self.scales, default=float(self.window)))
         atoms = sum(1 for _ in _kinds(self))
         if not 1 <= self.sparsity < min(atoms, self.window):
             raise ValueError(
@@ -70,11 +70,13 @@ class PursuitConfig:
                 f"than the number of atoms ({atoms})"
             )
 
-    def _require(self, name: str, least: float, most: float) -> None:
+    def _require(self, name: str, least: float, limit: float) -> None:
         values: tuple[float, ...] = getattr(self, name)
         for value in values:
-            if not least <= value <= most:
-                raise ValueError(f"{name} holds {value:g}; allowed: {least:g} to {most:g} (window {self.window})")
+            if not least <= value < limit:
+                raise ValueError(
+                    f"{name} holds {value:g}; allowed: {least:g} to below {limit:g} (window {self.window})"
+                )
         if len(set(values)) < len(values):
             raise ValueError(f"{name} {values} repeats a value; allowed: each once")
 
@@ -97,11 +99,12 @@ class AtomKind(NamedTuple):
         return max(self.cycles, 0.5 if self.family == GABOR else 0.0) / self.span
 
     def __str__(self) -> str:
-        """Such as "sine, 0.5 cycles in 64 bars" or "gabor even, 1 cycles in 16 bars, at bar 63"."""
-        if self.family == GABOR:
-            parity = "odd" if self.odd else "even"
-            return f"gabor {parity}, {self.cycles:g} cycles in {self.span:g} bars, at bar {self.centre:g}"
-        return f"{FAMILIES[self.family]}, {self.cycles:g} cycles in {self.span:g} bars"
+        """Such as "sine, 0.5 / 64 bars" or "gabor odd, 2 / 16 bars, at bar 63": cycles / bars."""
+        name = FAMILIES[self.family]
+        if self.family != GABOR:
+            return f"{name}, {self.cycles:g} / {self.span:g} bars"
+        turns = f"{'odd' if self.odd else 'even'}, {self.cycles:g} / " if self.cycles else "bump, "
+        return f"{name} {turns}{self.span:g} bars, at bar {self.centre:g}"
 
 
 @dataclass(frozen=True, eq=False)
