@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
-from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
 from cryptoenv.rewards import batched_reward
 from cryptoenv.vector_rows import (
     AMOUNTS,
@@ -45,7 +45,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
             `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
-        copy: False reuses the arrays of the last call's observations and infos (faster; keep none of them).
+        copy: False reuses the arrays of the last call's results (faster; keep none of them).
         render_mode: None.
         **arguments: as for `CryptoTradeEnv`.
 
@@ -86,9 +86,6 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             np.zeros((n, ACCOUNT_WIDTH), dtype=np.float64),
             np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
             np.zeros(n, dtype=np.float64),
-            np.zeros(n, dtype=np.float64),
-            np.zeros(n, dtype=np.bool_),
-            np.zeros(n, dtype=np.bool_),
         )
         function = self.setup.reward_function
         self._custom_reward = None if function is None else batched_reward(function)
@@ -149,11 +146,10 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         else:
             step_serial(rows, self.setup.world, self.setup.rules, next_step, seen)
         if self._custom_reward is not None:
-            self._reward_by_function(restarted)
-        rewards, terminated, truncated = rows.rewards.copy(), rows.terminated.copy(), rows.truncated.copy()
+            self._reward_by_function(seen.rewards, restarted)
+        rewards, terminated, truncated = seen.rewards, seen.terminated, seen.truncated
         final: dict[str, Any] = {}
-        ended = terminated | truncated
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and (ended := terminated | truncated).any():
             final = self._final(ended, seen)
             rows.clocks[ended, EPISODE] += 1
             drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
@@ -161,18 +157,18 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             seen = self._seen()
         return self._observation(seen, self._copy), rewards, terminated, truncated, {**self._info(seen), **final}
 
-    def _reward_by_function(self, restarted: NDArray[np.bool_] | None) -> None:
+    def _reward_by_function(self, rewards: NDArray[np.float64], restarted: NDArray[np.bool_] | None) -> None:
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
         assert self._custom_reward is not None
         rows = self._rows
-        self._custom_reward(rows.accounts, rows.rewards)
+        self._custom_reward(rows.accounts, rewards)
         if restarted is not None:
-            rows.rewards[restarted] = 0.0
-        finite = np.isfinite(rows.rewards)
+            rewards[restarted] = 0.0
+        finite = np.isfinite(rewards)
         if not finite.all():
             row = int(np.argmin(finite))
             raise ValueError(
-                f"the reward callable returned {rows.rewards[row]} in row {row} at bar {int(rows.clocks[row, BAR])}; "
+                f"the reward callable returned {rewards[row]} in row {row} at bar {int(rows.clocks[row, BAR])}; "
                 "it must return a finite number"
             )
 
@@ -313,8 +309,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _info(self, seen: Seen) -> dict[str, Any]:
         info: dict[str, Any] = dict(zip(AMOUNTS, seen.amounts, strict=True))
-        clocks = self._rows.clocks
-        info["bar"], info["market"] = clocks[:, BAR].copy(), clocks[:, MARKET].copy()
+        info["market"], info["bar"] = seen.clock
         info["order_status"], info["exit_kind"] = seen.kinds
         info["ruined"] = seen.ruined
         if self.setup.targets is not None:

@@ -64,31 +64,32 @@ CACHED_ROWS = 64  #: rows whose accounts (18 kB) stay in the first cache between
 
 
 class Rows(NamedTuple):
-    """The state and the last outcome of N environments.
+    """The state of N environments.
 
     Attributes:
         accounts: (N, ACCOUNT_WIDTH) float64. clocks: (N, CLOCK_WIDTH) int64. targets: (N,) float64.
-        rewards: (N,) float64. terminated, truncated: (N,) bool.
     """
 
     accounts: NDArray[np.float64]
     clocks: NDArray[np.int64]
     targets: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    truncated: NDArray[np.bool_]
 
 
 class Seen(NamedTuple):
-    """What a step shows of N environments, besides windows.
+    """What a step shows of N environments, besides windows; the arrays in which it leaves the step's results.
 
     Attributes:
-        account: (N, 5) float32. where: (N, 2) int64, market and bar. amounts: (14, N) float64, `AMOUNTS`.
-        kinds: (2, N) int8, order status and exit kind. ruined: (N,) bool.
+        rewards: (N,) float64. terminated, truncated: (N,) bool; a reset leaves all three alone.
+        account: (N, 5) float32. where: (N, 2) int64, market and bar; clock: (2, N) int64, the same as columns.
+        amounts: (14, N) float64, `AMOUNTS`. kinds: (2, N) int8, order status and exit kind. ruined: (N,) bool.
     """
 
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
     account: NDArray[np.float32]
     where: NDArray[np.int64]
+    clock: NDArray[np.int64]
     amounts: NDArray[np.float64]
     kinds: NDArray[np.int8]
     ruined: NDArray[np.bool_]
@@ -97,8 +98,12 @@ class Seen(NamedTuple):
 def empty_seen(n: int) -> Seen:
     """Fresh memory for what `n` environments show."""
     return Seen(
+        np.empty(n, dtype=np.float64),
+        np.empty(n, dtype=np.bool_),
+        np.empty(n, dtype=np.bool_),
         np.empty((n, 5), dtype=np.float32),
         np.empty((n, 2), dtype=np.int64),
+        np.empty((2, n), dtype=np.int64),
         np.empty((len(AMOUNTS), n), dtype=np.float64),
         np.empty((2, n), dtype=np.int8),
         np.empty(n, dtype=np.bool_),
@@ -113,9 +118,6 @@ def _rows_disowned(rows: Rows) -> Rows:
         float64_at(accounts.ctypes.data, (n, accounts.shape[1])),
         int64_at(clocks.ctypes.data, (n, clocks.shape[1])),
         float64_at(rows.targets.ctypes.data, (n,)),
-        float64_at(rows.rewards.ctypes.data, (n,)),
-        rows.terminated,
-        rows.truncated,
     )
 
 
@@ -130,20 +132,22 @@ def _world_disowned(world: World) -> World:
 
 
 @njit(cache=True, error_model="numpy")
-def _step_rows(first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool) -> None:
+def _step_rows(
+    first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool, seen: Seen
+) -> None:
     """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
     for i in range(first, last):
         account, clock = rows.accounts[i], rows.clocks[i]
         if restart and clock[ENDED] == 1:
             clock[EPISODE] += 1
             begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
-            rows.rewards[i] = 0.0
-            rows.terminated[i] = False
-            rows.truncated[i] = False
+            seen.rewards[i] = 0.0
+            seen.terminated[i] = False
+            seen.truncated[i] = False
         else:
-            rows.rewards[i] = step_episode(account, clock, world, rows.targets[i])
-            rows.terminated[i] = account[RUINED] == 1.0
-            rows.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
+            seen.rewards[i] = step_episode(account, clock, world, rows.targets[i])
+            seen.terminated[i] = account[RUINED] == 1.0
+            seen.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -157,6 +161,8 @@ def _see_rows(first: int, last: int, rows: Rows, seen: Seen, limit: float) -> No
         observe_account(account, account_out[i], limit)
         index_out[i, 0] = clock[MARKET]
         index_out[i, 1] = clock[BAR]
+        seen.clock[0, i] = clock[MARKET]
+        seen.clock[1, i] = clock[BAR]
         seen.kinds[0, i] = np.int8(account[ORDER_STATUS])
         seen.kinds[1, i] = np.int8(account[EXIT_KIND])
         seen.ruined[i] = account[RUINED] != 0.0
@@ -180,7 +186,7 @@ def _step_block(
     own, markets = _rows_disowned(rows), _world_disowned(world)
     for start in range(first, last, CACHED_ROWS):
         stop = min(start + CACHED_ROWS, last)
-        _step_rows(start, stop, own, markets, rules, restart)
+        _step_rows(start, stop, own, markets, rules, restart, seen)
         _see_rows(start, stop, own, seen, markets.parameters[EXPOSURE_LIMIT])
 
 

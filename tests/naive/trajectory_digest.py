@@ -25,14 +25,10 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         halves = [(prices[:60], align, features), (prices[60:], align, features)]
         world = World(market_table(halves, [(3, 59), (5, 59)]), config.parameters(BAR_SECONDS), weights)
         n = 3
-        flags = np.zeros(n, dtype=np.bool_)
         rows = Rows(
             np.zeros((n, a.ACCOUNT_WIDTH)),
             np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
             np.zeros(n),
-            np.zeros(n),
-            flags,
-            flags.copy(),
         )
         rows.clocks[:, SEED] = 2**40 + np.arange(n)
         rows.clocks[:, EPISODE] = 0
@@ -44,7 +40,7 @@ def trajectory_digest(seed: int, rounds: int) -> str:
             rows.targets[:] = rng.choice([low, 0.0, config.limits.exposure], n)
             seen = empty_seen(n)
             step_serial(rows, world, rules, True, seen)
-            for array in (rows.accounts, rows.clocks, rows.rewards, *seen):
+            for array in (rows.accounts, rows.clocks, *seen):
                 digest.update(array.tobytes())
     return digest.hexdigest()
 
