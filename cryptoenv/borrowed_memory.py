@@ -9,6 +9,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import config
 from numba.extending import intrinsic
@@ -31,6 +32,9 @@ if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
         """The C-contiguous int64 array of `shape` at `address`."""
         return _at(address, shape, ctypes.c_int64)
 
+    def prefetch(address: int) -> None:
+        """Ask for the cache line at `address`, which will be read soon."""
+
 else:
 
     def _pointer_to(dtype: Any) -> Any:
@@ -46,6 +50,24 @@ else:
             return signature, generate
 
         return pointer
+
+    @intrinsic
+    def _prefetch(typing_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+            number = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+            read, near, data = number(0), number(3), number(1)
+            builder.call(function, [pointer, read, near, data])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    @njit(cache=True)
+    def prefetch(address: int) -> None:
+        """Ask for the cache line at `address`, which will be read soon."""
+        _prefetch(address)  # type: ignore[call-arg]  # numba passes the typing context
 
     _float64_pointer = _pointer_to(types.float64)
     _float32_pointer = _pointer_to(types.float32)

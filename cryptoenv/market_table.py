@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.borrowed_memory import float32_at, float64_at, int64_at
+from cryptoenv.borrowed_memory import float32_at, float64_at, int64_at, prefetch
 
 # Columns of the table, one int64 row per market.
 PRICES = 0  #: address of the (T, 8) float64 prices
@@ -22,13 +22,21 @@ FEATURES = 5  #: then, per timeframe: address of the (T_k, F) float32 features, 
 PER_TIMEFRAME = 3
 
 PRICE_COLUMNS = 8
-FLOAT32_BYTES = 4
+FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 
 
 @njit(cache=True, error_model="numpy")
 def prices_of(table: NDArray[np.int64], market: int) -> NDArray[np.float64]:
     """The (T, 8) float64 prices of a market."""
     return float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
+
+
+@njit(cache=True, error_model="numpy")
+def prefetch_prices(table: NDArray[np.int64], market: int, bar: int) -> None:
+    """Ask for the prices of `bar` and the next, a cache line each."""
+    address = table[market, PRICES] + bar * PRICE_COLUMNS * FLOAT64_BYTES
+    prefetch(address)
+    prefetch(address + PRICE_COLUMNS * FLOAT64_BYTES)
 
 
 @njit(cache=True, error_model="numpy")

@@ -41,6 +41,7 @@ from cryptoenv.episode import (
     observe_account,
     step_episode,
 )
+from cryptoenv.market_table import prefetch_prices
 
 #: The float64 columns of the account that infos show, in the order of `Seen.amounts`.
 AMOUNTS = {
@@ -60,6 +61,7 @@ AMOUNTS = {
     "step_borrow": STEP_BORROW,
 }
 _COLUMNS = tuple(AMOUNTS.values())
+ROWS_AHEAD = 8  #: rows between asking for a bar's prices, which lie anywhere in memory, and reading them
 CACHED_ROWS = 64  #: rows whose accounts (18 kB) stay in the first cache between stepping and showing them
 
 
@@ -138,6 +140,8 @@ def _step_rows(
     """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
     for i in range(first, last):
         account, clock = rows.accounts[i], rows.clocks[i]
+        later = rows.clocks[min(i + ROWS_AHEAD, last - 1)]
+        prefetch_prices(world.table, later[MARKET], later[BAR])
         if restart and clock[ENDED] == 1:
             clock[EPISODE] += 1
             begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
