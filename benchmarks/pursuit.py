@@ -11,7 +11,9 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,10 @@ from sklearn.linear_model import orthogonal_mp_gram
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-import cryptoenv
 from benchmarks.machine import header
+from cryptoenv.bar_files import read_bars
 from cryptoenv.features.dictionary import Dictionary, PursuitConfig, dictionary
-from cryptoenv.features.pursuit import PursuitResult, pursue
+from cryptoenv.features.pursuit import pursue
 from cryptoenv.features.pursuit_features import pursuit_features
 
 REPEATS = 9
@@ -36,7 +38,7 @@ THREADS = 2
 def closes_of(path: Path | None, bars: int = 180_000) -> NDArray[np.float64]:
     """(T,) closes of a file of bars, or of a seeded random walk."""
     if path is not None:
-        return cryptoenv.read_bars(path)["close"].to_numpy(np.float64)
+        return read_bars(path)["close"].to_numpy(np.float64)
     return 30_000.0 * np.exp(np.cumsum(0.001 * np.random.default_rng(0).standard_t(4, bars)))
 
 
@@ -92,7 +94,7 @@ def verify(windows: NDArray[np.float64], words: Dictionary, sparsity: int) -> di
     return {"windows": len(windows), "coefficients_apart_at_most": worst, "ties": ties, "dependent": result.dependent}
 
 
-def medians(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def medians(runs: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
     """Median seconds of each run; they take turns, and once unmeasured before."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in tqdm(range(REPEATS + 1), desc="timing", leave=False):
@@ -107,16 +109,12 @@ def medians(runs: dict[str, Callable[[], Any]]) -> dict[str, float]:
 def speed(windows: NDArray[np.float64], words: Dictionary, sparsity: int, theirs: int) -> list[dict[str, Any]]:
     """Windows per second of ours, on one and on THREADS threads, against scikit-learn on the first `theirs`."""
     fewer = windows[:: max(len(windows) // theirs, 1)]
-
-    def ours(threads: int) -> PursuitResult:
-        return pursue(windows, words, sparsity, threads=threads)
-
     with threadpool_limits(1):  # for scikit-learn's matrix product; more threads only slow its short steps
         took = medians(
             {
-                "1": lambda: ours(1),
-                str(THREADS): lambda: ours(THREADS),
-                "scikit-learn": lambda: scikit_learn(fewer, words, sparsity),
+                "1": partial(pursue, windows, words, sparsity, 1),
+                str(THREADS): partial(pursue, windows, words, sparsity, THREADS),
+                "scikit-learn": partial(scikit_learn, fewer, words, sparsity),
             }
         )
     reference = len(fewer) / took["scikit-learn"]
@@ -134,7 +132,7 @@ def speed(windows: NDArray[np.float64], words: Dictionary, sparsity: int, theirs
 
 def feature_speed(closes: NDArray[np.float64], config: PursuitConfig) -> list[dict[str, Any]]:
     """Seconds of the rolling features of all bars."""
-    runs = {str(threads): lambda n=threads: pursuit_features(closes, config, n) for threads in (1, THREADS)}
+    runs = {str(threads): partial(pursuit_features, closes, config, threads) for threads in (1, THREADS)}
     return [
         {"measure": f"features of {len(closes):,} bars, {name} thread(s)", "ours": seconds, "unit": "s"}
         for name, seconds in medians(runs).items()
@@ -159,7 +157,13 @@ def main() -> None:
         ratio = f"{row['ratio']:8.1f} x" if "ratio" in row else ""
         print(f"{row['measure']:50s} {row['ours']:12.4g} {row['unit']:4s}{ratio}")
     source = options.bars.name if options.bars else "random walk, seed 0"
-    shape = {"window": config.window, "atoms": len(words.atoms), "sparsity": config.sparsity, "source": source}
+    shape: dict[str, Any] = {
+        "window": config.window,
+        "atoms": len(words.atoms),
+        "sparsity": config.sparsity,
+        "source": source,
+    }
+    shape["scikit-learn"] = version("scikit-learn")
     report = {**header(), "pursuit": shape, "agreement": agreement, "rows": rows}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n")

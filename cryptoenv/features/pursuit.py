@@ -29,6 +29,7 @@ from cryptoenv.features.dictionary import Dictionary
 
 SMALLEST: Final = float(np.finfo(np.float64).eps)  #: squared correlation or pivot that is zero to scikit-learn
 COMPLETE, EXACT, DEPENDENT = range(3)
+_LARGEST: Final = 1e100  #: value in a window whose energy does not overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,8 @@ def pursue(windows: NDArray[np.float64], dictionary: Dictionary, sparsity: int, 
         threads: how many work on contiguous parts of the windows; the bits are the same.
 
     Raises:
-        ValueError: windows of another shape or not finite (row and bar are named); `sparsity` or `threads` out of
-            range.
+        ValueError: windows of another shape, not finite or beyond 1e100 (row and bar are named); `sparsity` or
+            `threads` out of range.
     """
     columns, gram = dictionary.columns, dictionary.gram
     bars, atoms = columns.shape
@@ -83,9 +84,10 @@ def pursue(windows: NDArray[np.float64], dictionary: Dictionary, sparsity: int, 
         raise ValueError(f"windows have shape {windows.shape}; allowed: (n, {bars}) as the atoms")
     if not 1 <= sparsity <= min(atoms, bars):
         raise ValueError(f"sparsity is {sparsity}; allowed: 1 to {min(atoms, bars)} ({atoms} atoms of {bars} bars)")
-    bad = np.argwhere(~np.isfinite(windows))
-    if len(bad):
-        raise ValueError(f"windows[{bad[0][0]}, {bad[0][1]}] is {windows[tuple(bad[0])]}; allowed: finite numbers")
+    allowed = np.abs(windows) < _LARGEST
+    if not allowed.all():
+        row, bar = np.argwhere(~allowed)[0]
+        raise ValueError(f"windows[{row}, {bar}] is {windows[row, bar]}; allowed: finite numbers below {_LARGEST:g}")
     count = len(windows)
     chosen = np.empty((count, sparsity), np.int64)
     coefficients, gains = np.empty((count, sparsity)), np.empty((count, sparsity))
@@ -159,13 +161,13 @@ def correlate(window: np.ndarray, columns: np.ndarray, alpha: np.ndarray) -> Non
             alpha[d] += x * column[d]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _larger(top: float, value: float) -> float:
     size = abs(value)
     return size if size > top else top
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _peak(alpha: np.ndarray) -> int:
     """The atom of the largest |alpha|, the lowest of equal ones; eight maxima do not wait for each other."""
     atoms = alpha.shape[0]
@@ -179,30 +181,48 @@ def _peak(alpha: np.ndarray) -> int:
     for d in range(whole, atoms):
         t0 = _larger(t0, alpha[d])
     top = max(max(max(t0, t1), max(t2, t3)), max(max(t4, t5), max(t6, t7)))
-    for d in range(atoms):
-        if abs(alpha[d]) == top:
-            return d
-    return 0
+    for d in range(0, whole, 8):
+        a0, a1, a2, a3 = abs(alpha[d]), abs(alpha[d + 1]), abs(alpha[d + 2]), abs(alpha[d + 3])
+        a4, a5, a6, a7 = abs(alpha[d + 4]), abs(alpha[d + 5]), abs(alpha[d + 6]), abs(alpha[d + 7])
+        if max(max(max(a0, a1), max(a2, a3)), max(max(a4, a5), max(a6, a7))) == top:
+            break
+    else:
+        d = whole
+    while d < atoms - 1 and abs(alpha[d]) != top:
+        d += 1
+    return d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _explain(alpha: np.ndarray, gram: np.ndarray, atom: int, j: int, work: Work, y: float) -> None:
-    """Write V_j, with row j of the factor, and take y V_j from alpha."""
+    """Write V_j, with row j of the factor, and take y V_j from alpha.
+
+    Up to four rows are subtracted in one pass, in their order: passes over memory cost more than the arithmetic.
+    """
     atoms = alpha.shape[0]
     factor, explained = work.factor, work.explained
     inverse = 1.0 / factor[j, j]
-    for d in range(atoms):
-        explained[j, d] = gram[atom, d]
-    whole = j - j % 4
-    for i in range(0, whole, 4):
+    first = j % 4
+    if first == 0:
+        for d in range(atoms):
+            explained[j, d] = gram[atom, d]
+    elif first == 1:
+        w0 = factor[j, 0]
+        for d in range(atoms):
+            explained[j, d] = gram[atom, d] - w0 * explained[0, d]
+    elif first == 2:
+        w0, w1 = factor[j, 0], factor[j, 1]
+        for d in range(atoms):
+            explained[j, d] = gram[atom, d] - w0 * explained[0, d] - w1 * explained[1, d]
+    else:
+        w0, w1, w2 = factor[j, 0], factor[j, 1], factor[j, 2]
+        for d in range(atoms):
+            explained[j, d] = gram[atom, d] - w0 * explained[0, d] - w1 * explained[1, d] - w2 * explained[2, d]
+    for i in range(first, j, 4):
         w0, w1, w2, w3 = factor[j, i], factor[j, i + 1], factor[j, i + 2], factor[j, i + 3]
         for d in range(atoms):
             total = explained[j, d] - w0 * explained[i, d] - w1 * explained[i + 1, d]
             explained[j, d] = total - w2 * explained[i + 2, d] - w3 * explained[i + 3, d]
-    for i in range(whole, j):
-        weight = factor[j, i]
-        for d in range(atoms):
-            explained[j, d] -= weight * explained[i, d]
     for d in range(atoms):
         explained[j, d] *= inverse
         alpha[d] -= y * explained[j, d]

@@ -342,6 +342,8 @@ def test_errors_name_what_was_wrong() -> None:
     windows[2, 5] = np.nan
     with pytest.raises(ValueError, match=r"windows\[2, 5\] is nan"):
         pursue(windows, words, 2)
+    with pytest.raises(ValueError, match=r"windows\[0, 0\] is -1e\+200"):
+        pursue(np.full((3, 16), -1e200), words, 2)
     with pytest.raises(ValueError, match=r"shape \(3, 15\); allowed: \(n, 16\)"):
         pursue(windows[:, :15], words, 2)
     with pytest.raises(ValueError, match="sparsity is 17; allowed: 1 to 16"):
