@@ -23,7 +23,7 @@ import cryptoenv
 from benchmarks import peers
 from benchmarks.machine import header
 from cryptoenv import vector_env as vector_env_module
-from cryptoenv.features import FEATURE_NAMES
+from cryptoenv.features import FeatureSpec, feature_plans
 
 REPEATS = 5
 COLD_START = """
@@ -110,9 +110,10 @@ def one_timeframe(bars: pd.DataFrame, steps: int) -> list[dict[str, Any]]:
     sides = {"ours": time_single(gym.make("CryptoTrade-v0", market=bars, timeframes=("15m",), window=(50,)), steps)}
     makers = {"gym-anytrading": ("gym_anytrading", peers.any_trading, steps)}
     makers["Gym-Trading-Env"] = ("gym_trading_env", peers.gym_trading_env, steps // 8)
+    ours = len(feature_plans(FeatureSpec(), ("15m",))[0].names)
     rows: list[dict[str, Any]] = []
     for name, (module, make, peer_steps) in makers.items():
-        measure = f"gym.make, one timeframe, window 50 / {name} (10 features; ours {len(FEATURE_NAMES)})"
+        measure = f"gym.make, one timeframe, window 50 / {name} (10 features; ours {ours})"
         if peers.missing(module):
             rows.append({"measure": measure, "note": f"{name} is not installed: run `make bench-peers`"})
             continue

@@ -4,7 +4,7 @@ Shapes: `T` base bars, `K` timeframes, `T_k` bars of timeframe k, `F` features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -23,14 +23,17 @@ from cryptoenv.bars import (
     require_utc,
     validate_bars,
 )
-from cryptoenv.features import FEATURE_NAMES, compute_features, first_valid_row
+from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
+from cryptoenv.features.columns import REFERENCE
+from cryptoenv.features.view import Series
 from cryptoenv.features.windowed import rolling_sigma
+from cryptoenv.market_columns import known_columns
 from cryptoenv.market_files import MarketFileError, content_hash, read_market, write_market
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 
 SIGMA_BARS = 96
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +48,15 @@ class Market:
         timeframes: K names, the base first.
         start_ms: open of base bar 0, milliseconds since the epoch; bars follow each other without a gap.
         prices: (T, 8) float64, C order, read-only, columns as in `price_columns`.
-        features: K arrays (T_k, F) float32 in [-8, 8]; rows before `valid_from[k]` are 0.
-        feature_names: K tuples of F names.
+        features: K arrays (T_k, F_k) float32 in [-8, 8]; rows before `valid_from[k]` are 0.
+        feature_names: K tuples of F_k names.
         align: (T, K) int64: row of the last bar of each timeframe that has ended at the close of base bar t, -1 if
             none; column 0 is t.
         valid_from: K ints: first row of `features[k]` that has its whole warm-up (it may lie past the end).
         funding_series: whether the market came with its own funding rates.
         name: for people; no part of the hash.
         folder: where it was loaded from or saved to; it pickles by that folder.
+        feature_spec: what its features were made by.
     """
 
     timeframes: tuple[str, ...]
@@ -65,6 +69,7 @@ class Market:
     funding_series: bool = False
     name: str = ""
     folder: Path | None = None
+    feature_spec: FeatureSpec = field(default_factory=FeatureSpec)
 
     def __post_init__(self) -> None:
         for array in (self.prices, self.align, *self.features):
@@ -76,22 +81,27 @@ class Market:
         bars: pd.DataFrame,
         timeframes: Sequence[str] = ("15m", "4h", "1d"),
         *,
+        features: FeatureSpec | None = None,
+        reference: pd.DataFrame | None = None,
         funding: pd.Series | None = None,
         name: str = "",
     ) -> Self:
         """Builds a market.
 
         Args:
-            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside. Bars finer
-                than the first timeframe are aggregated to it; missing bars become flat ones without volume.
+            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside, but for
+                those that `features` names. Bars finer than the first timeframe are aggregated to it; missing bars
+                become flat ones without volume.
             timeframes: names, base first, each made of whole bars of the base.
+            features: which features it gets; the default set where None, none with `FeatureSpec.none()`.
+            reference: bars of another market, such as BTC, that correlation and beta are taken against.
             funding: funding rates (fraction of the position's value, paid by longs) on a UTC index of the times they
                 fall due.
             name: shown in reports.
 
         Raises:
-            BarsError: bars or funding that cannot be used; the message names row and column.
-            ValueError: timeframes that cannot be used.
+            BarsError: bars, reference or funding that cannot be used; the message names row and column.
+            ValueError: timeframes or features that cannot be used.
         """
         names = validate_timeframes(timeframes)
         source = bars_timeframe(bars)
@@ -103,15 +113,19 @@ class Market:
             start, ohlcv = higher_bars(start, ohlcv, step, base)
         if len(ohlcv) == 0:
             raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {names[0]}; more bars are needed")
-        features, align, valid_from = [], np.empty((len(ohlcv), len(names)), dtype=np.int64), []
+        spec = FeatureSpec() if features is None else features
+        closes = start + base * np.arange(1, len(ohlcv) + 1, dtype=np.int64)
+        columns = known_columns(bars, spec.columns, reference, closes)
+        series = market_series(names, Series(start, ohlcv, columns))
+        plans = feature_plans(spec, names, spec.columns + (() if reference is None else (REFERENCE,)))
+        align = np.empty((len(ohlcv), len(names)), dtype=np.int64)
         for k, timeframe in enumerate(names):
-            first, rows = (start, ohlcv) if k == 0 else higher_bars(start, ohlcv, base, timeframe_ms(timeframe))
-            features.append(compute_features(first, rows, timeframe))
-            align[:, k] = _last_ended(start, base, first, timeframe_ms(timeframe), len(ohlcv))
-            valid_from.append(first_valid_row(first, timeframe))
+            align[:, k] = _last_ended(start, base, series[k].start_ms, timeframe_ms(timeframe), len(ohlcv))
         return cls(
-            names, start, _prices(start, base, ohlcv, funding), tuple(features), (FEATURE_NAMES,) * len(names), align,
-            tuple(valid_from), funding is not None, name,
+            names, start, _prices(start, base, ohlcv, funding), feature_matrices(plans, series),
+            tuple(plan.names for plan in plans), align,
+            tuple(plan.first_valid_row(s.start_ms) for plan, s in zip(plans, series, strict=True)),
+            funding is not None, name, feature_spec=spec,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -124,7 +138,7 @@ class Market:
         if self.folder is not None:
             return Market.load, (self.folder,)
         fields = (self.timeframes, self.start_ms, self.prices, self.features, self.feature_names, self.align)
-        return Market, (*fields, self.valid_from, self.funding_series, self.name)
+        return Market, (*fields, self.valid_from, self.funding_series, self.name, None, self.feature_spec)
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""
@@ -137,7 +151,7 @@ class Market:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) over all arrays, timeframes and feature names: two markets with one hash are the same."""
+        """sha256 (hex) over all arrays, timeframes, feature names and spec: two markets with one hash are the same."""
         return content_hash(self._header(), self._arrays())
 
     def first_decision(self, window: Sequence[int]) -> int:
@@ -192,6 +206,7 @@ class Market:
             timeframes, header["start_ms"], arrays["prices"], features,
             tuple(tuple(names) for names in header["feature_names"]), arrays["align"],
             tuple(header["valid_from"]), header["funding_series"], name, path,
+            FeatureSpec.from_dict(header["feature_spec"]),
         )  # fmt: skip
 
     def _header(self) -> dict[str, Any]:
@@ -200,6 +215,7 @@ class Market:
             "timeframes": list(self.timeframes),
             "start_ms": self.start_ms,
             "feature_names": [list(names) for names in self.feature_names],
+            "feature_spec": self.feature_spec.to_dict(),
             "valid_from": list(self.valid_from),
             "funding_series": self.funding_series,
             "price_columns": list(PRICE_COLUMNS),
@@ -210,6 +226,22 @@ class Market:
             f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)
         }
         return {"prices": self.prices, "align": self.align, **features}
+
+
+def market_series(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
+    """The base and its longer timeframes, whole bars only; `timeframes` names the base first."""
+    step, out = timeframe_ms(timeframes[0]), [base]
+    for timeframe in timeframes[1:]:
+        higher = timeframe_ms(timeframe)
+        start, rows = higher_bars(base.start_ms, base.ohlcv, step, higher)
+        ends = (start - base.start_ms) // step + higher // step * np.arange(1, len(rows) + 1) - 1
+        out.append(Series(start, rows, base.columns[ends]))
+    return tuple(out)
+
+
+def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -> tuple[np.ndarray, ...]:
+    """The features of each timeframe, (T_k, F_k) float32."""
+    return tuple(plan.matrix(series[k], tuple(series[k + 1 :])) for k, plan in enumerate(plans))
 
 
 def _is_count(size: object) -> bool:

@@ -1,9 +1,39 @@
 """Causal features of bars: stationary, of order one, never fitted to data, and the same whatever history came before.
 
-Every feature of a bar is a function of a fixed slice of bars (see `anchored`), so a feature computed live from the
-last few days equals the one computed from all of history, bit for bit.
+Every feature of a bar is a function of a fixed slice of bars (see `view`), so a feature computed live from the last
+weeks equals the one computed from all of history, bit for bit. `FeatureSpec` says which there are.
 """
 
-from cryptoenv.features.anchored import FEATURE_BOUND, FEATURE_NAMES, compute_features, first_valid_row
+from cryptoenv.features.across import AcrossTimeframes
+from cryptoenv.features.anchored import TimeframePlan, feature_plans
+from cryptoenv.features.breakouts import Breakouts
+from cryptoenv.features.clock import Calendar
+from cryptoenv.features.columns import Exogenous, Reference
+from cryptoenv.features.custom import FEATURE_BOUND, FeatureBars, FeatureFunction, feature
+from cryptoenv.features.indicators import Momentum, Trend, Volatility
+from cryptoenv.features.slow import SlowLevels
+from cryptoenv.features.spec import FeatureSpec, TimeframeFeatures
+from cryptoenv.features.windowed import Candles, Returns, Volume
 
-__all__ = ["FEATURE_BOUND", "FEATURE_NAMES", "compute_features", "first_valid_row"]
+__all__ = [
+    "FEATURE_BOUND",
+    "AcrossTimeframes",
+    "Breakouts",
+    "Calendar",
+    "Candles",
+    "Exogenous",
+    "FeatureBars",
+    "FeatureFunction",
+    "FeatureSpec",
+    "Momentum",
+    "Reference",
+    "Returns",
+    "SlowLevels",
+    "TimeframeFeatures",
+    "TimeframePlan",
+    "Trend",
+    "Volatility",
+    "Volume",
+    "feature",
+    "feature_plans",
+]

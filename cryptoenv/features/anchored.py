@@ -1,66 +1,95 @@
-"""Features of a timeframe from fixed anchors.
+"""Features of the timeframes of a market, from fixed anchors: history, a shorter history and live come through here."""
 
-Below one day a bar's features are computed from the slice that starts `WARM_UP_BARS` bars before the open of the UTC
-day in which it opens; from one day on, `WARM_UP_DAILY_BARS` bars before the bar itself. The slice depends on the clock
-only, so the same call gives the same bits for all of history, for a shorter one, and live.
-"""
-
-import math
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from cryptoenv.features.indicators import INDICATOR_NAMES, indicator_features
-from cryptoenv.features.windowed import WINDOWED_NAMES, Windows, windowed_features
-from cryptoenv.timeframe import DAY_MS, bar_open_ms, timeframe_ms
-
-FEATURE_BOUND: Final = 8.0
-FEATURE_NAMES: Final[tuple[str, ...]] = WINDOWED_NAMES + INDICATOR_NAMES
-WARM_UP_BARS: Final = 192
-WARM_UP_DAILY_BARS: Final = 40
+from cryptoenv.features.custom import FEATURE_BOUND
+from cryptoenv.features.spec import FeatureSpec
+from cryptoenv.features.view import Family, Series, Setting, View, first_valid_row
+from cryptoenv.features.windowed import rolling_volatility
+from cryptoenv.timeframe import timeframe_ms
 
 
-def _windows(duration_ms: int) -> Windows:
-    per_day = DAY_MS / duration_ms
-    if duration_ms < DAY_MS:
-        return Windows(volatility_bars=96, return_bars=96, long_bars=WARM_UP_BARS, bars_per_day=per_day)
-    return Windows(volatility_bars=30, return_bars=30, long_bars=WARM_UP_DAILY_BARS, bars_per_day=per_day)
+@dataclass(frozen=True)
+class TimeframePlan:
+    """What is computed of one timeframe.
 
-
-def first_valid_row(start_ms: int, timeframe: str) -> int:
-    """First row whose features are whole, for gapless bars of which the first opens at `start_ms` (since the epoch)."""
-    duration = timeframe_ms(timeframe)
-    if duration >= DAY_MS:
-        return WARM_UP_DAILY_BARS
-    into_day = (start_ms - bar_open_ms(start_ms, DAY_MS)) // duration
-    days = math.ceil((WARM_UP_BARS + into_day) * duration / DAY_MS)
-    return days * (DAY_MS // duration) - into_day
-
-
-def compute_features(start_ms: int, ohlcv: np.ndarray, timeframe: str) -> np.ndarray:
-    """Features of gapless bars; history, a shorter history and live bars all come through here.
-
-    Args:
-        start_ms: open of the first bar, in milliseconds since the epoch.
-        ohlcv: (T, 5) float64, open high low close volume.
-        timeframe: the bars' timeframe.
-
-    Returns:
-        (T, F) float32 in [-FEATURE_BOUND, FEATURE_BOUND], columns FEATURE_NAMES; rows before `first_valid_row` are 0.
+    Attributes:
+        timeframe: its name.
+        setting: what its families are told of it.
+        families: in the order of their columns.
     """
-    duration = timeframe_ms(timeframe)
-    rows, first = len(ohlcv), first_valid_row(start_ms, timeframe)
-    out = np.zeros((rows, len(FEATURE_NAMES)), dtype=np.float32)
-    if first >= rows:
+
+    timeframe: str
+    setting: Setting
+    families: tuple[Family, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """F names of features, in the order of the columns."""
+        return tuple(name for family in self.families for name in family.names(self.setting))
+
+    @cached_property
+    def memory(self) -> int:
+        """Bars that a row needs before its UTC day (from one day on: before itself)."""
+        return max((family.memory(self.setting) for family in self.families if family.names(self.setting)), default=0)
+
+    def first_valid_row(self, start_ms: int) -> int:
+        """First row that has its whole memory, for gapless bars of which the first opens at `start_ms`."""
+        return first_valid_row(start_ms, self.setting, self.memory)
+
+    def rows(self, bars: Series, higher: tuple[Series, ...], first: int) -> np.ndarray:
+        """Features of rows `first` and later.
+
+        Args:
+            bars: from `memory` bars before the UTC day of row `first` on, or from earlier.
+            higher: bars of the longer timeframes, ascending.
+            first: first row wanted.
+
+        Returns:
+            (T - first, F) float32 in [-FEATURE_BOUND, FEATURE_BOUND].
+        """
+        ohlcv = np.require(bars.ohlcv, np.float64, ("C", "W"))  # one compiled version, for read-only rows too
+        volatility = rolling_volatility(ohlcv, self.setting.volatility_bars)
+        view = View(self.setting, bars._replace(ohlcv=ohlcv), higher, first, volatility)
+        out = np.empty((len(ohlcv) - first, len(self.names)), dtype=np.float32)
+        column = 0
+        for family in self.families:
+            width = len(family.names(self.setting))
+            if width:
+                out[:, column : column + width] = np.clip(family.values(view), -FEATURE_BOUND, FEATURE_BOUND)
+                column += width
         return out
-    warm_up, block = (WARM_UP_BARS, DAY_MS // duration) if duration < DAY_MS else (WARM_UP_DAILY_BARS, 1)
-    ohlcv = np.require(ohlcv, np.float64, ("C", "W"))  # one compiled version, for read-only rows too
-    windowed, volatility = windowed_features(ohlcv, first, _windows(duration))
-    values = np.empty((rows, len(FEATURE_NAMES)))
-    values[:, : len(WINDOWED_NAMES)] = windowed
-    for row in range(first, rows, block):
-        last = min(row + block, rows)
-        values[row:last, len(WINDOWED_NAMES) :] = indicator_features(ohlcv[row - warm_up : last], volatility[row:last])
-    np.clip(values[first:], -FEATURE_BOUND, FEATURE_BOUND, out=values[first:])
-    out[first:] = values[first:]
-    return out
+
+    def matrix(self, bars: Series, higher: tuple[Series, ...]) -> np.ndarray:
+        """(T, F) float32: the features of all bars; rows before `first_valid_row` are 0."""
+        out = np.zeros((len(bars.ohlcv), len(self.names)), dtype=np.float32)
+        first = self.first_valid_row(bars.start_ms)
+        if first < len(out) and self.names:
+            out[first:] = self.rows(bars, higher, first)
+        return out
+
+
+def feature_plans(
+    spec: FeatureSpec, timeframes: Sequence[str], columns: tuple[str, ...] = ()
+) -> tuple[TimeframePlan, ...]:
+    """One plan per timeframe (base first) of a market with these further columns.
+
+    Raises:
+        ValueError: two features of a timeframe with one name.
+    """
+    durations = [timeframe_ms(timeframe) for timeframe in timeframes]
+    plans = []
+    for position, (timeframe, duration) in enumerate(zip(timeframes, durations, strict=True)):
+        role = spec.role(position, durations)
+        higher = tuple(durations[position + 1 :])
+        setting = Setting(duration, higher, columns, role.volatility_bars, role.warm_up_bars)
+        plan = TimeframePlan(timeframe, setting, tuple(role.families()))
+        for name in plan.names:
+            if plan.names.count(name) > 1:
+                raise ValueError(f"two features of {timeframe} are called {name!r}; give the spec each name once")
+        plans.append(plan)
+    return tuple(plans)

@@ -5,44 +5,98 @@ log-returns.
 
 | feature | value |
 |---|---|
-| return_1, return_4, return_16, return_long | log-return over that many bars / (v sqrt(bars)) |
+| return_n, return_long | log-return over that many bars / (v sqrt(bars)) |
+| return_1_lag_n | log-return of the bar n bars ago / v |
 | range | log(high / low) / v - 1.5 |
 | wick | log(open close / (high low)) / v: positive where the lower wick is the longer |
-| volume_surprise | log volume - mean log volume of the last `long_bars` bars |
-| volume_short | log volume - mean log volume of the 8 bars before |
-| volume_level | mean log volume of the last 16 bars - the same of the last `long_bars` |
-| obv | on-balance volume gained over the last 16 bars / their volume (Granville 1963, made rolling) |
-| volatility | log(v per day / 3 % + 0.001) |
+| volume_surprise | log volume - mean log volume of the last `long` bars |
+| volume_short | log volume - mean log volume of the `short` bars before |
+| volume_level | mean log volume of the last `medium` bars - the same of the last `long` |
+| obv | on-balance volume gained over the last `medium` bars / their volume (Granville 1963, made rolling) |
 
 Bars without volume are left out of the means; a row whose own volume is zero reads -4; without any volume all are 0.
 """
 
 import math
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
 
+from cryptoenv.features.view import Setting, View, require_counts
 from cryptoenv.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
 
-WINDOWED_NAMES: Final = (
-    "return_1", "return_4", "return_16", "return_long", "range", "wick",
-    "volume_surprise", "volume_short", "volume_level", "obv", "volatility",
-)  # fmt: skip
-
-_SHORT: Final = 8
-_MEDIUM: Final = 16
 _NO_VOLUME: Final = -4.0
-_TYPICAL_DAILY_VOLATILITY: Final = 0.03
 
 
-class Windows(NamedTuple):
-    """Memory of the features of one timeframe, in bars; a row needs `long_bars`, the longest, before it."""
+@dataclass(frozen=True)
+class Returns:
+    """Log-returns over `horizons` bars, over `long` bars ("return_long"), and of single bars `lags` bars ago."""
 
-    volatility_bars: int
-    return_bars: int
-    long_bars: int
-    bars_per_day: float
+    horizons: tuple[int, ...] = (1, 4, 16)
+    long: int | None = 96
+    lags: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_counts(self, horizons=self.horizons, long=self.long, lags=self.lags)
+
+    def names(self, setting: Setting) -> tuple[str, ...]:
+        """As `Family.names`."""
+        long = () if self.long is None else ("return_long",)
+        return (*(f"return_{n}" for n in self.horizons), *long, *(f"return_1_lag_{n}" for n in self.lags))
+
+    def memory(self, setting: Setting) -> int:
+        """As `Family.memory`."""
+        return max(setting.volatility_bars, *self.horizons, self.long or 0, *(n + 1 for n in self.lags))
+
+    def values(self, view: View) -> np.ndarray:
+        """As `Family.values`."""
+        bars = (*self.horizons, *(() if self.long is None else (self.long,)), *(1 for _ in self.lags))
+        lags = (*(0 for _ in range(len(bars) - len(self.lags))), *self.lags)
+        spans = np.array([bars, lags], dtype=np.int64)
+        return _returns(view.bars.ohlcv, view.volatility, view.first, spans)
+
+
+@dataclass(frozen=True)
+class Candles:
+    """The bar's own shape: range and wicks."""
+
+    def names(self, setting: Setting) -> tuple[str, ...]:
+        """As `Family.names`."""
+        return ("range", "wick")
+
+    def memory(self, setting: Setting) -> int:
+        """As `Family.memory`."""
+        return setting.volatility_bars
+
+    def values(self, view: View) -> np.ndarray:
+        """As `Family.values`."""
+        return _candles(view.bars.ohlcv, view.volatility, view.first)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Volume against its averages over `short`, `medium` and `long` bars, and on-balance volume over `medium` bars."""
+
+    short: int = 8
+    medium: int = 16
+    long: int = 192
+
+    def __post_init__(self) -> None:
+        require_counts(self, short=self.short, medium=self.medium, long=self.long)
+
+    def names(self, setting: Setting) -> tuple[str, ...]:
+        """As `Family.names`."""
+        return ("volume_surprise", "volume_short", "volume_level", "obv")
+
+    def memory(self, setting: Setting) -> int:
+        """As `Family.memory`."""
+        return max(self.short, self.medium, self.long)
+
+    def values(self, view: View) -> np.ndarray:
+        """As `Family.values`."""
+        return _volumes(view.bars.ohlcv, view.first, (self.short, self.medium, self.long))
 
 
 @njit(cache=True)
@@ -74,7 +128,55 @@ def rolling_sigma(close: np.ndarray, bars: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _mean_log(logs: np.ndarray, volume: np.ndarray, first: int, last: int) -> tuple[float, int]:
+def rolling_volatility(ohlcv: np.ndarray, bars: int) -> np.ndarray:
+    """(T,) float64: root mean square of the last `bars` log-returns, 0 in rows that have fewer before them."""
+    returns = log_returns(ohlcv[:, CLOSE].copy())
+    out = np.zeros(ohlcv.shape[0])
+    for t in range(bars, ohlcv.shape[0]):
+        squares = 0.0
+        for i in range(t - bars + 1, t + 1):
+            squares += returns[i] * returns[i]
+        out[t] = math.sqrt(squares / bars)
+    return out
+
+
+@njit(cache=True)
+def _returns(ohlcv: np.ndarray, volatility: np.ndarray, first: int, spans: np.ndarray) -> np.ndarray:
+    out = np.zeros((ohlcv.shape[0] - first, spans.shape[1]))
+    for t in range(first, ohlcv.shape[0]):
+        if volatility[t] > 0.0:
+            for k in range(spans.shape[1]):
+                last = t - spans[1, k]
+                change = math.log(ohlcv[last, CLOSE] / ohlcv[last - spans[0, k], CLOSE])
+                out[t - first, k] = change / (volatility[t] * math.sqrt(spans[0, k]))
+    return out
+
+
+@njit(cache=True)
+def _candles(ohlcv: np.ndarray, volatility: np.ndarray, first: int) -> np.ndarray:
+    out = np.zeros((ohlcv.shape[0] - first, 2))
+    for t in range(first, ohlcv.shape[0]):
+        v = volatility[t]
+        if v > 0.0:
+            opened, high, low, close = ohlcv[t, OPEN], ohlcv[t, HIGH], ohlcv[t, LOW], ohlcv[t, CLOSE]
+            out[t - first, 0] = math.log(high / low) / v - 1.5
+            out[t - first, 1] = math.log((opened / high) * (close / low)) / v
+    return out
+
+
+@njit(cache=True)
+def log_volumes(ohlcv: np.ndarray) -> np.ndarray:
+    """(T,) float64: log volume, 0 where there is none."""
+    out = np.zeros(ohlcv.shape[0])
+    for i in range(ohlcv.shape[0]):
+        if ohlcv[i, VOLUME] > 0.0:
+            out[i] = math.log(ohlcv[i, VOLUME])
+    return out
+
+
+@njit(cache=True)
+def mean_log(logs: np.ndarray, volume: np.ndarray, first: int, last: int) -> tuple[float, int]:
+    """Mean log volume of rows `first` to `last` that have volume (0 if none has), and their number."""
     total, count = 0.0, 0
     for i in range(first, last + 1):
         if volume[i] > 0.0:
@@ -84,65 +186,36 @@ def _mean_log(logs: np.ndarray, volume: np.ndarray, first: int, last: int) -> tu
 
 
 @njit(cache=True)
-def _volume_row(t: int, logs: np.ndarray, volume: np.ndarray, long_bars: int) -> tuple[float, float, float]:
-    slow, slow_count = _mean_log(logs, volume, t - long_bars + 1, t)
+def _volume_row(t: int, logs: np.ndarray, volume: np.ndarray, bars: tuple[int, int, int]) -> tuple[float, float, float]:
+    slow, slow_count = mean_log(logs, volume, t - bars[2] + 1, t)
     if slow_count == 0:
         return 0.0, 0.0, 0.0
-    medium, medium_count = _mean_log(logs, volume, t - _MEDIUM + 1, t)
+    medium, medium_count = mean_log(logs, volume, t - bars[1] + 1, t)
     level = medium - slow if medium_count else _NO_VOLUME
     if volume[t] == 0.0:
         return _NO_VOLUME, _NO_VOLUME, level
-    short, short_count = _mean_log(logs, volume, t - _SHORT, t - 1)
+    short, short_count = mean_log(logs, volume, t - bars[0], t - 1)
     return logs[t] - slow, logs[t] - (short if short_count else slow), level
 
 
 @njit(cache=True)
-def _balance_row(t: int, returns: np.ndarray, volume: np.ndarray) -> float:
+def _balance_row(t: int, ohlcv: np.ndarray, bars: int) -> float:
     signed, total = 0.0, 0.0
-    for i in range(t - _MEDIUM + 1, t + 1):
-        total += volume[i]
-        if returns[i] > 0.0:
-            signed += volume[i]
-        elif returns[i] < 0.0:
-            signed -= volume[i]
+    for i in range(t - bars + 1, t + 1):
+        total += ohlcv[i, VOLUME]
+        if ohlcv[i, CLOSE] > ohlcv[i - 1, CLOSE]:
+            signed += ohlcv[i, VOLUME]
+        elif ohlcv[i, CLOSE] < ohlcv[i - 1, CLOSE]:
+            signed -= ohlcv[i, VOLUME]
     return signed / total if total > 0.0 else 0.0
 
 
 @njit(cache=True)
-def windowed_features(ohlcv: np.ndarray, first: int, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """The windowed features of rows `first` and later.
-
-    Args:
-        ohlcv: (T, 5) float64.
-        first: first row to compute, at least `windows.long_bars`.
-        windows: memory in bars.
-
-    Returns:
-        (T, len(WINDOWED_NAMES)) float64 and v (T,) float64; rows before `first` are 0.
-    """
-    rows = ohlcv.shape[0]
-    out = np.zeros((rows, 11))
-    volatility = np.zeros(rows)
-    close = ohlcv[:, CLOSE].copy()
-    volume = ohlcv[:, VOLUME].copy()
-    returns = log_returns(close)
-    logs = np.zeros(rows)
-    for i in range(rows):
-        logs[i] = math.log(volume[i]) if volume[i] > 0.0 else 0.0
-    for t in range(first, rows):
-        squares = 0.0
-        for i in range(t - windows.volatility_bars + 1, t + 1):
-            squares += returns[i] * returns[i]
-        v = math.sqrt(squares / windows.volatility_bars)
-        volatility[t] = v
-        if v > 0.0:
-            out[t, 0] = returns[t] / v
-            out[t, 1] = math.log(close[t] / close[t - 4]) / (v * 2.0)
-            out[t, 2] = math.log(close[t] / close[t - 16]) / (v * 4.0)
-            out[t, 3] = math.log(close[t] / close[t - windows.return_bars]) / (v * math.sqrt(windows.return_bars))
-            out[t, 4] = math.log(ohlcv[t, HIGH] / ohlcv[t, LOW]) / v - 1.5
-            out[t, 5] = math.log((ohlcv[t, OPEN] / ohlcv[t, HIGH]) * (close[t] / ohlcv[t, LOW])) / v
-        out[t, 6], out[t, 7], out[t, 8] = _volume_row(t, logs, volume, windows.long_bars)
-        out[t, 9] = _balance_row(t, returns, volume)
-        out[t, 10] = math.log(v * math.sqrt(windows.bars_per_day) / _TYPICAL_DAILY_VOLATILITY + 0.001)
-    return out, volatility
+def _volumes(ohlcv: np.ndarray, first: int, bars: tuple[int, int, int]) -> np.ndarray:
+    out = np.zeros((ohlcv.shape[0] - first, 4))
+    logs, volume = log_volumes(ohlcv), ohlcv[:, VOLUME].copy()
+    for t in range(first, ohlcv.shape[0]):
+        row = t - first
+        out[row, 0], out[row, 1], out[row, 2] = _volume_row(t, logs, volume, bars)
+        out[row, 3] = _balance_row(t, ohlcv, bars[1])
+    return out

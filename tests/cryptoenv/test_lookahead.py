@@ -1,6 +1,7 @@
 """Future poison: with every bar after t randomised, nothing that a decision at t may see changes by a bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 import cryptoenv.market
 from cryptoenv import Market
+from cryptoenv.features import TimeframePlan
 from tests.naive.random_bars import random_bars
 
 BARS = random_bars(68, seed=5)
@@ -93,12 +95,13 @@ def leaking_align(original: Callable[..., np.ndarray], higher_ms: int) -> Callab
     return leak
 
 
-def leaking_features(original: Callable[..., np.ndarray], leaky: str) -> Callable[..., np.ndarray]:
-    def leak(start: int, ohlcv: np.ndarray, timeframe: str) -> np.ndarray:
-        features = original(start, ohlcv, timeframe)
-        if timeframe == leaky:
-            features[:-1, 4] = features[1:, 4]
-        return features
+def leaking_features(original: Callable[..., tuple[np.ndarray, ...]], leaky: str) -> Callable[..., Any]:
+    def leak(plans: Sequence[TimeframePlan], series: Any) -> tuple[np.ndarray, ...]:
+        matrices = original(plans, series)
+        for plan, features in zip(plans, matrices, strict=True):
+            if plan.timeframe == leaky:
+                features[:-1, 4] = features[1:, 4]
+        return matrices
 
     return leak
 
@@ -110,8 +113,8 @@ def test_a_planted_leak_of_one_higher_bar_is_found(monkeypatch: pytest.MonkeyPat
         higher_ms = cryptoenv.market.timeframe_ms(timeframe)
         monkeypatch.setattr(cryptoenv.market, "_last_ended", leaking_align(cryptoenv.market._last_ended, higher_ms))
     else:
-        leak = leaking_features(cryptoenv.market.compute_features, timeframe)
-        monkeypatch.setattr(cryptoenv.market, "compute_features", leak)
+        leak = leaking_features(cryptoenv.market.feature_matrices, timeframe)
+        monkeypatch.setattr(cryptoenv.market, "feature_matrices", leak)
     clean = Market.from_bars(BARS)
     # The last day is left out: a leaking index would point past the end of the data there.
     decisions = [t for t in random_decisions(20, seed=4) if t < len(BARS) - 96]

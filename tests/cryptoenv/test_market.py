@@ -151,7 +151,7 @@ def test_the_first_decision_sees_whole_windows(made: Market) -> None:
     assert all(made.align[first] - np.array([31, 15, 7]) >= made.valid_from)
     assert any(made.align[first - 1] - np.array([31, 15, 7]) < made.valid_from)
     assert made.first_decision((300, 1, 1)) == 41 * 96 - 1
-    assert made.first_decision((5000, 1, 1)) == 192 + 4999
+    assert made.first_decision((3000, 1, 1)) == 22 * 96 + 2999
     moved = Market.from_bars(random_bars(60, start="2021-01-01 03:30"))
     first = moved.first_decision((32, 16, 8))
     assert all(moved.align[first] - np.array([31, 15, 7]) >= moved.valid_from)
@@ -257,7 +257,8 @@ def test_bitcoin_with_its_gaps(real_data: Path) -> None:
     assert all(np.isfinite(array).all() for array in market.features)
     half = Market.from_bars(bars.loc["2024-01-01":])
     offset = len(market) - len(half)
-    assert market.features[0][offset + 192 :].tobytes() == half.features[0][192:].tobytes()
+    first = half.valid_from[0]
+    assert market.features[0][offset + first :].tobytes() == half.features[0][first:].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,244 @@
+"""`FeatureSpec`: which features a market has, with which parameters, as a value: compared, hashed, written as YAML."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self, TypeVar
+
+from cryptoenv.features.across import AcrossTimeframes
+from cryptoenv.features.breakouts import Breakouts
+from cryptoenv.features.clock import Calendar
+from cryptoenv.features.columns import Exogenous, Reference
+from cryptoenv.features.custom import FeatureFunction
+from cryptoenv.features.indicators import Momentum, Trend, Volatility
+from cryptoenv.features.slow import SlowLevels
+from cryptoenv.features.view import Family, require_counts
+from cryptoenv.features.windowed import Candles, Returns, Volume
+from cryptoenv.timeframe import DAY_MS
+
+ROLES = ("base", "higher", "daily", "single")
+_FAMILIES: dict[str, Any] = {
+    "returns": Returns,
+    "candles": Candles,
+    "volume": Volume,
+    "volatility": Volatility,
+    "trend": Trend,
+    "momentum": Momentum,
+    "calendar": Calendar,
+    "slow": SlowLevels,
+    "breakouts": Breakouts,
+    "across": AcrossTimeframes,
+    "reference": Reference,
+    "exogenous": Exogenous,
+}
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True)
+class TimeframeFeatures:
+    """Families of one timeframe; None leaves a family out.
+
+    Attributes:
+        volatility_bars: memory of the volatility v that most features are measured in.
+        warm_up_bars: what recursive indicators start from, before the UTC day (from one day on: before the bar).
+        custom: the user's own features.
+    """
+
+    volatility_bars: int = 96
+    warm_up_bars: int = 192
+    returns: Returns | None = None
+    candles: Candles | None = None
+    volume: Volume | None = None
+    volatility: Volatility | None = None
+    trend: Trend | None = None
+    momentum: Momentum | None = None
+    calendar: Calendar | None = None
+    slow: SlowLevels | None = None
+    breakouts: Breakouts | None = None
+    across: AcrossTimeframes | None = None
+    reference: Reference | None = None
+    exogenous: Exogenous | None = None
+    custom: tuple[FeatureFunction, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_counts(self, volatility_bars=self.volatility_bars, warm_up_bars=self.warm_up_bars)
+
+    def families(self) -> Iterator[Family]:
+        """The families that are there, in the order of their columns."""
+        for name in _FAMILIES:
+            family = getattr(self, name)
+            if family is not None:
+                yield family
+        yield from self.custom
+
+
+def _intraday(**more: Any) -> TimeframeFeatures:
+    return TimeframeFeatures(
+        returns=Returns(), candles=Candles(), volume=Volume(), volatility=Volatility(), trend=Trend(),
+        momentum=Momentum(), reference=Reference(), **more,
+    )  # fmt: skip
+
+
+def _base() -> TimeframeFeatures:
+    slow = {"slow": SlowLevels(), "breakouts": Breakouts(), "across": AcrossTimeframes()}
+    return _intraday(calendar=Calendar(weekday=False), **slow)
+
+
+def _daily() -> TimeframeFeatures:
+    return replace(
+        _intraday(), volatility_bars=30, warm_up_bars=40, returns=Returns(long=30), volume=Volume(long=40),
+        reference=Reference(bars=30),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which features a market has, by the role of the timeframe; `FeatureSpec()` is the default set.
+
+    Attributes:
+        base: of the first timeframe of several, where it is below one day.
+        higher: of the other timeframes below one day.
+        daily: of timeframes of a day and more.
+        single: of the only timeframe of a market, where it is below one day. By default without what has a memory of
+            weeks, so that a few days of bars make a market.
+    """
+
+    base: TimeframeFeatures = field(default_factory=_base)
+    higher: TimeframeFeatures = field(default_factory=_intraday)
+    daily: TimeframeFeatures = field(default_factory=_daily)
+    single: TimeframeFeatures = field(default_factory=_intraday)
+
+    @classmethod
+    def none(cls) -> Self:
+        """The empty spec: a market of prices only."""
+        return cls(*(TimeframeFeatures() for _ in ROLES))
+
+    def role(self, position: int, durations_ms: Sequence[int]) -> TimeframeFeatures:
+        """The features of the timeframe at a position (the base is 0) among the durations of a market's timeframes."""
+        if durations_ms[position] >= DAY_MS:
+            return self.daily
+        return self.higher if position else self.base if len(durations_ms) > 1 else self.single
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Further columns of bars that its features read."""
+        roles: list[TimeframeFeatures] = [getattr(self, role) for role in ROLES]
+        named = [role.exogenous.columns for role in roles if role.exogenous is not None]
+        return tuple(dict.fromkeys(column for columns in named for column in columns))
+
+    def with_functions(self, *functions: FeatureFunction, roles: Sequence[str] = ROLES) -> Self:
+        """The spec with the user's features added to the roles; those of the same name are replaced.
+
+        Raises:
+            ValueError: an unknown role. TypeError: not made with `feature`.
+        """
+        for role in roles:
+            if role not in ROLES:
+                raise ValueError(f"role {role!r} is unknown; allowed: {', '.join(ROLES)}")
+        for function in functions:
+            if not isinstance(function, FeatureFunction):
+                raise TypeError(f"{function!r} is no feature; allowed: functions decorated with @feature(name, ...)")
+        names = {function.name for function in functions}
+        changed = {}
+        for role in roles:
+            given: TimeframeFeatures = getattr(self, role)
+            kept = tuple(function for function in given.custom if function.name not in names)
+            changed[role] = replace(given, custom=kept + functions)
+        return replace(self, **changed)
+
+    @property
+    def hash(self) -> str:
+        """sha256 (hex) of the spec: two specs with one hash make the same features."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain values, for JSON and YAML; a user's function is there by name and digest, without code."""
+        return {role: _plain(getattr(self, role)) for role in ROLES}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], functions: Sequence[FeatureFunction] = ()) -> Self:
+        """The spec of `to_dict`; a role or family that is left out has no features, a parameter its default.
+
+        Args:
+            content: as of `to_dict`.
+            functions: code of the user's features that the spec names.
+
+        Raises:
+            ValueError: an unknown key, a value that is not allowed, or a function whose code is not the spec's.
+        """
+        _refuse_unknown(content, ROLES, "feature spec")
+        code = {function.name: function for function in functions}
+        return cls(**{role: _role(content.get(role), role, code) for role in ROLES})
+
+    def to_yaml(self) -> str:
+        """The spec as readable YAML."""
+        import yaml
+
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None))
+
+    @classmethod
+    def from_yaml(cls, text: str, functions: Sequence[FeatureFunction] = ()) -> Self:
+        """The spec from YAML; arguments and errors as `from_dict`."""
+        import yaml
+
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"the feature spec is no YAML: {error}") from error
+        return cls.from_dict({} if content is None else content, functions)
+
+
+def _plain(role: TimeframeFeatures) -> dict[str, Any]:
+    out: dict[str, Any] = {"volatility_bars": role.volatility_bars, "warm_up_bars": role.warm_up_bars}
+    for name in _FAMILIES:
+        family = getattr(role, name)
+        if family is not None:
+            out[name] = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(family).items()}
+    if role.custom:
+        out["custom"] = [
+            {"name": f.name, "bound": f.bound, "memory": f.memory_bars, "digest": f.digest} for f in role.custom
+        ]
+    return out
+
+
+def _role(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> TimeframeFeatures:
+    if content is None:
+        return TimeframeFeatures()
+    counts = ("volatility_bars", "warm_up_bars")
+    _refuse_unknown(content, (*counts, *_FAMILIES, "custom"), where)
+    given: dict[str, Any] = {name: content[name] for name in counts if name in content}
+    for name, family in _FAMILIES.items():
+        if name in content:
+            given[name] = _built(family, content[name] if content[name] is not None else {}, f"{where}.{name}")
+    given["custom"] = tuple(_function(entry, f"{where}.custom", code) for entry in content.get("custom") or ())
+    return TimeframeFeatures(**given)
+
+
+def _built(config: type[_Config], content: Any, where: str) -> _Config:
+    _refuse_unknown(content, tuple(f.name for f in fields(config)), where)  # type: ignore[arg-type]
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    try:
+        return config(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _function(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> FeatureFunction:
+    _refuse_unknown(content, ("name", "bound", "memory", "digest"), where)
+    try:
+        named = FeatureFunction(content["name"], content["bound"], content["memory"], content["digest"])
+    except KeyError as error:
+        raise ValueError(f"{where}: {error} is missing in {dict(content)}") from error
+    found = code.get(named.name)
+    if found is not None and found != named:
+        raise ValueError(f"{where}: feature {named.name!r} was {named}, the function given is {found}")
+    return found or named
+
+
+def _refuse_unknown(content: Any, allowed: tuple[str, ...], where: str) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where} is {content!r}; allowed: a mapping with keys {', '.join(allowed) or '(none)'}")
+    for key in content:
+        if key not in allowed:
+            raise ValueError(f"{where}: key {key!r} is unknown; allowed: {', '.join(allowed) or '(none)'}")

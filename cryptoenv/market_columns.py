@@ -1,0 +1,79 @@
+"""Further columns of a market's bars, each joined as of the time its value became known."""
+
+import numpy as np
+import pandas as pd
+
+from cryptoenv.bars import BarsError, bar_opens_ms, bars_timeframe, validate_bars
+from cryptoenv.timeframe import timeframe_ms
+
+
+def known_columns(
+    bars: pd.DataFrame, names: tuple[str, ...], reference: pd.DataFrame | None, closes_ms: np.ndarray
+) -> np.ndarray:
+    """The last value of each column that was known at each close.
+
+    Args:
+        bars: validated but for its further columns; their values become known when their bar ends.
+        names: further columns wanted; NaN in them means that nothing new became known.
+        reference: bars of the reference market, of any timeframe; its closes are the last column.
+        closes_ms: (T,) int64, when the market's bars close.
+
+    Returns:
+        (T, C) float64, columns `names`, then the reference's close.
+
+    Raises:
+        BarsError: a column that is missing or holds no numbers, infinity, no value at the first close, or reference
+            bars that cannot be used or do not cover the closes.
+    """
+    out = np.empty((len(closes_ms), len(names) + (reference is not None)))
+    ends = bar_opens_ms(bars) + timeframe_ms(bars_timeframe(bars)) if names else np.empty(0, dtype=np.int64)
+    for k, name in enumerate(names):
+        values = _numbers(bars, name)
+        known = ~np.isnan(values)
+        out[:, k] = _as_of(ends[known], values[known], closes_ms, f"column {name!r}")
+    if reference is not None:
+        out[:, -1] = _reference(reference, closes_ms)
+    return out
+
+
+def _numbers(bars: pd.DataFrame, name: str) -> np.ndarray:
+    if list(bars.columns).count(name) != 1:
+        raise BarsError(f"column {name!r}, which the feature spec names, is not there once in {list(bars.columns)}")
+    column = bars[name]
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        raise BarsError(f"column {name!r} holds {column.dtype}; allowed: numbers, NaN where nothing is new")
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(values).any():
+        position = int(np.isinf(values).argmax())
+        raise BarsError(f"row {position} ({bars.index[position].isoformat()}), column {name!r}: infinite")
+    return values
+
+
+def _reference(reference: pd.DataFrame, closes_ms: np.ndarray) -> np.ndarray:
+    try:
+        timeframe = bars_timeframe(reference)
+        valid = validate_bars(reference, timeframe)
+    except BarsError as error:
+        raise BarsError(f"reference: {error}") from error
+    step = timeframe_ms(timeframe)
+    ends = bar_opens_ms(valid) + step
+    if ends[-1] + step <= closes_ms[-1]:
+        raise BarsError(
+            f"reference ends at {_moment(ends[-1])}, the bars at {_moment(closes_ms[-1])}; "
+            "bring reference bars up to there, or cut the bars"
+        )
+    return _as_of(ends, valid["close"].to_numpy(copy=True), closes_ms, "reference")
+
+
+def _as_of(known_ms: np.ndarray, values: np.ndarray, closes_ms: np.ndarray, what: str) -> np.ndarray:
+    rows = np.searchsorted(known_ms, closes_ms, side="right") - 1
+    if rows[0] < 0:
+        begin = "never" if len(known_ms) == 0 else f"at {_moment(known_ms[0])}"
+        raise BarsError(
+            f"{what} is first known {begin}, after the first bar's close at {_moment(closes_ms[0])}; cut the bars"
+        )
+    return np.asarray(values[rows], dtype=np.float64)
+
+
+def _moment(time_ms: int) -> str:
+    return pd.Timestamp(int(time_ms), unit="ms", tz="UTC").isoformat()
