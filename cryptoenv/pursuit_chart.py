@@ -43,7 +43,7 @@ def plot_pursuit(window: NDArray[np.float64], dictionary: Dictionary, sparsity: 
     ratios = [_TOP_HEIGHT / _ROW_HEIGHT] + [1.0] * len(atoms)
     sides = {"left": 0.085, "right": 0.985, "top": 1.0 - 0.4 / height, "bottom": 0.5 / height}
     grid = figure.add_gridspec(len(ratios), 1, height_ratios=ratios, hspace=0.12, **sides)
-    panels = [figure.add_subplot(cell) for cell in grid]
+    panels = [figure.add_subplot(grid[row]) for row in range(len(ratios))]
     left = result.error[0] / total if total > 0.0 else 0.0
     _draw_window(panels[0], window, result.reconstruct(dictionary)[0], f"{len(atoms)} atoms leave {left:.1%}")
     for panel, part, atom, share in zip(panels[1:], parts, atoms, shares, strict=True):
