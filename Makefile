@@ -47,7 +47,7 @@ $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cryptoenv needs Python >= 3.11, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt torch
-	$(BIN)/python -m pip install -c constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[all,distributed,dev]"
 	$(BIN)/python -m pip install --no-deps -c constraints.txt imitation
 	touch $(STAMP)
 
