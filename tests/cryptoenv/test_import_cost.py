@@ -69,7 +69,7 @@ def run(code: str, *arguments: str) -> Any:
 
 def test_import_brings_nothing_but_its_dependencies() -> None:
     brought, dependencies = set(run(IMPORT, "cryptoenv")), set(run(IMPORT, "dependencies"))
-    assert not brought & set(HEAVY)
+    assert brought & set(HEAVY) <= dependencies & {"scipy"}  # numba looks at its version where it is installed
     third_party = {name for name in brought - dependencies - set(sys.stdlib_module_names) if not name.startswith("_")}
     assert third_party <= {"cryptoenv", "synthetic"}, f"import cryptoenv brings {sorted(third_party)}"
 
