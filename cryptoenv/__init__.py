@@ -7,10 +7,13 @@ Shape legend used in all docstrings: `T` bars, `N` envs, `F` features, `W` windo
 from pathlib import Path
 
 from cryptoenv.account import ExitKind, OrderStatus
-from cryptoenv.bar_files import read_bars
+from cryptoenv.bar_files import ImportReport, import_bars, read_bars
 from cryptoenv.bars import BarsError, validate_bars
+from cryptoenv.cleaning import clean
+from cryptoenv.cleaning_report import CleaningReport
 from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
 from cryptoenv.env import CryptoTradeEnv
+from cryptoenv.exogenous import join_exogenous
 from cryptoenv.market import Market
 from cryptoenv.metrics import performance
 from cryptoenv.pool import MarketPool
@@ -23,10 +26,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BarsError",
+    "CleaningReport",
     "Costs",
     "CryptoTradeEnv",
     "CryptoTradeVectorEnv",
     "ExitKind",
+    "ImportReport",
     "Market",
     "MarketPool",
     "OrderStatus",
@@ -36,6 +41,9 @@ __all__ = [
     "TradingConfig",
     "VenueRules",
     "calibrate_slippage",
+    "clean",
+    "import_bars",
+    "join_exogenous",
     "performance",
     "read_bars",
     "register_environments",

@@ -1,112 +1,219 @@
-"""Bars from a file: CSV or Parquet, gzipped or not, told apart by content rather than by name."""
+"""Bars from a file: CSV, JSON, Parquet or Feather as people have them; what had to be guessed is reported."""
 
-import gzip
-import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, bars_timeframe, require_utc, validate_bars
+from cryptoenv.bar_file_columns import ColumnChoice, choose_columns
+from cryptoenv.bar_file_formats import RawTable, read_raw_table
+from cryptoenv.bar_file_times import TimeReading, utc_times
+from cryptoenv.bars import BarsError, bars_timeframe, validate_bars
 from cryptoenv.price_columns import BAR_COLUMNS
+from cryptoenv.volume_identity import volume_identity
 
-_TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
-_UTC_ENDINGS = ("Z", "+00:00", "+0000", "+00", "-00:00", " UTC")
-_TIME_ALLOWED = (
-    'allowed: text in UTC that says so (ISO 8601 ending in Z or +00:00, as "2024-01-01T00:00:00Z"), '
-    "or whole numbers of seconds, milliseconds or microseconds since 1970"
-)
-_EPOCH_UNITS = (("s", 1), ("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000))
-_EPOCH_FIRST, _EPOCH_LAST = (
-    1_230_768_000,
-    4_102_444_800,
-)  # 2009 and 2100 in seconds: the ranges of the units do not meet
+QUOTE_VOLUME = "quote_volume"
+_LOG = logging.getLogger(__name__)
 
 
-def read_bars(path: str | Path) -> pd.DataFrame:
-    """Bars from a CSV or Parquet file, plain or gzipped.
+@dataclass(frozen=True)
+class ImportReport:
+    """How a file was read; `print` it.
 
-    The file has columns open, high, low, close, volume (any case; further columns are left aside) and the time at which
-    each bar OPENS in a column called timestamp, time, date, datetime or open_time (or, in Parquet, in the index).
+    Attributes:
+        path: of the file.
+        form: "CSV", "JSON", "Parquet" or "Feather".
+        rows: of the table.
+        columns: what is what: "timestamp", "open", ..., "volume" and "quote_volume" by the file's own names.
+        times: how times were read.
+        left_aside: further columns of the file, which were not read.
+        notes: guesses, in words.
+    """
+
+    path: str
+    form: str
+    rows: int
+    columns: dict[str, str]
+    times: str
+    left_aside: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        renamed = ", ".join(f"{name} = {column!r}" for name, column in self.columns.items())
+        lines = [f"{self.path}: {self.form}, {self.rows} rows", f"columns: {renamed}", f"times: {self.times}"]
+        if self.left_aside:
+            lines.append(f"left aside: {', '.join(self.left_aside)}")
+        return "\n  ".join([*lines, *(f"guessed: {note}" for note in self.notes)])
+
+
+def import_bars(
+    path: str | Path,
+    *,
+    time: str | None = None,
+    volume: str | None = None,
+    columns: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
+    time_zone: str | None = None,
+    day_first: bool | None = None,
+) -> tuple[pd.DataFrame, ImportReport]:
+    """A file's table in the form of bars, its values as they are: the input of `clean`.
+
+    The format is told by content (gzip and zip too), columns by the names that exchanges and data sites use, the unit
+    of times by their size. What can be read in two ways is an error that names the argument which settles it.
+
+    Args:
+        path: a CSV, JSON, Parquet or Feather file.
+        time: column of the time at which each bar OPENS.
+        volume: column of the base volume (coins).
+        columns: names of all columns in order, for a file that does not name them.
+        keep: further columns of the file to keep under their own names (exogenous features).
+        time_zone: of times that do not say theirs, e.g. "UTC".
+        day_first: whether 03/04/2021 is the third of April.
+
+    Returns:
+        The table: index `timestamp` in UTC, in the file's order, nothing dropped; open, high, low, close, volume, where
+        the file has it quote_volume, then `keep`. And the report.
+
+    Raises:
+        FileNotFoundError: no such file.
+        BarsError: not a table, or something is missing or ambiguous; the message starts with the path.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file: {file}")
+    try:
+        raw = read_raw_table(file.read_bytes(), tuple(columns) if columns is not None else None)
+        table = raw.table.rename(columns=lambda name: str(name).strip())
+        if len(table) == 0 and len(table.columns) > 1:
+            raise BarsError("the table has no rows; at least 2 bars are needed")
+        choice = choose_columns(table, time, volume)
+        index, times, time_column = _times(table, choice, TimeReading(time_zone, day_first))
+        bars = _bars(table, choice, keep).set_axis(index, axis=0)
+        if not raw.named:
+            _require_price_order(bars)
+    except BarsError as error:
+        raise BarsError(f"{file}: {error}") from error
+    used = {"timestamp": time_column, **choice.prices, "volume": choice.volume}
+    if choice.quote_volume is not None:
+        used[QUOTE_VOLUME] = choice.quote_volume
+    report = _report(file, raw, table, used, times, (*raw.notes, *choice.notes), keep)
+    _LOG.info("%s", report)
+    return bars, report
+
+
+def _report(
+    file: Path, raw: RawTable, table: pd.DataFrame, used: dict[str, str], times: str, notes: tuple[str, ...],
+    keep: Sequence[str],
+) -> ImportReport:  # fmt: skip
+    aside = tuple(str(c) for c in table.columns if c not in used.values() and c not in keep)
+    return ImportReport(str(file), raw.form, len(table), used, times, aside, notes)
+
+
+def read_bars(
+    path: str | Path,
+    *,
+    time: str | None = None,
+    volume: str | None = None,
+    columns: Sequence[str] | None = None,
+    time_zone: str | None = None,
+    day_first: bool | None = None,
+) -> pd.DataFrame:
+    """Bars from a file that needs no repair: CSV, JSON, Parquet or Feather, plain, gzipped or zipped.
+
+    Arguments as those of `import_bars`, which logs (INFO) what it guessed. A file that is newest first is turned round.
 
     Returns:
         Bars as `validate_bars` returns them: (T, 5) float64 on a UTC index. Gaps stay gaps.
 
     Raises:
         FileNotFoundError: no such file.
-        BarsError: not a table, a column is missing, or what `validate_bars` refuses; the message starts with the path.
+        BarsError: as `import_bars`; what `validate_bars` refuses; base and quote volume that are swapped. The message
+            starts with the path.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"no such file: {file}")
+    bars, _ = import_bars(path, time=time, volume=volume, columns=columns, time_zone=time_zone, day_first=day_first)
     try:
-        bars = _with_time_index(_read_table(file))
-        return validate_bars(bars, bars_timeframe(bars))
+        if len(bars) > 1 and (np.diff(bars.index.asi8) < 0).all():  # type: ignore[attr-defined]
+            _LOG.info("%s: newest first: turned round", path)
+            bars = bars[::-1]
+        valid = validate_bars(bars, bars_timeframe(bars))
+        _require_base_volume(bars)
     except BarsError as error:
-        raise BarsError(f"{file}: {error}") from error
+        raise BarsError(f"{path}: {error} (cryptoenv.clean repairs what is certain, and lists the rest)") from error
+    return valid
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    try:
-        content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        if content[:4] == b"PAR1":
-            table = pd.read_parquet(io.BytesIO(content))
-        else:
-            table = pd.read_csv(io.BytesIO(content), skipinitialspace=True)
-    except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        problem = f"not a table ({type(error).__name__}: {reason})"
-        raise BarsError(f"{problem}; allowed: CSV or Parquet, gzipped or not") from error
-    table.columns = pd.Index([str(column).strip().lower() for column in table.columns])
-    return table
-
-
-def _with_time_index(table: pd.DataFrame) -> pd.DataFrame:
-    if isinstance(table.index, pd.DatetimeIndex):
-        return table
-    times = [column for column in _TIME_COLUMNS if column in table.columns]
-    missing = [column for column in BAR_COLUMNS if column not in table.columns]
-    if not times or missing:
-        what = f"column {missing[0]!r}" if missing else "the time column"
-        raise BarsError(
-            f"{what} is missing; columns are {list(table.columns)[:12]}; needed: {', '.join(BAR_COLUMNS)} "
-            f"and the time of the bar's open as one of {', '.join(_TIME_COLUMNS)}"
-        )
-    if len(table) == 0:
-        raise BarsError("the table has no rows; at least 2 bars are needed")
-    column = times[0]
+def _times(table: pd.DataFrame, choice: ColumnChoice, reading: TimeReading) -> tuple[pd.DatetimeIndex, str, str]:
+    if not choice.times:
+        name = str(table.index.name or "index")
+        return *utc_times(table.index.to_series().rename(name), reading), name
+    column = choice.times[0]
     if list(table.columns).count(column) > 1:
         raise BarsError(f"column {column!r} is there more than once; needed: one time column")
-    return table.set_index(_utc_times(table[column], column))
+    index, said = utc_times(table[column], reading)
+    for other in choice.times[1:]:
+        try:
+            differs = np.asarray(utc_times(table[other], TimeReading("UTC", reading.day_first))[0] != index)
+        except BarsError:
+            continue
+        if differs.any():
+            row = int(differs.argmax())
+            raise BarsError(
+                f"columns {column!r} and {other!r} are different times, first in row {row}: "
+                f"{table[column].iloc[row]!r} and {table[other].iloc[row]!r}; say which one is the bar's open in UTC "
+                f"with time={column!r} or time={other!r}"
+            )
+    return index, said, column
 
 
-def _utc_times(values: pd.Series, column: str) -> pd.DatetimeIndex:
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return require_utc(pd.DatetimeIndex(values), f"column {column!r}")
-    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
-        return _epoch_times(values.to_numpy(dtype=np.float64, na_value=np.nan), values, column)
-    text = values.astype("string").str.strip()
-    naive = ~text.str.endswith(_UTC_ENDINGS).fillna(False).to_numpy(dtype=bool)
-    _refuse(naive, values, column, "does not say that it is UTC")
-    parsed = pd.to_datetime(text.str.removesuffix(" UTC"), format="ISO8601", utc=True, errors="coerce")
-    _refuse(parsed.isna().to_numpy(), values, column, "is no time")
-    return pd.DatetimeIndex(parsed)
+def _bars(table: pd.DataFrame, choice: ColumnChoice, keep: Sequence[str]) -> pd.DataFrame:
+    unknown = [column for column in keep if list(table.columns).count(column) != 1]
+    if unknown:
+        raise BarsError(f"keep names {unknown}; allowed: columns of the file, {list(table.columns)}")
+    chosen = {**choice.prices, "volume": choice.volume}
+    if choice.quote_volume is not None:
+        chosen[QUOTE_VOLUME] = choice.quote_volume
+    chosen |= {column: column for column in keep if column not in chosen}
+    return pd.DataFrame({name: _numbers(table[column]) for name, column in chosen.items()})
 
 
-def _refuse(bad: np.ndarray, values: pd.Series, column: str, problem: str) -> None:
-    if bad.any():
-        row = int(bad.argmax())
-        raise BarsError(f"row {row}, column {column!r}: {values.iloc[row]!r} {problem}; {_TIME_ALLOWED}")
+def _numbers(values: pd.Series) -> pd.Series:
+    # Text that holds numbers (JSON of exchanges) becomes numbers; other text stays and is refused by row later.
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return values
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        numbers = pd.to_numeric(values, errors="coerce")
+        if (numbers.isna() & values.notna()).any():
+            return values
+        values = numbers
+    return values.astype("float64")
 
 
-def _epoch_times(numbers: np.ndarray, values: pd.Series, column: str) -> pd.DatetimeIndex:
-    for unit, per_second in _EPOCH_UNITS:
-        first, last = _EPOCH_FIRST * per_second, _EPOCH_LAST * per_second
-        if first <= numbers[0] < last:
-            wrong = ~((numbers >= first) & (numbers < last)) | (numbers != np.floor(numbers))
-            _refuse(wrong, values, column, f"is no whole number of {unit} between 2009 and 2100, the unit of row 0")
-            return pd.DatetimeIndex(values.to_numpy(dtype=np.int64).view(f"datetime64[{unit}]"), tz="UTC")
-    _refuse(np.ones(1, dtype=bool), values, column, "is no time between 2009 and 2100 in any unit")
-    raise AssertionError("unreachable: the line above raises")
+def _require_price_order(bars: pd.DataFrame) -> None:
+    prices = bars[list(BAR_COLUMNS[:4])]
+    if not all(pd.api.types.is_numeric_dtype(dtype) for dtype in prices.dtypes):
+        raise BarsError("columns without names do not all hold numbers; say what they are with columns=")
+    wrong = (prices["high"] < prices.max(axis=1)) | (prices["low"] > prices.min(axis=1))
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise BarsError(
+            f"columns have no names and are not in the order open, high, low, close: row {row} holds "
+            f"{prices.iloc[row].tolist()}; say what they are, in order, with columns=, "
+            f'such as columns=("timestamp", "low", "high", "open", "close", "volume")'
+        )
+
+
+def _require_base_volume(bars: pd.DataFrame) -> None:
+    if QUOTE_VOLUME not in bars.columns:
+        return
+    values = (bars[c].to_numpy(dtype=np.float64) for c in ("volume", QUOTE_VOLUME, "low", "high"))
+    swapped = volume_identity(*values).swapped
+    if swapped.any():
+        row = int(swapped.argmax())
+        found = bars[["volume", QUOTE_VOLUME, "close"]].iloc[row].to_dict()
+        raise BarsError(
+            f"row {row} ({bars.index[row].isoformat()}) and {int(swapped.sum()) - 1} more: volume is in the quote "  # type: ignore[attr-defined]
+            f"currency and quote volume in coins, by the price: {found}; allowed: volume in coins"
+        )

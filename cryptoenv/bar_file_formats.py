@@ -1,0 +1,156 @@
+"""From the bytes of a file to a table as it stands there: CSV, JSON, Parquet, Feather; gzip and zip around them."""
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cryptoenv.bars import BarsError
+
+# Columns of rows that come without names: what ccxt and most exchanges give, and Binance's twelve.
+ARRAY_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+_BINANCE_FURTHER = ("close time", "quote volume", "trades", "taker buy volume", "taker buy quote volume", "ignore")
+_MOST_HEADER_LINES = 20
+_ALLOWED = "allowed: CSV, JSON, Parquet or Feather, plain, gzipped or the only file in a zip"
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as the file has it, and what had to be guessed to read it.
+
+    Attributes:
+        table: columns named as in the file.
+        form: "CSV", "JSON", "Parquet" or "Feather".
+        named: whether the file itself names its columns.
+        notes: guesses, in words.
+    """
+
+    table: pd.DataFrame
+    form: str
+    named: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def read_raw_table(content: bytes, columns: tuple[str, ...] | None = None) -> RawTable:
+    """The table in a file's bytes, told by content rather than by name.
+
+    Args:
+        content: of the whole file.
+        columns: names of the columns, in order, of a file that does not name them.
+
+    Raises:
+        BarsError: not a table of a known form.
+    """
+    try:
+        return _read(_unpacked(content), columns)
+    except BarsError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error, MemoryError, OverflowError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise BarsError(f"not a table ({type(error).__name__}: {reason}); {_ALLOWED}") from error
+
+
+def _unpacked(content: bytes) -> bytes:
+    if content[:2] == b"\x1f\x8b":
+        return gzip.decompress(content)
+    if content[:4] == b"PK\x03\x04":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(names) != 1:
+                raise BarsError(f"not a table (a zip with {len(names)} files: {names[:5]}); {_ALLOWED}")
+            return archive.read(names[0])
+    return content
+
+
+def _read(content: bytes, columns: tuple[str, ...] | None) -> RawTable:
+    if content[:4] == b"PAR1":
+        return RawTable(pd.read_parquet(io.BytesIO(content)), "Parquet")
+    if content[:6] == b"ARROW1" or content[:4] == b"FEA1":
+        return RawTable(pd.read_feather(io.BytesIO(content)), "Feather")
+    text = content.decode("utf-8-sig")
+    if "\x00" in text:
+        raise ValueError("it holds zero bytes, as text does not")
+    if text.lstrip()[:1] in ("[", "{"):
+        return _json_table(text, columns)
+    return _csv_table(text, columns)
+
+
+def _json_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
+    try:
+        rows, path = _rows_within(json.loads(text), ())
+    except json.JSONDecodeError as error:
+        if not (error.msg == "Extra data" and text.lstrip().startswith("{")):
+            raise
+        rows, path = [json.loads(line) for line in text.splitlines() if line.strip()], ("one record per line",)
+    notes = (f"rows found under {'.'.join(path)}",) if path else ()
+    if rows and all(isinstance(row, list) for row in rows):
+        raw = _without_names(pd.DataFrame(rows), "JSON", columns)
+        return RawTable(raw.table, raw.form, raw.named, (*notes, *raw.notes))
+    if rows and all(isinstance(row, dict) for row in rows):
+        return RawTable(pd.DataFrame(rows), "JSON", notes=notes)
+    raise ValueError("the JSON holds no list of arrays or of records")
+
+
+def _rows_within(value: Any, path: tuple[str, ...]) -> tuple[list[Any], tuple[str, ...]]:
+    # Exchanges wrap the rows, as {"result": {"list": [...]}}: follow the only way to a list of rows.
+    if isinstance(value, list):
+        return value, path
+    if isinstance(value, dict):
+        columns = {k: v for k, v in value.items() if isinstance(v, list) and v and not isinstance(v[0], list | dict)}
+        if len(columns) >= len(ARRAY_COLUMNS) and len({len(v) for v in columns.values()}) == 1:
+            return pd.DataFrame(columns).to_dict("records"), (*path, "one list per column")
+        inner = [(k, v) for k, v in value.items() if isinstance(v, dict | list) and v]
+        if len(inner) == 1:
+            return _rows_within(inner[0][1], (*path, inner[0][0]))
+    raise ValueError("the JSON holds no list of arrays or of records")
+
+
+def _csv_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
+    lines = text.split("\n", _MOST_HEADER_LINES + 1)[: _MOST_HEADER_LINES + 1]
+    separator = max(",;\t|", key=lambda mark: max((line.count(mark) for line in lines), default=0))
+    widths = [line.count(separator) for line in lines]
+    # Lines above the table (CryptoDataDownload puts its address there) have fewer fields than the table.
+    skipped = next((i for i, width in enumerate(widths) if width == max(widths)), 0)
+    notes = [f"{skipped} line(s) above the table left out: {lines[0].strip()[:60]!r}"] if skipped else []
+    if separator != ",":
+        notes.append(f"columns separated by {separator!r}")
+    fields = next(csv.reader([lines[skipped]], delimiter=separator), [])
+    named = not (len(fields) >= len(ARRAY_COLUMNS) and all(_is_number(field) for field in fields))
+    table = pd.read_csv(
+        io.StringIO(text), sep=separator, skiprows=skipped, header=0 if named else None, skipinitialspace=True,
+        index_col=False,
+    )  # fmt: skip
+    if named:
+        return RawTable(table, "CSV", notes=tuple(notes))
+    raw = _without_names(table, "CSV", columns)
+    return RawTable(raw.table, raw.form, raw.named, (*notes, *raw.notes))
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_names(table: pd.DataFrame, form: str, columns: tuple[str, ...] | None) -> RawTable:
+    count = table.shape[1]
+    if columns is not None:
+        if len(columns) != count:
+            raise BarsError(f"columns={columns!r} names {len(columns)} columns; the file has {count}")
+        return RawTable(table.set_axis(list(columns), axis=1), form)
+    names = ARRAY_COLUMNS + _BINANCE_FURTHER if count == 12 else ARRAY_COLUMNS
+    if count not in (len(ARRAY_COLUMNS), 12):
+        raise BarsError(
+            f"{count} columns without names; say what they are with columns=, in order, "
+            f'such as columns={ARRAY_COLUMNS}; names you do not need may be anything, such as "-"'
+        )
+    named = table.set_axis(list(names), axis=1)
+    whose = "Binance's order" if count == 12 else "the order of ccxt"
+    return RawTable(named, form, False, (f"columns have no names: taken as {', '.join(ARRAY_COLUMNS)} ({whose})",))
