@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from cryptoenv.bars import BarsError
+from cryptoenv.price_columns import BAR_COLUMNS
 
 # Columns of rows that come without names: what ccxt and most exchanges give, and Binance's twelve.
-ARRAY_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+ARRAY_COLUMNS = ("timestamp", *BAR_COLUMNS)
 _BINANCE_FURTHER = ("close time", "quote volume", "trades", "taker buy volume", "taker buy quote volume", "ignore")
 _MOST_HEADER_LINES = 20
 _ALLOWED = "allowed: CSV, JSON, Parquet or Feather, plain, gzipped or the only file in a zip"
@@ -120,7 +121,7 @@ def _csv_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
     if separator != ",":
         notes.append(f"columns separated by {separator!r}")
     fields = next(csv.reader([lines[skipped]], delimiter=separator), [])
-    named = not (len(fields) >= len(ARRAY_COLUMNS) and all(_is_number(field) for field in fields))
+    named = sum(map(_is_number, fields)) < len(BAR_COLUMNS)
     table = pd.read_csv(
         io.StringIO(text), sep=separator, skiprows=skipped, header=0 if named else None, skipinitialspace=True,
         index_col=False,

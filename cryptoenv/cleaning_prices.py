@@ -95,7 +95,8 @@ def unusual_bars(bars: pd.DataFrame, step_ms: int) -> list[Finding]:
     """Bars that are unusual but may be real: wide ones (`wide_limit`); closes a fifth away from the close before."""
     _, high, low, close = _price_arrays(bars)
     with np.errstate(divide="ignore", invalid="ignore"):
-        width, change = high / low, np.where(np.minimum(close[1:], close[:-1]) > 0.0, close[1:] / close[:-1] - 1.0, np.nan)
+        width, change = high / low, close[1:] / close[:-1] - 1.0
+        change[np.minimum(close[1:], close[:-1]) <= 0.0] = np.nan
     large = np.concatenate([[False], np.abs(np.nan_to_num(change)) > LARGE_RETURN])
     index, returns = utc_index(bars), np.concatenate([[0.0], change])
     wide = [

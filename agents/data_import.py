@@ -1,0 +1,81 @@
+"""`cryptoenv data clean`: bars from a file as people have it to a file that everything here takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WRITTEN = (".parquet", ".feather", ".csv", ".csv.gz")
+
+
+def clean_file(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather; gzip and zip too.")],
+    out: Annotated[Path, typer.Option(help="Cleaned bars: .parquet, .feather, .csv or .csv.gz.")],
+    report: Annotated[Path | None, typer.Option(help="All findings as CSV, a row each.")] = None,
+    timeframe: Annotated[str | None, typer.Option(help='Of the bars, e.g. "1h"; detected without it.')] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the time at which each bar opens.")] = None,
+    volume: Annotated[str | None, typer.Option(help="Column of the base volume (coins).")] = None,
+    columns: Annotated[str | None, typer.Option(help="All columns in order, comma-separated, if not named.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="A further column to keep; may be given again.")] = None,
+    time_zone: Annotated[str | None, typer.Option(help='Of times that do not say theirs, e.g. "UTC".')] = None,
+    day_first: Annotated[bool | None, typer.Option("--day-first/--month-first", help="How to read 03/04/2021.")] = None,
+    drop_unusable: Annotated[bool, typer.Option(help="Leave out rows that no market takes: gaps.")] = False,
+) -> None:
+    """Read a file, repair what is certain, report everything, write bars. Prints what was guessed and found."""
+    import cryptoenv
+
+    _check_target(out, file)
+    names = tuple(name.strip() for name in columns.split(",")) if columns else None
+    bars, imported = cryptoenv.import_bars(
+        file, time=time, volume=volume, columns=names, keep=keep or (), time_zone=time_zone, day_first=day_first
+    )
+    print(imported)
+    cleaned, found = cryptoenv.clean(bars, timeframe)
+    print(found)
+    if report is not None:
+        found.table.to_csv(report, index=False)
+        print(f"{len(found.table)} findings: {report}")
+    if len(found.unusable) and not drop_unusable:
+        raise ValueError(
+            f"{file}: {len(found.unusable)} rows cannot be used, the first at {found.unusable[0].isoformat()}; "
+            f"nothing was written; mend the file, or leave gaps there with --drop-unusable"
+        )
+    usable = cleaned.drop(found.unusable)
+    _write(usable, out)
+    print(f"{len(usable)} bars: {out}")
+
+
+def _suffix(path: Path) -> str:
+    return next((suffix for suffix in _WRITTEN if path.name.endswith(suffix)), "")
+
+
+def _check_target(out: Path, file: Path) -> None:
+    if not _suffix(out):
+        raise ValueError(f"--out is {out}; allowed: a name ending in {', '.join(_WRITTEN)}")
+    if out.exists():
+        what = "the file to be read" if file.exists() and out.samefile(file) else "there already"
+        raise ValueError(f"--out {out} is {what}; allowed: a name that is free")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"no such folder for --out: {out.parent}")
+
+
+def _write(bars: pd.DataFrame, out: Path) -> None:
+    # Under another name first: a file that is there is whole.
+    suffix = _suffix(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part{suffix}")
+    try:
+        if suffix == ".parquet":
+            bars.to_parquet(partial)
+        elif suffix == ".feather":
+            bars.reset_index().to_feather(partial)
+        else:
+            bars.to_csv(partial, date_format="%Y-%m-%dT%H:%M:%SZ")
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
