@@ -1,0 +1,142 @@
+"""The files of a series: Parquet parts named by their content, written whole or not at all.
+
+A part holds one UTC month or year (`SeriesKey.period_unit`) and is called <period>-<SHA-256>.parquet, so a new version
+of it never overwrites the old one; which version counts is what the manifest says.
+"""
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cryptoenv.store_key import SeriesKey, StoreError
+from cryptoenv.store_rows import Rows
+from cryptoenv.timeframe import grid_offset_ms
+
+TEMPORARY = ".tmp-"
+_PART_NAME = re.compile(r"(\d{4}(?:-\d{2})?)-([0-9a-f]{64})\.parquet")
+
+
+class CorruptPartError(StoreError):
+    """A file of a series that is missing or not what was written."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file of a series, as the manifest has it.
+
+    Attributes:
+        period: UTC month or year, e.g. "2024-01", "2024".
+        sha256: of the file's bytes, hexadecimal.
+        rows: number of rows.
+        first_ms: open of the first row, milliseconds since the epoch.
+        last_ms: open of the last row.
+        size: bytes of the file.
+    """
+
+    period: str
+    sha256: str
+    rows: int
+    first_ms: int
+    last_ms: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return f"{self.period}-{self.sha256}.parquet"
+
+
+def periods_of(key: SeriesKey, opens_ms: np.ndarray) -> np.ndarray:
+    """(T,) datetime64 in months or years: the part that each open (T,) int64 belongs to."""
+    return opens_ms.view("datetime64[ms]").astype(f"datetime64[{key.period_unit}]")
+
+
+def period_span(key: SeriesKey, period: str) -> tuple[int, int]:
+    """The times of the bars that OPEN in a period, [start, end) in ms, on the grid of the series."""
+    first = np.datetime64(period, key.period_unit)
+    step, offset = key.step_ms, grid_offset_ms(key.step_ms)
+    start, end = (int(p.astype("datetime64[ms]").astype(np.int64)) for p in (first, first + 1))
+    return start + (offset - start) % step, end + (offset - end) % step
+
+
+def named_part(path: Path) -> tuple[str, str] | None:
+    """Period and SHA-256 in the name of a part; None for any other file."""
+    match = _PART_NAME.fullmatch(path.name)
+    return (match[1], match[2]) if match else None
+
+
+def part_bytes(key: SeriesKey, rows: Rows) -> bytes:
+    """A part as a file; equal rows give equal bytes (of one pyarrow release), whatever the order they came in."""
+    columns = [pa.array(rows.opens).cast(pa.timestamp("ms", tz="UTC"))]
+    columns += [pa.array(np.ascontiguousarray(column)) for column in rows.values.T]
+    sink = pa.BufferOutputStream()
+    table = pa.table(columns, names=["timestamp", *key.columns])
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False)
+    return sink.getvalue().to_pybytes()
+
+
+def describe_part(rows: Rows, period: str, content: bytes) -> Part:
+    """The manifest's entry of a part with these rows and bytes."""
+    digest = hashlib.sha256(content).hexdigest()
+    return Part(period, digest, len(rows), int(rows.opens[0]), int(rows.opens[-1]), len(content))
+
+
+def rows_of(key: SeriesKey, path: Path, sha256: str) -> Rows:
+    """The rows of a part, once its bytes are what was written.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CorruptPartError: other bytes than those written, or not a part of this series.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CorruptPartError(
+            f"{path}: the SHA-256 is not that of the bytes written ({len(content)} bytes now); `cryptoenv data repair` "
+            "moves the file to quarantine and marks its time as missing, so that the next download fetches it again"
+        )
+    try:
+        table = pq.read_table(pa.BufferReader(content), columns=["timestamp", *key.columns], use_threads=False)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise CorruptPartError(f"{path}: not a part of {key} ({error}); `cryptoenv data repair` moves it") from error
+    opens = table.column("timestamp").cast(pa.int64()).to_numpy()
+    values = np.empty((len(opens), len(key.columns)), order="F")  # a DataFrame keeps its columns one after another
+    for position, column in enumerate(key.columns):
+        values[:, position] = table.column(column).to_numpy()
+    return Rows(opens, values)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """The whole file or none of it: a temporary file in the same folder, fsync, `os.replace`, fsync of the folder.
+
+    Raises:
+        OSError: the disk is full, the folder read-only, ...; what was at `path` is still there.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"{reason}: cannot write {path}; nothing that was stored is lost") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

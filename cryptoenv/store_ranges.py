@@ -1,0 +1,66 @@
+"""Half-open ranges of time, (start_ms, end_ms) in milliseconds since the epoch: union, difference, gaps.
+
+A tuple of ranges is in plain form when it is sorted and its ranges neither overlap nor touch.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """The same times in plain form; empty ranges are dropped."""
+    plain: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if start >= end:
+            continue
+        if plain and start <= plain[-1][1]:
+            plain[-1] = (plain[-1][0], max(plain[-1][1], end))
+        else:
+            plain.append((start, end))
+    return tuple(plain)
+
+
+def subtracted(ranges: Iterable[tuple[int, int]], hole: tuple[int, int]) -> Ranges:
+    """The times of `ranges` (plain form) that are not in `hole`."""
+    start, end = hole
+    if start >= end:
+        return tuple(ranges)
+    pieces = [piece for a, b in ranges for piece in ((a, min(b, start)), (max(a, end), b))]
+    return tuple((a, b) for a, b in pieces if a < b)
+
+
+def not_covered(ranges: Iterable[tuple[int, int]], start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """The times of [start_ms, end_ms) that are in none of `ranges` (plain form)."""
+    absent, reached = [], start_ms
+    for start, end in ranges:
+        if end <= reached:
+            continue
+        if start >= end_ms:
+            break
+        if start > reached:
+            absent.append((reached, start))
+        reached = end
+    if reached < end_ms:
+        absent.append((reached, end_ms))
+    return absent
+
+
+def gaps_between(opens_ms: np.ndarray, step_ms: int, span: tuple[int, int]) -> Ranges:
+    """The times of `span` at which no bar is: opens (T,) int64, increasing and on the grid, all in `span`."""
+    ends = np.concatenate(([span[0]], opens_ms + step_ms))
+    starts = np.concatenate((opens_ms, [span[1]]))
+    wide = np.flatnonzero(starts > ends)
+    return tuple(zip(ends[wide].tolist(), starts[wide].tolist(), strict=True))
+
+
+def runs_of(opens_ms: np.ndarray, step_ms: int) -> Ranges:
+    """The times at which bars are: opens (T,) int64, increasing and on the grid."""
+    if opens_ms.size == 0:
+        return ()
+    breaks = np.flatnonzero(np.diff(opens_ms) != step_ms)
+    starts = opens_ms[np.concatenate(([0], breaks + 1))]
+    ends = opens_ms[np.concatenate((breaks, [opens_ms.size - 1]))] + step_ms
+    return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
