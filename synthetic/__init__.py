@@ -9,6 +9,9 @@ from pathlib import Path
 from synthetic.filter_oracle import filter_oracle
 from synthetic.hindsight import hindsight_oracle
 from synthetic.jit_cache import drop_stale_cache
+from synthetic.label_barriers import Barriers, BarrierTouches, triple_barrier, triple_barrier_labels
+from synthetic.label_horizon import horizon_labels
+from synthetic.label_regimes import REGIME_NAMES, Segmentation, regime_labels
 from synthetic.labels import NO_LABEL, oracle_labels, path_labels
 from synthetic.oracle import Cost, Oracle
 from synthetic.regime_filter import filter_beliefs
@@ -26,21 +29,29 @@ from synthetic.regime_task import (
 __all__ = [
     "BARS_PER_DAY",
     "NO_LABEL",
+    "REGIME_NAMES",
     "SEED_FAMILIES",
     "TASKS",
     "WARMUP_DAYS",
+    "BarrierTouches",
+    "Barriers",
     "Cost",
     "Oracle",
     "RegimeSample",
     "RegimeTask",
+    "Segmentation",
     "VarianceRecursion",
     "filter_beliefs",
     "filter_oracle",
     "hindsight_oracle",
+    "horizon_labels",
     "oracle_labels",
     "path_labels",
+    "regime_labels",
     "regime_market",
     "task_seeds",
+    "triple_barrier",
+    "triple_barrier_labels",
 ]
 
 drop_stale_cache(Path(__file__).parent)

@@ -2,6 +2,14 @@
 
 A label is the place of a target in `positions`, for every bar `t` and every position held at its close; -1 where there
 is nothing to teach. Shape legend: `T` bars, `P` positions.
+
+| labels | module | needs | looks ahead |
+|---|---|---|---|
+| `oracle_labels` | here | the latent model (`RegimeSample`) | 0 bars |
+| `path_labels` | here | bars | to the end of the bars |
+| `horizon_labels` | `label_horizon` | bars | `horizon` bars |
+| `triple_barrier_labels` | `label_barriers` | bars | at most `timeout` bars |
+| `regime_labels` (regimes, not targets) | `label_regimes` | bars | to the end of the bars |
 """
 
 from __future__ import annotations
@@ -12,10 +20,9 @@ from numpy.typing import NDArray
 
 from synthetic.filter_oracle import filter_oracle
 from synthetic.hindsight import hindsight_oracle
+from synthetic.label_targets import NO_LABEL
 from synthetic.oracle import check_positions
 from synthetic.regime_market import RegimeSample
-
-NO_LABEL = -1
 
 
 def oracle_labels(
