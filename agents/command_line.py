@@ -17,6 +17,8 @@ except ModuleNotFoundError:
     print('the `cryptoenv` command needs typer: pip install "cryptoenv[agents]"', file=sys.stderr)
     raise SystemExit(USER_ERROR) from None
 
+from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
+
 app = typer.Typer(
     name="cryptoenv",
     help="Trading environments, synthetic markets with a known optimum, and agents.",
@@ -24,6 +26,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(data_commands, name="data")
 
 
 @app.callback()
@@ -55,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     try:
-        app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False)  # of typer.Exit; None where the command just ends
     except typer.Exit as stop:
         return stop.exit_code
     except typer.Abort:
@@ -68,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _one_line(str(error))
     except typer.TyperException as error:
         return _one_line(error.format_message())
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _one_line(message: str) -> int:
