@@ -233,8 +233,8 @@ class SeriesWriter:
         periods |= {str(period) for period in np.unique(periods_of(self._key, new.opens))}
         changed, opens = {}, [np.empty(0, dtype=np.int64)]
         for period in sorted(periods):
-            stored = self._stored(period)
-            both = merged_rows(self._key, stored, new.between(*period_span(self._key, period)))
+            stored, span = self._stored(period), period_span(self._key, period)
+            both = merged_rows(self._key, stored, new.between(*span), int(np.searchsorted(new.opens, span[0])))
             if both is not stored:
                 changed[period] = both
             opens.append(both.between(start, end).opens)

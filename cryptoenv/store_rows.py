@@ -104,8 +104,8 @@ def _valid_rates(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def merged_rows(key: SeriesKey, stored: Rows, new: Rows) -> Rows:
-    """Both, each row once; `stored` itself where `new` adds nothing.
+def merged_rows(key: SeriesKey, stored: Rows, new: Rows, first_row: int = 0) -> Rows:
+    """Both, each row once; `stored` itself where `new` adds nothing. `first_row`: what errors call the first of `new`.
 
     Raises:
         StoreError: a row of `new` differs from the stored one of that time.
@@ -119,7 +119,7 @@ def merged_rows(key: SeriesKey, stored: Rows, new: Rows) -> Rows:
     if differs.any():
         position = int(differs.argmax())
         raise StoreError(
-            f"{key}: row {position} ({iso(int(new.opens[position]))}) is {_named(key, new.values[position])}, but the "
+            f"{key}: row {first_row + position} ({iso(int(new.opens[position]))}) is {_named(key, new.values[position])}, but the "
             f"store has {_named(key, stored.values[places[position]])}; nothing was stored. The venue changed a closed "
             "bar, or the bar was not closed when it was stored"
         )
