@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agents.data_import import clean_file
+
 if TYPE_CHECKING:
     from cryptoenv.store import BarStore, SeriesKey
 
-app = typer.Typer(help="Market data: download, list, validate, repair, export.", no_args_is_help=True)
+app = typer.Typer(help="Market data: download, list, validate, repair, export; clean a file.", no_args_is_help=True)
+app.command("clean")(clean_file)
 
 DAMAGED = 1
 _TABLE_WIDTH = 130  # a narrow terminal wraps the lines; nothing is cut off

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_WRITTEN = (".parquet", ".feather", ".csv", ".csv.gz")
 
 
 def clean_file(
@@ -29,8 +23,9 @@ def clean_file(
 ) -> None:
     """Read a file, repair what is certain, report everything, write bars. Prints what was guessed and found."""
     import cryptoenv
+    from cryptoenv.store_export import SUFFIXES, export_rows
 
-    _check_target(out, file)
+    _check_target(out, file, SUFFIXES)
     names = tuple(name.strip() for name in columns.split(",")) if columns else None
     bars, imported = cryptoenv.import_bars(
         file, time=time, volume=volume, columns=names, keep=keep or (), time_zone=time_zone, day_first=day_first
@@ -47,35 +42,15 @@ def clean_file(
             f"nothing was written; mend the file, or leave gaps there with --drop-unusable"
         )
     usable = cleaned.drop(found.unusable)
-    _write(usable, out)
+    export_rows(usable, out)
     print(f"{len(usable)} bars: {out}")
 
 
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in _WRITTEN if path.name.endswith(suffix)), "")
-
-
-def _check_target(out: Path, file: Path) -> None:
-    if not _suffix(out):
-        raise ValueError(f"--out is {out}; allowed: a name ending in {', '.join(_WRITTEN)}")
+def _check_target(out: Path, file: Path, suffixes: tuple[str, ...]) -> None:
+    if not out.name.lower().endswith(suffixes):
+        raise ValueError(f"--out is {out}; allowed: a name ending in {', '.join(suffixes)}")
     if out.exists():
         what = "the file to be read" if file.exists() and out.samefile(file) else "there already"
         raise ValueError(f"--out {out} is {what}; allowed: a name that is free")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"no such folder for --out: {out.parent}")
-
-
-def _write(bars: pd.DataFrame, out: Path) -> None:
-    # Under another name first: a file that is there is whole.
-    suffix = _suffix(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part{suffix}")
-    try:
-        if suffix == ".parquet":
-            bars.to_parquet(partial)
-        elif suffix == ".feather":
-            bars.reset_index().to_feather(partial)
-        else:
-            bars.to_csv(partial, date_format="%Y-%m-%dT%H:%M:%SZ")
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -73,12 +73,11 @@ def _read(content: bytes, columns: tuple[str, ...] | None) -> RawTable:
         return RawTable(pd.read_parquet(io.BytesIO(content)), "Parquet")
     if content[:6] == b"ARROW1" or content[:4] == b"FEA1":
         return RawTable(pd.read_feather(io.BytesIO(content)), "Feather")
-    text = content.decode("utf-8-sig")
-    if "\x00" in text:
+    if b"\x00" in content:
         raise ValueError("it holds zero bytes, as text does not")
-    if text.lstrip()[:1] in ("[", "{"):
-        return _json_table(text, columns)
-    return _csv_table(text, columns)
+    if content[:64].decode("utf-8-sig", errors="replace").lstrip()[:1] in ("[", "{"):
+        return _json_table(content.decode("utf-8-sig"), columns)
+    return _csv_table(content, columns)
 
 
 def _json_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
@@ -111,8 +110,9 @@ def _rows_within(value: Any, path: tuple[str, ...]) -> tuple[list[Any], tuple[st
     raise ValueError("the JSON holds no list of arrays or of records")
 
 
-def _csv_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
-    lines = text.split("\n", _MOST_HEADER_LINES + 1)[: _MOST_HEADER_LINES + 1]
+def _csv_table(content: bytes, columns: tuple[str, ...] | None) -> RawTable:
+    head = content.split(b"\n", _MOST_HEADER_LINES + 1)[: _MOST_HEADER_LINES + 1]
+    lines = b"\n".join(head).decode("utf-8-sig").split("\n")
     separator = max(",;\t|", key=lambda mark: max((line.count(mark) for line in lines), default=0))
     widths = [line.count(separator) for line in lines]
     # Lines above the table (CryptoDataDownload puts its address there) have fewer fields than the table.
@@ -123,8 +123,8 @@ def _csv_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
     fields = next(csv.reader([lines[skipped]], delimiter=separator), [])
     named = sum(map(_is_number, fields)) < len(BAR_COLUMNS)
     table = pd.read_csv(
-        io.StringIO(text), sep=separator, skiprows=skipped, header=0 if named else None, skipinitialspace=True,
-        index_col=False,
+        io.BytesIO(content), encoding="utf-8-sig", sep=separator, skiprows=skipped, header=0 if named else None,
+        skipinitialspace=True, index_col=False,
     )  # fmt: skip
     if named:
         return RawTable(table, "CSV", notes=tuple(notes))

@@ -9,6 +9,7 @@ import pandas as pd
 from cryptoenv.bars import BarsError
 
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
+_UTC_ENDINGS = ("Z", ":00+00:00")  # of a time of day, not of a date: "2024-01-01" ends in neither
 _OFFSET = re.compile(r"(?:Z|[+-]\d{2}(?::?\d{2})?)$", re.IGNORECASE)
 _SLASHED = re.compile(r"^(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T,]+(.*))?$")
 # CryptoDataDownload before 2021: "2020-10-22 12-AM".
@@ -52,9 +53,10 @@ def utc_times(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeIndex
     if pd.api.types.is_bool_dtype(values.dtype):
         _refuse(np.ones(len(values), dtype=bool), values, "is no time")
     if not pd.api.types.is_numeric_dtype(values.dtype):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.isna().any():
+        if pd.to_numeric(values[:1], errors="coerce").isna().any():
             return _text_times(values, reading)
+        numbers = pd.to_numeric(values, errors="coerce")
+        _refuse(numbers.isna().to_numpy(), values, "is no number, as the first time is")
         values = pd.Series(numbers, name=values.name)
     return _epoch_times(values)
 
@@ -108,13 +110,16 @@ def _in_utc(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeIndex, 
 def _text_times(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeIndex, str]:
     text = values.astype("string").str.strip()
     _refuse(text.isna().to_numpy(), values, "is no time")
-    plain = text.str.replace(_UTC_WORD, "Z", regex=True)
-    slashed = plain.str.fullmatch(_SLASHED).to_numpy(dtype=bool)
-    how = ""
-    if slashed.any():
-        _refuse(~slashed, values, "is written otherwise than the other dates")
+    if text.str.endswith(_UTC_ENDINGS).all():
+        parsed = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+        if parsed.notna().all():
+            return pd.DatetimeIndex(parsed).as_unit("us").rename("timestamp"), "text in UTC"
+    plain, how = text.str.replace(_UTC_WORD, "Z", regex=True), ""
+    if _SLASHED.fullmatch(plain.iloc[0]):
+        _refuse(~plain.str.fullmatch(_SLASHED).to_numpy(dtype=bool), values, "is written otherwise than the first date")
         plain, how = _year_first(plain, values, reading)
-    plain = plain.str.replace(_TWELVE_HOURS, _on_24_hours, regex=True)
+    elif _TWELVE_HOURS.fullmatch(plain.iloc[0]):
+        plain = plain.str.replace(_TWELVE_HOURS, _on_24_hours, regex=True)
     clock = plain.str.replace(r"^\d{4}-?\d{2}-?\d{2}", "", regex=True)
     offset = clock.str.contains(_OFFSET).to_numpy(dtype=bool) & (clock != "").to_numpy(dtype=bool)
     if offset.any():

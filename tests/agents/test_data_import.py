@@ -42,7 +42,7 @@ def test_a_dirty_file_becomes_bars(
     for text in ("volume = 'Volume BTC'", "seconds since 1970", "duplicate", f"288 bars: {out}"):
         assert text in said
     assert pd.read_csv(report)["kind"].tolist() == ["disorder", "duplicate"]
-    assert not list(dirty.parent.glob("*.part*"))
+    assert sorted(path.name for path in dirty.parent.iterdir()) == sorted((out.name, "dirty.csv", "report.csv"))
 
 
 def test_rows_that_cannot_be_used_are_not_passed_over(run: Callable[..., None], tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_targets_are_checked_first(run: Callable[..., None], dirty: Path) -> Non
     before = dirty.read_bytes()
     for out, message in (
         (dirty, "is the file to be read"),
-        (dirty.with_name("bars.xlsx"), r"allowed: a name ending in \.parquet"),
+        (dirty.with_name("bars.xlsx"), r"allowed: a name ending in .csv"),
         (dirty.parent / "nowhere" / "bars.csv", "no such folder"),
     ):
         with pytest.raises((ValueError, OSError), match=message):
@@ -81,3 +81,12 @@ def test_arguments_reach_the_reader(run: Callable[..., None], tmp_path: Path) ->
     pd.testing.assert_frame_equal(
         cryptoenv.read_bars(tmp_path / "out.parquet"), BARS, check_freq=False, check_index_type=False
     )
+
+
+def test_the_command_line_has_it(dirty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from agents.command_line import main
+
+    out = dirty.with_name("bars.parquet")
+    assert main(["data", "clean", str(dirty), "--out", str(out)]) == 0
+    assert main(["data", "clean", str(dirty), "--out", str(out)]) == 2
+    assert "there already" in capsys.readouterr().err
