@@ -12,23 +12,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import (
-    BarsError,
-    bar_opens_ms,
-    bars_frame,
-    bars_timeframe,
-    filled_rows,
-    higher_bars,
-    require_multiple,
-    require_utc,
-    validate_bars,
-)
+from cryptoenv.bars import BarsError, bars_frame, require_utc
 from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
 from cryptoenv.features.columns import REFERENCE
 from cryptoenv.features.view import Series
 from cryptoenv.features.windowed import rolling_sigma
-from cryptoenv.market_columns import known_columns
 from cryptoenv.market_files import MarketFileError, content_hash, read_market, write_market
+from cryptoenv.market_series import base_series, series_of
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 
@@ -104,20 +94,10 @@ class Market:
             ValueError: timeframes or features that cannot be used.
         """
         names = validate_timeframes(timeframes)
-        source = bars_timeframe(bars)
-        require_multiple(source, names[0])
-        valid = validate_bars(bars, source)
-        opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(names[0])
-        start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(copy=True), step)
-        if base != step:
-            start, ohlcv = higher_bars(start, ohlcv, step, base)
-        if len(ohlcv) == 0:
-            raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {names[0]}; more bars are needed")
         spec = FeatureSpec() if features is None else features
-        closes = start + base * np.arange(1, len(ohlcv) + 1, dtype=np.int64)
-        columns = known_columns(bars, spec.columns, reference, closes)
-        series = market_series(names, Series(start, ohlcv, columns))
+        series = series_of(names, base_series(bars, names[0], spec.columns, reference))
         plans = feature_plans(spec, names, spec.columns + (() if reference is None else (REFERENCE,)))
+        start, ohlcv, base = series[0].start_ms, series[0].ohlcv, timeframe_ms(names[0])
         align = np.empty((len(ohlcv), len(names)), dtype=np.int64)
         for k, timeframe in enumerate(names):
             align[:, k] = _last_ended(start, base, series[k].start_ms, timeframe_ms(timeframe), len(ohlcv))
@@ -226,17 +206,6 @@ class Market:
             f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)
         }
         return {"prices": self.prices, "align": self.align, **features}
-
-
-def market_series(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
-    """The base and its longer timeframes, whole bars only; `timeframes` names the base first."""
-    step, out = timeframe_ms(timeframes[0]), [base]
-    for timeframe in timeframes[1:]:
-        higher = timeframe_ms(timeframe)
-        start, rows = higher_bars(base.start_ms, base.ohlcv, step, higher)
-        ends = (start - base.start_ms) // step + higher // step * np.arange(1, len(rows) + 1) - 1
-        out.append(Series(start, rows, base.columns[ends]))
-    return tuple(out)
 
 
 def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -> tuple[np.ndarray, ...]:

@@ -7,12 +7,15 @@ weeks equals the one computed from all of history, bit for bit. `FeatureSpec` sa
 from cryptoenv.features.across import AcrossTimeframes
 from cryptoenv.features.anchored import TimeframePlan, feature_plans
 from cryptoenv.features.breakouts import Breakouts
+from cryptoenv.features.causality import LookAheadError, check_causal
 from cryptoenv.features.clock import Calendar
 from cryptoenv.features.columns import Exogenous, Reference
 from cryptoenv.features.custom import FEATURE_BOUND, FeatureBars, FeatureFunction, feature
+from cryptoenv.features.decomposition import Pursuit
 from cryptoenv.features.indicators import Momentum, Trend, Volatility
 from cryptoenv.features.slow import SlowLevels
 from cryptoenv.features.spec import FeatureSpec, TimeframeFeatures
+from cryptoenv.features.stream import FeatureStream
 from cryptoenv.features.windowed import Candles, Returns, Volume
 
 __all__ = [
@@ -25,7 +28,10 @@ __all__ = [
     "FeatureBars",
     "FeatureFunction",
     "FeatureSpec",
+    "FeatureStream",
+    "LookAheadError",
     "Momentum",
+    "Pursuit",
     "Reference",
     "Returns",
     "SlowLevels",
@@ -34,6 +40,7 @@ __all__ = [
     "Trend",
     "Volatility",
     "Volume",
+    "check_causal",
     "feature",
     "feature_plans",
 ]

@@ -11,6 +11,7 @@ from cryptoenv.features.breakouts import Breakouts
 from cryptoenv.features.clock import Calendar
 from cryptoenv.features.columns import Exogenous, Reference
 from cryptoenv.features.custom import FeatureFunction
+from cryptoenv.features.decomposition import Pursuit
 from cryptoenv.features.indicators import Momentum, Trend, Volatility
 from cryptoenv.features.slow import SlowLevels
 from cryptoenv.features.view import Family, require_counts
@@ -31,6 +32,7 @@ _FAMILIES: dict[str, Any] = {
     "across": AcrossTimeframes,
     "reference": Reference,
     "exogenous": Exogenous,
+    "pursuit": Pursuit,
 }
 _Config = TypeVar("_Config")
 
@@ -59,6 +61,7 @@ class TimeframeFeatures:
     across: AcrossTimeframes | None = None
     reference: Reference | None = None
     exogenous: Exogenous | None = None
+    pursuit: Pursuit | None = None
     custom: tuple[FeatureFunction, ...] = ()
 
     def __post_init__(self) -> None:

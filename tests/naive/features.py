@@ -1,14 +1,15 @@
 """Each feature in plain Python from its definition, for the last bar of one slice. Never imports numba or TA-Lib."""
 
 import math
+from datetime import UTC, datetime
 from itertools import pairwise
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, quantiles
 
 Rows = list[tuple[float, float, float, float, float]]
 
 
-def features(rows: Rows, daily: bool, bars_per_day: float) -> dict[str, float]:
-    """All features of the last bar; `rows` are (open, high, low, close, volume) from the anchor on."""
+def plain(rows: Rows, daily: bool, bars_per_day: float) -> dict[str, float]:
+    """What needs a few days of one timeframe, of the last bar; `rows` are open, high, low, close, volume from the anchor."""
     n_volatility, n_long = (30, 40) if daily else (96, 192)
     close = [row[3] for row in rows]
     returns = [0.0] + [math.log(b / a) for a, b in pairwise(close)]
@@ -113,3 +114,118 @@ def adx(rows: Rows, n: int = 14) -> float:
     for x in strengths[n:]:
         index = index if x is None else (index * (n - 1) + x) / n
     return index
+
+
+def volatilities(rows: Rows, n: int) -> list[float]:
+    """Root mean square of the last n log-returns, 0 where there are fewer."""
+    returns = [0.0] + [math.log(b[3] / a[3]) for a, b in pairwise(rows)]
+    return [math.sqrt(fmean(r * r for r in returns[i - n + 1 : i + 1])) if i >= n else 0.0 for i in range(len(rows))]
+
+
+def calendar(close_ms: int) -> dict[str, float]:
+    """Hour and weekday of a moment, by the calendar of the standard library."""
+    moment = datetime.fromtimestamp(close_ms / 1000, tz=UTC)
+    hour = (moment.hour + moment.minute / 60) / 24
+    week = (moment.weekday() + hour) / 7
+    out = {}
+    for name, turn in (("hour", hour), ("weekday", week)):
+        out |= {f"{name}_sin": math.sin(2 * math.pi * turn), f"{name}_cos": math.cos(2 * math.pi * turn)}
+    return out
+
+
+def slow(rows: Rows, into: int, block: int, days: int, drifts: tuple[int, ...], n_volatility: int) -> dict[str, float]:
+    """Slow levels of the last row, which is row `into` of its day."""
+    last = len(rows) - 1
+    first = last - into - days * block
+    returns = [0.0] + [math.log(b[3] / a[3]) for a, b in pairwise(rows)]
+    steps = [math.log(rows[i][3] / rows[i - 16][3]) ** 2 for i in range(first, last + 1)]
+    squares = [r * r for r in returns[first:]]
+    logs = [math.log(row[4]) for row in rows[first:] if row[4] > 0.0]
+    recent = [math.log(row[4]) for row in rows[-n_volatility:] if row[4] > 0.0]
+    names = ("range_slow", "range_position", "variance_ratio", *(f"drift_{d}" for d in drifts))
+    out = dict.fromkeys(("volume_slow", *names), 0.0)
+    if logs:
+        out["volume_slow"] = fmean(recent) - fmean(logs) if recent else -4.0
+    high, low = max(row[1] for row in rows[first:]), min(row[2] for row in rows[first:])
+    if sum(squares) == 0.0 or high == low:
+        return out
+    w, close = math.sqrt(fmean(squares)), rows[-1][3]
+    out["range_slow"] = math.log(math.sqrt(fmean(r * r for r in returns[-n_volatility:])) / w + 0.01)
+    out["range_position"] = 2.0 * (close - low) / (high - low) - 1.0
+    out["variance_ratio"] = math.log(fmean(steps) / (16.0 * w * w) + 0.01)
+    for d in drifts:
+        bars = d * block + into + 1
+        out[f"drift_{d}"] = math.log(close / rows[-1 - bars][3]) / (w * math.sqrt(bars))
+    return out
+
+
+def breakouts(rows: Rows, into: int, block: int, n_volatility: int) -> dict[str, float]:
+    """Fate of the breakouts known at the last row: channel 16, horizon 24, quiet 4, 20 days, decay 3 days."""
+    v, last = volatilities(rows, n_volatility), len(rows) - 1
+    fade = math.exp(-1.0 / (3.0 * block))
+
+    def out_of_range(j: int) -> int:
+        window = rows[j - 16 : j]
+        above = rows[j][3] > max(row[1] for row in window)
+        return 1 if above else -1 if rows[j][3] < min(row[2] for row in window) else 0
+
+    def mean_log(window: Rows) -> float | None:
+        logs = [math.log(row[4]) for row in window if row[4] > 0.0]
+        return fmean(logs) if logs else None
+
+    total = {(side, kind): [0.0, 1.0] for side in (1, -1) for kind in (0, 1)}
+    for known in range(last - into - 20 * block, last + 1):
+        j = known - 24
+        side = out_of_range(j)
+        if side == 0 or side in [out_of_range(i) for i in range(j - 4, j)] or v[j] == 0.0:
+            continue
+        x = min(max(math.log(rows[known][3] / rows[j][3]) / (v[j] * math.sqrt(24)), -3.0), 3.0)
+        now, usual = mean_log(rows[j - 3 : j + 1]), mean_log(rows[j - 99 : j - 3])
+        confirmed = 0.0 if now is None or usual is None else min(max(now - usual, 0.0), 1.0)
+        for kind, weight in ((0, confirmed), (1, 1.0 - confirmed)):
+            total[side, kind][0] += weight * x * fade ** (last - known)
+            total[side, kind][1] += weight * fade ** (last - known)
+    return {
+        f"breakout_{'up' if side == 1 else 'down'}_{'unconfirmed' if kind else 'confirmed'}": 2.0 * a / b
+        for (side, kind), (a, b) in total.items()
+    }
+
+
+def trend(rows: Rows, n: int = 16) -> float:
+    """Log-return of the last n bars in units of their own size, within +-2."""
+    returns = [math.log(b[3] / a[3]) for a, b in pairwise(rows[-n - 1 :])]
+    size = math.sqrt(sum(r * r for r in returns))
+    return min(max(sum(returns) / size, -2.0), 2.0) if size > 0.0 else 0.0
+
+
+def across(rows: Rows, higher: list[Rows]) -> dict[str, float]:
+    """Alignment, resistance and support of the last row; `higher` holds the ended bars of each longer timeframe."""
+    level = higher[0][-18:]
+    returns = [math.log(b[3] / a[3]) for a, b in pairwise(higher[0][-19:])]
+    scale, close = math.sqrt(sum(r * r for r in returns)), rows[-1][3]
+    out = {"alignment": fmean([trend(rows), *(trend(bars) for bars in higher)]), "resistance": 0.0, "support": 0.0}
+    if scale > 0.0:
+        out["resistance"] = math.log(max(bar[1] for bar in level) / close) / scale
+        out["support"] = math.log(close / min(bar[2] for bar in level)) / scale
+    return out
+
+
+def reference(close: list[float], other: list[float], v: float, n: int) -> dict[str, float]:
+    """Correlation, beta and strength of the last close against the reference's closes."""
+    own = [math.log(b / a) for a, b in pairwise(close[-n - 1 :])]
+    their = [math.log(b / a) for a, b in pairwise(other[-n - 1 :])]
+    products = sum(a * b for a, b in zip(own, their, strict=True))
+    mine, theirs = sum(a * a for a in own), sum(b * b for b in their)
+    moving = mine > 0.0 and theirs > 0.0
+    strength = math.log(close[-1] / close[-17]) - math.log(other[-1] / other[-17])
+    return {
+        "reference_correlation": products / math.sqrt(mine * theirs) if moving else 0.0,
+        "reference_beta": products / theirs if moving else 0.0,
+        "reference_strength": strength / (4.0 * v) if v > 0.0 else 0.0,
+    }
+
+
+def robust_z(values: list[float]) -> float:
+    """Distance of the last value from the median in units of the interquartile range / 1.349."""
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return (values[-1] - middle) / ((high - low) / 1.349) if high > low else 0.0

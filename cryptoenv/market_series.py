@@ -1,10 +1,59 @@
-"""Further columns of a market's bars, each joined as of the time its value became known."""
+"""A market's bars of every timeframe, with further columns joined as of the time their values became known."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, bar_opens_ms, bars_timeframe, validate_bars
+from cryptoenv.bars import (
+    BarsError,
+    bar_opens_ms,
+    bars_timeframe,
+    filled_rows,
+    higher_bars,
+    require_multiple,
+    validate_bars,
+)
+from cryptoenv.features.view import Series
 from cryptoenv.timeframe import timeframe_ms
+
+
+def base_series(
+    bars: pd.DataFrame, timeframe: str, columns: tuple[str, ...] = (), reference: pd.DataFrame | None = None
+) -> Series:
+    """Gapless bars of the base timeframe, aggregated from finer ones where need be.
+
+    Args:
+        bars: open, high, low, close, volume on a UTC index, and the further `columns`.
+        timeframe: of the base.
+        columns: further columns wanted.
+        reference: bars of the reference market; its close becomes the last column.
+
+    Raises:
+        BarsError: bars, columns or reference that cannot be used; the message names row and column.
+    """
+    source = bars_timeframe(bars)
+    require_multiple(source, timeframe)
+    valid = validate_bars(bars, source)
+    opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(timeframe)
+    start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(copy=True), step)
+    if base != step:
+        start, ohlcv = higher_bars(start, ohlcv, step, base)
+    if len(ohlcv) == 0:
+        raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {timeframe}; more bars are needed")
+    closes = start + base * np.arange(1, len(ohlcv) + 1, dtype=np.int64)
+    return Series(start, ohlcv, known_columns(bars, columns, reference, closes))
+
+
+def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
+    """The base and its longer timeframes, whole bars only; `timeframes` names the base first."""
+    step, out = timeframe_ms(timeframes[0]), [base]
+    for timeframe in timeframes[1:]:
+        higher = timeframe_ms(timeframe)
+        start, rows = higher_bars(base.start_ms, base.ohlcv, step, higher)
+        ends = (start - base.start_ms) // step + higher // step * np.arange(1, len(rows) + 1) - 1
+        out.append(Series(start, rows, base.columns[ends]))
+    return tuple(out)
 
 
 def known_columns(

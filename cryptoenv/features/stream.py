@@ -1,0 +1,201 @@
+"""Features of bars as they close, one base bar at a time: the bits of all of history, at a cost that does not grow."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from cryptoenv.bars import BarsError, aggregated_rows, validate_bars
+from cryptoenv.features.anchored import TimeframePlan, feature_plans
+from cryptoenv.features.spec import FeatureSpec
+from cryptoenv.features.view import Series
+from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, VOLUME
+from cryptoenv.timeframe import bar_open_ms, timeframe_ms, validate_timeframes
+
+
+class _Tail:
+    """The last bars of a timeframe, at least `keep` of them once there were as many."""
+
+    def __init__(self, start_ms: int, duration_ms: int, keep: int, columns: int) -> None:
+        self._start_ms, self._duration_ms, self._keep = start_ms, duration_ms, keep
+        self._ohlcv, self._columns = np.empty((2 * keep, 5)), np.empty((2 * keep, columns))
+        self._count = 0
+
+    def append(self, ohlcv: np.ndarray, columns: np.ndarray) -> None:
+        if self._count == len(self._ohlcv):
+            for array in (self._ohlcv, self._columns):
+                array[: self._keep] = array[self._count - self._keep :]
+            self._start_ms += (self._count - self._keep) * self._duration_ms
+            self._count = self._keep
+        self._ohlcv[self._count], self._columns[self._count] = ohlcv, columns
+        self._count += 1
+
+    def last(self, bars: int) -> np.ndarray:
+        return self._ohlcv[max(self._count - bars, 0) : self._count]
+
+    def series(self, bars: int | None = None) -> Series:
+        first = 0 if bars is None else max(self._count - bars, 0)
+        start = self._start_ms + first * self._duration_ms
+        return Series(start, self._ohlcv[first : self._count], self._columns[first : self._count])
+
+
+class FeatureStream:
+    """Features of each bar at its close, equal bit for bit to those of a `Market` of all bars so far.
+
+        stream = FeatureStream(("15m", "4h", "1d"))
+        stream.extend(history)                       # no features are computed
+        rows = stream.append(open_time, (open, high, low, close, volume))
+
+    It keeps as many bars as the longest memory asks for, so time and memory per bar are the same however many came.
+
+    Attributes:
+        timeframes: names, base first.
+        feature_names: K tuples of F_k names.
+    """
+
+    def __init__(
+        self,
+        timeframes: Sequence[str] = ("15m", "4h", "1d"),
+        spec: FeatureSpec | None = None,
+        *,
+        reference: bool = False,
+    ) -> None:
+        """An empty stream.
+
+        Args:
+            timeframes: names, base first; the bars that come are of the base.
+            spec: which features; the default set where None.
+            reference: whether each bar brings the close of a reference market, as column "reference".
+
+        Raises:
+            ValueError: timeframes or spec that cannot be used.
+        """
+        given = FeatureSpec() if spec is None else spec
+        self.timeframes = validate_timeframes(timeframes)
+        self._columns = given.columns + (("reference",) if reference else ())
+        self._plans = feature_plans(given, self.timeframes, self._columns)
+        self.feature_names = tuple(plan.names for plan in self._plans)
+        self._step = timeframe_ms(self.timeframes[0])
+        self._keep = _kept_bars(self._plans)
+        self._tails: list[_Tail | None] = [None] * len(self._plans)
+        self._first_ms = [0] * len(self._plans)
+        self._next_ms: int | None = None
+        self._known = np.full(len(self._columns), np.nan)
+        self._close = math.nan
+
+    def extend(self, bars: pd.DataFrame) -> None:
+        """Takes in history without computing features.
+
+        Args:
+            bars: of the base timeframe, later than what came before; gaps are filled as in a market.
+
+        Raises:
+            BarsError: bars that cannot be used, or a further column of the spec that is missing.
+        """
+        valid = validate_bars(bars, self.timeframes[0])
+        for name in self._columns:
+            if name not in bars.columns:
+                raise BarsError(f"column {name!r}, which the stream needs, is missing in {list(bars.columns)}")
+        further = bars[list(self._columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+        opens = pd.DatetimeIndex(valid.index).as_unit("ms").asi8
+        for open_ms, ohlcv, columns in zip(opens.tolist(), valid.to_numpy(), further, strict=True):
+            self._take(open_ms, ohlcv, columns, compute=False)
+
+    def append(
+        self, open_time: pd.Timestamp, ohlcv: Sequence[float], columns: Mapping[str, float] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Takes in one closed base bar.
+
+        Args:
+            open_time: when it opened, UTC; bars missing before it are filled in as in a market.
+            ohlcv: open, high, low, close, volume.
+            columns: further columns of the spec by name, and "reference"; NaN or absent where nothing new is known.
+
+        Returns:
+            Per timeframe (n, F) float32: the features of the bars that closed, n = 0 for one that none closed of. A row
+            without its whole warm-up is 0, as in a market.
+
+        Raises:
+            BarsError: a bar that cannot be used: off the grid, not later than the one before, or wrong in its values.
+            ValueError: a column that the spec does not name, or none known yet of one that it names.
+        """
+        index = pd.DatetimeIndex([open_time], name="timestamp")
+        valid = validate_bars(pd.DataFrame([list(ohlcv)], index=index, columns=list(BAR_COLUMNS)), self.timeframes[0])
+        given = {} if columns is None else columns
+        for name in given:
+            if name not in self._columns:
+                raise ValueError(f"column {name!r} is not in the spec; allowed: {self._columns}")
+        further = np.array([float(given.get(name, math.nan)) for name in self._columns])
+        open_ms = int(pd.DatetimeIndex(valid.index).as_unit("ms").asi8[0])
+        rows = self._take(open_ms, valid.to_numpy()[0], further, compute=True)
+        return {
+            plan.timeframe: np.array(found, dtype=np.float32).reshape(len(found), len(plan.names))
+            for plan, found in zip(self._plans, rows, strict=True)
+        }
+
+    def _take(self, open_ms: int, ohlcv: np.ndarray, columns: np.ndarray, compute: bool) -> list[list[np.ndarray]]:
+        rows: list[list[np.ndarray]] = [[] for _ in self._plans]
+        if self._next_ms is not None and open_ms < self._next_ms:
+            moment = pd.Timestamp(open_ms, unit="ms", tz="UTC").isoformat()
+            raise BarsError(f"the bar of {moment} is not later than the one before; allowed: increasing times")
+        known = np.where(np.isnan(columns), self._known, columns)
+        if np.isnan(known).any():
+            name = self._columns[int(np.isnan(known).argmax())]
+            raise ValueError(f"column {name!r} is not known yet at the first bar; bring its value")
+        while self._next_ms is not None and self._next_ms < open_ms:
+            flat = np.full(5, self._close)
+            flat[VOLUME] = 0.0
+            self._close_bar(flat, rows, compute)
+        self._next_ms = open_ms if self._next_ms is None else self._next_ms
+        self._known = known
+        self._close_bar(ohlcv, rows, compute)
+        return rows
+
+    def _close_bar(self, ohlcv: np.ndarray, rows: list[list[np.ndarray]], compute: bool) -> None:
+        assert self._next_ms is not None
+        end = self._next_ms + self._step
+        closed = [k for k in range(len(self._plans)) if self._add(k, end, ohlcv)]
+        self._next_ms, self._close = end, float(ohlcv[CLOSE])
+        for k in closed if compute else ():
+            rows[k].append(self._row(k, end))
+
+    def _add(self, k: int, end: int, ohlcv: np.ndarray) -> bool:
+        # Puts the bar of timeframe k that ends now into its tail; False where none ends, or its beginning is missing.
+        duration = self._plans[k].setting.duration_ms
+        start = end - duration
+        if bar_open_ms(start, duration) != start:
+            return False
+        tail = self._tails[k]
+        if tail is None:
+            if k and start < self._first_ms[0]:
+                return False
+            tail = self._tails[k] = _Tail(start, duration, self._keep[k], len(self._columns))
+            self._first_ms[k] = start
+        if k:
+            base = self._tails[0]
+            assert base is not None
+            ohlcv = aggregated_rows(base.last(duration // self._step), 0, duration // self._step)[0]
+        tail.append(ohlcv, self._known)
+        return True
+
+    def _row(self, k: int, end: int) -> np.ndarray:
+        plan, own = self._plans[k], self._tails[k]
+        assert own is not None
+        valid_ms = self._first_ms[k] + plan.first_valid_row(self._first_ms[k]) * plan.setting.duration_ms
+        if not plan.names or end - plan.setting.duration_ms < valid_ms:
+            return np.zeros(len(plan.names), dtype=np.float32)
+        bars = own.series(self._keep[k])
+        higher = tuple(tail.series() for tail in self._tails[k + 1 :] if tail is not None)
+        return plan.rows(bars, higher, len(bars.ohlcv) - 1)[0]
+
+
+def _kept_bars(plans: Sequence[TimeframePlan]) -> list[int]:
+    # Per timeframe: its own rows' memory, and what the shorter timeframes' rows and its own longer bars read of it.
+    out = []
+    for k, plan in enumerate(plans):
+        duration = plan.setting.duration_ms
+        shorter = (math.ceil((p.memory + p.setting.block) * p.setting.duration_ms / duration) for p in plans[:k])
+        longest = plans[-1].setting.duration_ms // duration if k == 0 else 0
+        out.append(max(plan.memory + plan.setting.block, longest, *shorter, 0) + 3)
+    return out
