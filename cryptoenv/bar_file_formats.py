@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import re
+import statistics
 import zipfile
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from cryptoenv.price_columns import BAR_COLUMNS
 ARRAY_COLUMNS = ("timestamp", *BAR_COLUMNS)
 _BINANCE_FURTHER = ("close time", "quote volume", "trades", "taker buy volume", "taker buy quote volume", "ignore")
 _MOST_HEADER_LINES = 20
+_DECIMAL_COMMA = re.compile(r"(?:^|[;\t|])\d+,\d+(?:[;\t|\r]|$)")
 _ALLOWED = "allowed: CSV, JSON, Parquet or Feather, plain, gzipped or the only file in a zip"
 
 
@@ -51,7 +54,7 @@ def read_raw_table(content: bytes, columns: tuple[str, ...] | None = None) -> Ra
         return _read(_unpacked(content), columns)
     except BarsError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error, MemoryError, OverflowError) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error, RecursionError, OverflowError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise BarsError(f"not a table ({type(error).__name__}: {reason}); {_ALLOWED}") from error
 
@@ -113,23 +116,34 @@ def _rows_within(value: Any, path: tuple[str, ...]) -> tuple[list[Any], tuple[st
 def _csv_table(content: bytes, columns: tuple[str, ...] | None) -> RawTable:
     head = content.split(b"\n", _MOST_HEADER_LINES + 1)[: _MOST_HEADER_LINES + 1]
     lines = b"\n".join(head).decode("utf-8-sig").split("\n")
-    separator = max(",;\t|", key=lambda mark: max((line.count(mark) for line in lines), default=0))
-    widths = [line.count(separator) for line in lines]
+    separator, widths = _separator(lines)
     # Lines above the table (CryptoDataDownload puts its address there) have fewer fields than the table.
-    skipped = next((i for i, width in enumerate(widths) if width == max(widths)), 0)
+    skipped = next((i for i, width in enumerate(widths) if width == statistics.mode(widths)), 0)
     notes = [f"{skipped} line(s) above the table left out: {lines[0].strip()[:60]!r}"] if skipped else []
     if separator != ",":
         notes.append(f"columns separated by {separator!r}")
+    decimal = "." if separator == "," or not _DECIMAL_COMMA.search(lines[-1] or lines[-2]) else ","
+    if decimal == ",":
+        notes.append("decimal commas")
     fields = next(csv.reader([lines[skipped]], delimiter=separator), [])
     named = sum(map(_is_number, fields)) < len(BAR_COLUMNS)
     table = pd.read_csv(
         io.BytesIO(content), encoding="utf-8-sig", sep=separator, skiprows=skipped, header=0 if named else None,
-        skipinitialspace=True, index_col=False,
+        skipinitialspace=True, index_col=False, decimal=decimal,
     )  # fmt: skip
     if named:
         return RawTable(table, "CSV", notes=tuple(notes))
     raw = _without_names(table, "CSV", columns)
     return RawTable(raw.table, raw.form, raw.named, (*notes, *raw.notes))
+
+
+def _separator(lines: list[str]) -> tuple[str, list[int]]:
+    # The comma last: it may be a decimal one.
+    for mark in ";\t|,":
+        widths = [len(next(csv.reader([line], delimiter=mark), [])) for line in lines]
+        if widths and statistics.mode(widths) >= len(BAR_COLUMNS):
+            return mark, widths
+    return ",", widths
 
 
 def _is_number(field: str) -> bool:

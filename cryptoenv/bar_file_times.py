@@ -13,7 +13,7 @@ _UTC_ENDINGS = ("Z", ":00+00:00")  # of a time of day, not of a date: "2024-01-0
 _OFFSET = re.compile(r"(?:Z|[+-]\d{2}(?::?\d{2})?)$", re.IGNORECASE)
 _SLASHED = re.compile(r"^(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T,]+(.*))?$")
 # CryptoDataDownload before 2021: "2020-10-22 12-AM".
-_TWELVE_HOURS = re.compile(r"^(\d{4}-\d{2}-\d{2}) (\d{2})-([AP]M)$")
+_TWELVE_HOURS = re.compile(r"^(\d{4}-\d{2}-\d{2}) (\d{1,2})((?::\d{2}){0,2})[- ]?([AP])M$", re.IGNORECASE)
 _ALLOWED = (
     'allowed: ISO 8601 that says its offset (as "2024-01-01T00:00:00Z"), or whole numbers of seconds, milliseconds, '
     "microseconds or nanoseconds since 1970"
@@ -118,7 +118,7 @@ def _text_times(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeInd
     if _SLASHED.fullmatch(plain.iloc[0]):
         _refuse(~plain.str.fullmatch(_SLASHED).to_numpy(dtype=bool), values, "is written otherwise than the first date")
         plain, how = _year_first(plain, values, reading)
-    elif _TWELVE_HOURS.fullmatch(plain.iloc[0]):
+    if _TWELVE_HOURS.fullmatch(plain.iloc[0]):
         plain = plain.str.replace(_TWELVE_HOURS, _on_24_hours, regex=True)
     clock = plain.str.replace(r"^\d{4}-?\d{2}-?\d{2}", "", regex=True)
     offset = clock.str.contains(_OFFSET).to_numpy(dtype=bool) & (clock != "").to_numpy(dtype=bool)
@@ -138,7 +138,7 @@ def _text_times(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeInd
 
 
 def _on_24_hours(match: re.Match[str]) -> str:
-    return f"{match[1]} {int(match[2]) % 12 + 12 * (match[3] == 'PM'):02d}:00"
+    return f"{match[1]} {int(match[2]) % 12 + 12 * (match[4] in 'Pp'):02d}{match[3] or ':00'}"
 
 
 def _year_first(text: pd.Series, values: pd.Series, reading: TimeReading) -> tuple[pd.Series, str]:

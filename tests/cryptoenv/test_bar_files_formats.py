@@ -172,6 +172,16 @@ def test_the_symbol_tells_the_volumes(tmp_path: Path) -> None:
     same(read_bars(csv(tmp_path, columns)))
 
 
+def test_spreadsheets(tmp_path: Path) -> None:
+    path, table = tmp_path / "bars.csv", BARS.set_axis(BARS.index.strftime("%m/%d/%Y %I:%M %p"), axis=0)
+    for options in ({"sep": ";", "decimal": ","}, {"sep": "\t"}, {"lineterminator": "\r\n"}):
+        table.rename_axis("Date").to_csv(path, **options)
+        same(read_bars(path, time_zone="UTC", day_first=False))
+    table.assign(close=[f"{close:,.2f}" for close in BARS["close"] * 100]).rename_axis("Date").to_csv(path)
+    with pytest.raises(BarsError, match=r"row 0 .*column 'close': '[0-9]+,[0-9.]+' is not a number"):
+        read_bars(path, time_zone="UTC", day_first=False)
+
+
 def test_what_is_not_clear_asks(tmp_path: Path) -> None:
     plain = {c: BARS[c].to_numpy() for c in BARS}
     money = {"time": SECONDS} | prices("open", "high", "low", "close") | {"Volume USDT": QUOTE.to_numpy()}
