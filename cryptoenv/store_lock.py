@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptoenv.store_key import SeriesKey, StoreError
@@ -34,7 +34,8 @@ def series_lock(folder: Path, key: SeriesKey) -> Iterator[None]:
                 f"{key} is being written by process {holder} (lock {path}); wait until it has finished, or stop it"
             ) from None
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: only the name of the holder is lost, and what to write fails by itself
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         try:
             yield
         finally:

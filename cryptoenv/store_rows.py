@@ -118,8 +118,9 @@ def merged_rows(key: SeriesKey, stored: Rows, new: Rows, first_row: int = 0) -> 
     differs[known] = (stored.values[places[known]] != new.values[known]).any(axis=1)
     if differs.any():
         position = int(differs.argmax())
+        where = f"{key}: row {first_row + position} ({iso(int(new.opens[position]))})"
         raise StoreError(
-            f"{key}: row {first_row + position} ({iso(int(new.opens[position]))}) is {_named(key, new.values[position])}, but the "
+            f"{where} is {_named(key, new.values[position])}, but the "
             f"store has {_named(key, stored.values[places[position]])}; nothing was stored. The venue changed a closed "
             "bar, or the bar was not closed when it was stored"
         )
