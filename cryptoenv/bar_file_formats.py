@@ -45,18 +45,23 @@ def read_raw_table(content: bytes, columns: tuple[str, ...] | None = None) -> Ra
 
     Args:
         content: of the whole file.
-        columns: names of the columns, in order, of a file that does not name them.
+        columns: names of all columns, in order, instead of the file's own, if it has any.
 
     Raises:
         BarsError: not a table of a known form.
     """
     try:
-        return _read(_unpacked(content), columns)
+        raw = _read(_unpacked(content), columns)
     except BarsError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error, RecursionError, OverflowError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise BarsError(f"not a table ({type(error).__name__}: {reason}); {_ALLOWED}") from error
+    if columns is None:
+        return raw
+    if len(columns) != raw.table.shape[1]:
+        raise BarsError(f"columns={columns!r} names {len(columns)} columns; the file has {raw.table.shape[1]}")
+    return RawTable(raw.table.set_axis(list(columns), axis=1), raw.form, raw.named, raw.notes)
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -157,9 +162,7 @@ def _is_number(field: str) -> bool:
 def _without_names(table: pd.DataFrame, form: str, columns: tuple[str, ...] | None) -> RawTable:
     count = table.shape[1]
     if columns is not None:
-        if len(columns) != count:
-            raise BarsError(f"columns={columns!r} names {len(columns)} columns; the file has {count}")
-        return RawTable(table.set_axis(list(columns), axis=1), form)
+        return RawTable(table, form)  # named by `read_raw_table`
     names = ARRAY_COLUMNS + _BINANCE_FURTHER if count == 12 else ARRAY_COLUMNS
     if count not in (len(ARRAY_COLUMNS), 12):
         raise BarsError(

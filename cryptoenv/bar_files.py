@@ -68,7 +68,7 @@ def import_bars(
         path: a CSV, JSON, Parquet or Feather file.
         time: column of the time at which each bar OPENS.
         volume: column of the base volume (coins).
-        columns: names of all columns in order, for a file that does not name them.
+        columns: names of all columns, in order, for a file that does not name them, or not as one would.
         keep: further columns of the file to keep under their own names (exogenous features).
         time_zone: of times that do not say theirs, e.g. "UTC".
         day_first: whether 03/04/2021 is the third of April.

@@ -202,6 +202,15 @@ def test_what_is_not_clear_asks(tmp_path: Path) -> None:
             same(read_bars(file, **settled))
 
 
+def test_columns_may_be_renamed(tmp_path: Path) -> None:
+    path = csv(tmp_path, {"wann": SECONDS} | {f"x{i}": BARS[c].to_numpy() for i, c in enumerate(BARS)})
+    with pytest.raises(BarsError, match="column 'open' is missing"):
+        read_bars(path)
+    same(read_bars(path, columns=("time", *BARS)))
+    with pytest.raises(BarsError, match="names 5 columns; the file has 6"):
+        read_bars(path, columns=tuple(BARS))
+
+
 def test_swapped_volumes_are_refused(tmp_path: Path) -> None:
     volume, quote = BARS["volume"].to_numpy(copy=True), QUOTE.to_numpy(copy=True)
     volume[50:60], quote[50:60] = quote[50:60].copy(), volume[50:60].copy()
