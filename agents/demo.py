@@ -21,7 +21,7 @@ from agents.threads import use_one_thread
 from agents.training import TrainingConfig, learn
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
-from pretrain import Extractor, ExtractorConfig, fit_extractor
+from pretrain import Extractor, ExtractorConfig, FitOptions, fit_extractor
 from pretrain import TrainingConfig as PretrainingConfig
 
 TASK = "easy"
@@ -145,7 +145,7 @@ def pretrained(
         architecture,
         config.pretraining,
         seed=seed,
-        out=out,
+        options=FitOptions(out),
     )
 
 

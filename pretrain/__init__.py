@@ -16,8 +16,9 @@ from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
     from pretrain.artifact import ArtifactError, Extractor
+    from pretrain.extractor_model import ExtractorModel
+    from pretrain.fitting import FitOptions
     from pretrain.training import fit_extractor
-    from pretrain.transformer import TransformerExtractor
     from pretrain.windows import LabelledMarket, WindowDataset, time_splits
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
@@ -25,7 +26,8 @@ _LAZY = {
     "ArtifactError": "pretrain.artifact",
     "Extractor": "pretrain.artifact",
     "LabelledMarket": "pretrain.windows",
-    "TransformerExtractor": "pretrain.transformer",
+    "ExtractorModel": "pretrain.extractor_model",
+    "FitOptions": "pretrain.fitting",
     "WindowDataset": "pretrain.windows",
     "fit_extractor": "pretrain.training",
     "time_splits": "pretrain.windows",
@@ -36,9 +38,10 @@ __all__ = [
     "ConfigError",
     "Extractor",
     "ExtractorConfig",
+    "ExtractorModel",
+    "FitOptions",
     "LabelledMarket",
     "TrainingConfig",
-    "TransformerExtractor",
     "WindowDataset",
     "fit_extractor",
     "time_splits",

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from cryptoenv.market import Market
 from pretrain.config import ConfigError, ExtractorConfig
+from pretrain.extractor_model import ExtractorModel
 from pretrain.scaler import RobustScaler
-from pretrain.transformer import TransformerExtractor
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CONFIG, SCALER, CHECKSUMS = "model.safetensors", "config.json", "scaler.json", "checksums.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 CONFIG_KEYS = ("format", "format_version", "architecture", "label_kind", "training_data", "versions", "metrics")
@@ -50,9 +50,9 @@ class Provenance:
 
 
 class Extractor:
-    """A trained `TransformerExtractor` with its scaler and provenance; on CPU, in evaluation mode."""
+    """A trained `ExtractorModel` with its scaler and provenance; on CPU, in evaluation mode."""
 
-    def __init__(self, model: TransformerExtractor, scaler: RobustScaler, provenance: Provenance) -> None:
+    def __init__(self, model: ExtractorModel, scaler: RobustScaler, provenance: Provenance) -> None:
         self.model = model.cpu().eval()
         self.scaler = scaler
         self.provenance = provenance
@@ -170,7 +170,7 @@ class Extractor:
             scaler = RobustScaler.from_json(_parse(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
             raise ArtifactError(f"{SCALER}: {error}") from error
-        model = TransformerExtractor(config, scaler)
+        model = ExtractorModel(config, scaler)
         model.load_state_dict(_weights(content[WEIGHTS], model.state_dict()))
         return cls(model, scaler, _provenance(values))
 
@@ -179,7 +179,7 @@ def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _weights_bytes(model: TransformerExtractor) -> bytes:
+def _weights_bytes(model: ExtractorModel) -> bytes:
     return safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
 
 

@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from cryptoenv.market import Market
 
+ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 class ConfigError(ValueError):
     """A configuration value that is not allowed; the message names the field and what is allowed."""
@@ -44,12 +47,13 @@ def _tupled(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExtractorConfig:
-    """Architecture of a `TransformerExtractor` and the market layout it reads.
+    """Architecture of an `ExtractorModel` and the market layout it reads.
 
-    `window[k]` bars of `timeframes[k]` are cut into patches of `patches[k]` bars, each patch is one token, and one
-    summary token is added. `feature_names` may stay empty until `for_market` fills it in. `positions` are the held
-    exposures that action labels are conditioned on (and the targets chosen from). `horizons` (base bars) and
-    `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no such head.
+    `encoder` is one of ENCODERS. For the "transformer", `window[k]` bars of `timeframes[k]` are cut into patches of
+    `patches[k]` bars, each patch is one token, and one summary token is added; with `bar_width` > 0 every bar first
+    goes through a layer of that many units. `feature_names` may stay empty until `for_market` fills it in. `positions`
+    are the held exposures that action labels are conditioned on (and the targets chosen from). `horizons` (base bars)
+    and `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no such head.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -64,6 +68,8 @@ class ExtractorConfig:
     heads: int = 2
     feedforward: int = 64
     dropout: float = 0.0
+    encoder: str = "transformer"
+    bar_width: int = 0
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
     horizons: tuple[int, ...] = (4, 16, 96)
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
@@ -92,6 +98,8 @@ class ExtractorConfig:
         _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
         inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
         _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
+        _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        _require(_whole(self.bar_width, 0), "bar_width", self.bar_width, "units of the layer over bars, or 0 for none")
         _require(_whole(self.regimes, 0), "regimes", self.regimes, "the number of regimes, or 0 for none")
 
     @property
@@ -123,7 +131,7 @@ class ExtractorConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How `fit_extractor` trains.
+    """How `fit` trains.
 
     `steps` optimiser steps of `batch` windows with AdamW: the learning rate rises linearly over the first `warm_up`
     share and falls to zero along a cosine (Loshchilov and Hutter 2017). About every `validate_every` steps, a whole
@@ -131,7 +139,9 @@ class TrainingConfig:
     measurements without a gain training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of
     the process; the schedule then follows whichever budget runs out first, so that the learning rate always reaches
     its end (and the result is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against
-    the action loss (1). `threads` are torch's on CPU, `accelerator` is Lightning's ("cpu", "gpu", "auto").
+    the action loss (1). `threads` are torch's on CPU, `accelerator` is Lightning's ("cpu", "gpu", "auto"); with
+    `devices` > 1 the batches are shared out among as many processes (Lightning's distributed data parallel).
+    `precision` "auto" means bfloat16 where a GPU has it, else float32; weights stay float32 either way.
 
     Raises:
         ConfigError: a value is out of range.
@@ -152,9 +162,11 @@ class TrainingConfig:
     max_seconds: float | None = None
     threads: int = 1
     accelerator: str = "cpu"
+    devices: int = 1
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every", "validation_windows", "patience", "threads"):
+        for name in ("steps", "batch", "validate_every", "validation_windows", "patience", "threads", "devices"):
             _require(_whole(getattr(self, name), 1), name, getattr(self, name), "a whole number >= 1")
         for name in ("learning_rate", "gradient_clip"):
             value = getattr(self, name)
@@ -162,6 +174,9 @@ class TrainingConfig:
         for name in ("weight_decay", "quantile_weight", "direction_weight", "regime_weight"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0.0, name, value, "a finite number >= 0")
+        _require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")
+        shared = f"a multiple of devices={self.devices}, so that every process gets as much"
+        _require(self.batch % self.devices == 0, "batch", self.batch, shared)
         _require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
         seconds = self.max_seconds
         _require(seconds is None or seconds > 0.0, "max_seconds", seconds, "CPU seconds > 0, or None")

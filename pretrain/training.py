@@ -1,32 +1,23 @@
-"""`fit_extractor`: from labelled markets to a trained extractor, on Lightning's Trainer."""
+"""`fit_extractor`: from labelled markets to a trained extractor."""
 
 from __future__ import annotations
 
-import logging
-import math
 import platform
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import lightning.pytorch as lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from pretrain.artifact import Extractor, Provenance
 from pretrain.config import ExtractorConfig, TrainingConfig
-from pretrain.learner import ExtractorLearner
+from pretrain.extractor_model import ExtractorModel
+from pretrain.extractor_task import ExtractorTask
+from pretrain.fitting import FitOptions, fit
 from pretrain.scaler import RobustScaler
-from pretrain.transformer import TransformerExtractor
 from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset
 
-MONITOR = "validation/loss"
 # Validation needs no gradients: larger batches are faster.
 VALIDATION_BATCH = 2048
 
@@ -38,8 +29,8 @@ def fit_extractor(
     training: TrainingConfig | None = None,
     *,
     seed: int = 0,
-    out: str | Path | None = None,
-    progress: bool = True,
+    options: FitOptions | None = None,
+    start: Extractor | None = None,
 ) -> Extractor:
     """Trains an extractor on labelled decision rows and keeps the weights that were best on validation rows.
 
@@ -53,33 +44,58 @@ def fit_extractor(
         config: architecture; feature names are taken from the data.
         training: budget, optimiser and loss weights.
         seed: of the initial weights, the order of windows, and dropout.
-        out: folder for the TensorBoard log (`out/tensorboard`); nothing is written when None. `Extractor.save` keeps
-            the result.
-        progress: whether to show a progress bar.
+        options: what is written and shown, and whether an interrupted run goes on; `Extractor.save` keeps the result.
+        start: an extractor to go on from (fine-tuning, say on real bars): its architecture, weights and scaler.
 
     Raises:
         ConfigError: the configuration does not fit the markets.
-        ValueError: no labelled decisions, or markets or labels that differ from each other.
+        ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
+            validation share, or a `config` beside `start`.
         RuntimeError: the loss is not finite.
     """
     training = TrainingConfig() if training is None else training
     if not train:
         raise ValueError("train: at least one labelled market is needed")
-    config = (ExtractorConfig() if config is None else config).for_market(train[0].market)
+    if start is not None and config is not None and config != start.config:
+        raise ValueError("config: an extractor to start from brings its own; leave it out")
+    config = (config or ExtractorConfig()) if start is None else start.config
+    config = config.for_market(train[0].market)
     dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
-    scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(training.threads)
-    try:
-        with torch.random.fork_rng(devices=[]), _quiet():
-            torch.manual_seed(seed)
-            learner = ExtractorLearner(TransformerExtractor(config, scaler), training)
-            order = ShuffledBatches(dataset, training.batch, training.steps, seed)
-            metrics = _train(learner, order, held_out, None if out is None else Path(out), progress)
-    finally:
-        torch.set_num_threads(threads)
-    provenance = Provenance(train[0].label_kind, dataset.hash, _versions(), metrics)
-    return Extractor(learner.model, scaler, provenance)
+    refuse_shared_rows(train, validation)
+    if start is None:
+        scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
+    else:
+        scaler = start.scaler
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ExtractorModel(config, scaler)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    rows = _spread(len(held_out), training.validation_windows)
+    batches = (
+        ShuffledBatches(dataset, training.batch, training.steps, seed),
+        OrderedBatches(held_out, VALIDATION_BATCH, rows),
+    )
+    metrics = fit(model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed)
+    return Extractor(model, scaler, Provenance(train[0].label_kind, dataset.hash, _versions(), metrics))
+
+
+def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket]) -> None:
+    """Refuse what would let training see validation.
+
+    Raises:
+        ValueError: a market of `validation` is also in `train`, with rows in common; both are numbered.
+    """
+    seen: dict[str, list[tuple[int, LabelledMarket]]] = {}
+    for number, item in enumerate(train):
+        seen.setdefault(item.market.hash, []).append((number, item))
+    for number, item in enumerate(validation):
+        for other_number, other in seen.get(item.market.hash, []):
+            if item.start < other.end and other.start < item.end:
+                raise ValueError(
+                    f"validation[{number}] and train[{other_number}] are the same market with rows "
+                    f"[{max(item.start, other.start)}, {min(item.end, other.end)}) in common"
+                )
 
 
 def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: str) -> WindowDataset:
@@ -95,65 +111,6 @@ def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: s
     return WindowDataset(markets, config.window, config.horizons)
 
 
-def _train(
-    learner: ExtractorLearner, train: ShuffledBatches, validation: WindowDataset, out: Path | None, progress: bool
-) -> dict[str, float]:
-    """Fits in place, leaves the best weights in the learner's model, and returns what was measured."""
-    training = learner.training_config
-    best = _BestWeights()
-    callbacks: list[Callback] = [best, EarlyStopping(MONITOR, patience=training.patience, check_finite=True)]
-    if progress:
-        callbacks.append(_TrainingBar(refresh_rate=20))
-    measurements = max(1, round(training.steps / training.validate_every))
-    trainer = lightning.Trainer(
-        accelerator=training.accelerator,
-        devices=1,
-        max_steps=training.steps,
-        gradient_clip_val=training.gradient_clip,
-        val_check_interval=training.steps // measurements,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=20,
-        logger=False if out is None else TensorBoardLogger(str(out), name="tensorboard", version=""),
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-    )
-    rows = _spread(len(validation), training.validation_windows)
-    held_out = OrderedBatches(validation, VALIDATION_BATCH, rows)
-    trainer.fit(learner, train, held_out)
-    if not math.isfinite(best.metrics[MONITOR]):
-        rate = training.learning_rate
-        raise RuntimeError(f"training diverged: {MONITOR} is {best.metrics[MONITOR]}; try less than {rate=}")
-    learner.model.load_state_dict(best.weights)
-    return best.metrics | {"steps": float(trainer.global_step), "cpu_seconds": round(learner.cpu_seconds, 2)}
-
-
-class _TrainingBar(TQDMProgressBar):
-    """One bar over all steps; validation is short and shows as figures at its end."""
-
-    def init_validation_tqdm(self) -> Tqdm:
-        bar = Tqdm(disable=True)
-        self.val_progress_bar = bar
-        return bar
-
-
-class _BestWeights(Callback):
-    """Keeps a copy of the weights with the lowest validation loss, and what was measured with them."""
-
-    def __init__(self) -> None:
-        self.weights: dict[str, torch.Tensor] = {}
-        self.metrics: dict[str, float] = {}
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        measured = {name: float(value) for name, value in trainer.callback_metrics.items() if "validation/" in name}
-        if not self.weights or measured[MONITOR] < self.metrics[MONITOR]:
-            self.metrics = measured
-            model: Any = pl_module.model
-            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
 def _spread(length: int, count: int) -> NDArray[np.int64]:
     """At most `count` rows out of `length`, evenly spread."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
@@ -162,20 +119,3 @@ def _spread(length: int, count: int) -> NDArray[np.int64]:
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "numpy": np.__version__}
     return found | {"torch": str(torch.__version__), "lightning": lightning.__version__}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on devices, workers and loggers; its errors still show."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -139,8 +139,16 @@ class WindowSource:
         self._pool = MarketPool(tuple(markets))
         self._first = np.array([market.first_decision(window) for market in markets], np.int64)
         self._length = np.array([len(market) for market in markets], np.int64)
+        self._table = self._addresses()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle: addresses of another process mean nothing here, so the table is made anew."""
+        self.__dict__.update(state)
+        self._table = self._addresses()
+
+    def _addresses(self) -> NDArray[np.int64]:
         decidable = [(int(first), int(length) - 1) for first, length in zip(self._first, self._length, strict=True)]
-        self._table = market_table([(m.prices, m.align, m.features) for m in markets], decidable)
+        return market_table([(m.prices, m.align, m.features) for m in self._pool.markets], decidable)
 
     def gather(self, market: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """One (B, W_k, F_k) float32 tensor per timeframe, oldest bar first, as known at the close of base bar `t`.
@@ -241,25 +249,44 @@ class OrderedBatches:
 
 
 class ShuffledBatches:
-    """`count` batches of at most `size` windows: passes over the dataset, each in a new order drawn from `seed`."""
+    """`count` batches of at most `size` windows: passes over the dataset, each in a new order drawn from `seed`.
+
+    Every process of a distributed run gives its own share of each batch. `state_dict` says how many batches were
+    given; after `load_state_dict` the rest follow.
+    """
 
     def __init__(self, dataset: WindowDataset, size: int, count: int, seed: int) -> None:
         self._dataset = dataset
         self._size = min(size, len(dataset))
         self._count = count
         self._seed = seed
+        self._start = 0
+        self._given = 0
 
     def __len__(self) -> int:
         return self._count
 
+    def state_dict(self) -> dict[str, int]:
+        """How far it is."""
+        return {"given": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self._start = state["given"]
+
     def __iter__(self) -> Iterator[Batch]:
+        ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if ranks else (0, 1)
         rng = np.random.default_rng(self._seed)
         per_pass = len(self._dataset) // self._size
+        start, self._start = self._start, 0
         for number in range(self._count):
             place = number % per_pass
             if place == 0:
                 order = rng.permutation(len(self._dataset))
-            yield self._dataset.batch(order[place * self._size : (place + 1) * self._size])
+            self._given = number + 1
+            if number >= start:
+                yield self._dataset.batch(order[place * self._size + rank : (place + 1) * self._size : world])
 
 
 def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int, ...]) -> NDArray[np.float32]:

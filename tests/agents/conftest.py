@@ -4,7 +4,7 @@ import pytest
 
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, synthetic_markets
-from pretrain import Extractor, ExtractorConfig, fit_extractor
+from pretrain import Extractor, ExtractorConfig, FitOptions, fit_extractor
 from pretrain import TrainingConfig as PretrainingConfig
 
 SETTINGS = TradingSettings()
@@ -33,4 +33,4 @@ def extractor(taught: tuple[TaughtMarket, ...]) -> Extractor:
     labelled = [t.labelled for t in taught]
     config = ExtractorConfig(width=16, layers=1, heads=2, feedforward=16)
     training = PretrainingConfig(steps=20, batch=128, validate_every=20, validation_windows=256)
-    return fit_extractor(labelled[:3], labelled[3:], config, training, seed=0, progress=False)
+    return fit_extractor(labelled[:3], labelled[3:], config, training, seed=0, options=FitOptions(progress=False))

@@ -14,16 +14,18 @@ import safetensors.torch
 import torch
 
 from cryptoenv.market import Market
-from pretrain import ArtifactError, Extractor, fit_extractor
+from pretrain import ArtifactError, Extractor, FitOptions, fit_extractor
 from pretrain.artifact import CHECKSUMS, CONFIG, CONTENT, SCALER, WEIGHTS
 
 from .conftest import planted, random_bars, small_config, small_training
+
+QUIET = FitOptions(progress=False)
 
 
 @pytest.fixture(scope="module")
 def extractor(markets: tuple[Market, ...]) -> Extractor:
     training = small_training(steps=3)
-    return fit_extractor([planted(markets[0])], [planted(markets[1])], small_config(), training, progress=False)
+    return fit_extractor([planted(markets[0])], [planted(markets[1])], small_config(), training, options=QUIET)
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_a_pickle_is_refused_and_not_run(folder: Path) -> None:
     ("change", "named"),
     [
         (lambda c: c.update(format="other"), "format"),
-        (lambda c: c.update(format_version=2), "version"),
+        (lambda c: c.update(format_version=1), "version"),
         (lambda c: c.update(extra=1), "extra"),
         (lambda c: c.pop("training_data"), "training_data"),
         (lambda c: c.update(metrics=[1]), "metrics"),
@@ -167,11 +169,11 @@ def test_a_scaler_that_does_not_fit_is_named(folder: Path, value: object, market
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda w: w.pop("summary"), "summary"),
+        (lambda w: w.pop("encoder.summary"), "encoder.summary"),
         (lambda w: w.update(other=torch.zeros(1)), "other"),
-        (lambda w: w.update(summary=torch.zeros(3)), "summary"),
-        (lambda w: w.update(summary=w["summary"].double()), "summary"),
-        (lambda w: w["summary"].fill_(torch.nan), "summary"),
+        (lambda w: w.update({"encoder.summary": torch.zeros(3)}), "encoder.summary"),
+        (lambda w: w.update({"encoder.summary": w["encoder.summary"].double()}), "encoder.summary"),
+        (lambda w: w["encoder.summary"].fill_(torch.nan), "encoder.summary"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(folder: Path, change: Callable[[dict], object], named: str) -> None:

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from cryptoenv.market import Market
-from pretrain import ConfigError, Extractor, LabelledMarket, fit_extractor
+from pretrain import ConfigError, Extractor, FitOptions, LabelledMarket, fit_extractor
 from pretrain.windows import WindowDataset
 
 from .conftest import WINDOW, planted, small_config, small_training
 
+QUIET = FitOptions(progress=False)
+
 
 def fit(items: list[LabelledMarket], **changes: object) -> Extractor:
-    return fit_extractor(items[:2], items[2:], small_config(), small_training(**changes), seed=3, progress=False)
+    return fit_extractor(items[:2], items[2:], small_config(), small_training(**changes), seed=3, options=QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def test_a_planted_rule_is_learnt(trained: Extractor, markets: tuple[Market, ...
 def test_shuffled_labels_are_not_learnt(markets: tuple[Market, ...]) -> None:
     rng = np.random.default_rng(0)
     shuffled = [replace(planted(m), labels=rng.permutation(planted(m).labels)) for m in markets]
-    assert fit(shuffled).provenance.metrics["validation/accuracy"] < 0.6
+    held_out = shuffled[2].labels[markets[2].first_decision(WINDOW) : -1]
+    majority = max((held_out == label).mean() for label in (0, 2))
+    assert fit(shuffled).provenance.metrics["validation/accuracy"] < majority + 0.03
 
 
 def test_the_same_seed_gives_the_same_weights(trained: Extractor, markets: tuple[Market, ...]) -> None:
@@ -52,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights(trained: Extractor, markets: tuple
         [planted(markets[2])],
         small_config(),
         small_training(steps=2),
-        progress=False,
+        options=QUIET,
     )
     assert other.hash != trained.hash
 
@@ -66,11 +70,11 @@ def test_validation_rows_do_not_move_the_scaler(markets: tuple[Market, ...]) -> 
     for k, values in enumerate(rows):
         np.testing.assert_array_equal(values, markets[0].features[k][ends[0, k] - WINDOW[k] + 1 : ends[1, k] + 1])
     fitted = [
-        fit_extractor([train], [validation], small_config(), small_training(steps=2), progress=False).scaler
+        fit_extractor([train], [validation], small_config(), small_training(steps=2), options=QUIET).scaler
         for validation in (LabelledMarket(markets[0], labels, start=border + 50), planted(markets[1]))
     ]
     assert fitted[0].to_json() == fitted[1].to_json()
-    moved = fit_extractor([planted(markets[1])], [train], small_config(), small_training(steps=2), progress=False)
+    moved = fit_extractor([planted(markets[1])], [train], small_config(), small_training(steps=2), options=QUIET)
     assert moved.scaler.to_json() != fitted[0].to_json()
     for k, values in enumerate(rows):
         np.testing.assert_allclose(fitted[0].median[k], np.median(values, axis=0), rtol=1e-6)
@@ -81,10 +85,10 @@ def test_only_the_log_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     items, training = [planted(m) for m in markets], small_training(steps=20)
-    fit_extractor(items[:2], items[2:], small_config(), training, out=tmp_path / "run", progress=False)
-    fit_extractor(items[:2], items[2:], small_config(), training, progress=False)
+    fit_extractor(items[:2], items[2:], small_config(), training, options=FitOptions(tmp_path / "run", progress=False))
+    fit_extractor(items[:2], items[2:], small_config(), training, options=QUIET)
     written = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {("run", "tensorboard")}
+    assert written == {("run", "tensorboard"), ("run", "checkpoints")}
     assert not [str(w.message) for w in recwarn if "lightning" in w.filename]
 
 
@@ -107,15 +111,19 @@ def test_a_diverged_training_is_an_error(markets: tuple[Market, ...]) -> None:
 
 
 def test_data_that_does_not_fit_is_refused(markets: tuple[Market, ...]) -> None:
-    item, training = planted(markets[0]), small_training(steps=2)
+    item, other, training = planted(markets[0]), planted(markets[1]), small_training(steps=2)
     with pytest.raises(ValueError, match="validation: at least one"):
         fit_extractor([item], [], small_config(), training)
     with pytest.raises(ConfigError, match="timeframes"):
         fit_extractor([item], [item], small_config(timeframes=("15m", "4h", "1d")), training)
     with pytest.raises(ValueError, match="labels for 3 positions"):
-        fit_extractor([item], [item], small_config(positions=(0.0, 1.0)), training)
+        fit_extractor([item], [other], small_config(positions=(0.0, 1.0)), training)
     regimes = np.full(len(markets[0]), 4, np.int8)
     with pytest.raises(ValueError, match="regime 4"):
-        fit_extractor([replace(item, regimes=regimes)], [item], small_config(regimes=4), training)
+        fit_extractor([replace(item, regimes=regimes)], [other], small_config(regimes=4), training)
     with pytest.raises(ValueError, match="kind"):
-        fit_extractor([item, replace(item, label_kind="other")], [item], small_config(), training)
+        fit_extractor([item, replace(item, label_kind="other")], [other], small_config(), training)
+    with pytest.raises(
+        ValueError, match=r"validation\[0\] and train\[1\] .* rows \[1200, 1300\) in common"
+    ):
+        fit_extractor([other, replace(item, stop=1300)], [replace(item, start=1200)], small_config(), training)

@@ -8,9 +8,9 @@ import torch
 
 from cryptoenv.market import Market
 from pretrain.artifact import Extractor, Provenance
-from pretrain.learner import action_accuracy, head_losses
+from pretrain.extractor_model import ExtractorModel, Predictions
+from pretrain.extractor_task import action_accuracy, head_losses
 from pretrain.scaler import RobustScaler
-from pretrain.transformer import TransformerExtractor
 from pretrain.windows import Batch, WindowDataset, WindowSource
 
 from .conftest import TIMEFRAMES, WINDOW, planted, random_bars, small_config
@@ -21,7 +21,7 @@ def untrained(market: Market, **changes: object) -> Extractor:
     dataset = WindowDataset([planted(market)], WINDOW, config.horizons)
     scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
     torch.manual_seed(0)
-    return Extractor(TransformerExtractor(config, scaler), scaler, Provenance("none", ""))
+    return Extractor(ExtractorModel(config, scaler), scaler, Provenance("none", ""))
 
 
 def test_shapes_and_ordered_quantiles(markets: tuple[Market, ...]) -> None:
@@ -110,8 +110,6 @@ def test_losses_are_those_of_their_formulas() -> None:
     labels = torch.tensor([[0, 2]])
     assert action_accuracy(logits, labels).item() == 0.5
     assert action_accuracy(logits, torch.tensor([[0, -1]])).item() == 1.0
-    from pretrain.transformer import Predictions
-
     predictions = Predictions(logits, torch.zeros(1, 1), torch.tensor([[[-1.0, 0.0, 1.0]]]), None)
     batch = Batch((), labels, torch.tensor([[2.0]]), torch.tensor([-1]))
     losses = head_losses(predictions, batch, (0.1, 0.5, 0.9))
@@ -126,6 +124,6 @@ def test_a_scaler_of_other_features_is_refused(markets: tuple[Market, ...]) -> N
     names = tuple(tuple(reversed(n)) for n in extractor.config.feature_names)
     other = RobustScaler(TIMEFRAMES, names, extractor.scaler.median, extractor.scaler.iqr)
     with pytest.raises(ValueError, match="scaler"):
-        TransformerExtractor(extractor.config, other)
+        ExtractorModel(extractor.config, other)
     with pytest.raises(ValueError, match="feature_names"):
-        TransformerExtractor(small_config(), extractor.scaler)
+        ExtractorModel(small_config(), extractor.scaler)

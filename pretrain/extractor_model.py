@@ -1,4 +1,4 @@
-"""A Transformer encoder over patches of every timeframe's window, and the heads that train it."""
+"""The extractor's network: scaled windows, an encoder, and the heads that train it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config import ExtractorConfig
+from pretrain.encoders import PatchTransformer, new_encoder
 from pretrain.scaler import SCALED_BOUND, RobustScaler
 
 
@@ -27,13 +28,10 @@ class Predictions(NamedTuple):
     regime_logits: Tensor | None
 
 
-class TransformerExtractor(nn.Module):
-    """Windows of every timeframe to one embedding.
+class ExtractorModel(nn.Module):
+    """Windows of every timeframe to one embedding, and an embedding to predictions.
 
-    Features are scaled by the scaler's median and range (buffers, not weights), cut into patches, and embedded
-    linearly per timeframe (Nie et al. 2023); timeframe and position embeddings are added, a summary token goes
-    first, and pre-norm blocks follow (Xiong et al. 2020). In the last block only the summary token asks, as nothing
-    else is read: this halves the cost of a two-layer encoder.
+    Features are scaled by the scaler's median and range (buffers, not weights) and clipped before the encoder.
 
     Args:
         config: the architecture, with feature names.
@@ -50,17 +48,8 @@ class TransformerExtractor(nn.Module):
         if (scaler.timeframes, scaler.names) != (config.timeframes, config.feature_names):
             raise ValueError("the scaler was fitted on other timeframes or features than the config names")
         self.config = config
-        width = config.width
-        self.embed_patch = nn.ModuleList(
-            nn.Linear(patch * len(names), width)
-            for patch, names in zip(config.patches, config.feature_names, strict=True)
-        )
-        self.timeframe = nn.Parameter(0.1 * torch.randn(len(config.timeframes), width))
-        self.position = nn.Parameter(0.1 * torch.randn(config.tokens - 1, width))
-        self.summary = nn.Parameter(0.1 * torch.randn(width))
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(width)
-        positions, horizons = len(config.positions), len(config.horizons)
+        width, positions, horizons = config.width, len(config.positions), len(config.horizons)
+        self.encoder = new_encoder(config)
         self.action_head = nn.Linear(width, positions * positions)
         self.direction_head = nn.Linear(width, horizons)
         self.quantile_head = nn.Linear(width, horizons * len(config.quantiles))
@@ -77,24 +66,27 @@ class TransformerExtractor(nn.Module):
             windows: one (B, W_k, F_k) float32 tensor of unscaled features per timeframe, oldest bar first: a sequence
                 in the config's order, or a mapping by timeframe name (further keys are not read).
         """
+        return self.encoder(self._scaled(windows))
+
+    def attention(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+        """(B, tokens) float32: attention of the summary over itself and the patches, timeframe by timeframe.
+
+        Raises:
+            TypeError: the encoder is not a transformer.
+        """
+        if not isinstance(self.encoder, PatchTransformer):
+            raise TypeError(f"only the transformer attends; this encoder is {self.config.encoder!r}")
+        return self.encoder.attention(self._scaled(windows))
+
+    def _scaled(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
         if isinstance(windows, Mapping):
             windows = [windows[timeframe] for timeframe in self.config.timeframes]
-        tokens = self._tokens(windows)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, tokens)
-        return self.norm(self.blocks[-1](tokens[:, :1], tokens)[:, 0])
-
-    def _tokens(self, windows: Sequence[Tensor]) -> Tensor:
-        batch = windows[0].shape[0]
-        parts = [self.summary.expand(batch, 1, -1)]
-        start = 0
-        for k, (embed, patch) in enumerate(zip(self.embed_patch, self.config.patches, strict=True)):
-            count = self.config.window[k] // patch
-            scaled = (windows[k] - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")
-            patches = scaled.clamp(-SCALED_BOUND, SCALED_BOUND).reshape(batch, count, -1)
-            parts.append(embed(patches) + (self.timeframe[k] + self.position[start : start + count]))
-            start += count
-        return torch.cat(parts, dim=1)
+        return [
+            ((window - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")).clamp(
+                -SCALED_BOUND, SCALED_BOUND
+            )
+            for k, window in enumerate(windows)
+        ]
 
     def predict(self, embeddings: Tensor) -> Predictions:
         """What all heads say about `embeddings` (B, D)."""
@@ -113,34 +105,3 @@ class TransformerExtractor(nn.Module):
         """(B, P, A) float32 logits of the best target given each held position, from `embeddings` (B, D)."""
         positions = len(self.config.positions)
         return self.action_head(embeddings).view(-1, positions, positions)
-
-
-class _Block(nn.Module):
-    """Pre-norm attention of `queries` over `tokens`, then a feed-forward layer, both residual."""
-
-    def __init__(self, config: ExtractorConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.attention_norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.feedforward = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, config.feedforward),
-            nn.GELU(),
-            nn.Linear(config.feedforward, width),
-        )
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """(B, M, D) from `queries` (B, M, D), the first M of `tokens` (B, N, D)."""
-        normed = self.attention_norm(tokens)
-        batch, count, width = queries.shape
-        query = self.query(normed[:, :count]).view(batch, count, self.heads, -1).transpose(1, 2)
-        both = self.key_value(normed).view(batch, tokens.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, both[0], both[1])
-        mixed = mixed.transpose(1, 2).reshape(batch, count, width)
-        middle = queries + self.dropout(self.out(mixed))
-        return middle + self.dropout(self.feedforward(middle))

@@ -1,0 +1,70 @@
+"""What the extractor learns: action labels above all, with direction, return quantiles and regime beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretrain.config import TrainingConfig
+from pretrain.extractor_model import ExtractorModel, Predictions
+from pretrain.fitting import Measured
+from pretrain.windows import IGNORED, Batch
+
+
+def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, ...]) -> dict[str, Tensor]:
+    """Mean loss of every head over its known targets (zero-dimensional tensors).
+
+    `action`: cross-entropy averaged over windows and held positions; `quantile`: pinball loss (Koenker and Bassett
+    1978); `direction`: binary cross-entropy; `regime`: cross-entropy. A head without targets has loss 0.
+    """
+    known = torch.isfinite(batch.returns)
+    count = known.sum().clamp(min=1)
+    returns = batch.returns.nan_to_num(0.0)
+    levels = torch.tensor(quantiles, device=returns.device)
+    gap = returns[..., None] - predictions.return_quantiles
+    pinball = torch.maximum(levels * gap, (levels - 1.0) * gap).mean(dim=-1)
+    direction = F.binary_cross_entropy_with_logits(
+        predictions.direction_logits, (returns > 0.0).float(), reduction="none"
+    )
+    losses = {
+        "action": _cross_entropy(predictions.action_logits.flatten(0, 1), batch.labels.flatten()),
+        "quantile": (pinball * known).sum() / count,
+        "direction": (direction * known).sum() / count,
+    }
+    if predictions.regime_logits is not None:
+        losses["regime"] = _cross_entropy(predictions.regime_logits, batch.regimes)
+    return losses
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def action_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of known labels (B, P) that the arg max of `logits` (B, P, A) hits."""
+    known = labels != IGNORED
+    return ((logits.argmax(dim=-1) == labels) & known).sum() / known.sum().clamp(min=1)
+
+
+class ExtractorTask:
+    """The heads' losses, weighed as `training` says."""
+
+    def __init__(self, training: TrainingConfig) -> None:
+        self._weights: Mapping[str, float] = {
+            "action": 1.0,
+            "quantile": training.quantile_weight,
+            "direction": training.direction_weight,
+            "regime": training.regime_weight,
+        }
+
+    def measure(self, model: ExtractorModel, batch: Batch) -> Measured:
+        """Losses of all heads and the action accuracy."""
+        predictions = model.predict(model(batch.windows))
+        losses = head_losses(predictions, batch, model.config.quantiles)
+        total = torch.stack([self._weights[name] * loss for name, loss in losses.items()]).sum()
+        accuracy = action_accuracy(predictions.action_logits, batch.labels)
+        return Measured(total, losses | {"accuracy": accuracy}, len(batch.labels))

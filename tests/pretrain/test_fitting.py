@@ -1,0 +1,98 @@
+"""`fit`: interruptions change nothing, other devices and precisions train, other encoders learn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cryptoenv.market import Market
+from pretrain import ConfigError, Extractor, FitOptions, fit_extractor
+from pretrain.config import ENCODERS
+
+from .conftest import planted, small_config, small_training
+
+QUIET = FitOptions(progress=False)
+WORKER = """
+import sys
+from pathlib import Path
+from tests.pretrain.interrupted import run
+print(run(Path(sys.argv[1]), resume=True))
+"""
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_learns_a_planted_rule(markets: tuple[Market, ...], encoder: str, tmp_path: Path) -> None:
+    items = [planted(market) for market in markets]
+    config = small_config(encoder=encoder, bar_width=8 if encoder == "transformer" else 0)
+    trained = fit_extractor(items[:2], items[2:], config, small_training(steps=160), seed=1, options=QUIET)
+    assert trained.provenance.metrics["validation/accuracy"] > 0.85
+    loaded = Extractor.load(trained.save(tmp_path / "artifact"))
+    assert loaded.hash == trained.hash
+    assert (loaded.embed(markets[2]) == trained.embed(markets[2])).all()
+
+
+def killed_at(folder: Path, seconds: float) -> bool:
+    """Whether a training process was killed after `seconds`, before it had ended."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(folder)], env=environment, stdout=subprocess.PIPE)
+    end = time.monotonic() + seconds
+    while process.poll() is None and (time.monotonic() < end or not (folder / "checkpoints" / "last.ckpt").exists()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, kills: int) -> None:
+    from tests.pretrain.interrupted import run
+
+    expected = run(tmp_path / "whole", resume=False)
+    assert sum(killed_at(tmp_path / "killed", 0.2 * number) for number in range(kills)) > 0
+    assert run(tmp_path / "killed", resume=True) == expected
+
+
+def test_an_earlier_run_is_not_overwritten(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    items, options = [planted(market) for market in markets], FitOptions(tmp_path, progress=False)
+    fit_extractor(items[:2], items[2:], small_config(), small_training(steps=4, validate_every=2), options=options)
+    with pytest.raises(FileExistsError, match="resume it, or choose another folder"):
+        fit_extractor(items[:2], items[2:], small_config(), small_training(steps=4), options=options)
+
+
+def test_two_processes_share_the_batches(markets: tuple[Market, ...]) -> None:
+    items = [planted(market) for market in markets]
+    training = small_training(steps=60, devices=2)
+    assert (
+        fit_extractor(items[:2], items[2:], small_config(), training, seed=3, options=QUIET).provenance.metrics[
+            "validation/accuracy"
+        ]
+        > 0.8
+    )
+    with pytest.raises(ConfigError, match="multiple of devices"):
+        small_training(batch=127, devices=2)
+
+
+def test_bfloat16_trains(markets: tuple[Market, ...]) -> None:
+    items = [planted(market) for market in markets]
+    trained = fit_extractor(items[:2], items[2:], small_config(), small_training(precision="bfloat16"), options=QUIET)
+    assert trained.provenance.metrics["validation/accuracy"] > 0.85
+
+
+def test_fine_tuning_goes_on_from_an_extractor(markets: tuple[Market, ...]) -> None:
+    items = [planted(market) for market in markets]
+    first = fit_extractor(items[:1], items[2:], small_config(), small_training(), seed=2, options=QUIET)
+    tuned = fit_extractor(
+        items[1:2], items[2:], training=small_training(steps=10, learning_rate=1e-4), start=first, options=QUIET
+    )
+    assert tuned.scaler.to_json() == first.scaler.to_json()
+    assert tuned.hash != first.hash
+    before, after = (e.provenance.metrics["validation/loss"] for e in (first, tuned))
+    assert abs(after - before) < 0.1
+    with pytest.raises(ValueError, match="brings its own"):
+        fit_extractor(items[1:2], items[2:], small_config(width=32), start=first, options=QUIET)
