@@ -42,17 +42,21 @@ def list_series(store: StoreFolder = DEFAULT_STORE) -> None:
         table.add_column(column, no_wrap=True)
     for column in ("rows", "first", "last", "gaps", "size"):
         table.add_column(column, justify="right", no_wrap=True)
+    damaged = 0
     for key in keys:
         names = key.exchange, key.symbol, key.timeframe
         try:
             manifest = held.manifest(key)
         except CorruptManifestError:
-            table.add_row(*names, "damaged: run `cryptoenv data validate`")
+            table.add_row(*names, "damaged")
+            damaged += 1
             continue
         first, last = (time.strftime("%Y-%m-%d %H:%M") if time else "-" for time in (manifest.first, manifest.last))
         gaps = f"{len(manifest.gaps)} ({manifest.missing_bars:,} bars)" if manifest.gaps else "0"
         table.add_row(*names, f"{manifest.rows:,}", first, last, gaps, _size(manifest.size))
     Console(width=max(Console().width, _TABLE_WIDTH)).print(table)
+    if damaged:
+        print(f"{damaged} series damaged: run `cryptoenv data validate`, then `cryptoenv data repair`")
 
 
 @app.command()
