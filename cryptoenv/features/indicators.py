@@ -27,7 +27,7 @@ import numpy as np
 import talib
 from numba import njit
 
-from cryptoenv.features.view import Setting, View, require_counts
+from cryptoenv.features.view import Setting, View, require_counts, require_pair
 from cryptoenv.price_columns import CLOSE, HIGH, LOW
 from cryptoenv.timeframe import DAY_MS
 
@@ -64,6 +64,7 @@ class Trend:
 
     def __post_init__(self) -> None:
         require_counts(self, adx=self.adx, macd=self.macd, averages=self.averages)
+        require_pair(self, "macd")
 
     def names(self, setting: Setting) -> tuple[str, ...]:
         """As `Family.names`."""
@@ -104,6 +105,7 @@ class Momentum:
 
     def __post_init__(self) -> None:
         require_counts(self, rsi=self.rsi, stochastic=self.stochastic, cci=self.cci)
+        require_pair(self, "stochastic")
 
     def names(self, setting: Setting) -> tuple[str, ...]:
         """As `Family.names`."""

@@ -221,6 +221,9 @@ def _role(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> Time
 def _built(config: type[_Config], content: Any, where: str) -> _Config:
     _refuse_unknown(content, tuple(f.name for f in fields(config)), where)  # type: ignore[arg-type]
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    for f in fields(config):  # type: ignore[arg-type]
+        if isinstance(f.default, tuple) and not isinstance(values.get(f.name), tuple | None):
+            raise ValueError(f"{where}.{f.name} is {values[f.name]!r}; allowed: a list such as {list(f.default)}")
     try:
         return config(**values)
     except (TypeError, ValueError) as error:

@@ -140,3 +140,14 @@ def require_counts(owner: object, **counts: int | tuple[int, ...] | None) -> Non
         for count in given if isinstance(given, tuple) else () if given is None else (given,):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise ValueError(f"{type(owner).__name__}.{name} is {given!r}; allowed: whole numbers of bars >= 1")
+
+
+def require_pair(owner: object, name: str) -> None:
+    """Checks that a parameter, where it is not None, holds two numbers.
+
+    Raises:
+        ValueError: it does not.
+    """
+    given = getattr(owner, name)
+    if given is not None and len(given) != 2:
+        raise ValueError(f"{type(owner).__name__}.{name} is {given!r}; allowed: two whole numbers of bars >= 1")

@@ -135,6 +135,6 @@ def test_what_a_stream_refuses() -> None:
         plain.append(bars.index[5], bars.iloc[5].to_list())
     with pytest.raises(BarsError, match="off the 15m grid"):
         plain.append(bars.index[6] + pd.Timedelta("1min"), bars.iloc[6].to_list())
-    with pytest.raises(BarsError, match="column 'open' .* allowed: open within"):
+    with pytest.raises(BarsError, match=r"column 'open' .* allowed: open within"):
         plain.append(bars.index[6], [1.0, 0.5, 0.4, 1.0, 1.0])
     assert set(plain.append(bars.index[6], bars.iloc[6].to_list())) == set(TIMEFRAMES)

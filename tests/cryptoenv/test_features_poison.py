@@ -184,7 +184,7 @@ class Forgetful:
 
 def test_history_older_than_the_memory_is_found_too() -> None:
     spec = replace(FeatureSpec.none(), base=replace(TimeframeFeatures(), slow=Forgetful()))  # type: ignore[arg-type]
-    with pytest.raises(LookAheadError, match="feature 'total' of 15m .* changes with bars older than its memory"):
+    with pytest.raises(LookAheadError, match=r"feature 'total' of 15m .* changes with bars older than its memory"):
         check_causal(spec, random_bars(20, seed=1), ("15m", "1h"), decisions=20)
 
 

@@ -9,7 +9,7 @@ Rows = list[tuple[float, float, float, float, float]]
 
 
 def plain(rows: Rows, daily: bool, bars_per_day: float) -> dict[str, float]:
-    """What needs a few days of one timeframe, of the last bar; `rows` are open, high, low, close, volume from the anchor."""
+    """What needs a few days of one timeframe; `rows` are open, high, low, close, volume from the anchor to the bar."""
     n_volatility, n_long = (30, 40) if daily else (96, 192)
     close = [row[3] for row in rows]
     returns = [0.0] + [math.log(b / a) for a, b in pairwise(close)]
