@@ -25,13 +25,18 @@ class Sb3VecEnv(VecEnv):
         reward_scale: factor on rewards (100: log-return in percent).
 
     Raises:
-        ValueError: another autoreset mode.
+        ValueError: another autoreset mode, or `copy=False`: Stable-Baselines3 keeps the last observation across a step.
     """
 
     def __init__(self, envs: CryptoTradeVectorEnv, reward_scale: float = 1.0) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"Stable-Baselines3 needs a vector env with AutoresetMode.SAME_STEP, this one has {mode}")
+        if not envs.copies:
+            raise ValueError(
+                "Stable-Baselines3 keeps the last observation across a step, and a vector env made with copy=False "
+                "overwrites it: make it with copy=True"
+            )
         self._envs = envs
         self._scale = reward_scale
         self._actions: NDArray[Any] | None = None

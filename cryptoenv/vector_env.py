@@ -78,7 +78,9 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.single_action_space = self.setup.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._copy = copy
+        if not isinstance(copy, (bool, np.bool_)):
+            raise TypeError(f"copy={copy!r} must be True or False")
+        self.copies = bool(copy)  #: whether results are in fresh memory
         self._reused: Seen | None = None
         self._windows: Observation = {}  # of the last call, with copy=False
         n = self.num_envs
@@ -115,7 +117,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         begin_rows(mask, self._rows, self.setup.world, self.setup.rules, markets, starts, exposures)
         self._started = True
         seen = self._seen()
-        return self._observation(seen, self._copy), self._info(seen)
+        return self._observation(seen, self.copies), self._info(seen)
 
     def step(
         self, actions: NDArray[Any]
@@ -155,7 +157,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
             begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
             seen = self._seen()
-        return self._observation(seen, self._copy), rewards, terminated, truncated, {**self._info(seen), **final}
+        return self._observation(seen, self.copies), rewards, terminated, truncated, {**self._info(seen), **final}
 
     def _reward_by_function(self, rewards: NDArray[np.float64], restarted: NDArray[np.bool_] | None) -> None:
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
@@ -277,7 +279,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _memory(self) -> Seen:
         """Memory for what the rows show: fresh, or with `copy=False` that of the last call."""
-        if self._reused is None or self._copy:
+        if self._reused is None or self.copies:
             self._reused = empty_seen(self.num_envs)
         return self._reused
 

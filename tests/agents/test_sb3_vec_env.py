@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode
 from agents.sb3_vec_env import Sb3VecEnv
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import TaughtMarket, markets_of
+from cryptoenv import CryptoTradeVectorEnv
 
 EPISODE = 7
 
@@ -82,6 +83,14 @@ def test_other_autoreset_modes_are_refused(taught: tuple[TaughtMarket, ...], set
     envs = vector_env(markets_of(taught), settings, num_envs=2, episode_bars=EPISODE)
     with pytest.raises(ValueError, match="SAME_STEP"):
         Sb3VecEnv(envs)
+
+
+def test_reused_memory_is_refused(taught: tuple[TaughtMarket, ...]) -> None:
+    envs = CryptoTradeVectorEnv(2, markets_of(taught), autoreset_mode=AutoresetMode.SAME_STEP, copy=False)
+    with pytest.raises(ValueError, match="copy=True"):
+        Sb3VecEnv(envs)
+    with pytest.raises(TypeError, match="copy=3"):
+        CryptoTradeVectorEnv(2, markets_of(taught), copy=3)  # type: ignore[arg-type]
 
 
 def test_what_rows_share_cannot_be_set(taught: tuple[TaughtMarket, ...], settings: TradingSettings) -> None:
