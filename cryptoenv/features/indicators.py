@@ -1,7 +1,8 @@
-"""Indicators of TA-Lib, scaled to order one: trend, momentum, volatility.
+"""Indicators, scaled to order one: trend, momentum, volatility.
 
-They are recursive (Wilder and exponential averages): their value depends on where they start. Each UTC day's rows are
-computed from a slice that starts `warm_up_bars` before the day's open (see `view`). v is the volatility of `windowed`.
+ADX, MACD, RSI and ATR are recursive: their value depends on where they start. Each UTC day's rows are computed from a
+slice that starts a fixed number of bars before the day's open (see `view`). The others are computed from their last n
+bars. All equal TA-Lib's on the same slice. v is the volatility of `windowed`.
 
 | feature | value | source |
 |---|---|---|
@@ -19,39 +20,27 @@ Neutral (0) where prices did not move, so that nothing is divided by zero.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import talib
 from numba import njit
 
+from cryptoenv.features.recursive import (
+    average_difference,
+    average_true_range,
+    directional_index,
+    relative_strength,
+)
 from cryptoenv.features.view import Setting, View, require_counts, require_pair
 from cryptoenv.price_columns import CLOSE, HIGH, LOW
 from cryptoenv.timeframe import DAY_MS
 
 _TYPICAL_DAILY_VOLATILITY: Final = 0.03
-_MACD_SIGNAL: Final = 9  #: TA-Lib computes the signal line too; no feature reads it
 
 
-class _Slice(NamedTuple):
-    """Prices of a slice as fractions of its first close: TA-Lib takes variances below 1e-14 for zero, and a coin at
-    1e-6 would have none. `last` are the slice's wanted rows, `out` the same rows among all wanted ones."""
-
-    high: np.ndarray
-    low: np.ndarray
-    close: np.ndarray
-    last: slice
-    out: slice
-
-
-def _slices(view: View, memory: int) -> Iterator[_Slice]:
-    for row, end in view.blocks():
-        anchor = view.anchor(row, memory)
-        prices = view.bars.ohlcv[anchor:end]
-        high, low, close = (np.divide(prices[:, column], prices[0, CLOSE]) for column in (HIGH, LOW, CLOSE))
-        yield _Slice(high, low, close, slice(row - anchor, None), slice(row - view.first, end - view.first))
+def _where(view: View, memory: int) -> tuple[int, int, int, int]:
+    return view.first, view.offset, view.setting.block, memory
 
 
 @dataclass(frozen=True)
@@ -73,26 +62,21 @@ class Trend:
 
     def memory(self, setting: Setting) -> int:
         """As `Family.memory`."""
-        longest = max(2 * (self.adx or 0), max(self.macd or (0,)) + _MACD_SIGNAL, *self.averages)
+        longest = max(2 * (self.adx or 0), max(self.macd or (0,)), *self.averages)
         return max(setting.warm_up_bars, setting.volatility_bars, longest)
 
     def values(self, view: View) -> np.ndarray:
         """As `Family.values`."""
-        out = np.zeros((view.wanted, len(self.names(view.setting))))
-        v = view.volatility[view.first :]
-        for s in _slices(view, self.memory(view.setting)):
-            moving, scale, column = v[s.out] > 0.0, s.close[s.last] * v[s.out], 0
-            if self.adx:
-                out[s.out, column] = talib.ADX(s.high, s.low, s.close, self.adx)[s.last] / 25.0 - 1.0
-                column += 1
-            if self.macd:
-                difference = talib.MACD(s.close, *self.macd, _MACD_SIGNAL)[0][s.last]
-                np.divide(difference, 2.0 * scale, out=out[s.out, column], where=moving)
-                column += 1
-            for n in self.averages:
-                out[s.out, column] = _log_distance(s.close[s.last], talib.SMA(s.close, n)[s.last], v[s.out], n)
-                column += 1
-        return out
+        ohlcv, v = view.bars.ohlcv, view.volatility[view.first :]
+        where, columns = _where(view, self.memory(view.setting)), []
+        if self.adx:
+            columns.append(directional_index(ohlcv, where, self.adx) / 25.0 - 1.0)
+        if self.macd:
+            difference = average_difference(ohlcv, where, self.macd)
+            scale = 2.0 * ohlcv[view.first :, CLOSE] * v
+            columns.append(np.divide(difference, scale, out=np.zeros(len(v)), where=v > 0.0))
+        columns += [_distances(ohlcv, view.volatility, view.first, bars) for bars in self.averages]
+        return np.stack(columns, axis=1) if columns else np.empty((len(v), 0))
 
 
 @dataclass(frozen=True)
@@ -118,24 +102,16 @@ class Momentum:
 
     def values(self, view: View) -> np.ndarray:
         """As `Family.values`."""
-        out = np.zeros((view.wanted, len(self.names(view.setting))))
+        ohlcv, columns = view.bars.ohlcv, []
         moving = view.volatility[view.first :] > 0.0
-        for s in _slices(view, self.memory(view.setting)):
-            column = 0
-            if self.rsi:
-                rows = moving[s.out]
-                out[s.out, column][rows] = (talib.RSI(s.close, self.rsi)[s.last][rows] - 50.0) / 25.0
-                column += 1
-            if self.stochastic:
-                bars, smoothing = self.stochastic
-                rows = moving[s.out] & _ranging(s, bars)
-                found = talib.STOCH(s.high, s.low, s.close, bars, smoothing, slowd_period=1)[0][s.last]
-                out[s.out, column][rows] = (found[rows] - 50.0) / 30.0
-                column += 1
-            if self.cci:
-                rows = moving[s.out] & _ranging(s, self.cci)
-                out[s.out, column][rows] = talib.CCI(s.high, s.low, s.close, self.cci)[s.last][rows] / 100.0
-        return out
+        if self.rsi:
+            found = relative_strength(ohlcv, _where(view, self.memory(view.setting)), self.rsi)
+            columns.append(np.where(moving, (found - 50.0) / 25.0, 0.0))
+        if self.stochastic:
+            columns.append(np.where(moving, _stochastic(ohlcv, view.first, self.stochastic), 0.0))
+        if self.cci:
+            columns.append(np.where(moving, _channel_index(ohlcv, view.first, self.cci), 0.0))
+        return np.stack(columns, axis=1) if columns else np.empty((len(moving), 0))
 
 
 @dataclass(frozen=True)
@@ -158,28 +134,17 @@ class Volatility:
 
     def values(self, view: View) -> np.ndarray:
         """As `Family.values`."""
-        out = np.zeros((view.wanted, len(self.names(view.setting))))
-        v = view.volatility[view.first :]
-        out[:, 0] = _volatility_level(v, DAY_MS / view.setting.duration_ms)
-        for s in _slices(view, self.memory(view.setting)) if self.bollinger or self.atr else ():
-            column = 1
-            if self.bollinger:
-                upper, middle, _ = talib.BBANDS(s.close, self.bollinger)
-                width = upper[s.last] - middle[s.last]
-                rows = (v[s.out] > 0.0) & (width > 0.0)
-                np.divide(s.close[s.last] - middle[s.last], width, out=out[s.out, column], where=rows)
-                column += 1
-            if self.atr:
-                found = talib.ATR(s.high, s.low, s.close, self.atr)[s.last]
-                out[s.out, column] = _log_ratio(found, s.close[s.last] * v[s.out])
-        return out
+        ohlcv, v = view.bars.ohlcv, view.volatility[view.first :]
+        columns = [_volatility_level(v, DAY_MS / view.setting.duration_ms)]
+        if self.bollinger:
+            columns.append(np.where(v > 0.0, _band_place(ohlcv, view.first, self.bollinger), 0.0))
+        if self.atr:
+            found = average_true_range(ohlcv, _where(view, self.memory(view.setting)), self.atr)
+            columns.append(_log_ratio(found, ohlcv[view.first :, CLOSE] * v))
+        return np.stack(columns, axis=1)
 
 
-def _ranging(s: _Slice, bars: int) -> np.ndarray:
-    return (talib.MAX(s.high, bars)[s.last] - talib.MIN(s.low, bars)[s.last]) > 0.0
-
-
-# Jitted for math.log: the bits of np.log may depend on where in the array a value stands.
+# Jitted for math.log too: the bits of np.log may depend on where in the array a value stands.
 
 
 @njit(cache=True)
@@ -192,11 +157,66 @@ def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _log_distance(close: np.ndarray, average: np.ndarray, v: np.ndarray, bars: int) -> np.ndarray:
-    out = np.zeros(close.shape[0])
-    for i in range(close.shape[0]):
-        if v[i] > 0.0:
-            out[i] = math.log(close[i] / average[i]) / (v[i] * math.sqrt(bars))
+def _distances(ohlcv: np.ndarray, volatility: np.ndarray, first: int, bars: int) -> np.ndarray:
+    out = np.zeros(ohlcv.shape[0] - first)
+    for t in range(first, ohlcv.shape[0]):
+        if volatility[t] > 0.0:
+            total = 0.0
+            for i in range(t - bars + 1, t + 1):
+                total += ohlcv[i, CLOSE]
+            out[t - first] = math.log(ohlcv[t, CLOSE] * bars / total) / (volatility[t] * math.sqrt(bars))
+    return out
+
+
+@njit(cache=True)
+def _stochastic(ohlcv: np.ndarray, first: int, spans: tuple[int, int]) -> np.ndarray:
+    bars, smoothing = spans
+    out = np.zeros(ohlcv.shape[0] - first)
+    fast = np.zeros(ohlcv.shape[0])
+    for t in range(first - smoothing + 1, ohlcv.shape[0]):
+        high, low = ohlcv[t, HIGH], ohlcv[t, LOW]
+        for i in range(t - bars + 1, t):
+            high, low = max(high, ohlcv[i, HIGH]), min(low, ohlcv[i, LOW])
+        if high > low:
+            fast[t] = 100.0 * (ohlcv[t, CLOSE] - low) / (high - low)
+        if t >= first and high > low:
+            total = 0.0
+            for i in range(t - smoothing + 1, t + 1):
+                total += fast[i]
+            out[t - first] = (total / smoothing - 50.0) / 30.0
+    return out
+
+
+@njit(cache=True)
+def _channel_index(ohlcv: np.ndarray, first: int, bars: int) -> np.ndarray:
+    out = np.zeros(ohlcv.shape[0] - first)
+    typical = np.empty(ohlcv.shape[0])
+    for t in range(ohlcv.shape[0]):
+        typical[t] = (ohlcv[t, HIGH] + ohlcv[t, LOW] + ohlcv[t, CLOSE]) / 3.0
+    for t in range(first, ohlcv.shape[0]):
+        mean, deviation, high, low = 0.0, 0.0, ohlcv[t, HIGH], ohlcv[t, LOW]
+        for i in range(t - bars + 1, t + 1):
+            mean += typical[i] / bars
+            high, low = max(high, ohlcv[i, HIGH]), min(low, ohlcv[i, LOW])
+        for i in range(t - bars + 1, t + 1):
+            deviation += abs(typical[i] - mean) / bars
+        if high > low and deviation > 0.0:
+            out[t - first] = (typical[t] - mean) / (0.015 * deviation) / 100.0
+    return out
+
+
+@njit(cache=True)
+def _band_place(ohlcv: np.ndarray, first: int, bars: int) -> np.ndarray:
+    out = np.zeros(ohlcv.shape[0] - first)
+    for t in range(first, ohlcv.shape[0]):
+        mean, squares, moved = 0.0, 0.0, False
+        for i in range(t - bars + 1, t + 1):
+            mean += ohlcv[i, CLOSE] / bars
+            moved = moved or ohlcv[i, CLOSE] != ohlcv[t, CLOSE]
+        for i in range(t - bars + 1, t + 1):
+            squares += (ohlcv[i, CLOSE] - mean) ** 2 / bars
+        if moved:  # the mean of equal closes may differ from them in the last bit
+            out[t - first] = (ohlcv[t, CLOSE] - mean) / (2.0 * math.sqrt(squares))
     return out
 
 
