@@ -26,7 +26,7 @@ from numba import njit
 
 from cryptoenv.features.view import Setting, View, require_counts
 from cryptoenv.features.windowed import log_volumes, mean_log
-from cryptoenv.price_columns import CLOSE, HIGH, LOW, VOLUME
+from cryptoenv.price_columns import CLOSE, HIGH, LOW
 
 _NAMES: Final = (
     "breakout_up_confirmed", "breakout_up_unconfirmed", "breakout_down_confirmed", "breakout_down_unconfirmed",
@@ -84,7 +84,7 @@ def _outcomes(
     start, horizon, quiet = spans
     ceiling, floor = extremes
     out = np.zeros((ohlcv.shape[0] - start, 2, 4))
-    logs, volume = log_volumes(ohlcv), ohlcv[:, VOLUME].copy()
+    logs, counts = log_volumes(ohlcv)
     last = np.full(2, start - horizon - quiet - 1)
     for j in range(start - horizon - quiet, ohlcv.shape[0] - horizon):
         close = ohlcv[j, CLOSE]
@@ -97,8 +97,8 @@ def _outcomes(
             continue
         x = math.log(ohlcv[j + horizon, CLOSE] / close) / (volatility[j] * math.sqrt(horizon))
         x = min(max(x, -_LARGEST), _LARGEST)
-        now, found = mean_log(logs, volume, j - _FRESH_BARS + 1, j)
-        usual, known = mean_log(logs, volume, j - _FRESH_BARS - _USUAL_BARS + 1, j - _FRESH_BARS)
+        now, found = mean_log(logs, counts, j - _FRESH_BARS + 1, j)
+        usual, known = mean_log(logs, counts, j - _FRESH_BARS - _USUAL_BARS + 1, j - _FRESH_BARS)
         confirmed = min(max(now - usual, 0.0), 1.0) if found and known else 0.0
         for part in range(2):
             weight = confirmed if part == 0 else 1.0 - confirmed
@@ -108,20 +108,25 @@ def _outcomes(
 
 
 @njit(cache=True)
+def _fade_in(sums: np.ndarray, new: np.ndarray, fade: float) -> None:
+    for part in range(sums.shape[0]):
+        for q in range(sums.shape[1]):
+            sums[part, q] = sums[part, q] * fade + new[part, q]
+
+
+@njit(cache=True)
 def _decayed_means(kept: np.ndarray, where: tuple[int, int, int], days: int, fade: float) -> np.ndarray:
     # Day by day from each row's own anchor on, so that the sums are the same bits whatever came before it.
     first, offset, block = where
     out = np.zeros((kept.shape[0] - first, kept.shape[2]))
-    sums = np.zeros((2, kept.shape[2]))
+    sums = np.zeros(kept.shape[1:])
     for t in range(first, kept.shape[0]):
         into = (t + offset) % block
         if t == first or into == 0:
             sums[:] = 0.0
             for i in range(t - into - days * block, t):
-                sums *= fade
-                sums += kept[i]
-        sums *= fade
-        sums += kept[t]
+                _fade_in(sums, kept[i], fade)
+        _fade_in(sums, kept[t], fade)
         for q in range(kept.shape[2]):
             out[t - first, q] = 2.0 * sums[0, q] / (sums[1, q] + 1.0)
     return out

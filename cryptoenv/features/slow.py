@@ -82,7 +82,8 @@ def _slow(
     first, offset, block = where
     days, recent = spans
     out = np.zeros((ohlcv.shape[0] - first, 4 + drifts.shape[0]))
-    logs, volume = log_volumes(ohlcv), ohlcv[:, VOLUME].copy()
+    logs, counts = log_volumes(ohlcv)
+    volume = ohlcv[:, VOLUME]
     rows = (logs, _squared_returns(ohlcv, 1), _squared_returns(ohlcv, _STEP))
     total, sums = np.zeros(4), np.zeros(4)
     high, low = 0.0, 0.0
@@ -98,7 +99,7 @@ def _slow(
         high, low = max(high, ohlcv[t, HIGH]), min(low, ohlcv[t, LOW])
         if total[_COUNT] + sums[_COUNT] > 0.0:
             slow = (total[_VOLUMES] + sums[_VOLUMES]) / (total[_COUNT] + sums[_COUNT])
-            fast, found = mean_log(logs, volume, t - recent + 1, t)
+            fast, found = mean_log(logs, counts, t - recent + 1, t)
             out[t - first, 0] = fast - slow if found else -4.0
         squares = total[_SQUARES] + sums[_SQUARES]
         if squares > 0.0 and high > low:
