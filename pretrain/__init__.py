@@ -16,8 +16,11 @@ from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
     from pretrain.artifact import ArtifactError, Extractor
+    from pretrain.embedding_cache import cached_embeddings
     from pretrain.extractor_model import ExtractorModel
     from pretrain.fitting import FitOptions
+    from pretrain.pretraining import pretrain_extractor
+    from pretrain.recipe import Recipe
     from pretrain.training import fit_extractor
     from pretrain.windows import LabelledMarket, WindowDataset, time_splits
 
@@ -29,7 +32,10 @@ _LAZY = {
     "ExtractorModel": "pretrain.extractor_model",
     "FitOptions": "pretrain.fitting",
     "WindowDataset": "pretrain.windows",
+    "Recipe": "pretrain.recipe",
+    "cached_embeddings": "pretrain.embedding_cache",
     "fit_extractor": "pretrain.training",
+    "pretrain_extractor": "pretrain.pretraining",
     "time_splits": "pretrain.windows",
 }
 
@@ -41,9 +47,12 @@ __all__ = [
     "ExtractorModel",
     "FitOptions",
     "LabelledMarket",
+    "Recipe",
     "TrainingConfig",
     "WindowDataset",
+    "cached_embeddings",
     "fit_extractor",
+    "pretrain_extractor",
     "time_splits",
 ]
 

@@ -28,6 +28,7 @@ FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 2
 WEIGHTS, CONFIG, SCALER, CHECKSUMS = "model.safetensors", "config.json", "scaler.json", "checksums.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
+SHIPPED = Path(__file__).parent / "artifacts"
 CONFIG_KEYS = ("format", "format_version", "architecture", "label_kind", "training_data", "versions", "metrics")
 
 
@@ -152,12 +153,12 @@ class Extractor:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """The extractor kept in `folder`, after every check.
+        """The extractor kept in `folder`, after every check; "default" is the one that ships with the package.
 
         Raises:
             ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others.
         """
-        content = _read_checked(Path(folder))
+        content = _read_checked(SHIPPED / "default" if folder == "default" else Path(folder))
         values = _keys(_parse(content[CONFIG], CONFIG), CONFIG_KEYS, CONFIG)
         if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
             found = f"{values['format']!r} version {values['format_version']!r}"

@@ -123,7 +123,5 @@ def test_data_that_does_not_fit_is_refused(markets: tuple[Market, ...]) -> None:
         fit_extractor([replace(item, regimes=regimes)], [other], small_config(regimes=4), training)
     with pytest.raises(ValueError, match="kind"):
         fit_extractor([item, replace(item, label_kind="other")], [other], small_config(), training)
-    with pytest.raises(
-        ValueError, match=r"validation\[0\] and train\[1\] .* rows \[1200, 1300\) in common"
-    ):
+    with pytest.raises(ValueError, match=r"validation\[0\] and train\[1\] .* rows \[1200, 1300\) in common"):
         fit_extractor([other, replace(item, stop=1300)], [replace(item, start=1200)], small_config(), training)
