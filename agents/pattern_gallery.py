@@ -1,0 +1,122 @@
+"""Pictures of chart patterns and of token markets, with their truth drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.token_market import TokenSample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UP_COLOUR, DOWN_COLOUR, LINE_COLOUR = "#2a9d5c", "#d1495b", "#1f4e9c"
+PART_COLOURS = ("#f2e6c9", "#dfe9f5")
+_COLUMNS = 4
+
+
+def draw_gallery(path: Path, noise: float = 0.06, seed: int = 0, params: PatternParams | None = None) -> None:
+    """Draw one pattern of each kind into a PNG file: bars, parts, lines, actions and volume.
+
+    Args:
+        path: file to write.
+        noise: see `generate_pattern`.
+        seed: any integer >= 0; kind `i` is drawn with `[seed, i]`.
+        params: of all patterns; `PatternParams()` where None.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-len(PATTERN_KINDS) // _COLUMNS)
+    figure = Figure(figsize=(6.0 * _COLUMNS, 3.7 * rows), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    for place, panel in enumerate(figure.subfigures(rows, _COLUMNS).ravel()[: len(PATTERN_KINDS)]):
+        kind = PATTERN_KINDS[place]
+        bars, truth = generate_pattern(kind, params or PatternParams(), noise, np.random.default_rng([seed, place]))
+        axes = panel.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        draw_pattern(axes[0], axes[1], bars, truth)
+    figure.savefig(path, dpi=75)
+
+
+def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternTruth) -> None:
+    """Draw one pattern into two axes; the background of the volume is the action: green long, red short."""
+    draw_candles(prices, bars)
+    below = float(bars["low"].min())
+    for number, span in enumerate(truth.spans.iloc[1:].itertuples()):
+        prices.axvspan(span.first, span.last, color=PART_COLOURS[number % 2], alpha=0.7, lw=0, zorder=0)
+        middle = (span.first + span.last) / 2
+        prices.annotate(
+            span.part, (middle, below), (0, -4 - 9 * (number % 3)), textcoords="offset points", fontsize=7, ha="center"
+        )
+    for line in truth.lines.itertuples():
+        prices.plot([line.first, line.last], [line.first_price, line.last_price], color=LINE_COLOUR, lw=1.3, ls="--")
+        prices.annotate(line.line, (line.first, line.first_price), fontsize=7, color=LINE_COLOUR, ha="right")
+    if truth.confirmed >= 0:
+        up = truth.actions.sum() > 0
+        spot = (truth.confirmed, bars["close"].iat[truth.confirmed])
+        prices.plot(*spot, marker="^" if up else "v", ms=10, color=UP_COLOUR if up else DOWN_COLOUR, mec="black")
+    prices.set_title(truth.kind.replace("_", " "), loc="left", fontsize=11, weight="bold")
+    prices.margins(x=0.01, y=0.15)
+    rising = bars["close"] >= bars["open"]
+    volume.bar(np.arange(len(bars)), bars["volume"], color=np.where(rising, UP_COLOUR, DOWN_COLOUR), width=0.8)
+    for side, colour in ((1, UP_COLOUR), (-1, DOWN_COLOUR)):
+        held = truth.actions == side
+        volume.fill_between(
+            np.arange(len(bars)), 0, 1, where=held, transform=volume.get_xaxis_transform(), color=colour, alpha=0.2
+        )
+    volume.set_yticks([])
+    for axis in (prices, volume):
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_candles(axis: Axes, bars: pd.DataFrame) -> None:
+    """Candles at bar numbers."""
+    at = np.arange(len(bars))
+    rising = (bars["close"] >= bars["open"]).to_numpy()
+    colours = np.where(rising, UP_COLOUR, DOWN_COLOUR)
+    axis.vlines(at, bars["low"], bars["high"], color=colours, lw=0.6)
+    bottom = bars[["open", "close"]].min(axis=1)
+    axis.bar(at, (bars["close"] - bars["open"]).abs(), bottom=bottom, color=colours, width=0.7)
+
+
+def draw_tokens(sample: TokenSample, path: Path) -> None:
+    """Draw price, liquidity, buys and sells of every token with its events into a PNG file.
+
+    Args:
+        sample: the market.
+        path: file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = sorted(sample.events["kind"].unique())
+    colours = dict(zip(kinds, ("#1f4e9c", "#e07b00", "#7b4fa3", "#d1495b", "#00838f", "#b8a000", "#888888"), strict=False))
+    figure = Figure(figsize=(14.0, 4.2 * len(sample.bars)), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * len(sample.bars), 1, height_ratios=[3, 1.2] * len(sample.bars), squeeze=False)[:, 0]
+    for number, (token, bars) in enumerate(sample.bars.items()):
+        above, below = axes[2 * number], axes[2 * number + 1]
+        above.plot(bars["close"].to_numpy(), color="#333333", lw=0.9)
+        above.set_yscale("log")
+        above.set_title(f"{token}: price", loc="left", fontsize=10)
+        for event in sample.events[sample.events["token"] == token].itertuples():
+            above.axvspan(event.first - 0.5, event.last + 0.5, color=colours[event.kind], alpha=0.25, lw=0)
+            above.annotate(
+                event.kind.replace("_", " "), (event.first, 0.99), xycoords=("data", "axes fraction"), fontsize=7,
+                rotation=90, va="top", ha="right", color=colours[event.kind],
+            )  # fmt: skip
+        at = np.arange(len(bars))
+        below.bar(at, bars["buys"], color=UP_COLOUR, width=1.0)
+        below.bar(at, -bars["sells"], color=DOWN_COLOUR, width=1.0)
+        below.set_ylabel("buys, sells", fontsize=8)
+        pool = below.twinx()
+        pool.plot(at, bars["liquidity"].to_numpy(), color=LINE_COLOUR, lw=0.9)
+        pool.set_ylabel("liquidity", fontsize=8, color=LINE_COLOUR)
+        for axis in (above, below):
+            axis.margins(x=0.0)
+    figure.savefig(path, dpi=80)
