@@ -18,6 +18,7 @@ except ModuleNotFoundError:
     raise SystemExit(USER_ERROR) from None
 
 from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
+from agents.features_commands import app as features_commands  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_commands, name="data")
+app.add_typer(features_commands, name="features")
 app.command()(pretrain)
 
 
