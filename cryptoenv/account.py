@@ -51,11 +51,11 @@ class OrderStatus(IntEnum):
 
     NONE = 0  #: no order was due
     FILLED = 1  #: filled in full
-    PARTIAL = 2  #: filled up to the participation cap
+    PARTIAL = 2  #: filled up to the participation cap; the rest stays due for the same target
     CASH_CAPPED = 3  #: a spot buy filled with all the cash there is
     ROUNDED_TO_ZERO = 4  #: smaller than one step of quantity; not sent
     BELOW_MIN_NOTIONAL = 5  #: refused: smaller than the venue accepts
-    NO_VOLUME = 6  #: the bar traded nothing, so nothing filled
+    NO_VOLUME = 6  #: the bar traded nothing, or too little for an order the venue accepts; still due
 
 
 class ExitKind(IntEnum):

@@ -35,11 +35,14 @@ class Costs:
         fee: fee per filled notional (0.001 = 0.1%).
         half_spread: half the bid-ask spread, paid by every market order.
         impact: factor of the square-root impact `impact * sigma * sqrt(quantity / volume)` (Almgren et al. 2005,
-            "Direct estimation of equity market impact"; Toth et al. 2011, Phys. Rev. X 1, 021006).
+            "Direct estimation of equity market impact"; Toth et al. 2011, Phys. Rev. X 1, 021006). Half-spread and
+            impact together are cut at 90% of the price; only stops and take-profits, which no participation limit
+            holds back, can be larger than their bar and get there.
         borrow: interest per day on the value of a short ("margin" only).
         funding: constant funding rate per 8 hours at 00, 08 and 16 UTC, paid by longs to shorts ("perpetual"
             only, and only where the market brings no funding series).
-        liquidation_fee: how much worse than the liquidation price a forced exit fills.
+        liquidation_fee: how much worse than the liquidation price a forced exit fills; it replaces fee, half-spread
+            and impact there.
 
     Raises:
         ValueError: a value outside its range. TypeError: not a number.
@@ -65,11 +68,14 @@ class RiskLimits:
 
     Attributes:
         exposure: largest absolute exposure, as a multiple of equity (above 1 is leverage: "perpetual" only).
-        participation: largest share of a bar's volume that one order may take.
+        participation: largest share of a bar's volume that one order may take; the rest stays due in the next bar.
+            Stops, take-profits and liquidations are emergency orders that it does not hold back: they close the whole
+            position in their bar, stops and take-profits at the impact of its whole quantity.
         stop_loss: fraction below (above, for shorts) the average entry price at which the position is closed.
         take_profit: fraction of profit against the average entry price at which the position is closed.
         drawdown_stop: fall from peak equity after which the account only closes, until the next reset.
-        rebalance_tolerance: how far exposure may drift from an unchanged target before an order goes out.
+        rebalance_tolerance: how far exposure may drift from an unchanged target before an order goes out. It does not
+            end an order that a bar's volume left unfinished (`PARTIAL`, `NO_VOLUME`): that one stays due.
 
     Raises:
         ValueError: a value outside its range. TypeError: not a number.
@@ -96,7 +102,7 @@ class VenueRules:
     """What the venue accepts; 0 switches a rounding or minimum off.
 
     Attributes:
-        step_size: base quantity increment; orders round toward less risk.
+        step_size: base quantity increment; orders round toward less risk, and are whole steps unless they close all.
         tick_size: price increment; fills round to the adverse side.
         min_notional: smallest order value in quote currency; smaller ones are refused.
         maintenance_margin: fraction of the position's value below which equity is liquidated.

@@ -25,7 +25,7 @@ from cryptoenv.account import (
     TARGET,
 )
 from cryptoenv.config import MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
-from cryptoenv.kernel import open_account, round_to_step, transition, wanted_quantity
+from cryptoenv.kernel import open_account, order_quantity, transition, wanted_quantity
 from cryptoenv.market_table import FIRST, LAST, align_of, feature_cells, prices_of
 from cryptoenv.price_columns import CLOSE, SIGMA
 from cryptoenv.rewards import weighted_reward
@@ -186,7 +186,7 @@ def mask_actions(
         nearest = min(nearest, abs(actions[a]))
     for a in range(actions.shape[0]):
         wanted = wanted_quantity(account, actions[a], sigma, p)
-        order = round_to_step(wanted, p[STEP_SIZE]) - account[QUANTITY]
+        order = order_quantity(account[QUANTITY], wanted, p[STEP_SIZE])
         refused = order == 0.0 or abs(order) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]
         out[a] = wanted == account[QUANTITY] or not refused
         if account[HALTED] == 1.0 and abs(actions[a]) > nearest:

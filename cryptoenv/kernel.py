@@ -4,15 +4,17 @@ The single env, the vector env and the paper broker call `transition` and do no 
 step, for a decision at the close of bar `t` (everything else happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
-2. the order is sized from what is known at close `t`, capped by participation, rounded, perhaps refused;
+2. the order is sized from what is known at close `t`, rounded, capped by participation, perhaps refused; what the
+   bar's volume leaves of it (PARTIAL, NO_VOLUME) stays due in the next step, until another target is asked for;
 3. it fills at the open, always adversely;
-4. intrabar exits: gap liquidation at the open, then the nearer of stop and liquidation, then take-profit;
+4. intrabar exits: gap liquidation at the open, then the nearer of stop and liquidation, then take-profit. These are
+   emergency orders: they close everything at once, whatever the participation limit says of a bar's volume;
 5. the account is marked at the close; at the floor it is ruined.
 
 `equity = start + realised + unrealised - fees - funding - borrow + shortfall` holds at every step. Only `math`
-functions are used, so that jitted and un-jitted results are bit-identical; `error_model="numpy"` spares a test for zero
-before every division, none of which can be by zero. What every step runs is inlined: an array argument of a call that is
-not costs seven words on the stack, and a third of the step's time went there.
+functions are used, so that jitted and un-jitted results are bit-identical; `error_model="numpy"` spares a test for
+zero before every division, none of which can be by zero. What every step runs is inlined: an array argument of a call
+that is not costs seven words on the stack, and a third of the step's time went there.
 """
 
 import math
@@ -83,6 +85,8 @@ from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, HIGH, LOW, OP
 RUIN_FRACTION = 1e-3  #: equity at or below this share of the start is ruin
 SAFE_MARGIN = 1e-6  #: share of the position's value above which no liquidation price needs to be computed
 MAX_SLIP = 0.9  #: no fill is worse than this fraction of its price, so that prices stay positive
+SLACK = 1e-9  #: share of a step that rounding toward zero forgives
+DUST = 1e-6  #: share of a step below which a difference of two multiples of it is floating dust
 
 # `OrderStatus` and `ExitKind` as plain integers for jitted code.
 NO_ORDER, FILLED, PARTIAL, CASH_CAPPED, ROUNDED_TO_ZERO, BELOW_MIN_NOTIONAL, NO_VOLUME = range(7)
@@ -90,12 +94,30 @@ NO_EXIT, STOPPED, TOOK_PROFIT, LIQUIDATED = range(4)
 
 
 @njit(cache=True, error_model="numpy")
-def round_to_step(quantity: float, step: float) -> float:
-    """`quantity` rounded toward zero to a multiple of `step` (0: unrounded); a billionth of a step is forgiven."""
+def round_to_step(quantity: float, step: float, slack: float = SLACK) -> float:
+    """`quantity` rounded toward zero to a multiple of `step` (0: unrounded); `slack` of a step is forgiven."""
     if step <= 0.0:
         return quantity
-    steps = math.floor(abs(quantity) / step + 1e-9)
+    steps = math.floor(abs(quantity) / step + slack)
     return math.copysign(steps * step, quantity) if steps > 0.0 else 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def order_quantity(held: float, wanted: float, step: float) -> float:
+    """Signed quantity that carries `held` toward `wanted`: whole steps, or all that is held where it closes."""
+    if step <= 0.0:
+        return wanted - held
+    goal = round_to_step(wanted, step)
+    return round_to_step(goal - held, step, DUST) if goal != 0.0 else -held
+
+
+@njit(cache=True, error_model="numpy")
+def without_dust(quantity: float, step: float) -> float:
+    """`quantity` as the exact multiple of `step` that it differs from by floating dust only."""
+    if step <= 0.0:
+        return quantity
+    whole = math.floor(quantity / step + 0.5) * step
+    return whole if abs(quantity - whole) <= DUST * step else quantity
 
 
 @njit(cache=True, error_model="numpy")
@@ -125,20 +147,26 @@ def effective_target(target: float, sigma: float, p: NDArray[np.float64]) -> flo
 
 @njit(cache=True, error_model="numpy", inline="always")
 def wanted_quantity(account: NDArray[np.float64], target: float, sigma: float, p: NDArray[np.float64]) -> float:
-    """Base quantity to hold for `target`, from what is known at the close; the held one where no order is due."""
+    """Base quantity to hold for `target`, from what is known at the close; the held one where no order is due.
+
+    The order for an unchanged target is due once exposure has drifted beyond the tolerance, and as long as the volume
+    of the last bar left it unfinished.
+    """
     if account[HALTED] == 1.0:
         target = 0.0
     exposure = effective_target(target, sigma, p)
     if target == account[TARGET] and abs(exposure - account[EXPOSURE]) <= p[TOLERANCE]:
-        return account[QUANTITY]
+        last = account[ORDER_STATUS]
+        if last != PARTIAL and last != NO_VOLUME:
+            return account[QUANTITY]
     return exposure * account[EQUITY] / account[CLOSE_PRICE]
 
 
 @njit(cache=True, error_model="numpy")
-def _apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee: float) -> None:
+def _apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee: float, step: float) -> None:
     """Book a fill of signed `quantity` at `price` with `fee` in quote: cash, average entry, realised profit."""
     held = account[QUANTITY]
-    after = held + quantity
+    after = without_dust(held + quantity, step)
     if held == 0.0 or held * quantity > 0.0:
         account[ENTRY_PRICE] = (account[ENTRY_PRICE] * abs(held) + price * abs(quantity)) / abs(after)
     else:
@@ -177,23 +205,21 @@ def _pay_holding_costs(account: NDArray[np.float64], bar: NDArray[np.float64], p
 def _fill_order(
     account: NDArray[np.float64], wanted: float, sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
 ) -> int:
-    """Events 2 and 3: cap, round, refuse or fill at the open. Returns the order status."""
-    held = account[QUANTITY]
-    goal = round_to_step(wanted, p[STEP_SIZE])
-    quantity = goal - held
+    """Events 2 and 3: round, cap, refuse or fill at the open. Returns the order status."""
+    quantity = order_quantity(account[QUANTITY], wanted, p[STEP_SIZE])
     if quantity == 0.0:
-        return ROUNDED_TO_ZERO if wanted != held else NO_ORDER
+        return ROUNDED_TO_ZERO
     if bar[VOLUME] <= 0.0:
         return NO_VOLUME
+    if abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
+        return BELOW_MIN_NOTIONAL
     status = FILLED
     cap = p[PARTICIPATION] * bar[VOLUME]
     if abs(quantity) > cap:
         quantity = round_to_step(math.copysign(cap, quantity), p[STEP_SIZE])
         status = PARTIAL
-        if quantity == 0.0:
-            return ROUNDED_TO_ZERO
-    if abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-        return BELOW_MIN_NOTIONAL
+        if quantity == 0.0 or abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
+            return NO_VOLUME
     price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
     if p[IS_SPOT] == 1.0 and quantity > 0.0:
         affordable = round_to_step(account[CASH] / (price * (1.0 + p[FEE])), p[STEP_SIZE])
@@ -206,7 +232,7 @@ def _fill_order(
                 return BELOW_MIN_NOTIONAL
             price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
     notional = abs(quantity) * price
-    _apply_fill(account, quantity, price, p[FEE] * notional)
+    _apply_fill(account, quantity, price, p[FEE] * notional, p[STEP_SIZE])
     if status == CASH_CAPPED and account[CASH] < 0.0:
         account[CASH] = 0.0  # the last bit of cash / (price * (1 + fee)) * price * (1 + fee)
     account[SLIPPAGE] += abs(quantity) * abs(price - bar[OPEN])
@@ -247,7 +273,7 @@ def _close_position(
     else:
         price = slipped_price(level, quantity, bar[VOLUME], sigma, p)
         fee = p[FEE] * abs(quantity) * price
-    _apply_fill(account, quantity, price, fee)
+    _apply_fill(account, quantity, price, fee, 0.0)
     account[SLIPPAGE] += abs(quantity) * abs(price - level)
     account[EXIT_PRICE] = price
     account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
@@ -258,9 +284,12 @@ def _close_position(
 def _exit_inside_bar(
     account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
 ) -> int:
-    """Event 4: liquidation, stop-loss and take-profit, adverse before favourable. Returns the exit kind."""
+    """Event 4: liquidation, stop-loss and take-profit, adverse before favourable. Returns the exit kind.
+
+    A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
+    """
     held = account[QUANTITY]
-    if held == 0.0 or bar[VOLUME] <= 0.0:
+    if held == 0.0:
         return NO_EXIT
     side = 1.0 if held > 0.0 else -1.0
     open_price = bar[OPEN]
@@ -275,13 +304,14 @@ def _exit_inside_bar(
         return NO_EXIT
     liquidation = liquidation_price(account, p)
     stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
-    stop_set = p[STOP_LOSS] < math.inf
+    traded = bar[VOLUME] > 0.0
+    stop_set = traded and p[STOP_LOSS] < math.inf
     if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:
         level = stop if (open_price - stop) * side > 0.0 else open_price
         return _close_position(account, level, sigma, bar, p, STOPPED)
     if liquidation > 0.0 and (adverse - liquidation) * side <= 0.0:
         return _close_position(account, liquidation, sigma, bar, p, LIQUIDATED)
-    if p[TAKE_PROFIT] < math.inf:
+    if traded and p[TAKE_PROFIT] < math.inf:
         profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
         if profit > 0.0 and (favourable - profit) * side >= 0.0:
             level = profit if (profit - open_price) * side > 0.0 else open_price

@@ -107,6 +107,9 @@ def test_kernel_equals_the_naive_ledger_exactly() -> None:
                 break
         moved = sum(abs(m[3]) for m in book.movements)
         assert book.equity_from_scratch(book.close) == pytest.approx(book.equity, abs=1e-12 * moved)
+        realised, entry = book.profit_from_scratch()
+        assert account[a.REALISED] == pytest.approx(realised, abs=1e-12 * moved)
+        assert account[a.ENTRY_PRICE] == pytest.approx(entry, rel=1e-9)
     assert statuses == {s.name for s in a.OrderStatus}, "the fuzz must reach every order status"
     assert exits == {k.name for k in a.ExitKind}, "the fuzz must reach every kind of exit"
     assert ruined > 3, "the fuzz must ruin accounts"

@@ -236,3 +236,35 @@ def test_partial_fills_and_refusals_have_a_status() -> None:
     assert info["order_status"] == OrderStatus.BELOW_MIN_NOTIONAL
     info = begin(market, rules=VenueRules(step_size=150.0)).step(2)[4]
     assert info["order_status"] == OrderStatus.ROUNDED_TO_ZERO
+
+
+def test_an_order_cut_short_by_volume_stays_due() -> None:
+    """The rest of a capped order, and an order that met an empty bar, are not forgotten within the tolerance."""
+    market = scripted_market([100.0] * 8, volume={1: 960.0, 3: 0.0, 4: 10.0})
+    env = begin(market, rules=VenueRules(step_size=1.0, min_notional=200.0), actions=(-1.0, 0.0, 0.03, 1.0))
+    env.step(3)
+    steps = [env.step(1)[4] for _ in range(2)]
+    assert [(i["order_status"], i["fill_quantity"]) for i in steps] == [
+        (OrderStatus.PARTIAL, -96.0),
+        (OrderStatus.FILLED, -4.0),
+    ]
+    steps = [env.step(2)[4] for _ in range(4)]
+    assert [i["order_status"].name for i in steps] == ["NO_VOLUME", "NO_VOLUME", "FILLED", "NONE"]
+
+
+def test_a_start_between_two_steps_trades_whole_steps_or_everything() -> None:
+    env = begin(scripted_market([100.0] * 5), rules=VenueRules(step_size=1.0), actions=(0.0, 0.37, 0.6))
+    env.reset(options={"start": 3 * 96 - 1, "exposure": 0.3725})
+    fills = [env.step(action)[4]["fill_quantity"] for action in (1, 2, 0)]
+    assert fills == [0.0, 22.0, -59.25]
+
+
+def test_liquidation_does_not_wait_for_volume() -> None:
+    """A bar without volume whose prices cross the liquidation price liquidates; a stop there does not fill."""
+    market = scripted_market([100.0] * 4, low={2: 50.0}, volume={2: 0.0})
+    limits = RiskLimits(exposure=5.0, stop_loss=0.1, rebalance_tolerance=100.0)
+    env = begin(market, limits=limits, actions=(0.0, 1.0, 5.0))
+    kinds = [env.step(2)[4]["exit_kind"] for _ in range(3)]
+    assert kinds == [ExitKind.NONE, ExitKind.NONE, ExitKind.LIQUIDATION]
+    env = begin(market, limits=limits, actions=(0.0, 1.0, 5.0))
+    assert [env.step(1)[4]["exit_kind"] for _ in range(3)] == [ExitKind.NONE] * 3

@@ -1,5 +1,6 @@
 """Properties of the money, searched by Hypothesis rather than drawn once."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -95,8 +96,14 @@ def test_books_balance_and_costs_are_never_negative(
         assert after[a.SLIPPAGE] >= before[a.SLIPPAGE]
         assert after[a.BORROW_PAID] >= before[a.BORROW_PAID]
         assert after[a.EQUITY] >= 1e-3 * after[a.START_EQUITY] * (1 - 1e-12)
-        if prices[t + 1, VOLUME] == 0.0 and not after[a.RUINED]:
-            assert after[a.QUANTITY] == before[a.QUANTITY], "nothing fills without volume"
+        if prices[t + 1, VOLUME] == 0.0:
+            assert after[a.FILL_QUANTITY] == 0.0, "nothing fills without volume"
+            assert after[a.EXIT_KIND] in {a.ExitKind.NONE, a.ExitKind.LIQUIDATION}
+        step = config.rules.step_size
+        if step > 0.0 and after[a.FILL_QUANTITY] != 0.0:
+            assert abs(after[a.FILL_QUANTITY]) >= step * (1 - 1e-12) or after[a.FILL_QUANTITY] == -before[a.QUANTITY]
+        if step > 0.0:
+            assert after[a.QUANTITY] == round(after[a.QUANTITY] / step) * step, "a flat start stays on the grid"
         if after[a.FILL_QUANTITY] != 0.0:
             cap = config.limits.participation * prices[t + 1, VOLUME]
             assert abs(after[a.FILL_QUANTITY]) <= cap * (1 + 1e-12)
@@ -111,13 +118,59 @@ def test_liquidation_is_never_later_than_the_bar_that_crosses(
 ) -> None:
     p = config.parameters(900.0)
     for t, account in enumerate(walk(prices, config, levels)[1:], start=1):
-        if account[a.QUANTITY] == 0.0 or prices[t, VOLUME] == 0.0:
+        if account[a.QUANTITY] == 0.0:
             continue
         level = liquidation_price(account, p)
         if level > 0.0 and account[a.QUANTITY] > 0.0:
             assert prices[t, LOW] > level * (1 - 1e-12)
         elif level > 0.0:
             assert prices[t, HIGH] < level * (1 + 1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    configs(),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.lists(st.sampled_from([0.0, 1e-5, 0.03, 0.4]), max_size=8),
+)
+def test_flat_asked_for_long_enough_in_bars_that_trade_is_flat(
+    config: TradingConfig, level: float, tolerance: float, drought: list[float]
+) -> None:
+    config = dataclasses.replace(
+        config,
+        limits=dataclasses.replace(config.limits, participation=0.5, rebalance_tolerance=tolerance),
+        rules=dataclasses.replace(config.rules, min_notional=0.0),
+    )
+    units = 10_000.0 * config.limits.exposure / 100.0
+    volumes = [10.0 * units, *(scarce * units for scarce in drought), *[0.5 * units + 10.0] * 10]
+    prices = np.full((len(volumes) + 1, 8), 100.0)
+    prices[1:, VOLUME], prices[:, 5], prices[:, 6:] = volumes, 0.01, 0.0
+    account, p = np.zeros(a.ACCOUNT_WIDTH), config.parameters(900.0)
+    open_account(account, 10_000.0, 100.0, 0.0)
+    low = -config.limits.exposure if config.shorts_allowed else 0.0
+    transition(account, prices, 0, low + level * (config.limits.exposure - low), p)
+    for t in range(1, len(volumes)):
+        transition(account, prices, t, 0.0, p)
+    assert account[a.QUANTITY] == 0.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([0.1, 0.7, 1.1, 0.001, 1e-8]), st.lists(fractions, min_size=2, max_size=60))
+def test_steps_of_quantity_leave_no_dust(step: float, levels: list[float]) -> None:
+    config = TradingConfig(
+        costs=Costs(0.0, 0.0, 0.0), limits=RiskLimits(rebalance_tolerance=0.0), rules=VenueRules(step_size=step)
+    )
+    prices = np.full((len(levels) + 2, 8), 100.0)
+    prices[:, VOLUME], prices[:, 6:] = 1e9, 0.0
+    account, p = np.zeros(a.ACCOUNT_WIDTH), config.parameters(900.0)
+    open_account(account, 10_000.0, 100.0, 0.0)
+    for t, level in enumerate([*levels, 0.5]):
+        transition(account, prices, t, round(2 * level - 1, 2), p)
+        filled, held = account[a.FILL_QUANTITY], account[a.QUANTITY]
+        assert filled == 0.0 or abs(filled) >= step * (1 - 1e-9)
+        assert held == round(held / step) * step
+    assert account[a.QUANTITY] == 0.0
 
 
 @settings(max_examples=200, deadline=None)

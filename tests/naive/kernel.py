@@ -1,11 +1,13 @@
 """A plain-Python account, written from the design's order of events; it never imports the kernel or numba.
 
-It keeps a ledger of every cash movement. `Ledger.equity_from_scratch` recomputes equity from the ledger alone, so that
-the running books can be checked against it.
+It keeps a ledger of every cash movement. `Ledger.equity_from_scratch` recomputes equity from the ledger alone, and
+`Ledger.profit_from_scratch` entry price and realised profit in exact fractions, so that the running books can be
+checked against them. Positions of a venue with a step size are counted in whole lots, as integers.
 """
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 COSTS_BY_INSTRUMENT = {"spot": "nothing", "margin": "borrow", "perpetual": "funding"}
 
@@ -78,12 +80,33 @@ class Ledger:
     realised: float = 0.0
     shortfall: float = 0.0
     traded: float = 0.0
+    lots: int | None = 0  # what is held in whole steps; None: a start between two steps
 
     def equity_from_scratch(self, price: float) -> float:
         """Equity from the ledger alone: starting cash and holding, every movement since, the holding at `price`."""
         cash = math.fsum([amount for _, _, _, amount in self.movements])
         held = math.fsum([quantity for _, quantity, _, _ in self.movements])
         return cash + held * price
+
+    def profit_from_scratch(self) -> tuple[float, float]:
+        """Realised profit and average entry price (0 when flat) by cost basis, exactly, from the ledger alone."""
+        held = cost = realised = Fraction(0)
+        for kind, quantity, price, _ in self.movements:
+            change, at = Fraction(quantity), Fraction(price)
+            if kind not in {"start", "fill", "write-off"} or change == 0:
+                continue
+            if held * change < 0:
+                share = min(Fraction(1), -change / held)
+                realised += share * (held * at - cost)
+                cost, left = cost * (1 - share), held + change
+                if abs(left) <= abs(change) / 10**9:  # the binary remainder of decimal lots
+                    held = cost = Fraction(0)
+                    continue
+                cost = left * at if left * held < 0 else cost
+                held = left
+            else:
+                held, cost = held + change, cost + change * at
+        return float(realised), float(cost / held) if held else 0.0
 
 
 def open_ledger(rules: Rules, cash: float, close: float, exposure: float) -> Ledger:
@@ -92,15 +115,41 @@ def open_ledger(rules: Rules, cash: float, close: float, exposure: float) -> Led
     book = Ledger(rules, cash, held, close if exposure else 0.0, close, exposure, cash - exposure * cash)
     book.movements.append(("start", held, close, book.cash))
     book.equity = book.peak = cash
+    if rules.step:
+        nearest = round(Fraction(held) / Fraction(rules.step))
+        between = abs(Fraction(held) / Fraction(rules.step) - nearest)
+        book.lots = nearest if between <= Fraction(1, 10**6) else None
     return book
 
 
+def whole_lots(quantity: float | Fraction, step: float, forgiven: Fraction = Fraction(1, 10**9)) -> int:
+    """Signed number of whole steps in a quantity, cut toward zero; a sliver of a step is forgiven."""
+    number = math.floor(abs(Fraction(quantity)) / Fraction(step) + forgiven)
+    return number if quantity > 0 else -number
+
+
+def lots_worth(lots: int, step: float) -> float:
+    """The quantity of whole steps, exact but for the last rounding to a float."""
+    return float(Fraction(step) * lots)
+
+
 def toward_zero(quantity: float, step: float) -> float:
-    """Quantity cut to whole steps (a billionth of a step forgiven)."""
-    if step == 0.0:
-        return quantity
-    whole = math.floor(abs(quantity) / step + 1e-9)
-    return (whole * step if quantity > 0 else -(whole * step)) if whole else 0.0
+    """Quantity cut to whole steps; as it is where there are none."""
+    return lots_worth(whole_lots(quantity, step), step) if step else quantity
+
+
+def order_size(book: Ledger, wanted: float) -> float:
+    """What to trade to hold `wanted`: whole lots, or everything when nothing is to be held."""
+    step = book.rules.step
+    if not step:
+        return wanted - book.held
+    goal = whole_lots(wanted, step)
+    if goal == 0:
+        return -book.held
+    if book.lots is not None:
+        return lots_worth(goal - book.lots, step)
+    between = Fraction(lots_worth(goal, step)) - Fraction(book.held)
+    return lots_worth(whole_lots(between, step, Fraction(1, 10**6)), step)
 
 
 def worse_price(price: float, quantity: float, bar: Bar, sigma: float, rules: Rules) -> float:
@@ -118,7 +167,12 @@ def worse_price(price: float, quantity: float, bar: Bar, sigma: float, rules: Ru
 
 def trade(book: Ledger, quantity: float, price: float, fee: float) -> None:
     """Book one fill: realise what it closes, average what it opens."""
-    before, after = book.held, book.held + quantity
+    before, after, step = book.held, book.held + quantity, book.rules.step
+    if step and quantity == -before:
+        book.lots = 0
+    elif step and book.lots is not None:
+        book.lots += round(Fraction(quantity) / Fraction(step))
+        after = lots_worth(book.lots, step)
     opposite = (before > 0) != (quantity > 0) and before != 0
     if opposite:
         gained_per_unit = (price - book.entry) if before > 0 else -(price - book.entry)
@@ -164,30 +218,31 @@ def wanted_position(book: Ledger, target: float, sigma: float) -> float:
         scale *= rules.volatility_per_bar / sigma
     exposure = max(-rules.exposure, min(rules.exposure, target * scale))
     now = book.held * book.close / book.equity
-    if target == book.target and not abs(exposure - now) > rules.tolerance:
+    unfinished = book.status in {"PARTIAL", "NO_VOLUME"}
+    if target == book.target and not unfinished and not abs(exposure - now) > rules.tolerance:
         return book.held
     return exposure * book.equity / book.close
 
 
 def send_order(book: Ledger, wanted: float, bar: Bar, sigma: float) -> str:
-    """Events 2 and 3: cap, round, refuse, fill at the open."""
+    """Events 2 and 3: round, cap, refuse, fill at the open."""
     rules = book.rules
     if wanted == book.held:
         return "NONE"
-    quantity = toward_zero(wanted, rules.step) - book.held
+    quantity = order_size(book, wanted)
     if quantity == 0:
         return "ROUNDED_TO_ZERO"
     if not bar.volume > 0:
         return "NO_VOLUME"
+    if abs(quantity) * book.close < rules.min_notional:
+        return "BELOW_MIN_NOTIONAL"
     status = "FILLED"
     if abs(quantity) > rules.participation * bar.volume:
         most = rules.participation * bar.volume
         quantity = toward_zero(most if quantity > 0 else -most, rules.step)
         status = "PARTIAL"
-        if quantity == 0:
-            return "ROUNDED_TO_ZERO"
-    if abs(quantity) * book.close < rules.min_notional:
-        return "BELOW_MIN_NOTIONAL"
+        if quantity == 0 or abs(quantity) * book.close < rules.min_notional:
+            return "NO_VOLUME"
     price = worse_price(bar.open, quantity, bar, sigma, rules)
     if rules.instrument == "spot" and quantity > 0:
         most = toward_zero(book.cash / (price * (1.0 + rules.fee)), rules.step)
@@ -236,9 +291,9 @@ def margin_price(book: Ledger) -> float | None:
 
 
 def exits(book: Ledger, bar: Bar, sigma: float) -> None:
-    """Event 4: the gap, then the nearer of stop and liquidation, then the profit."""
+    """Event 4: the gap, then the nearer of stop and liquidation, then the profit; without volume only liquidation."""
     rules = book.rules
-    if book.held == 0 or bar.volume <= 0:
+    if book.held == 0:
         return None
     long = book.held > 0
     worth, value = book.cash + book.held * bar.open, abs(book.held) * bar.open
@@ -248,7 +303,7 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     adverse = []
     if margin is not None and (bar.low <= margin if long else bar.high >= margin):
         adverse.append((abs(bar.open - margin), 1, margin, "LIQUIDATION"))
-    if rules.stop_loss is not None:
+    if rules.stop_loss is not None and bar.volume > 0:
         stop = book.entry * (1.0 - rules.stop_loss) if long else book.entry * (1.0 + rules.stop_loss)
         gapped = bar.open <= stop if long else bar.open >= stop
         if gapped:
@@ -258,7 +313,7 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     if adverse:
         _, _, level, kind = min(adverse)
         return leave(book, level, bar, sigma, kind)
-    if rules.take_profit is not None:
+    if rules.take_profit is not None and bar.volume > 0:
         goal = book.entry * (1.0 + rules.take_profit) if long else book.entry * (1.0 - rules.take_profit)
         if goal > 0 and (bar.high >= goal if long else bar.low <= goal):
             beyond = bar.open >= goal if long else bar.open <= goal
@@ -268,7 +323,7 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
 
 def step(book: Ledger, bar: Bar, sigma: float, target: float) -> None:
     """One step: decision at the previous close, everything else inside `bar`."""
-    book.status, book.exit, book.fill, book.exit_price, book.traded = "NONE", "NONE", None, None, 0.0
+    book.exit, book.fill, book.exit_price, book.traded = "NONE", None, None, 0.0
     wanted = wanted_position(book, target, sigma)
     hold_costs(book, bar)
     book.status = send_order(book, wanted, bar, sigma)
@@ -282,7 +337,7 @@ def step(book: Ledger, bar: Bar, sigma: float, target: float) -> None:
             book.movements.append(("write-off", -book.held, bar.close, book.held * bar.close))
         book.movements.append(("shortfall", 0.0, bar.close, floor - equity))
         book.shortfall = floor - equity
-        book.held, book.entry, book.age, book.cash, book.ruined = 0.0, 0.0, 0, floor, True
+        book.held, book.lots, book.entry, book.age, book.cash, book.ruined = 0.0, 0, 0.0, 0, floor, True
         equity = floor
     book.equity, book.close = equity, bar.close
     book.age += book.held != 0
