@@ -6,16 +6,19 @@ as the environment does, goes through its module: `from synthetic.regime_market 
 
 from pathlib import Path
 
-from synthetic.filter_oracle import filter_oracle
+from synthetic.filter_oracle import GROWTH, Objective, filter_oracle
 from synthetic.hindsight import hindsight_oracle
 from synthetic.jit_cache import drop_stale_cache
 from synthetic.label_barriers import Barriers, BarrierTouches, triple_barrier, triple_barrier_labels
 from synthetic.label_horizon import horizon_labels
 from synthetic.label_regimes import REGIME_NAMES, Segmentation, regime_labels
 from synthetic.labels import NO_LABEL, oracle_labels, path_labels
+from synthetic.macro_filter import EVERYTHING, OBSERVABLE, Information
+from synthetic.macro_task import MacroTask, VarianceAverages, VolumeLaw
 from synthetic.oracle import Cost, Oracle
 from synthetic.regime_filter import filter_beliefs
-from synthetic.regime_market import RegimeSample, regime_market
+from synthetic.regime_market import regime_market
+from synthetic.regime_sample import RegimeSample
 from synthetic.regime_task import (
     BARS_PER_DAY,
     SEED_FAMILIES,
@@ -28,7 +31,10 @@ from synthetic.regime_task import (
 
 __all__ = [
     "BARS_PER_DAY",
+    "EVERYTHING",
+    "GROWTH",
     "NO_LABEL",
+    "OBSERVABLE",
     "REGIME_NAMES",
     "SEED_FAMILIES",
     "TASKS",
@@ -36,11 +42,16 @@ __all__ = [
     "BarrierTouches",
     "Barriers",
     "Cost",
+    "Information",
+    "MacroTask",
+    "Objective",
     "Oracle",
     "RegimeSample",
     "RegimeTask",
     "Segmentation",
+    "VarianceAverages",
     "VarianceRecursion",
+    "VolumeLaw",
     "filter_beliefs",
     "filter_oracle",
     "hindsight_oracle",

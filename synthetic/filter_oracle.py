@@ -9,6 +9,7 @@ Shape legend: `T` bars, `K` regimes, `P` positions, `S` binned states.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -17,9 +18,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from synthetic.macro_filter import EVERYTHING, Information
+from synthetic.macro_forecast import Forecast, macro_forecast
+from synthetic.macro_task import MacroTask
 from synthetic.oracle import Oracle, best_target, best_targets, check_positions, cost_matrix
 from synthetic.regime_filter import filter_beliefs, observed_variances
-from synthetic.regime_market import Floats, RegimeSample, regime_market
+from synthetic.regime_market import regime_market
+from synthetic.regime_sample import Floats, RegimeSample
 from synthetic.regime_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, task_seeds
 
 # Coarser bins (28), half-lives of 6 and 48 bars or a discount of 0.9995 lose up to 0.6% on "easy"; 56 bins fitted on
@@ -35,12 +40,47 @@ _TOLERANCE: Final = 1e-8
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What the planner pays for besides turnover; with both zero it wants expected log growth and is hardly ever flat.
+
+    Attributes:
+        risk_aversion: of squared log-returns: `risk_aversion / 2 * a**2 * E[r**2]` a bar.
+        holding: log-return a bar and unit of exposure, long or short: funding or borrowing that both sides pay.
+
+    Raises:
+        ValueError: one of them is negative or not finite.
+    """
+
+    risk_aversion: float = 0.0
+    holding: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("risk_aversion", "holding"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be a finite number >= 0")
+
+
+GROWTH: Final = Objective()
+
+
+@dataclass(frozen=True)
 class _View:
     """What the planner sees of one market: near and far drift (T,), and the next bar's expected reward (T, P)."""
 
     near: Floats
     far: Floats
     reward: Floats
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What a plan is for; hashable, so that it is fitted once."""
+
+    task: RegimeTask | MacroTask
+    cost: float
+    positions: tuple[float, ...]
+    information: Information
+    objective: Objective
 
 
 @dataclass(frozen=True)
@@ -62,9 +102,8 @@ def _discounted_drift(task: RegimeTask, half_life: float) -> Floats:
     return np.linalg.solve(np.eye(len(task.regimes)) - decay * transitions, transitions @ task.mean_log_return)
 
 
-def _view(sample: RegimeSample, positions: Floats) -> _View:
-    """Log growth `log(1 + a (e^r - 1))` is taken to second order: `a r + (a - a^2) r^2 / 2`."""
-    task = sample.task
+def _chain_forecast(sample: RegimeSample, task: RegimeTask) -> Forecast:
+    """What the filter of a one-level market expects."""
     transitions = task.transition_matrix
     known = np.column_stack(
         [
@@ -77,8 +116,25 @@ def _view(sample: RegimeSample, positions: Floats) -> _View:
     )
     near, far, drift, squared_drift, noise = (filter_beliefs(sample) @ known).T
     second_moment = squared_drift + observed_variances(sample.bars, task)[1:] * noise
-    reward = np.outer(drift, positions) + np.outer(second_moment, 0.5 * (positions - positions**2))
-    return _View(near=near, far=far, reward=reward)
+    return Forecast(near=near, far=far, drift=drift, second_moment=second_moment)
+
+
+def _view(sample: RegimeSample, problem: _Problem) -> _View:
+    """Log growth `log(1 + a (e^r - 1))` is taken to second order: `a r + (a - a^2) r^2 / 2`."""
+    task, objective = sample.task, problem.objective
+    if isinstance(task, MacroTask):
+        forecast = macro_forecast(sample, problem.information)
+    elif problem.information == EVERYTHING:
+        forecast = _chain_forecast(sample, task)
+    else:
+        raise ValueError(f"task {task.name!r} has no macro state: information can only be left out of one that has")
+    positions = np.array(problem.positions)
+    curvature = 0.5 * (positions - positions**2)
+    reward = np.outer(forecast.drift, positions) + np.outer(forecast.second_moment, curvature)
+    if objective != GROWTH:
+        reward -= np.outer(forecast.second_moment, 0.5 * objective.risk_aversion * positions**2)
+        reward -= objective.holding * np.abs(positions)
+    return _View(near=forecast.near, far=forecast.far, reward=reward)
 
 
 def _states(near_edges: Floats, far_edges: Floats, view: _View) -> NDArray[np.int64]:
@@ -133,11 +189,11 @@ def _fill_unvisited(continuation: Floats, visited: NDArray[np.bool_]) -> Floats:
 
 
 @lru_cache(maxsize=32)
-def _fit(task: RegimeTask, cost: float, positions: tuple[float, ...]) -> _Plan:
-    grid = np.array(positions)
+def _fit(problem: _Problem) -> _Plan:
+    grid = np.array(problem.positions)
     start = WARMUP_DAYS * BARS_PER_DAY
-    seeds = task_seeds(task, "oracle", _FIT_MARKETS)
-    views = [_view(regime_market(task, _FIT_DAYS, seed), grid) for seed in seeds]
+    seeds = task_seeds(problem.task, "oracle", _FIT_MARKETS)
+    views = [_view(regime_market(problem.task, _FIT_DAYS, seed), problem) for seed in seeds]
     inner = np.linspace(0.0, 1.0, _BINS + 1)[1:-1]
     near_edges = np.quantile(np.concatenate([view.near[start:] for view in views]), inner)
     far_edges = np.quantile(np.concatenate([view.far[start:] for view in views]), inner)
@@ -155,32 +211,43 @@ def _fit(task: RegimeTask, cost: float, positions: tuple[float, ...]) -> _Plan:
     total_reward = np.column_stack([np.bincount(every, column, size) for column in rewards.T]).astype(np.float64)
     mean_reward = total_reward / np.maximum(visits, 1)[:, None]
     limits = (_DISCOUNT, _SWEEPS, _TOLERANCE)
-    continuation = _iterate(origin, target, probability, mean_reward, cost_matrix(grid, cost), limits)
+    continuation = _iterate(origin, target, probability, mean_reward, cost_matrix(grid, problem.cost), limits)
     left = np.bincount(origin, minlength=size) > 0
     return _Plan(near_edges, far_edges, _fill_unvisited(continuation, left))
 
 
 def filter_oracle(
-    sample: RegimeSample, cost: float = 0.0011, positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    sample: RegimeSample,
+    cost: float = 0.0011,
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+    *,
+    information: Information = EVERYTHING,
+    objective: Objective = GROWTH,
 ) -> Oracle:
     """The best causal policy on a market, under linear costs: needs the task's parameters, looks at no future bar.
 
-    The plan is fitted once per (task, cost, positions) and process, on the "oracle" seed family.
+    Of a one-level market ("easy") it reads the bars alone. Of a two-level market ("standard", "hard") it is also given
+    the latent volatility level up to the bar, unless `information` says otherwise: `OBSERVABLE` is the ceiling of what
+    bars alone allow. The plan is fitted once per set of arguments and process, on the "oracle" seed family.
 
     Args:
-        sample: the market; its truth is not read.
+        sample: the market; of its truth at most `level` is read.
         cost: log-return lost per unit of turnover.
         positions: exposures to choose from, strictly increasing.
+        information: what the filter of a two-level market is told.
+        objective: what is paid for besides turnover.
 
     Returns:
-        Oracle whose values (T, P) are expected log-returns, discounted at 0.9999 a bar.
+        Oracle whose values (T, P) are expected log-returns less what the objective charges, discounted at 0.9999 a bar.
 
     Raises:
-        ValueError: the cost is negative or not finite, or the positions are not strictly increasing.
+        ValueError: the cost is negative or not finite, the positions are not strictly increasing, or information is
+            left out of a one-level market.
     """
     grid = check_positions(positions)
     costs = cost_matrix(grid, float(cost))
-    plan = _fit(sample.task, float(cost), tuple(grid.tolist()))
-    view = _view(sample, grid)
+    problem = _Problem(sample.task, float(cost), tuple(grid.tolist()), information, objective)
+    view = _view(sample, problem)
+    plan = _fit(problem)
     values = view.reward + plan.continuation[_states(plan.near_edges, plan.far_edges, view)]
     return Oracle(positions=grid, values=values, actions=best_targets(values, costs))

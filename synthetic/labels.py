@@ -22,7 +22,7 @@ from synthetic.filter_oracle import filter_oracle
 from synthetic.hindsight import hindsight_oracle
 from synthetic.label_targets import NO_LABEL
 from synthetic.oracle import check_positions
-from synthetic.regime_market import RegimeSample
+from synthetic.regime_sample import RegimeSample
 
 
 def oracle_labels(

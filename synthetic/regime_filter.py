@@ -1,5 +1,7 @@
 """What a trader can know of the hidden regime: the exact Bayes filter of the regime chain.
 
+A two-level market has its own (`synthetic.macro_filter`); here is that of one chain.
+
 Given: the task's parameters, and per bar its log-return from open to close and its traded value `volume * open`. Not
 given: the regime, nor any volatility: the variance is recomputed from the observed returns by `VarianceRecursion`.
 The variance and regime of the bar before the first are unknown; the filter starts them at their long-run values, and
@@ -16,14 +18,10 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
-from synthetic.regime_market import (
-    TYPICAL_NOTIONAL,
-    Floats,
-    RegimeSample,
-    VarianceNumbers,
-    variance_after,
-    variance_numbers,
-)
+from synthetic.macro_filter import EVERYTHING, Information, evidence, macro_beliefs
+from synthetic.macro_task import MacroTask
+from synthetic.regime_market import VarianceNumbers, variance_after, variance_numbers
+from synthetic.regime_sample import TYPICAL_NOTIONAL, Floats, RegimeSample
 from synthetic.regime_task import RegimeTask
 
 
@@ -108,16 +106,27 @@ def observed_variances(bars: pd.DataFrame, task: RegimeTask) -> Floats:
     return _variances(observed_shocks(bars, task), variance_numbers(task))
 
 
-def filter_beliefs(sample: RegimeSample) -> Floats:
+def filter_beliefs(sample: RegimeSample, information: Information = EVERYTHING) -> Floats:
     """Probability of each regime at every bar, given all bars up to and including it.
 
-    Reads `sample.bars` and `sample.task`, never `sample.truth`. The forward recursion of a hidden Markov model (Rabiner
-    1989), with Student-t returns and normal log volume.
+    The forward recursion of a hidden Markov model (Rabiner 1989). Reads `sample.bars` and `sample.task`; of
+    `sample.truth` only the volatility level of a two-level market, up to the bar, and only if told to.
+
+    Args:
+        sample: the market.
+        information: what a two-level market's filter is told; a one-level market's is always told everything.
 
     Returns:
         (T, K) float64; rows sum to 1.
+
+    Raises:
+        ValueError: information is left out of a one-level market.
     """
     task = sample.task
+    if isinstance(task, MacroTask):
+        return macro_beliefs(sample, information, evidence(sample, information))
+    if information != EVERYTHING:
+        raise ValueError(f"task {task.name!r} has no macro state: information can only be left out of one that has")
     notional = sample.bars["volume"].to_numpy() * sample.bars["open"].to_numpy()
     emission = _Emission(
         task.signal_to_noise * np.array(task.drift),

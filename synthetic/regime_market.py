@@ -12,49 +12,19 @@ Shape legend: `T` bars, `K` regimes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from synthetic.macro_market import draw_macro_market
+from synthetic.macro_task import MacroTask
+from synthetic.regime_sample import Floats, RegimeSample, first_price, price_bars, sample_of
 from synthetic.regime_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, find_task
-
-Floats: TypeAlias = NDArray[np.float64]
-
-START: Final = pd.Timestamp("2020-01-01", tz="UTC")
-
-TYPICAL_NOTIONAL: Final = 1e7
-"""Traded value of a bar (quote units) at activity 1. Base volume is this over the price, so that an account of 10,000
-stays far below any participation cap wherever the price wanders."""
-
-_TYPICAL_PRICE: Final = 100.0
-_START_PRICE_SPREAD: Final = 0.1
 
 # The chain starts from its stationary distribution; the variance forgets its start at persistence**t: 5e-22 by then.
 _BURN_IN: Final = 384
-
-
-@dataclass(frozen=True)
-class RegimeSample:
-    """One generated market.
-
-    Attributes:
-        bars: (T,) rows of `open high low close volume` (float64) on a UTC index named `timestamp`, 15 minutes apart;
-            each open is the previous close. The first `WARMUP_DAYS` days are warm-up.
-        truth: on the same index, `regime` (int8, place in `task.regimes`), `drift` = E[r_t | regime_t, past],
-            `second_moment` = E[r_t**2 | regime_t, past], and `volatility` = sigma * sqrt(h_t), the scale known before
-            the bar. `r_t` is the log-return from open to close.
-        task: its parameters.
-        seed: what it was drawn with.
-    """
-
-    bars: pd.DataFrame
-    truth: pd.DataFrame
-    task: RegimeTask
-    seed: int
 
 
 class VarianceNumbers(NamedTuple):
@@ -128,23 +98,6 @@ def _walk(
     return regimes, shocks, variances, log_activity
 
 
-@njit(cache=True)
-def _prices(log_returns: Floats, upper_wick: Floats, lower_wick: Floats, log_activity: Floats, price: float) -> Floats:
-    """(T, 5) open, high, low, close, volume from a first price; wicks are log distances beyond the body."""
-    bars = np.empty((log_returns.shape[0], 5))
-    log_price = math.log(price)
-    for t in range(log_returns.shape[0]):
-        log_price += log_returns[t]
-        close = math.exp(log_price)
-        bars[t, 0] = price
-        bars[t, 1] = max(price, close) * math.exp(upper_wick[t])
-        bars[t, 2] = min(price, close) * math.exp(-lower_wick[t])
-        bars[t, 3] = close
-        bars[t, 4] = TYPICAL_NOTIONAL * math.exp(log_activity[t]) / price
-        price = close
-    return bars
-
-
 def _draw(task: RegimeTask, length: int, rng: np.random.Generator) -> _Draws:
     unit_variance = math.sqrt((task.degrees_of_freedom - 2.0) / task.degrees_of_freedom)
     return _Draws(
@@ -156,13 +109,13 @@ def _draw(task: RegimeTask, length: int, rng: np.random.Generator) -> _Draws:
     )
 
 
-def regime_market(task: str | RegimeTask = "easy", days: int = 60, seed: int = 0) -> RegimeSample:
+def regime_market(task: str | RegimeTask | MacroTask = "easy", days: int = 60, seed: int = 0) -> RegimeSample:
     """Draw one market: `WARMUP_DAYS` days of warm-up, then `days` tradable days, in bars of 15 minutes.
 
     Same arguments, same bytes. Chain and variance are stationary from the first bar on.
 
     Args:
-        task: name in `TASKS`, or a `RegimeTask`.
+        task: name in `TASKS`, or a task of one's own.
         days: tradable days, at least 1.
         seed: any integer >= 0; `task_seeds` has families of them.
 
@@ -177,10 +130,12 @@ def regime_market(task: str | RegimeTask = "easy", days: int = 60, seed: int = 0
     return draw_market(found, (WARMUP_DAYS + days) * BARS_PER_DAY, seed)
 
 
-def draw_market(task: RegimeTask, length: int, seed: int) -> RegimeSample:
+def draw_market(task: RegimeTask | MacroTask, length: int, seed: int) -> RegimeSample:
     """As `regime_market`, of `length` bars in all."""
+    if isinstance(task, MacroTask):
+        return draw_macro_market(task, length, seed)
     rng = np.random.default_rng(seed)
-    first_price = _TYPICAL_PRICE * math.exp(_START_PRICE_SPREAD * rng.standard_normal())
+    price = first_price(rng)
     first_regime = int(rng.choice(len(task.regimes), p=task.stationary_distribution))
     draws = _draw(task, length + _BURN_IN, rng)
     numbers = _RegimeNumbers(
@@ -194,14 +149,13 @@ def draw_market(task: RegimeTask, length: int, seed: int) -> RegimeSample:
     shocks, variances, log_activity = (column[_BURN_IN:] for column in walked[1:])
     scale = task.sigma * np.sqrt(variances)
     upper, lower = (task.wick * scale * wick[_BURN_IN:] for wick in (draws.upper_wick, draws.lower_wick))
-    prices = _prices(task.sigma * shocks, upper, lower, log_activity, first_price)
-    index = pd.date_range(START, periods=length, freq="15min", name="timestamp")
+    prices = price_bars(task.sigma * shocks, upper, lower, log_activity, price)
     drift = task.mean_log_return[regimes]
     spread = numbers.volatility[regimes] * scale
-    truth = {"regime": regimes, "drift": drift, "second_moment": drift**2 + spread**2, "volatility": scale}
-    return RegimeSample(
-        bars=pd.DataFrame(prices, index=index, columns=["open", "high", "low", "close", "volume"]),
-        truth=pd.DataFrame(truth, index=index),
-        task=task,
-        seed=seed,
-    )
+    truth: dict[str, NDArray[Any]] = {
+        "regime": regimes,
+        "drift": drift,
+        "second_moment": drift**2 + spread**2,
+        "volatility": scale,
+    }
+    return sample_of(prices, truth, task, seed)

@@ -16,6 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from synthetic.macro_tables import HARD, STANDARD
+from synthetic.macro_task import MacroTask
+
 BARS_PER_DAY: Final = 96
 """Base bars of 15 minutes in a day."""
 
@@ -186,24 +189,26 @@ def _easy() -> RegimeTask:
     )
 
 
-TASKS: Final = MappingProxyType({task.name: task for task in (_easy(),)})
+_FROZEN: tuple[RegimeTask | MacroTask, ...] = (_easy(), STANDARD, HARD)
+
+TASKS: Final = MappingProxyType({task.name: task for task in _FROZEN})
 """Frozen benchmark tasks by name."""
 
 
-def find_task(task: str | RegimeTask) -> RegimeTask:
+def find_task(task: str | RegimeTask | MacroTask) -> RegimeTask | MacroTask:
     """The task itself, or the one of that name in `TASKS`.
 
     Raises:
         ValueError: no task has that name.
     """
-    if isinstance(task, RegimeTask):
+    if isinstance(task, RegimeTask | MacroTask):
         return task
     if task not in TASKS:
-        raise ValueError(f"task is {task!r}: known tasks are {sorted(TASKS)}, or pass a RegimeTask")
+        raise ValueError(f"task is {task!r}: known tasks are {sorted(TASKS)}, or pass a task of your own")
     return TASKS[task]
 
 
-def task_seeds(task: str | RegimeTask, family: str, count: int) -> tuple[int, ...]:
+def task_seeds(task: str | RegimeTask | MacroTask, family: str, count: int) -> tuple[int, ...]:
     """The first `count` seeds of a family: disjoint between families, and far from the small seeds people type.
 
     Seeds are `family * 10**12 + digest of the task's name * 10**9 + i`, so they are exact as int64 and as float64.

@@ -7,7 +7,8 @@ import pytest
 
 from synthetic import TASKS, WARMUP_DAYS, RegimeSample, filter_beliefs, regime_market
 from synthetic.regime_filter import observed_variances
-from synthetic.regime_market import TYPICAL_NOTIONAL, draw_market
+from synthetic.regime_market import draw_market
+from synthetic.regime_sample import TYPICAL_NOTIONAL
 from tests.naive import regime_filter as naive
 
 EASY = TASKS["easy"]
