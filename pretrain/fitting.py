@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +51,14 @@ class FitOptions:
         resume: go on from `out`'s last checkpoint where there is one.
         progress: show a progress bar.
         mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
+        on_validation: called with the figures of every measurement; what it raises ends the training.
     """
 
     out: Path | None = None
     resume: bool = False
     progress: bool = True
     mlflow: str | None = None
+    on_validation: Callable[[dict[str, float]], None] | None = None
 
 
 class TaskLearner(lightning.LightningModule):
@@ -183,7 +185,7 @@ def _fit(
     if last.exists() and not options.resume:
         raise FileExistsError(f"{folder} holds checkpoints of an earlier run: resume it, or choose another folder")
     training = learner.training_config
-    best = _Checkpoints(folder)
+    best = _Checkpoints(folder, options.on_validation)
     trainer = _trainer(training, best, options)
     trainer.fit(learner, *batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     kept = _loaded(folder / BEST)
@@ -259,7 +261,8 @@ class _TrainingBar(TQDMProgressBar):
 class _Checkpoints(ModelCheckpoint):
     """Saves, at each measurement, the state to resume from and, where it is the best so far, the weights to keep."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[dict[str, float]], None] | None) -> None:
+        self._tell = tell
         super().__init__(
             folder,
             BEST.removesuffix(".ckpt"),
@@ -276,6 +279,8 @@ class _Checkpoints(ModelCheckpoint):
         if not self.measured or found[MONITOR] < self.measured[MONITOR]:
             self.measured = found
         super().on_validation_end(trainer, pl_module)
+        if self._tell is not None:
+            self._tell(found)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"measured": self.measured}
