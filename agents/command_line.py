@@ -20,6 +20,7 @@ except ModuleNotFoundError:
 from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
 from agents.features_commands import app as features_commands  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
+from agents.synth_commands import synth  # noqa: E402
 
 app = typer.Typer(
     name="cryptoenv",
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
 app.command()(pretrain)
+app.command()(synth)
 
 
 @app.callback()

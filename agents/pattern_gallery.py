@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.token_events import EVENT_KINDS
 from synthetic.token_market import TokenSample
 
 if TYPE_CHECKING:
@@ -16,27 +18,40 @@ if TYPE_CHECKING:
 
 UP_COLOUR, DOWN_COLOUR, LINE_COLOUR = "#2a9d5c", "#d1495b", "#1f4e9c"
 PART_COLOURS = ("#f2e6c9", "#dfe9f5")
+EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c", "#00838f")
 _COLUMNS = 4
 
 
-def draw_gallery(path: Path, noise: float = 0.06, seed: int = 0, params: PatternParams | None = None) -> None:
+def draw_gallery(
+    path: Path,
+    noise: float = 0.06,
+    seed: int = 0,
+    params: PatternParams | None = None,
+    kinds: Sequence[str] = PATTERN_KINDS,
+) -> None:
     """Draw one pattern of each kind into a PNG file: bars, parts, lines, actions and volume.
 
     Args:
         path: file to write.
         noise: see `generate_pattern`.
-        seed: any integer >= 0; kind `i` is drawn with `[seed, i]`.
+        seed: any integer >= 0; kind `i` of `PATTERN_KINDS` is drawn with `[seed, i]`.
         params: of all patterns; `PatternParams()` where None.
+        kinds: which to draw.
+
+    Raises:
+        ValueError: see `generate_pattern`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = -(-len(PATTERN_KINDS) // _COLUMNS)
-    figure = Figure(figsize=(6.0 * _COLUMNS, 3.7 * rows), constrained_layout=True)
+    columns = min(_COLUMNS, len(kinds))
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(6.0 * columns, 3.7 * rows), constrained_layout=True)
     FigureCanvasAgg(figure)
-    for place, panel in enumerate(figure.subfigures(rows, _COLUMNS).ravel()[: len(PATTERN_KINDS)]):
-        kind = PATTERN_KINDS[place]
-        bars, truth = generate_pattern(kind, params or PatternParams(), noise, np.random.default_rng([seed, place]))
+    panels = figure.subfigures(rows, columns, squeeze=False).ravel()
+    for kind, panel in zip(kinds, panels, strict=False):
+        rng = np.random.default_rng([seed, PATTERN_KINDS.index(kind)])
+        bars, truth = generate_pattern(kind, params or PatternParams(), noise, rng)
         axes = panel.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         draw_pattern(axes[0], axes[1], bars, truth)
     figure.savefig(path, dpi=75)
@@ -45,22 +60,30 @@ def draw_gallery(path: Path, noise: float = 0.06, seed: int = 0, params: Pattern
 def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternTruth) -> None:
     """Draw one pattern into two axes; the background of the volume is the action: green long, red short."""
     draw_candles(prices, bars)
-    below = float(bars["low"].min())
+    top, bottom = float(bars["high"].max()), float(bars["low"].min())
+    prices.set_ylim(bottom - 0.3 * (top - bottom), top + 0.06 * (top - bottom))
     for number, span in enumerate(truth.spans.iloc[1:].itertuples()):
         prices.axvspan(span.first, span.last, color=PART_COLOURS[number % 2], alpha=0.7, lw=0, zorder=0)
         middle = (span.first + span.last) / 2
-        prices.annotate(
-            span.part, (middle, below), (0, -4 - 9 * (number % 3)), textcoords="offset points", fontsize=7, ha="center"
+        prices.text(
+            middle,
+            0.02 + 0.065 * (number % 3),
+            span.part,
+            transform=prices.get_xaxis_transform(),
+            fontsize=8,
+            ha="center",
         )
     for line in truth.lines.itertuples():
         prices.plot([line.first, line.last], [line.first_price, line.last_price], color=LINE_COLOUR, lw=1.3, ls="--")
-        prices.annotate(line.line, (line.first, line.first_price), fontsize=7, color=LINE_COLOUR, ha="right")
+        prices.annotate(
+            line.line, (line.first, line.first_price), fontsize=8, color=LINE_COLOUR, ha="right", va="bottom"
+        )
     if truth.confirmed >= 0:
         up = truth.actions.sum() > 0
         spot = (truth.confirmed, bars["close"].iat[truth.confirmed])
         prices.plot(*spot, marker="^" if up else "v", ms=10, color=UP_COLOUR if up else DOWN_COLOUR, mec="black")
     prices.set_title(truth.kind.replace("_", " "), loc="left", fontsize=11, weight="bold")
-    prices.margins(x=0.01, y=0.15)
+    prices.margins(x=0.01)
     rising = bars["close"] >= bars["open"]
     volume.bar(np.arange(len(bars)), bars["volume"], color=np.where(rising, UP_COLOUR, DOWN_COLOUR), width=0.8)
     for side, colour in ((1, UP_COLOUR), (-1, DOWN_COLOUR)):
@@ -94,8 +117,7 @@ def draw_tokens(sample: TokenSample, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    kinds = sorted(sample.events["kind"].unique())
-    colours = dict(zip(kinds, ("#1f4e9c", "#e07b00", "#7b4fa3", "#d1495b", "#00838f", "#b8a000", "#888888"), strict=False))
+    colours = dict(zip(EVENT_KINDS, EVENT_COLOURS, strict=True))
     figure = Figure(figsize=(14.0, 4.2 * len(sample.bars)), constrained_layout=True)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * len(sample.bars), 1, height_ratios=[3, 1.2] * len(sample.bars), squeeze=False)[:, 0]

@@ -65,14 +65,19 @@ class PatternShape:
     unrest: tuple[float, ...] = ()
 
 
-_MIRRORED_NAMES: Final = {"support": "resistance", "resistance": "support", "rally": "decline", "decline": "rally"}
-_MIRRORED_WORDS: Final = (("peak", "trough"), ("trough", "peak"))
+_OPPOSITES: Final = (
+    ("support", "resistance"),
+    ("rally", "decline"),
+    ("peak", "trough"),
+    ("throwback", "pullback"),  # Bulkowski: back to the line after a break upward, downward
+)
 
 
 def _mirrored_name(name: str) -> str:
-    for word, other in (*_MIRRORED_NAMES.items(), *_MIRRORED_WORDS):
-        if word in name:
-            return name.replace(word, other)
+    for pair in _OPPOSITES:
+        for word, other in (pair, pair[::-1]):
+            if word in name:
+                return name.replace(word, other)
     return name
 
 
@@ -90,8 +95,14 @@ def mirrored(shape: PatternShape) -> PatternShape:
 
 _TREND_UP: Final = PatternShape(
     points=((0, 0), (0.16, 0.42), (0.24, 0.24), (0.42, 0.75), (0.52, 0.52), (0.7, 1.1), (0.8, 0.87), (1, 1.45)),
-    parts=(("first leg", 0, 1), ("pullback 1", 1, 2), ("second leg", 2, 3), ("pullback 2", 3, 4), ("third leg", 4, 5))
-    + (("pullback 3", 5, 6), ("fourth leg", 6, 7)),
+    parts=(
+        ("first leg", 0, 1),
+        ("correction 1", 1, 2),
+        ("second leg", 2, 3),
+        ("correction 2", 3, 4),
+        ("third leg", 4, 5),
+    )
+    + (("correction 3", 5, 6), ("fourth leg", 6, 7)),
     lines=(LineShape("trend line", 2, 4, 7),),
     rule=RuleShape("trend line", 1, 4, 0.8, offset=0.1, stop=0.2),
     volume=(0.9, 1.5, 0.8, 1.5, 0.8, 1.5, 0.8, 1.4),
@@ -166,7 +177,7 @@ _SYMMETRICAL_TRIANGLE: Final = PatternShape(
     parts=(("triangle", 1, 7), ("breakout", 7, 8), ("throwback", 8, 9), ("move", 9, 10)),
     lines=(LineShape("resistance", 1, 3, 7), LineShape("support", 2, 4, 7)),
     rule=RuleShape("resistance", 1, 6, 1.0, offset=0.1),
-    volume=(1.2, 1.5, 1.2, 1.05, 0.9, 0.75, 0.6, 0.7, 2.2, 0.9, 1.3),
+    volume=(1.2, 1.5, 1.2, 1.05, 0.9, 0.75, 0.6, 1.6, 2.2, 0.9, 1.3),
 )
 
 _SUPPORT_REACTION: Final = PatternShape(

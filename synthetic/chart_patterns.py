@@ -77,6 +77,7 @@ class PatternTruth:
             pattern, then its side until a close beyond the target or the stop. Causal, given the lines, which its
             turning points have settled before it can be confirmed.
         confirmed: bar whose close confirms it; -1 where there is nothing to confirm or none did.
+        turning_points: int64, bars of the skeleton's turning points, strictly increasing.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class PatternTruth:
     lines: pd.DataFrame
     actions: NDArray[np.int8]
     confirmed: int
+    turning_points: NDArray[np.int64]
 
 
 def generate_pattern(
@@ -120,7 +122,7 @@ def generate_pattern(
     bars = _bars(levels, _volume_factor(shape, places, params.length), params, noise, rng)
     lines = _lines(shape, places, params)
     actions, confirmed = follow_rule(shape.rule, bars, lines, places, params.height)
-    return bars, PatternTruth(kind, _spans(shape, places), lines, actions, confirmed)
+    return bars, PatternTruth(kind, _spans(shape, places), lines, actions, confirmed, places)
 
 
 def _place_points(shape: PatternShape, params: PatternParams, rng: np.random.Generator) -> NDArray[np.int64]:
