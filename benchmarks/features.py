@@ -1,7 +1,7 @@
-"""Features: building a market against pandas resampling and the `ta` library on the same indicators; a million 1m bars.
+"""Features: building a market against pandas and the `ta` library on the same indicators; a million 1m bars; live.
 
-`python -m benchmarks.features [--bars FILE] [--out FILE]` first checks that both sides agree where they compute the same
-thing, then times them in turns, and writes JSON with machine and commit. Without `--bars`: synthetic 5m bars. Peak
+`python -m benchmarks.features [--bars FILE] [--out FILE]` first checks that both sides agree where they compute
+the same, then times them in turns, and writes JSON with machine and commit. Without `--bars`: synthetic 5m bars. Peak
 memory is of a process of its own per side.
 """
 

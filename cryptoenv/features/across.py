@@ -19,7 +19,7 @@ import talib
 from numba import njit
 
 from cryptoenv.features.view import Setting, View, require_counts
-from cryptoenv.features.windowed import rolling_volatility
+from cryptoenv.features.windowed import log_returns, rolling_volatility
 from cryptoenv.price_columns import CLOSE, HIGH, LOW
 
 
@@ -67,12 +67,12 @@ class AcrossTimeframes:
 @njit(cache=True)
 def _trend(ohlcv: np.ndarray, bars: int) -> np.ndarray:
     out = np.zeros(ohlcv.shape[0])
+    returns = log_returns(ohlcv[:, CLOSE].copy())
     for t in range(bars, ohlcv.shape[0]):
         total, squares = 0.0, 0.0
         for i in range(t - bars + 1, t + 1):
-            change = math.log(ohlcv[i, CLOSE] / ohlcv[i - 1, CLOSE])
-            total += change
-            squares += change * change
+            total += returns[i]
+            squares += returns[i] * returns[i]
         if squares > 0.0:
             out[t] = min(max(total / math.sqrt(squares), -2.0), 2.0)
     return out

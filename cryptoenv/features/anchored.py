@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 
 from cryptoenv.features.custom import FEATURE_BOUND
 from cryptoenv.features.spec import FeatureSpec
@@ -60,7 +61,7 @@ class TimeframePlan:
         for family in self.families:
             width = len(family.names(self.setting))
             if width:
-                out[:, column : column + width] = np.clip(family.values(view), -FEATURE_BOUND, FEATURE_BOUND)
+                _put(family.values(view), out, column)
                 column += width
         return out
 
@@ -71,6 +72,13 @@ class TimeframePlan:
         if first < len(out) and self.names:
             out[first:] = self.rows(bars, higher, first)
         return out
+
+
+@njit(cache=True)
+def _put(values: np.ndarray, out: np.ndarray, column: int) -> None:
+    for row in range(values.shape[0]):
+        for k in range(values.shape[1]):
+            out[row, column + k] = min(max(values[row, k], -FEATURE_BOUND), FEATURE_BOUND)
 
 
 def feature_plans(

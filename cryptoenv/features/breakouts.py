@@ -118,15 +118,29 @@ def _fade_in(sums: np.ndarray, new: np.ndarray, fade: float) -> None:
 def _decayed_means(kept: np.ndarray, where: tuple[int, int, int], days: int, fade: float) -> np.ndarray:
     # Day by day from each row's own anchor on, so that the sums are the same bits whatever came before it.
     first, offset, block = where
+    by_day = _day_sums(kept, offset, block, fade)
+    day_fade = fade**block
     out = np.zeros((kept.shape[0] - first, kept.shape[2]))
     sums = np.zeros(kept.shape[1:])
     for t in range(first, kept.shape[0]):
         into = (t + offset) % block
         if t == first or into == 0:
             sums[:] = 0.0
-            for i in range(t - into - days * block, t):
+            day = (t + offset) // block
+            for before in range(day - days, day):
+                _fade_in(sums, by_day[before], day_fade)
+            for i in range(t - into, t):
                 _fade_in(sums, kept[i], fade)
         _fade_in(sums, kept[t], fade)
         for q in range(kept.shape[2]):
             out[t - first, q] = 2.0 * sums[0, q] / (sums[1, q] + 1.0)
+    return out
+
+
+@njit(cache=True)
+def _day_sums(kept: np.ndarray, offset: int, block: int, fade: float) -> np.ndarray:
+    # (days, 2, 4): what each day leaves at its end; days that are not whole are not read.
+    out = np.zeros(((kept.shape[0] + offset) // block + 1, *kept.shape[1:]))
+    for i in range(kept.shape[0]):
+        _fade_in(out[(i + offset) // block], kept[i], fade)
     return out

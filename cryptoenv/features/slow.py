@@ -85,13 +85,18 @@ def _slow(
     logs, counts = log_volumes(ohlcv)
     volume = ohlcv[:, VOLUME]
     rows = (logs, _squared_returns(ohlcv, 1), _squared_returns(ohlcv, _STEP))
+    by_day, extremes = _day_sums(ohlcv, rows, offset, block)
     total, sums = np.zeros(4), np.zeros(4)
     high, low = 0.0, 0.0
     for t in range(first, ohlcv.shape[0]):
         into = (t + offset) % block
         if t == first or into == 0:
-            total[:], high, low = _days_before(ohlcv, rows, t - into, days, block)
-            sums[:] = 0.0
+            total[:], sums[:] = 0.0, 0.0
+            day = (t + offset) // block
+            high, low = extremes[day - 1]
+            for before in range(day - days, day):
+                total += by_day[before]
+                high, low = max(high, extremes[before, 0]), min(low, extremes[before, 1])
             for i in range(t - into, t):
                 _add_row(sums, i, rows, volume[i])
                 high, low = max(high, ohlcv[i, HIGH]), min(low, ohlcv[i, LOW])
@@ -114,16 +119,17 @@ def _slow(
 
 
 @njit(cache=True)
-def _days_before(
-    ohlcv: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], day: int, days: int, block: int
-) -> tuple[np.ndarray, float, float]:
-    # Sums, high and low of the `days` blocks before row `day`: day by day, oldest first, whatever came before them.
-    total, sums = np.zeros(4), np.zeros(4)
-    high, low = ohlcv[day - 1, HIGH], ohlcv[day - 1, LOW]
-    for start in range(day - days * block, day, block):
-        sums[:] = 0.0
-        for i in range(start, start + block):
-            _add_row(sums, i, rows, ohlcv[i, VOLUME])
-            high, low = max(high, ohlcv[i, HIGH]), min(low, ohlcv[i, LOW])
-        total += sums
-    return total, high, low
+def _day_sums(
+    ohlcv: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], offset: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    # Sums (days, 4), and highest and lowest price (days, 2), of each day; days that are not whole are not read.
+    days = (ohlcv.shape[0] + offset) // block + 1
+    sums, extremes = np.zeros((days, 4)), np.zeros((days, 2))
+    for i in range(ohlcv.shape[0]):
+        day = (i + offset) // block
+        if i == 0 or (i + offset) % block == 0:
+            extremes[day] = ohlcv[i, HIGH], ohlcv[i, LOW]
+        _add_row(sums[day], i, rows, ohlcv[i, VOLUME])
+        extremes[day, 0] = max(extremes[day, 0], ohlcv[i, HIGH])
+        extremes[day, 1] = min(extremes[day, 1], ohlcv[i, LOW])
+    return sums, extremes
