@@ -24,11 +24,11 @@ from cryptoenv.account import (
     RUINED,
     TARGET,
 )
-from cryptoenv.config import MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
+from cryptoenv.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
 from cryptoenv.kernel import open_account, order_quantity, transition, wanted_quantity
 from cryptoenv.market_table import FIRST, LAST, align_of, feature_cells, prices_of
 from cryptoenv.price_columns import CLOSE, SIGMA
-from cryptoenv.rewards import weighted_reward
+from cryptoenv.rewards import begin_means, weighted_reward
 
 # Columns of the clock, one int64 row per environment.
 MARKET = 0  #: index of the market in the pool
@@ -130,7 +130,9 @@ def begin_episode(
     clock[BAR] = start
     clock[END] = min(start + rules.bars, last)
     clock[ENDED] = 0
-    open_account(account, rules.cash, prices_of(world.table, market)[start, CLOSE], exposure)
+    prices = prices_of(world.table, market)
+    open_account(account, rules.cash, prices[start, CLOSE], exposure)
+    begin_means(account, prices[start, SIGMA], world.parameters[EXPOSURE_LIMIT])
 
 
 @njit(cache=True, error_model="numpy", inline="always")

@@ -6,18 +6,25 @@ With `r` the log-return of the step, `d` the drawdown (fraction below the peak) 
 |---|---|---|
 | `log_return` | `log(equity / previous)` | log-return |
 | `pnl` | `(equity - previous) / start` | fraction of starting equity |
-| `differential_sharpe` | `(B dA - A dB / 2) / (B - A^2)^(3/2)`, `dA = r - A`, `dB = r^2 - B` | Sharpe per `eta` |
-| `downside` | differential downside deviation ratio of `r`, the Sortino analogue | Sortino per `eta` |
+| `differential_sharpe` | `(S_t - S_{t-1}) / eta`, `S = A / sqrt(max(B - A^2, B / 10))` | Sharpe ratio per `eta` |
+| `downside` | `(D_t - D_{t-1}) / eta`, `D = A / sqrt(max(C, B / 10))` | Sortino ratio per `eta` |
 | `drawdown` | `-max(d - d_previous, 0)` | fraction of the peak |
 | `turnover` | `-` notional traded / previous equity | fraction of equity |
 | `consistency` | exponential mean of `sign(r)` | [-1, 1] |
 
-A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (34,)
+`A`, `B` and `C` are exponential means of `r`, `r^2` and `min(r, 0)^2`: `A_t = A_{t-1} + eta (r - A_{t-1})`. An episode
+begins as if the market's last 96 returns had been earned at the exposure limit, at no profit: `A = 0`, `B = sigma^2 *
+limit^2`, `C = B / 2`. To first order in `eta` the differences are Moody and Saffell's derivatives; taken exactly, they
+add up to the ratio's change over the episode and stay bounded: as `A^2 <= B`, no ratio exceeds `sqrt(10)` and no reward
+`2 sqrt(10) / eta`, where the derivatives explode as soon as a return follows bars without risk. The floor of `B / 10`
+is what bounds them; a series of returns of one size has no deviation, and one without a loss no downside.
+
+A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (36,)
 float64, whose columns are named in `cryptoenv.account` (`EQUITY`, `PREVIOUS_EQUITY`, `TURNOVER`, ...). Plain Python
 serves the single env; `numba.njit`-ed it serves the vector env too.
 
-Sources: Moody and Saffell 1998, "Reinforcement learning for trading" (differential Sharpe ratio); Moody and Saffell
-2001, "Learning to trade via direct reinforcement" (downside deviation ratio).
+Sources: Moody and Saffell 1998, "Reinforcement learning for trading" (differential Sharpe ratio, eq. 11 its first
+order); Moody and Saffell 2001, "Learning to trade via direct reinforcement" (downside deviation ratio, eq. 18).
 """
 
 import math
@@ -46,27 +53,36 @@ from cryptoenv.account import (
 REWARD_NAMES = ("log_return", "pnl", "differential_sharpe", "downside", "drawdown", "turnover", "consistency")
 LOG_RETURN, PNL, DIFFERENTIAL_SHARPE, DOWNSIDE, DRAWDOWN, TURNOVER_COST, CONSISTENCY = range(7)
 RewardFunction = Callable[[NDArray[np.float64]], float]
-SMALLEST_VARIANCE = 1e-12  #: below it a ratio of return to risk is undefined and its reward is 0
+SMALLEST_SQUARE = 1e-18  #: mean squared return below which a ratio of return to risk counts as 0
+RISK_FLOOR = 0.1  #: share of the mean squared return that counts as risk at least
 
 
 @njit(cache=True, error_model="numpy")
-def _differential_sharpe(r: float, mean: float, square: float) -> float:
-    """Derivative of the exponential Sharpe ratio by `eta` (Moody and Saffell 1998, eq. 11)."""
-    variance = square - mean * mean
-    if variance < SMALLEST_VARIANCE:
+def _ratio(mean: float, risk: float, square: float) -> float:
+    """Mean return over the root of `risk`, a mean of squares, which is taken to be a tenth of `square` at least."""
+    if square < SMALLEST_SQUARE:
         return 0.0
-    return (square * (r - mean) - 0.5 * mean * (r * r - square)) / (variance * math.sqrt(variance))
+    return mean / math.sqrt(max(risk, RISK_FLOOR * square))
 
 
 @njit(cache=True, error_model="numpy")
-def _differential_downside(r: float, mean: float, downside: float) -> float:
-    """Derivative of the exponential downside deviation ratio by `eta` (Moody and Saffell 2001, eq. 18)."""
-    if downside < SMALLEST_VARIANCE:
-        return 0.0
-    deviation = math.sqrt(downside)
-    if r > 0.0:
-        return (r - 0.5 * mean) / deviation
-    return (downside * (r - 0.5 * mean) - 0.5 * mean * r * r) / (downside * deviation)
+def _differential_ratios(
+    account: NDArray[np.float64], weights: NDArray[np.float64], r: float, mean: float, eta: float
+) -> float:
+    """Weighted changes of the exponential Sharpe and downside deviation ratios per `eta`; updates their means.
+
+    Args:
+        account: with the means before the step; `MEAN_RETURN` is left to the caller.
+        weights: (7,). r: log-return of the step. mean: `MEAN_RETURN` before it. eta: adaptation rate.
+    """
+    square, downside, loss = account[MEAN_SQUARE], account[MEAN_DOWNSIDE], min(r, 0.0)
+    mean_now = mean + eta * (r - mean)
+    square_now = square + eta * (r * r - square)
+    downside_now = downside + eta * (loss * loss - downside)
+    account[MEAN_SQUARE], account[MEAN_DOWNSIDE] = square_now, downside_now
+    sharpe = _ratio(mean_now, square_now - mean_now * mean_now, square_now) - _ratio(mean, square - mean * mean, square)
+    sortino = _ratio(mean_now, downside_now, square_now) - _ratio(mean, downside, square)
+    return (weights[DIFFERENTIAL_SHARPE] * sharpe + weights[DOWNSIDE] * sortino) / eta
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -77,13 +93,8 @@ def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], 
     if weights[PNL] != 0.0:
         total += weights[PNL] * (account[EQUITY] - account[PREVIOUS_EQUITY]) / account[START_EQUITY]
     mean = account[MEAN_RETURN]
-    if weights[DIFFERENTIAL_SHARPE] != 0.0:
-        total += weights[DIFFERENTIAL_SHARPE] * _differential_sharpe(r, mean, account[MEAN_SQUARE])
-        account[MEAN_SQUARE] += eta * (r * r - account[MEAN_SQUARE])
-    if weights[DOWNSIDE] != 0.0:
-        total += weights[DOWNSIDE] * _differential_downside(r, mean, account[MEAN_DOWNSIDE])
-        loss = min(r, 0.0)
-        account[MEAN_DOWNSIDE] += eta * (loss * loss - account[MEAN_DOWNSIDE])
+    if weights[DIFFERENTIAL_SHARPE] != 0.0 or weights[DOWNSIDE] != 0.0:
+        total += _differential_ratios(account, weights, r, mean, eta)
     if weights[DRAWDOWN] != 0.0:
         total -= weights[DRAWDOWN] * max(account[CURRENT_DRAWDOWN] - account[PREVIOUS_DRAWDOWN], 0.0)
     if weights[TURNOVER_COST] != 0.0:
@@ -96,12 +107,20 @@ def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], 
     return total
 
 
+@njit(cache=True, error_model="numpy")
+def begin_means(account: NDArray[np.float64], sigma: float, limit: float) -> None:
+    """Start the moving means of an episode: `sigma` is the market's deviation per bar, `limit` the exposure limit."""
+    square = sigma * sigma * limit * limit
+    account[MEAN_RETURN], account[MEAN_SQUARE], account[MEAN_DOWNSIDE] = 0.0, square, 0.5 * square
+    account[HIT_RATE] = 0.0
+
+
 def reward_weights(reward: str | dict[str, float] | RewardFunction) -> NDArray[np.float64]:
     """The (7,) weights of a reward given by name or as `{name: weight}`; all 0 for a callable.
 
     Raises:
         TypeError: neither a name, a dict nor a callable.
-        ValueError: an unknown name, no name, or a weight that is not finite.
+        ValueError: an unknown name, no name, a weight that is not finite, or only weights of 0.
     """
     if callable(reward):
         return np.zeros(len(REWARD_NAMES), dtype=np.float64)
@@ -114,9 +133,12 @@ def reward_weights(reward: str | dict[str, float] | RewardFunction) -> NDArray[n
     for name, weight in chosen.items():
         if name not in REWARD_NAMES:
             raise ValueError(f"reward {name!r} is unknown; choose from {REWARD_NAMES}")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+        number = isinstance(weight, (int, float, np.floating, np.integer)) and not isinstance(weight, bool)
+        if not number or not math.isfinite(weight):
             raise ValueError(f"weight of reward {name!r} must be a finite number, got {weight!r}")
         weights[REWARD_NAMES.index(name)] = float(weight)
+    if not weights.any():
+        raise ValueError(f"reward={reward!r} is 0 at every step; give at least one weight that is not 0")
     return weights
 
 

@@ -6,40 +6,39 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numba import njit
 from numpy.typing import NDArray
 
 import cryptoenv
-from cryptoenv.account import EQUITY, PREVIOUS_EQUITY, TURNOVER
-from cryptoenv.rewards import REWARD_NAMES
+from cryptoenv.account import ACCOUNT_WIDTH, EQUITY, PREVIOUS_EQUITY, TURNOVER
+from cryptoenv.rewards import REWARD_NAMES, begin_means, reward_weights, weighted_reward
 
 ETA = 0.01
 
 
-def naive_rewards(equity: list[float], traded: list[float]) -> dict[str, list[float]]:
-    """Every named reward from the equity curve alone, written from the papers' formulas."""
+def ratio(mean: float, risk: float, square: float) -> float:
+    return mean / max(risk, square / 10) ** 0.5 if square > 0 else 0.0
+
+
+def naive_rewards(equity: list[float], traded: list[float], sigma: float) -> dict[str, list[float]]:
+    """Every named reward from the equity curve and the market's deviation at the start, by the documented formulas."""
     out: dict[str, list[float]] = {name: [] for name in REWARD_NAMES}
-    a = b = down = hits = 0.0
+    a, b, down, hits = 0.0, sigma**2, sigma**2 / 2, 0.0
     for t in range(1, len(equity)):
         r = math.log(equity[t] / equity[t - 1])
         out["log_return"].append(r)
         out["pnl"].append((equity[t] - equity[t - 1]) / equity[0])
-        variance = b - a * a
-        out["differential_sharpe"].append(
-            (b * (r - a) - a * (r * r - b) / 2) / variance**1.5 if variance >= 1e-12 else 0.0
-        )
-        if down < 1e-12:
-            out["downside"].append(0.0)
-        elif r > 0:
-            out["downside"].append((r - a / 2) / math.sqrt(down))
-        else:
-            out["downside"].append((down * (r - a / 2) - a * r * r / 2) / down**1.5)
+        before = (ratio(a, b - a * a, b), ratio(a, down, b))
+        a, b, down = (1 - ETA) * a + ETA * r, (1 - ETA) * b + ETA * r * r, (1 - ETA) * down + ETA * min(r, 0.0) ** 2
+        out["differential_sharpe"].append((ratio(a, b - a * a, b) - before[0]) / ETA)
+        out["downside"].append((ratio(a, down, b) - before[1]) / ETA)
         falls = [1 - equity[s] / max(equity[: s + 1]) for s in (t - 1, t)]
         out["drawdown"].append(-max(falls[1] - falls[0], 0.0))
         out["turnover"].append(-traded[t])
         hits += ETA * (np.sign(r) - hits)
         out["consistency"].append(hits)
-        a, b, down = a + ETA * (r - a), b + ETA * (r * r - b), down + ETA * (min(r, 0.0) ** 2 - down)
     return out
 
 
@@ -47,7 +46,7 @@ def naive_rewards(equity: list[float], traded: list[float]) -> dict[str, list[fl
 def test_named_rewards_equal_their_formulas(market: cryptoenv.Market, name: str) -> None:
     env = gym.make("CryptoTrade-v0", market=market, reward=name).unwrapped
     _, info = env.reset(seed=3)
-    rng = np.random.default_rng(3)
+    start, rng = info["bar"], np.random.default_rng(3)
     equity, traded, rewards = [info["equity"]], [0.0], []
     for _ in range(400):
         _, reward, _, _, info = env.step(int(rng.integers(3)) if rng.random() < 0.2 else 2)
@@ -55,9 +54,44 @@ def test_named_rewards_equal_their_formulas(market: cryptoenv.Market, name: str)
         filled = 0.0 if info["fill_quantity"] == 0 else abs(info["fill_quantity"]) * info["fill_price"]
         traded.append(filled / equity[-1])
         equity.append(info["equity"])
-    expected = naive_rewards(equity, traded)[name]
-    np.testing.assert_allclose(rewards, expected, rtol=1e-7, atol=1e-12)
+    sigma = np.std(np.diff(np.log(market.bars["close"].to_numpy()))[start - 96 : start])
+    expected = naive_rewards(equity, traded, float(sigma))[name]
+    np.testing.assert_allclose(rewards, expected, rtol=1e-7, atol=1e-9)
     assert np.std(rewards) > 0
+
+
+@pytest.mark.parametrize("name", ["differential_sharpe", "downside"])
+def test_differential_rewards_do_not_explode(market: cryptoenv.Market, name: str) -> None:
+    """Neither at the start nor after a thousand bars without a position; they add up to the ratio's change."""
+    env = gym.make("CryptoTrade-v0", market=market, reward=name).unwrapped
+    rng = np.random.default_rng(0)
+    policies = [lambda t: rng.integers(3), lambda t: 2 if t % 400 >= 390 else 1, lambda t: 2 if t > 1500 else 1]
+    for policy in policies:
+        env.reset(seed=1)
+        rewards = [env.step(int(policy(t)))[1] for t in range(2000)]
+        assert 0.1 < np.abs(rewards).max() < 40.0
+        assert abs(ETA * np.sum(rewards)) <= 10**0.5
+        assert np.abs(rewards[:20]).max() < 10.0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1e-9, 1e-4, 0.01, 3.0]), min_size=1, max_size=60), st.randoms())
+def test_differential_rewards_are_bounded(sizes: list[float], random: Any) -> None:
+    for name in ("differential_sharpe", "downside"):
+        account, weights = np.zeros(ACCOUNT_WIDTH), reward_weights(name)
+        begin_means(account, random.choice([0.0, 1e-5, 0.01]), 1.0)
+        account[PREVIOUS_EQUITY] = 1.0
+        for size in sizes:
+            account[EQUITY] = math.exp(random.choice([-1, 1]) * size)
+            for _ in range(random.choice([1, 50])):
+                assert abs(weighted_reward(account, weights, ETA)) <= 2 * 10**0.5 / ETA * (1 + 1e-9)
+
+
+def test_weights_are_checked() -> None:
+    assert reward_weights({"pnl": np.float32(2.0), "turnover": np.int64(1)})[[1, 5]].tolist() == [2.0, 1.0]
+    for wrong in ({"pnl": 0.0}, {"pnl": True}, {"pnl": "1"}, {"pnl": np.float32("nan")}, {}):
+        with pytest.raises(ValueError, match="reward"):
+            reward_weights(wrong)
 
 
 def test_weights_add_up(market: cryptoenv.Market) -> None:
