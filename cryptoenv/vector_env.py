@@ -1,6 +1,7 @@
 """The native vector environment: one jitted call steps N accounts."""
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numba
@@ -206,8 +207,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             clocks[mask, EPISODE] += 1
             return
         if isinstance(seed, (list, tuple, np.ndarray)):
-            if len(seed) != self.num_envs:
-                raise ValueError(f"seed has {len(seed)} entries; pass one for each of the {self.num_envs} rows")
+            self._check_seeds(seed)
             for i in np.flatnonzero(mask):
                 row_seed = seed[i]
                 if row_seed is not None:
@@ -218,8 +218,18 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
                     clocks[i, SEED], clocks[i, EPISODE] = self.np_random.integers(SEED_MASK), 0
             return
         super().reset(seed=seed)
-        clocks[mask, SEED] = ((int(self.np_random_seed or 0) & SEED_MASK) + np.arange(self.num_envs))[mask]
+        first = int(self.np_random_seed or 0) & SEED_MASK  # the sum with a row number fits into int64
+        clocks[mask, SEED] = ((first + np.arange(self.num_envs)) & SEED_MASK)[mask]
         clocks[mask, EPISODE] = 0
+
+    def _check_seeds(self, seeds: Sequence[Any] | NDArray[Any]) -> None:
+        """Raise ValueError unless every row has a seed >= 0 or None."""
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed has {len(seeds)} entries; pass one for each of the {self.num_envs} rows")
+        for i, seed in enumerate(seeds):
+            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+            if seed is not None and not (whole and seed >= 0):
+                raise ValueError(f"seed[{i}]={seed!r} of row {i} must be a whole number >= 0, or None")
 
     def _checked_mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:

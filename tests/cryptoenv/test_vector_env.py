@@ -158,3 +158,24 @@ def test_bad_row_options_name_the_row(market: cryptoenv.Market) -> None:
         envs.reset(options={"start": np.array([5500, 5500, 5500])})
     with pytest.raises(ValueError, match="seed has 3"):
         envs.reset(seed=[1, 2, 3])
+
+
+@pytest.mark.parametrize("seed", [2**62 - 2, 2**62 - 1, 2**63 - 1, 2**64, 2**70 + 5])
+def test_huge_seeds_count_on_as_single_envs_do(markets: list[cryptoenv.Market], seed: int) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=4, market=markets)
+    listed = gym.make_vec("CryptoTrade-v0", num_envs=4, market=markets)
+    info, other = envs.reset(seed=seed)[1], listed.reset(seed=[seed + i for i in range(4)])[1]
+    single = gym.make("CryptoTrade-v0", market=markets)
+    singles = [single.reset(seed=seed + i)[1] for i in range(4)]
+    for key in ("market", "bar"):
+        assert info[key].tolist() == other[key].tolist() == [one[key] for one in singles]
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, "2", True, np.float64(2.0)])
+def test_bad_seeds_name_the_row_and_change_nothing(markets: list[cryptoenv.Market], bad: Any) -> None:
+    envs, untouched = (gym.make_vec("CryptoTrade-v0", num_envs=3, market=markets) for _ in range(2))
+    envs.reset(seed=4)
+    untouched.reset(seed=4)
+    with pytest.raises(ValueError, match=r"seed\[2\].*row 2"):
+        envs.reset(seed=[7, None, bad])
+    assert same(envs.reset(), untouched.reset())
