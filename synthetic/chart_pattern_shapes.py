@@ -101,16 +101,28 @@ _TREND_UP: Final = PatternShape(
         ("second leg", 2, 3),
         ("correction 2", 3, 4),
         ("third leg", 4, 5),
-    )
-    + (("correction 3", 5, 6), ("fourth leg", 6, 7)),
+        ("correction 3", 5, 6),
+        ("fourth leg", 6, 7),
+    ),
     lines=(LineShape("trend line", 2, 4, 7),),
     rule=RuleShape("trend line", 1, 4, 0.8, offset=0.1, stop=0.2),
     volume=(0.9, 1.5, 0.8, 1.5, 0.8, 1.5, 0.8, 1.4),
 )
 
 _BREAKOUT_UP: Final = PatternShape(
-    points=((0, 0.15), (0.1, 1), (0.22, 0), (0.34, 1), (0.46, 0), (0.57, 1), (0.65, 0.3), (0.72, 1), (0.82, 1.6))
-    + ((0.87, 1.4), (1, 2.15)),
+    points=(
+        (0, 0.15),
+        (0.1, 1),
+        (0.22, 0),
+        (0.34, 1),
+        (0.46, 0),
+        (0.57, 1),
+        (0.65, 0.3),
+        (0.72, 1),
+        (0.82, 1.6),
+        (0.87, 1.4),
+        (1, 2.15),
+    ),
     parts=(("range", 0, 7), ("breakout", 7, 8), ("throwback", 8, 9), ("move", 9, 10)),
     lines=(LineShape("resistance", 1, 3, 10), LineShape("support", 2, 4, 7)),
     rule=RuleShape("resistance", 1, 6, 1.0),
@@ -118,8 +130,19 @@ _BREAKOUT_UP: Final = PatternShape(
 )
 
 _FALSE_BREAKOUT_UP: Final = PatternShape(
-    points=((0, 0.15), (0.1, 1), (0.22, 0), (0.34, 1), (0.46, 0), (0.58, 1), (0.67, 1.45), (0.74, 1), (0.84, 0.1))
-    + ((0.9, 0.2), (1, -0.4)),
+    points=(
+        (0, 0.15),
+        (0.1, 1),
+        (0.22, 0),
+        (0.34, 1),
+        (0.46, 0),
+        (0.58, 1),
+        (0.67, 1.45),
+        (0.74, 1),
+        (0.84, 0.1),
+        (0.9, 0.2),
+        (1, -0.4),
+    ),
     parts=(("range", 0, 5), ("false breakout", 5, 7), ("return", 7, 8), ("failure", 8, 10)),
     lines=(LineShape("resistance", 1, 3, 8), LineShape("support", 2, 4, 10)),
     rule=RuleShape("resistance", -1, 6, 0.95),
@@ -127,8 +150,18 @@ _FALSE_BREAKOUT_UP: Final = PatternShape(
 )
 
 _REVERSAL_TOP: Final = PatternShape(
-    points=((0, -0.6), (0.16, 0), (0.22, -0.2), (0.38, 0.7), (0.45, 0.38), (0.56, 1), (0.66, 0.55), (0.72, 0.68))
-    + ((0.88, -0.35), (1, -0.6)),
+    points=(
+        (0, -0.6),
+        (0.16, 0),
+        (0.22, -0.2),
+        (0.38, 0.7),
+        (0.45, 0.38),
+        (0.56, 1),
+        (0.66, 0.55),
+        (0.72, 0.68),
+        (0.88, -0.35),
+        (1, -0.6),
+    ),
     parts=(("rally", 0, 5), ("peak", 4, 6), ("reaction", 6, 7), ("decline", 7, 9)),
     lines=(LineShape("trend line", 2, 4, 7),),
     rule=RuleShape("trend line", -1, 6, 0.9, offset=0.1),
@@ -136,8 +169,18 @@ _REVERSAL_TOP: Final = PatternShape(
 )
 
 _CONSOLIDATION: Final = PatternShape(
-    points=((0, 0), (0.1, 0.5), (0.21, -0.5), (0.33, 0.5), (0.45, -0.5), (0.56, 0.5), (0.68, -0.5), (0.8, 0.5))
-    + ((0.91, -0.5), (1, 0)),
+    points=(
+        (0, 0),
+        (0.1, 0.5),
+        (0.21, -0.5),
+        (0.33, 0.5),
+        (0.45, -0.5),
+        (0.56, 0.5),
+        (0.68, -0.5),
+        (0.8, 0.5),
+        (0.91, -0.5),
+        (1, 0),
+    ),
     parts=(("range", 0, 9),),
     lines=(LineShape("resistance", 1, 3, 9), LineShape("support", 2, 4, 9)),
     rule=None,
@@ -145,10 +188,27 @@ _CONSOLIDATION: Final = PatternShape(
 )
 
 _HEAD_AND_SHOULDERS: Final = PatternShape(
-    points=((0, -0.8), (0.17, 0.55), (0.28, 0), (0.42, 1), (0.56, 0), (0.68, 0.52), (0.77, 0), (0.84, -0.4))
-    + ((0.88, -0.2), (1, -1.05)),
-    parts=(("rally", 0, 1), ("left shoulder", 0, 2), ("head", 2, 4), ("right shoulder", 4, 6), ("breakout", 6, 7))
-    + (("pullback", 7, 8), ("move", 8, 9)),
+    points=(
+        (0, -0.8),
+        (0.17, 0.55),
+        (0.28, 0),
+        (0.42, 1),
+        (0.56, 0),
+        (0.68, 0.52),
+        (0.77, 0),
+        (0.84, -0.4),
+        (0.88, -0.2),
+        (1, -1.05),
+    ),
+    parts=(
+        ("rally", 0, 1),
+        ("left shoulder", 0, 2),
+        ("head", 2, 4),
+        ("right shoulder", 4, 6),
+        ("breakout", 6, 7),
+        ("pullback", 7, 8),
+        ("move", 8, 9),
+    ),
     lines=(LineShape("neckline", 2, 4, 9),),
     rule=RuleShape("neckline", -1, 5, 0.95),
     volume=(1, 1.8, 0.9, 1.5, 0.8, 0.9, 1.1, 2, 0.9, 1.4),  # highest on the left shoulder, least on the right
@@ -163,8 +223,19 @@ _DOUBLE_TOP: Final = PatternShape(
 )
 
 _ASCENDING_TRIANGLE: Final = PatternShape(
-    points=((0, -0.3), (0.12, 1), (0.26, 0), (0.38, 1), (0.48, 0.4), (0.57, 1), (0.645, 0.7), (0.71, 1), (0.8, 1.6))
-    + ((0.85, 1.4), (1, 2.1)),
+    points=(
+        (0, -0.3),
+        (0.12, 1),
+        (0.26, 0),
+        (0.38, 1),
+        (0.48, 0.4),
+        (0.57, 1),
+        (0.645, 0.7),
+        (0.71, 1),
+        (0.8, 1.6),
+        (0.85, 1.4),
+        (1, 2.1),
+    ),
     parts=(("triangle", 1, 7), ("breakout", 7, 8), ("throwback", 8, 9), ("move", 9, 10)),
     lines=(LineShape("resistance", 1, 3, 10), LineShape("support", 2, 4, 7)),
     rule=RuleShape("resistance", 1, 6, 1.0),
@@ -172,8 +243,19 @@ _ASCENDING_TRIANGLE: Final = PatternShape(
 )
 
 _SYMMETRICAL_TRIANGLE: Final = PatternShape(
-    points=((0, -0.5), (0.12, 0.6), (0.25, -0.48), (0.38, 0.34), (0.49, -0.24), (0.59, 0.14), (0.66, -0.08))
-    + ((0.71, 0.03), (0.81, 0.65), (0.86, 0.42), (1, 1.15)),
+    points=(
+        (0, -0.5),
+        (0.12, 0.6),
+        (0.25, -0.48),
+        (0.38, 0.34),
+        (0.49, -0.24),
+        (0.59, 0.14),
+        (0.66, -0.08),
+        (0.71, 0.03),
+        (0.81, 0.65),
+        (0.86, 0.42),
+        (1, 1.15),
+    ),
     parts=(("triangle", 1, 7), ("breakout", 7, 8), ("throwback", 8, 9), ("move", 9, 10)),
     lines=(LineShape("resistance", 1, 3, 7), LineShape("support", 2, 4, 7)),
     rule=RuleShape("resistance", 1, 6, 1.0, offset=0.1),
@@ -189,10 +271,31 @@ _SUPPORT_REACTION: Final = PatternShape(
 )
 
 _VOLATILITY_CYCLE: Final = PatternShape(
-    points=((0, 0), (0.06, 0.12), (0.12, -0.12), (0.19, 0.4), (0.27, -0.5), (0.34, 0.3), (0.41, -0.12), (0.47, 0.08))
-    + ((0.54, -0.08), (0.61, 0.12), (0.68, -0.4), (0.76, 0.5), (0.83, -0.3), (0.9, 0.12), (0.96, -0.08), (1, 0)),
-    parts=(("contraction 1", 0, 2), ("expansion 1", 2, 5), ("contraction 2", 5, 9), ("expansion 2", 9, 12))
-    + (("contraction 3", 12, 15),),
+    points=(
+        (0, 0),
+        (0.06, 0.12),
+        (0.12, -0.12),
+        (0.19, 0.4),
+        (0.27, -0.5),
+        (0.34, 0.3),
+        (0.41, -0.12),
+        (0.47, 0.08),
+        (0.54, -0.08),
+        (0.61, 0.12),
+        (0.68, -0.4),
+        (0.76, 0.5),
+        (0.83, -0.3),
+        (0.9, 0.12),
+        (0.96, -0.08),
+        (1, 0),
+    ),
+    parts=(
+        ("contraction 1", 0, 2),
+        ("expansion 1", 2, 5),
+        ("contraction 2", 5, 9),
+        ("expansion 2", 9, 12),
+        ("contraction 3", 12, 15),
+    ),
     lines=(),
     rule=None,
     volume=(0.6, 0.6, 0.8, 1.6, 2, 1.5, 0.9, 0.6, 0.5, 0.8, 1.6, 2, 1.5, 0.8, 0.6, 0.6),

@@ -74,7 +74,7 @@ def _lasting(rng: np.random.Generator, median: float, spread: float, least: int)
 
 def _pump_and_dump(forces: Forces, first: int, rng: np.random.Generator) -> tuple[int, int]:
     rise, fall = _lasting(rng, 14, 0.8, 2), _lasting(rng, 20, 0.6, 6)
-    strength = 1.1 + 1.2 * rng.random()
+    strength = 0.6 + 1.5 * rng.random()
     up = slice(first, first + rise)
     forces.activity[up] *= 3.0 + 4.0 * rng.random()
     forces.pressure[up] += strength

@@ -55,14 +55,14 @@ class TokenConfig:
     token_reserve: float = 206_900_000.0
     supply: float = 1e9
     fee: float = 0.003
-    trades_per_bar: float = 4.0
-    trade_size: float = 0.35
-    size_spread: float = 1.3
+    trades_per_bar: float = 3.0
+    trade_size: float = 0.25
+    size_spread: float = 1.5
     pull: float = 1.0
     value_memory: float = 0.99
     mood: float = 0.3
     mood_memory: float = 0.9
-    activity_spread: float = 0.6
+    activity_spread: float = 1.0
     events: EventCounts = field(default_factory=EventCounts)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ def test_bars_are_valid_and_the_truth_lies_within_them(kind: str) -> None:
         assert (bars["high"] >= bars[["open", "close"]].max(axis=1)).all()
         assert (bars["low"] <= bars[["open", "close"]].min(axis=1)).all()
         first, last = span(truth, "pattern")
-        assert 0 <= first and last == first + 139 and last < 160
+        assert first >= 0 and last == first + 139 and last < 160
         assert ((truth.spans["first"] >= first) & (truth.spans["last"] <= last)).all()
         assert (np.diff(truth.turning_points) >= 2).all()
         assert (truth.spans["first"] < truth.spans["last"]).all()
