@@ -272,3 +272,37 @@ def test_awkward_real_assets_have_whole_features(real_data: Path, asset: str) ->
         assert np.isfinite(array).all()
         assert (array[first:].std(axis=0) > 0.1).all()
         assert (np.abs(array[first:]) == FEATURE_BOUND).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("file", "timeframes"),
+    [
+        ("BTCUSDT_5m_20230101_20240906", ("15m", "4h", "1d")),
+        ("ETHUSDT_5m_20230101_20240906", ("5m", "1h", "1d")),
+        ("SOLUSDT_5m_2024", ("5m",)),
+        ("PEPEUSDT_5m_2024", ("15m", "4h", "1d")),
+        ("PEOPLEUSDT_5m_2024", ("15m", "1h", "4h")),
+        ("AMPUSDT_5m_2024", ("5m", "15m", "4h", "1d")),
+        ("BTCUSDT_1h_2017_2024", ("1h", "4h", "1d", "1w")),
+        ("ETHUSDT_1h_2022_2024", ("1h", "8h", "1d")),
+        ("BTCUSDT_1d_to_20241229", ("1d", "1w")),
+        ("DOGEUSDT_1d_to_20241229", ("1d",)),
+        ("perp_ETCUSDT_1m_202505", ("1m", "15m")),
+    ],
+)
+def test_no_feature_is_missing_in_real_markets(real_data: Path, file: str, timeframes: tuple[str, ...]) -> None:
+    bars = read_bars(real_data / f"binance_{file if file.startswith('perp') else f'spot_{file}'}.csv.gz")
+    market = Market.from_bars(bars, timeframes)
+    for first, array in zip(market.valid_from, market.features, strict=True):
+        assert first < len(array)
+        assert np.isfinite(array).all()
+        assert (array[first:] != 0.0).any(axis=0).all()
+
+
+def test_flat_and_dead_stretches_are_whole(real_data: Path) -> None:
+    raw = pd.read_csv(real_data / "RAW_DIRTY_poloniex_ETHUSDT_30m_2015_2017.csv.gz", index_col=0)
+    raw.index = pd.to_datetime(raw.index, unit="s", utc=True).rename("timestamp")
+    bars = raw.rename(columns=str.lower)[["open", "high", "low", "close", "volume"]].sort_index()
+    market = Market.from_bars(bars, ("30m", "4h", "1d"), reference=bars)
+    assert (bars["volume"] == 0.0).sum() > 7000
+    assert all(np.isfinite(array).all() for array in market.features)
