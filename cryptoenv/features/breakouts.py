@@ -119,7 +119,7 @@ def _decayed_means(kept: np.ndarray, where: tuple[int, int, int], days: int, fad
     # Day by day from each row's own anchor on, so that the sums are the same bits whatever came before it.
     first, offset, block = where
     by_day = _day_sums(kept, offset, block, fade)
-    day_fade = fade**block
+    day_fade = math.pow(fade, block)
     out = np.zeros((kept.shape[0] - first, kept.shape[2]))
     sums = np.zeros(kept.shape[1:])
     for t in range(first, kept.shape[0]):

@@ -214,7 +214,7 @@ def _band_place(ohlcv: np.ndarray, first: int, bars: int) -> np.ndarray:
             mean += ohlcv[i, CLOSE] / bars
             moved = moved or ohlcv[i, CLOSE] != ohlcv[t, CLOSE]
         for i in range(t - bars + 1, t + 1):
-            squares += (ohlcv[i, CLOSE] - mean) ** 2 / bars
+            squares += (ohlcv[i, CLOSE] - mean) * (ohlcv[i, CLOSE] - mean) / bars
         if moved:  # the mean of equal closes may differ from them in the last bit
             out[t - first] = (ohlcv[t, CLOSE] - mean) / (2.0 * math.sqrt(squares))
     return out

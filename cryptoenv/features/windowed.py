@@ -122,7 +122,7 @@ def rolling_sigma(close: np.ndarray, bars: int) -> np.ndarray:
         mean /= count
         squares = 0.0
         for i in range(first, t + 1):
-            squares += (returns[i] - mean) ** 2
+            squares += (returns[i] - mean) * (returns[i] - mean)
         out[t] = math.sqrt(squares / count)
     return out
 
