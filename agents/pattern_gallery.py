@@ -62,25 +62,27 @@ def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternT
     draw_candles(prices, bars)
     top, bottom = float(bars["high"].max()), float(bars["low"].min())
     prices.set_ylim(bottom - 0.3 * (top - bottom), top + 0.06 * (top - bottom))
-    for number, span in enumerate(truth.spans.iloc[1:].itertuples()):
-        prices.axvspan(span.first, span.last, color=PART_COLOURS[number % 2], alpha=0.7, lw=0, zorder=0)
-        middle = (span.first + span.last) / 2
+    for number, span in enumerate(truth.spans.iloc[1:].to_dict("records")):
+        prices.axvspan(span["first"], span["last"], color=PART_COLOURS[number % 2], alpha=0.7, lw=0, zorder=0)
+        middle = (span["first"] + span["last"]) / 2
         prices.text(
             middle,
             0.02 + 0.065 * (number % 3),
-            span.part,
+            span["part"],
             transform=prices.get_xaxis_transform(),
             fontsize=8,
             ha="center",
         )
-    for line in truth.lines.itertuples():
-        prices.plot([line.first, line.last], [line.first_price, line.last_price], color=LINE_COLOUR, lw=1.3, ls="--")
+    for line in truth.lines.to_dict("records"):
+        prices.plot(
+            [line["first"], line["last"]], [line["first_price"], line["last_price"]], color=LINE_COLOUR, lw=1.3, ls="--"
+        )
         prices.annotate(
-            line.line, (line.first, line.first_price), fontsize=8, color=LINE_COLOUR, ha="right", va="bottom"
+            line["line"], (line["first"], line["first_price"]), fontsize=8, color=LINE_COLOUR, ha="right", va="bottom"
         )
     if truth.confirmed >= 0:
         up = truth.actions.sum() > 0
-        spot = (truth.confirmed, bars["close"].iat[truth.confirmed])
+        spot = (truth.confirmed, float(bars["close"].to_numpy()[truth.confirmed]))
         prices.plot(*spot, marker="^" if up else "v", ms=10, color=UP_COLOUR if up else DOWN_COLOUR, mec="black")
     prices.set_title(truth.kind.replace("_", " "), loc="left", fontsize=11, weight="bold")
     prices.margins(x=0.01)
@@ -126,11 +128,11 @@ def draw_tokens(sample: TokenSample, path: Path) -> None:
         above.plot(bars["close"].to_numpy(), color="#333333", lw=0.9)
         above.set_yscale("log")
         above.set_title(f"{token}: price", loc="left", fontsize=10)
-        for event in sample.events[sample.events["token"] == token].itertuples():
-            above.axvspan(event.first - 0.5, event.last + 0.5, color=colours[event.kind], alpha=0.25, lw=0)
+        for event in sample.events[sample.events["token"] == token].to_dict("records"):
+            above.axvspan(event["first"] - 0.5, event["last"] + 0.5, color=colours[event["kind"]], alpha=0.25, lw=0)
             above.annotate(
-                event.kind.replace("_", " "), (event.first, 0.99), xycoords=("data", "axes fraction"), fontsize=7,
-                rotation=90, va="top", ha="right", color=colours[event.kind],
+                event["kind"].replace("_", " "), (event["first"], 0.99), xycoords=("data", "axes fraction"), fontsize=7,
+                rotation=90, va="top", ha="right", color=colours[event["kind"]],
             )  # fmt: skip
         at = np.arange(len(bars))
         below.bar(at, bars["buys"], color=UP_COLOUR, width=1.0)

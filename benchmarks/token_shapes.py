@@ -51,9 +51,9 @@ def synthetic_pumps(config: TokenConfig, seeds: int) -> list[pd.DataFrame]:
     pumps = []
     for seed in tqdm(range(seeds), desc="markets", leave=False):
         sample = token_market(config, seed)
-        for event in sample.events.itertuples():
-            if event.kind == "pump_and_dump" and event.first + WINDOW <= config.bars:
-                bars = sample.bars[str(event.token)].iloc[event.first : event.first + WINDOW]
+        for event in sample.events.to_dict("records"):
+            if event["kind"] == "pump_and_dump" and event["first"] + WINDOW <= config.bars:
+                bars = sample.bars[event["token"]].iloc[event["first"] : event["first"] + WINDOW]
                 pumps.append(bars[["close", "buys", "sells"]].reset_index(drop=True))
     return pumps
 

@@ -220,14 +220,15 @@ def follow_rule(
     actions = np.zeros(len(bars), dtype=np.int8)
     if rule is None:
         return actions, -1
-    line = lines.set_index("line").loc[rule.line]
+    line = next(row for row in lines.to_dict("records") if row["line"] == rule.line)
     start, slope = math.log(line["first_price"]), 0.0
     if line["last"] > line["first"]:
         slope = (math.log(line["last_price"]) - start) / (line["last"] - line["first"])
+    closes = bars["close"].to_numpy(np.float64)
     confirmed = -1
     target = math.inf
     for t in range(int(places[rule.armed]), len(bars)):
-        log_close = math.log(bars["close"].iat[t])
+        log_close = math.log(closes[t])
         beyond = rule.side * (log_close - (start + slope * (t - line["first"]))) / height
         if confirmed < 0 and beyond > rule.offset:
             confirmed = t
