@@ -6,6 +6,7 @@ as the environment does, goes through its module: `from synthetic.regime_market 
 
 from pathlib import Path
 
+from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
 from synthetic.filter_oracle import GROWTH, Objective, filter_oracle
 from synthetic.hindsight import hindsight_oracle
 from synthetic.jit_cache import drop_stale_cache
@@ -28,13 +29,17 @@ from synthetic.regime_task import (
     VarianceRecursion,
     task_seeds,
 )
+from synthetic.token_events import EVENT_KINDS, EventCounts
+from synthetic.token_market import TokenConfig, TokenSample, token_market
 
 __all__ = [
     "BARS_PER_DAY",
+    "EVENT_KINDS",
     "EVERYTHING",
     "GROWTH",
     "NO_LABEL",
     "OBSERVABLE",
+    "PATTERN_KINDS",
     "REGIME_NAMES",
     "SEED_FAMILIES",
     "TASKS",
@@ -42,18 +47,24 @@ __all__ = [
     "BarrierTouches",
     "Barriers",
     "Cost",
+    "EventCounts",
     "Information",
     "MacroTask",
     "Objective",
     "Oracle",
+    "PatternParams",
+    "PatternTruth",
     "RegimeSample",
     "RegimeTask",
     "Segmentation",
+    "TokenConfig",
+    "TokenSample",
     "VarianceAverages",
     "VarianceRecursion",
     "VolumeLaw",
     "filter_beliefs",
     "filter_oracle",
+    "generate_pattern",
     "hindsight_oracle",
     "horizon_labels",
     "oracle_labels",
@@ -61,6 +72,7 @@ __all__ = [
     "regime_labels",
     "regime_market",
     "task_seeds",
+    "token_market",
     "triple_barrier",
     "triple_barrier_labels",
 ]

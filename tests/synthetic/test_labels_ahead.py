@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +23,7 @@ from synthetic.label_targets import NO_LABEL, NO_SIGN, targets_of_signs
 from synthetic.regime_market import RegimeSample
 from tests.naive import labels as naive
 
+ROOT = Path(__file__).resolve().parents[2]
 NARROW = Barriers(timeout=20, upper=0.8, lower=0.5, memory=10)
 
 
@@ -136,6 +141,27 @@ def test_path_and_regime_labels_do_look_to_the_end() -> None:
     short = still.copy()
     short.loc[39, "close"] = 50.0
     assert path_labels(still)[38, 0] != path_labels(short)[38, 0]
+
+
+DIGEST = """
+import hashlib
+from synthetic import regime_labels, regime_market, triple_barrier
+bars = regime_market("easy", 3, 1).bars
+found = triple_barrier(bars)
+arrays = (found.signs, found.touched, found.width, regime_labels(bars))
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+
+
+def test_same_bytes_in_other_processes_with_and_without_jit() -> None:
+    digests = set()
+    for jit in ("0", "1"):
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": jit}
+        done = subprocess.run(
+            [sys.executable, "-c", DIGEST], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1
 
 
 def test_signs_become_the_nearest_position_there_is() -> None:
