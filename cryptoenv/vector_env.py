@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
+from cryptoenv.forked_threads import threads_usable
 from cryptoenv.rewards import batched_reward
 from cryptoenv.vector_rows import (
     AMOUNTS,
@@ -144,7 +145,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
         seen = self._memory()
-        if self.num_envs >= PARALLEL_ROWS and self._threads > 1:
+        if self.num_envs >= PARALLEL_ROWS and self._threads > 1 and threads_usable():
             step_parallel(rows, self.setup.world, self.setup.rules, next_step, seen, self._threads)
         else:
             step_serial(rows, self.setup.world, self.setup.rules, next_step, seen)
@@ -313,7 +314,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             self._windows = windows
         table, clocks = self.setup.world.table, self._rows.clocks
         for k, window in enumerate(windows.values()):
-            if window.size >= PARALLEL_CELLS and self._threads > 1:
+            if window.size >= PARALLEL_CELLS and self._threads > 1 and threads_usable():
                 copy_windows_parallel(table, clocks, k, window, self._threads)
             else:
                 copy_windows(table, clocks, k, window)

@@ -1,5 +1,8 @@
 """The vector env: every row is a single env, in every autoreset mode, serial and parallel."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -101,6 +104,39 @@ def test_parallel_equals_serial_bit_for_bit(market: cryptoenv.Market, monkeypatc
     monkeypatch.setattr(vector_env, "PARALLEL_ROWS", 1)
     monkeypatch.setattr(vector_env, "PARALLEL_CELLS", 1)
     assert same(serial, trajectory())
+
+
+FORK = """import os, sys
+import gymnasium as gym, numpy as np
+import cryptoenv
+from cryptoenv import vector_env
+from tests.naive.random_bars import random_bars
+
+market = cryptoenv.Market.from_bars(random_bars(70, seed=1))
+vector_env.PARALLEL_CELLS = 1
+
+def equity(envs):
+    envs.reset(seed=1)
+    envs._threads = 2  # also on a machine with one core
+    return envs.step(np.full(80, 2))[4]["equity"].tobytes()
+
+old = gym.make_vec("CryptoTrade-v0", num_envs=80, market=market)
+if sys.argv[1] == "after":
+    expected = equity(old)
+pid = os.fork()
+if pid == 0:
+    mine = equity(old), equity(gym.make_vec("CryptoTrade-v0", num_envs=80, market=market))
+    serial = vector_env.threads_usable() == (sys.argv[1] == "before")
+    os._exit(0 if serial and (sys.argv[1] == "before" or mine == (expected, expected)) else 7)
+print(os.waitpid(pid, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("when", ["after", "before"])
+def test_a_child_forked_after_threads_steps_serially(when: str) -> None:
+    run = subprocess.run([sys.executable, "-c", FORK, when], capture_output=True, text=True, check=False, timeout=300)
+    assert run.stdout.strip() == "0", run.stderr
 
 
 def test_seed_list_and_options_per_row(markets: list[cryptoenv.Market]) -> None:
