@@ -62,9 +62,10 @@ def lag_table(frame: pd.DataFrame, returns: pd.DataFrame, lags: Sequence[int] = 
         Rows: features; columns: (horizon, lag).
     """
     ranked = returns.rank()
-    columns = {(h, lag): frame.shift(lag).rank().corrwith(ranked[h]) for h in returns.columns for lag in lags}
-    table = pd.DataFrame(columns)
-    table.columns.names = ["horizon", "lag"]
+    keys = [(horizon, lag) for horizon in returns.columns for lag in lags]
+    columns = [frame.shift(lag).rank().corrwith(ranked[horizon]) for horizon, lag in keys]
+    table = pd.concat(columns, axis=1)
+    table.columns = pd.MultiIndex.from_tuples(keys, names=["horizon", "lag"])
     return table
 
 
@@ -120,7 +121,9 @@ def plot_correlations(frame: pd.DataFrame, title: str = "") -> "Figure":
 
 def plot_lags(table: pd.DataFrame, title: str = "") -> "Figure":
     """Heat map of `lag_table`."""
-    named = table.set_axis([f"{horizon} bars, lag {lag}" for horizon, lag in table.columns], axis=1)
+    horizons, lags = (table.columns.get_level_values(level) for level in ("horizon", "lag"))
+    labels = [f"{horizon} bars, lag {lag}" for horizon, lag in zip(horizons, lags, strict=True)]
+    named = table.set_axis(labels, axis=1)
     return _heat_map(named, title or "Rank correlation with forward returns", float(np.nanmax(np.abs(table))))
 
 
@@ -173,7 +176,7 @@ def _inspect(market: Market, timeframe: str, out: Path, seed: int) -> pd.DataFra
     information.to_csv(out / f"mutual_information_{timeframe}.csv")
     plot_correlations(frame, f"Rank correlation of features, {timeframe}").savefig(out / f"correlation_{timeframe}.png")
     plot_lags(lags, f"Rank correlation with forward returns, {timeframe}").savefig(out / f"lags_{timeframe}.png")
-    best = lags[[column for column in lags.columns if column[1] == 0]].abs().max(axis=1)
+    best = lags.loc[:, lags.columns.get_level_values("lag") == 0].abs().max(axis=1)
     return summary(frame).assign(rank_correlation=best, information=information.max(axis=1), **drift)
 
 
