@@ -36,15 +36,28 @@ app.command()(pretrain)
 app.command()(synth)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from cryptoenv import __version__
+
+        print(f"cryptoenv {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def commands() -> None:
+def commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Trading environments, synthetic markets with a known optimum, and agents."""
 
 
 @app.command()
 def demo(
     bars: Annotated[
-        Path | None, typer.Option(help="Your own bars: CSV or Parquet, gzip too. Without it: synthetic markets.")
+        Path | None,
+        typer.Option(help="Your own bars: CSV or Parquet, gzip too. Without it: synthetic markets.", dir_okay=False),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training.", min=0)] = 0,
@@ -77,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _one_line(str(error))
     except typer.TyperException as error:
-        return _one_line(error.format_message())
+        message = error.format_message()
+        return _one_line(message) if message else USER_ERROR  # empty where the help was shown instead
     return code if isinstance(code, int) else 0
 
 

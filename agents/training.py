@@ -150,6 +150,8 @@ def train(
     Raises:
         ValueError: an unknown algorithm or task.
     """
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm={algorithm!r} is unknown; choose one of {ALGORITHMS}")
     config = config or TrainingConfig()
     loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(Path(extractor))
     folder = Path(out)

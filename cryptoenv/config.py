@@ -40,7 +40,7 @@ class Costs:
             holds back, can be larger than their bar and get there.
         borrow: interest per day on the value of a short ("margin" only).
         funding: constant funding rate per 8 hours at 00, 08 and 16 UTC, paid by longs to shorts ("perpetual"
-            only, and only where the market brings no funding series).
+            only, and only where the market brings no funding series; other instruments leave that series alone).
         liquidation_fee: how much worse than the liquidation price a forced exit fills; it replaces fee, half-spread
             and impact there.
 

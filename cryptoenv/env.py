@@ -1,5 +1,6 @@
 """`CryptoTrade-v0`: one account on one market at a time."""
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -274,21 +275,21 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         """Target exposure of an action."""
         if self._targets is not None:
             try:
-                if action >= 0:
-                    return float(self._targets[action])
-            except (TypeError, IndexError, ValueError):
-                pass
+                index = -1 if isinstance(action, bool) else operator.index(action)
+            except TypeError:
+                index = -1
+            if 0 <= index < len(self._targets):
+                return float(self._targets[index])
             raise ValueError(
                 f"action {action!r} at bar {self._bar} is not allowed: pass a whole number from 0 to "
                 f"{len(self._targets) - 1}, an index into actions={tuple(self._targets)}"
             )
-        value = np.asarray(action, dtype=np.float64)
-        low = self.setup.lowest_action
-        if value.size != 1 or not low <= value.item() <= 1.0:
+        value, low = np.asarray(action), self.setup.lowest_action
+        if value.size != 1 or value.dtype.kind not in "fiu" or not low <= value.item() <= 1.0:
             raise ValueError(
                 f"action {action!r} at bar {self._bar} is not allowed: pass one finite number in [{low}, 1.0]"
             )
-        return value.item() * self.setup.limit
+        return float(value.item()) * self.setup.limit
 
     def _info(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
         info = self._quiet.copy()

@@ -1,7 +1,8 @@
 """The keyword arguments of the environment, validated once for the single and the vector env alike."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRule
 from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.features import FEATURE_BOUND
 from cryptoenv.market_table import FIRST, LAST
-from cryptoenv.pool import MarketPool, make_pool
+from cryptoenv.pool import DEFAULT_TIMEFRAMES, MarketPool, make_pool
 from cryptoenv.rewards import RewardFunction, reward_weights
 from cryptoenv.timeframe import timeframe_ms
 
@@ -23,6 +24,8 @@ FLOAT32_EXACT = 16_777_216  #: largest integer up to which float32 is exact; SB3
 
 class EnvironmentSpec:
     """Validated arguments of `CryptoTrade-v0`, and what follows from them: pool, spaces, kernel parameters.
+
+    `split` ("train", "validation", "test") chooses the markets of a named task; own bars have no splits.
 
     Attributes:
         pool: the markets. world: the kernel's view of them. rules: the kernel's view of episodes.
@@ -64,9 +67,14 @@ class EnvironmentSpec:
         self.observation = observation
         self.targets = self._validated_actions(actions)
         self.rules = self._validated_episode(initial_cash, episode_bars, random_start)
+        if timeframes is not None and not isinstance(timeframes, Sequence):
+            raise TypeError(f"timeframes={timeframes!r} must be a sequence such as {DEFAULT_TIMEFRAMES}, base first")
         weights = reward_weights(reward)
         self.reward_function: RewardFunction | None = reward if callable(reward) else None
         self.pool: MarketPool = make_pool(market, timeframes, split)
+        own = market is not None and (not isinstance(market, str) or Path(market).exists())
+        if own and split != "train":
+            raise ValueError(f"split={split!r} is of named tasks only: cut your own bars in time order instead")
         self.window = self._validated_window(window)
         self._check_funding()
         seconds = timeframe_ms(self.pool.timeframes[0]) / 1000.0
@@ -100,7 +108,10 @@ class EnvironmentSpec:
             if actions != "continuous":
                 raise ValueError(f"actions={actions!r} is unknown; pass 'continuous' or a tuple of target exposures")
             return None
-        targets = np.asarray(actions, dtype=np.float64)
+        try:
+            targets = np.asarray(actions, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"actions={actions!r} must be target exposures, numbers, or 'continuous'") from error
         if targets.ndim != 1 or targets.size < 2 or len(np.unique(targets)) != targets.size:
             raise ValueError(f"actions={actions!r} must be at least two different target exposures")
         low = self.lowest_action * self.limit
@@ -114,7 +125,9 @@ class EnvironmentSpec:
 
     @staticmethod
     def _validated_episode(initial_cash: float, episode_bars: int, random_start: bool) -> EpisodeRules:
-        if isinstance(initial_cash, bool) or not math.isfinite(initial_cash) or initial_cash <= 0.0:
+        if isinstance(initial_cash, bool) or not isinstance(initial_cash, (int, float, np.floating, np.integer)):
+            raise TypeError(f"initial_cash={initial_cash!r} must be a number, an amount of quote currency")
+        if not math.isfinite(initial_cash) or initial_cash <= 0.0:
             raise ValueError(f"initial_cash={initial_cash!r} must be a positive, finite amount of quote currency")
         if isinstance(episode_bars, bool) or not isinstance(episode_bars, (int, np.integer)) or episode_bars < 1:
             raise ValueError(f"episode_bars={episode_bars!r} must be a whole number of bars >= 1")
@@ -137,7 +150,10 @@ class EnvironmentSpec:
         return tuple(int(size) for size in sizes)
 
     def _check_funding(self) -> None:
-        """A market's own funding series and a constant rate exclude each other, and both belong to perpetuals."""
+        """A market's own funding series and a constant rate exclude each other.
+
+        Only perpetuals pay funding: "spot" and "margin" leave a market's series alone, so that a market serves all.
+        """
         if self.trading.costs.funding == 0.0:
             return
         for i, market in enumerate(self.pool.markets):
@@ -230,8 +246,10 @@ def checked_options(options: dict[str, Any] | None, allowed: tuple[str, ...]) ->
     """Reset options as a dict.
 
     Raises:
-        ValueError: a key that is not allowed.
+        TypeError: not a dict. ValueError: a key that is not allowed.
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"reset options must be a dict of {allowed}, got {options!r}")
     given = dict(options or {})
     for key in given:
         if key not in allowed:

@@ -74,7 +74,7 @@ def step_single(wiring: NDArray[np.int64], target: float) -> float:
     account, clock = float64_at(wiring[ACCOUNT], (ACCOUNT_WIDTH,)), int64_at(wiring[CLOCK], (CLOCK_WIDTH,))
     reward = step_episode(account, clock, _world(wiring), target)
     observe_single(wiring)
-    return reward
+    return float(reward)  # un-jitted it is an np.float64
 
 
 @njit(cache=True, error_model="numpy")

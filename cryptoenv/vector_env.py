@@ -39,7 +39,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """N independent `CryptoTrade-v0` accounts, stepped together; see `CryptoTradeEnv` for what they do.
 
     Row `i` reset with `seed` equals a single env reset with `seed + i` (or `seed[i]`), later episodes included. Infos
-    are dicts of (N,) arrays; `order_status` and `exit_kind` are int8.
+    are dicts of (N,) arrays; `order_status` and `exit_kind` are int8. Gymnasium's masks `_key` are left out, which its
+    wrappers take to mean that every row has every key; only final infos, which not all rows have, bring them.
 
     Args:
         num_envs: N.
@@ -67,6 +68,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
+        if arguments.pop("max_episode_steps", None) is not None:
+            raise TypeError("max_episode_steps is not for this env: pass episode_bars=, the steps of an episode")
         if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r} must be a whole number >= 1")
         if render_mode is not None:
@@ -179,12 +182,13 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def _final(self, ended: NDArray[np.bool_], seen: Seen) -> dict[str, Any]:
         """What SAME_STEP adds to the infos: last observation (one dict per ended row) and last info of ended rows."""
         last, observations = self._observation(seen, True), np.full(self.num_envs, None, dtype=object)
+        info = {name: values.copy() for name, values in self._info(seen).items()}
         for i in np.flatnonzero(ended):
             observations[i] = {name: values[i].copy() for name, values in last.items()}
         return {
             "final_obs": observations,
             "_final_obs": ended,
-            "final_info": {name: values.copy() for name, values in self._info(seen).items()},
+            "final_info": info | {f"_{name}": ended.copy() for name in info},
             "_final_info": ended.copy(),
         }
 
@@ -268,6 +272,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self.setup.targets is None:
             if values.shape not in {(self.num_envs, 1), (self.num_envs,)}:
                 raise ValueError(f"actions must have shape ({self.num_envs}, 1), got {values.shape}")
+            if values.dtype.kind not in "fiu":
+                raise ValueError(f"actions must be numbers of shape ({self.num_envs}, 1), got {values.dtype}")
             values = values.reshape(self.num_envs).astype(np.float64)
             low = self.setup.lowest_action
             allowed = (values >= low) & (values <= 1.0)

@@ -62,6 +62,27 @@ def test_unknown_arguments_are_one_line(arguments: list[str], capsys: pytest.Cap
     assert one_line(capsys)
 
 
+def test_without_arguments_the_help_is_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "demo" in shown.out + shown.err
+    assert "cryptoenv:" not in shown.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from cryptoenv import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"cryptoenv {__version__}\n"
+
+
+def test_a_folder_is_no_file_of_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--bars", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "is a directory" in shown.err
+    assert "1/5" not in shown.err
+
+
 def test_help_needs_no_learning_library() -> None:
     code = (
         "import sys; from agents.command_line import main; main(['demo', '--help']);"

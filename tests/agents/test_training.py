@@ -43,6 +43,12 @@ def test_unknown_tasks_and_splits_are_named(extractor: Extractor, tmp_path: Path
         agents.evaluate(run, split="exam", markets=2, days=3)
 
 
+def test_an_unknown_algorithm_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="algorithm='ppoo'"):
+        agents.train("ppoo", extractor=tmp_path / "none", out=tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_names_of_the_package_are_refused() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'walk'"):
         _ = agents.walk

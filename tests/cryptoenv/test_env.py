@@ -1,7 +1,10 @@
 """The single environment: checkers, clock, seeds, options, errors."""
 
 import math
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -179,6 +182,14 @@ def test_bad_reset_options(market: cryptoenv.Market, options: dict[str, Any], wo
         ({"window": (32, 16, 500)}, ["market 0", "1d"]),
         ({"episode_bars": 0}, ["episode_bars", ">= 1"]),
         ({"initial_cash": -5.0}, ["initial_cash", "positive"]),
+        ({"initial_cash": "x"}, ["initial_cash='x'", "number"]),
+        ({"initial_cash": None}, ["initial_cash", "number"]),
+        ({"actions": ("a", "b")}, ["actions=('a', 'b')", "numbers"]),
+        ({"actions": ((1,), (2, 3))}, ["actions", "numbers"]),
+        ({"actions": None}, ["actions", "two"]),
+        ({"timeframes": 5}, ["timeframes=5", "sequence"]),
+        ({"reward": {"pnl": 0.0}}, ["reward", "not 0"]),
+        ({"split": "test"}, ["split='test'", "named tasks"]),
         ({"timeframes": ("15m", "1h")}, ["timeframes", "from_bars"]),
         ({"timeframes": "15m"}, ["timeframes", "sequence"]),
         ({"split": "holdout"}, ["split", "validation"]),
@@ -212,7 +223,22 @@ def test_bad_trading_rules(build: Callable[[], Any], words: list[str]) -> None:
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-@pytest.mark.parametrize("action", [-1, 3, 1.5, math.nan, None, "buy", np.array([1, 2])])
+@pytest.mark.parametrize("options", ["abc", 5, [1]])
+def test_reset_options_that_are_no_dict(market: cryptoenv.Market, options: Any) -> None:
+    with pytest.raises(TypeError, match="options must be a dict"):
+        cryptoenv.CryptoTradeEnv(market).reset(options=options)
+
+
+@pytest.mark.parametrize("action", [0, np.int64(2), np.uint8(1), np.array(1)])
+def test_whole_numbers_of_every_kind_are_actions(market: cryptoenv.Market, action: Any) -> None:
+    env = gym.make("CryptoTrade-v0", market=market).unwrapped
+    env.reset(seed=0)
+    assert env.step(action)[0]["account"][1] == float(action) - 1.0
+
+
+@pytest.mark.parametrize(
+    "action", [-1, 3, 1.5, math.nan, None, "buy", np.array([1, 2]), "1", b"1", True, np.True_, np.array([1]), {}]
+)
 def test_bad_discrete_actions_name_the_bar(market: cryptoenv.Market, action: Any) -> None:
     env = gym.make("CryptoTrade-v0", market=market).unwrapped
     _, info = env.reset(seed=0)
@@ -220,12 +246,49 @@ def test_bad_discrete_actions_name_the_bar(market: cryptoenv.Market, action: Any
         env.step(action)
 
 
-@pytest.mark.parametrize("action", [np.array([math.nan]), [1.5], [0.1, 0.2], math.inf])
+@pytest.mark.parametrize(
+    "action", [np.array([math.nan]), [1.5], [0.1, 0.2], math.inf, "0.5", b"1", True, np.array([True]), {}, None]
+)
 def test_bad_continuous_actions_name_the_bar(market: cryptoenv.Market, action: Any) -> None:
     env = gym.make("CryptoTrade-v0", market=market, actions="continuous").unwrapped
     _, info = env.reset(seed=0)
     with pytest.raises(ValueError, match=rf"at bar {info['bar']} is not allowed"):
         env.step(action)
+
+
+TRAJECTORY = """import hashlib
+import gymnasium as gym, numpy as np
+import cryptoenv
+from tests.naive.random_bars import random_bars
+
+market = cryptoenv.Market.from_bars(random_bars(24, seed=1), ("15m", "1h"))
+digest = hashlib.sha256(market.prices.tobytes())
+arguments = {"market": market, "window": (8, 4), "episode_bars": 40, "reward": {"log_return": 1.0, "downside": 0.1}}
+for observation in ("window", "index"):
+    env = gym.make("CryptoTrade-v0", observation=observation, **arguments)
+    seen, info = env.reset(seed=3)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        for name in seen:
+            digest.update(seen[name].tobytes())
+        seen, reward, terminated, truncated, info = env.step(int(rng.integers(3)))
+        assert type(reward) is type(info["equity"]) is float
+        digest.update(repr((reward, terminated, truncated, info)).encode())
+        if terminated or truncated:
+            seen, info = env.reset()
+print(digest.hexdigest())
+"""
+
+
+def test_jitted_trajectories_equal_unjitted_ones() -> None:
+    digests = []
+    for disabled in ("0", "1"):
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": disabled}
+        command = [sys.executable, "-c", TRAJECTORY]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        digests.append(run.stdout)
+    assert digests[0] == digests[1]
 
 
 def test_step_before_reset_and_after_the_end_is_refused(market: cryptoenv.Market) -> None:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import cryptoenv
 from cryptoenv import vector_env
@@ -73,6 +74,8 @@ def test_autoreset_is_gymnasiums(markets: list[cryptoenv.Market], mode: Autorese
         if "final_obs" in mine[4]:
             np.testing.assert_array_equal(mine[4]["_final_obs"], theirs[4]["_final_obs"])
             assert same(list(mine[4]["final_obs"]), list(theirs[4]["final_obs"]))
+            assert mine[4]["final_info"].keys() == theirs[4]["final_info"].keys()
+            assert same(mine[4]["final_info"]["_equity"], theirs[4]["final_info"]["_equity"])
             for i in np.flatnonzero(mine[4]["_final_info"]):
                 assert mine[4]["final_info"]["equity"][i] == theirs[4]["final_info"]["equity"][i]
             finals += 1
@@ -137,6 +140,42 @@ print(os.waitpid(pid, 0)[1])
 def test_a_child_forked_after_threads_steps_serially(when: str) -> None:
     run = subprocess.run([sys.executable, "-c", FORK, when], capture_output=True, text=True, check=False, timeout=300)
     assert run.stdout.strip() == "0", run.stderr
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_gymnasiums_wrappers_understand_the_infos(market: cryptoenv.Market, mode: str) -> None:
+    lists = []
+    for vectorized in ("vector_entry_point", "sync"):
+        how = {"autoreset_mode": mode}
+        envs = gym.make_vec(
+            "CryptoTrade-v0",
+            num_envs=3,
+            market=market,
+            episode_bars=4,
+            vectorization_mode=vectorized,
+            **(how if vectorized == "vector_entry_point" else {"vector_kwargs": how}),
+        )
+        wrapped = DictInfoToList(RecordEpisodeStatistics(envs))
+        infos = [wrapped.reset(seed=0)[1]] + [wrapped.step(np.array([0, 1, 2]))[4] for _ in range(9)]
+        for info in infos:
+            for row in info:
+                row.get("episode", {}).pop("t", None)
+        lists.append(infos)
+    assert same(*lists)
+
+
+def test_steps_of_an_episode_have_one_name(market: cryptoenv.Market) -> None:
+    with pytest.raises(TypeError, match="episode_bars"):
+        gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, max_episode_steps=3)
+
+
+@pytest.mark.parametrize("actions", [np.array([True, False]), np.array(["0.5", "1"]), np.array([None, 1.0])])
+def test_actions_that_are_no_numbers(market: cryptoenv.Market, actions: Any) -> None:
+    for kind in ("continuous", (-1.0, 0.0, 1.0)):
+        envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, actions=kind)
+        envs.reset(seed=0)
+        with pytest.raises(ValueError, match="numbers"):
+            envs.step(actions)
 
 
 def test_seed_list_and_options_per_row(markets: list[cryptoenv.Market]) -> None:
