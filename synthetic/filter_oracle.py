@@ -1,9 +1,10 @@
 """The causal optimum of a regime market: the best policy under costs for one who sees only the past.
 
 The exact filter turns bars into a belief over regimes, and a trader who knows the belief faces a Markov decision
-process. Its state is reduced to two discounted expected drifts, one near and one far, binned by quantile; the reward
-of the very next bar is kept exact. Transitions between bins are counted on markets of the "oracle" seed family, which
-nothing is ever scored on. It is given the task's parameters, as the filter is; it looks at no future bar.
+process. Its state is reduced to two discounted expected drifts, one near and one far, and in a two-level market the
+scale of the bars, binned by quantile; the reward of the very next bar is kept exact. Transitions between bins are
+counted on markets of the "oracle" seed family, which nothing is ever scored on. It is given the task's parameters, as
+the filter is; it looks at no future bar.
 Shape legend: `T` bars, `K` regimes, `P` positions, `S` binned states.
 """
 
@@ -31,7 +32,10 @@ from synthetic.regime_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, task_se
 # four times the markets gain 0.2% and take four times as long.
 _NEAR_HALF_LIFE: Final = 4.0
 _FAR_HALF_LIFE: Final = 60.0
-_BINS: Final = 40
+_CHAIN_BINS: Final = (40, 40)
+# In a two-level market the scale moves too much to be left out: it is worth 1.6% on "standard". A third drift, of half-
+# life 150, or finer bins are worth nothing more.
+_MACRO_BINS: Final = (20, 20, 10)
 _FIT_MARKETS: Final = 16
 _FIT_DAYS: Final = 400
 _DISCOUNT: Final = 0.9999
@@ -65,10 +69,10 @@ GROWTH: Final = Objective()
 
 @dataclass(frozen=True)
 class _View:
-    """What the planner sees of one market: near and far drift (T,), and the next bar's expected reward (T, P)."""
+    """What the planner sees of one market: the coordinates of its state, (T,) each: near drift, far drift and, where it
+    moves much, scale; and the next bar's expected reward (T, P)."""
 
-    near: Floats
-    far: Floats
+    coordinates: tuple[Floats, ...]
     reward: Floats
 
 
@@ -85,10 +89,9 @@ class _Problem:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A solved belief process: inner bin edges (_BINS - 1,), continuation values (S, P) after the next bar."""
+    """A solved belief process: inner bin edges of each coordinate, continuation values (S, P) after the next bar."""
 
-    near_edges: Floats
-    far_edges: Floats
+    edges: tuple[Floats, ...]
     continuation: Floats
 
 
@@ -116,7 +119,7 @@ def _chain_forecast(sample: RegimeSample, task: RegimeTask) -> Forecast:
     )
     near, far, drift, squared_drift, noise = (filter_beliefs(sample) @ known).T
     second_moment = squared_drift + observed_variances(sample.bars, task)[1:] * noise
-    return Forecast(near=near, far=far, drift=drift, second_moment=second_moment)
+    return Forecast(coordinates=(near, far), drift=drift, second_moment=second_moment)
 
 
 def _view(sample: RegimeSample, problem: _Problem) -> _View:
@@ -134,13 +137,15 @@ def _view(sample: RegimeSample, problem: _Problem) -> _View:
     if objective != GROWTH:
         reward -= np.outer(forecast.second_moment, 0.5 * objective.risk_aversion * positions**2)
         reward -= objective.holding * np.abs(positions)
-    return _View(near=forecast.near, far=forecast.far, reward=reward)
+    return _View(coordinates=forecast.coordinates, reward=reward)
 
 
-def _states(near_edges: Floats, far_edges: Floats, view: _View) -> NDArray[np.int64]:
+def _states(edges: tuple[Floats, ...], view: _View) -> NDArray[np.int64]:
     """(T,) binned state of every bar."""
-    near = np.searchsorted(near_edges, view.near)
-    return near * _BINS + np.searchsorted(far_edges, view.far)
+    states = np.zeros(len(view.reward), np.int64)
+    for inner, coordinate in zip(edges, view.coordinates, strict=True):
+        states = states * (len(inner) + 1) + np.searchsorted(inner, coordinate)
+    return states
 
 
 @njit(cache=True)
@@ -180,12 +185,14 @@ def _iterate(
     return continuation
 
 
-def _fill_unvisited(continuation: Floats, visited: NDArray[np.bool_]) -> Floats:
+def _fill_unvisited(continuation: Floats, visited: NDArray[np.bool_], bins: tuple[int, ...]) -> Floats:
     """Give states that were never seen the continuation of the nearest one that was, in steps between bins."""
-    place = np.column_stack(np.divmod(np.arange(len(visited)), _BINS))
+    places = np.column_stack(np.unravel_index(np.arange(len(visited)), bins))
     seen = np.flatnonzero(visited)
-    distance = np.abs(place[:, None, :] - place[None, seen, :]).sum(axis=2)
-    return continuation[seen[distance.argmin(axis=1)]]
+    filled = continuation.copy()
+    for state in np.flatnonzero(~visited):
+        filled[state] = continuation[seen[np.abs(places[seen] - places[state]).sum(axis=1).argmin()]]
+    return filled
 
 
 @lru_cache(maxsize=32)
@@ -194,12 +201,14 @@ def _fit(problem: _Problem) -> _Plan:
     start = WARMUP_DAYS * BARS_PER_DAY
     seeds = task_seeds(problem.task, "oracle", _FIT_MARKETS)
     views = [_view(regime_market(problem.task, _FIT_DAYS, seed), problem) for seed in seeds]
-    inner = np.linspace(0.0, 1.0, _BINS + 1)[1:-1]
-    near_edges = np.quantile(np.concatenate([view.near[start:] for view in views]), inner)
-    far_edges = np.quantile(np.concatenate([view.far[start:] for view in views]), inner)
-    states = [_states(near_edges, far_edges, view)[start:] for view in views]
+    bins = _MACRO_BINS if isinstance(problem.task, MacroTask) else _CHAIN_BINS
+    edges = tuple(
+        np.quantile(np.concatenate([view.coordinates[i][start:] for view in views]), np.linspace(0.0, 1.0, n + 1)[1:-1])
+        for i, n in enumerate(bins)
+    )
+    states = [_states(edges, view)[start:] for view in views]
 
-    size = _BINS * _BINS
+    size = math.prod(bins)
     moves = np.concatenate([run[:-1] * size + run[1:] for run in states])
     pairs, counts = np.unique(moves, return_counts=True)
     origin, target = np.divmod(pairs, size)
@@ -213,7 +222,7 @@ def _fit(problem: _Problem) -> _Plan:
     limits = (_DISCOUNT, _SWEEPS, _TOLERANCE)
     continuation = _iterate(origin, target, probability, mean_reward, cost_matrix(grid, problem.cost), limits)
     left = np.bincount(origin, minlength=size) > 0
-    return _Plan(near_edges, far_edges, _fill_unvisited(continuation, left))
+    return _Plan(edges, _fill_unvisited(continuation, left, bins))
 
 
 def filter_oracle(
@@ -249,5 +258,5 @@ def filter_oracle(
     problem = _Problem(sample.task, float(cost), tuple(grid.tolist()), information, objective)
     view = _view(sample, problem)
     plan = _fit(problem)
-    values = view.reward + plan.continuation[_states(plan.near_edges, plan.far_edges, view)]
+    values = view.reward + plan.continuation[_states(plan.edges, view)]
     return Oracle(positions=grid, values=values, actions=best_targets(values, costs))

@@ -130,8 +130,9 @@ def hindsight_oracle(
 
     A target chosen at the close of bar `t` is filled at the next open and held to the open after it:
     `reward(t, a) = log(1 + a (C/O - 1)[t+1]) + log(1 + a (O[t+2] / C[t+1] - 1))`, less `cost` per unit of turnover.
-    Funding that is due at an open is paid on the value there, by the position held until then: it is a further move of
-    the gap, `-(O[t+2] / C[t+1]) * funding[t+2]`. From log-returns, open is taken to be the previous close. Values at the last bar are 0: nothing follows it.
+    Funding due at an open is paid on the value there, by the position held until then: it is a further move of the gap,
+    `-(O[t+2] / C[t+1]) * funding[t+2]`. From log-returns, open is taken to be the previous close. Values at the last
+    bar are 0: nothing follows it.
 
     Args:
         market: bars with `open` and `close`, or log-returns (T,) of each bar over the one before.

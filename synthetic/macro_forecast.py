@@ -29,10 +29,9 @@ _HORIZON: Final = 600  #: bars at the end of a market whose discounted sums are 
 
 
 class Forecast(NamedTuple):
-    """Expected discounted drift, near and far, and the next bar's expected return and squared return, (T,) each."""
+    """The next bar's expected return and squared return, (T,) each, and coordinates (T,) of what lies further."""
 
-    near: Floats
-    far: Floats
+    coordinates: tuple[Floats, ...]
     drift: Floats
     second_moment: Floats
 
@@ -109,8 +108,7 @@ def macro_forecast(sample: RegimeSample, information: Information) -> Forecast:
     squared_move = square - 2.0 * cross * distance + pulled_square * distance**2
     taken_back = task.bounce * seen.shock
     return Forecast(
-        near=near,
-        far=far,
+        coordinates=(near, far, scale),
         drift=scale * move - taken_back,
         second_moment=scale**2 * squared_move - 2.0 * scale * move * taken_back + taken_back**2,
     )
