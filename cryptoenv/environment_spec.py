@@ -67,7 +67,7 @@ class EnvironmentSpec:
         self.observation = observation
         self.targets = self._validated_actions(actions)
         self.rules = self._validated_episode(initial_cash, episode_bars, random_start)
-        if timeframes is not None and not isinstance(timeframes, Sequence):
+        if timeframes is not None and (not isinstance(timeframes, Sequence) or len(timeframes) == 0):
             raise TypeError(f"timeframes={timeframes!r} must be a sequence such as {DEFAULT_TIMEFRAMES}, base first")
         weights = reward_weights(reward)
         self.reward_function: RewardFunction | None = reward if callable(reward) else None

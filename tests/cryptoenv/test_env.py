@@ -188,6 +188,7 @@ def test_bad_reset_options(market: cryptoenv.Market, options: dict[str, Any], wo
         ({"actions": ((1,), (2, 3))}, ["actions", "numbers"]),
         ({"actions": None}, ["actions", "two"]),
         ({"timeframes": 5}, ["timeframes=5", "sequence"]),
+        ({"timeframes": ()}, ["timeframes=()", "sequence"]),
         ({"reward": {"pnl": 0.0}}, ["reward", "not 0"]),
         ({"split": "test"}, ["split='test'", "named tasks"]),
         ({"timeframes": ("15m", "1h")}, ["timeframes", "from_bars"]),
