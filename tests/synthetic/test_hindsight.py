@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from synthetic import hindsight_oracle, regime_market
+from synthetic.hindsight import _backward, _backward_three
+from synthetic.oracle import cost_matrix
 from tests.naive import hindsight as naive
 
 GRIDS = [((0.0, 1.0), 11), ((-1.0, 0.0, 1.0), 8), ((-1.0, -0.5, 0.0, 0.5, 1.0), 5), ((-2.0, 0.0, 3.0), 6)]
@@ -46,6 +50,48 @@ def test_the_comparison_notices_a_wrong_cost() -> None:
     oracle = hindsight_oracle(bars, (0.004, 0.001))
     swapped = naive.best_return(opens, closes, (-1.0, 0.0, 1.0), 0.0, 0.001, 0.004, first=1.0) + 0.001
     assert abs(oracle.values[0, 2] - swapped) > 1e-6
+
+
+def test_funding_is_paid_on_the_value_at_the_open() -> None:
+    """Following the plan bar by bar, with funding booked as cash, earns what the plan claims."""
+    bars = random_bars(9, 1)
+    rates = np.random.default_rng(2).normal(0.0, 0.01, len(bars))
+    opens, closes = bars["open"].to_numpy(), bars["close"].to_numpy()
+
+    def earned(path: tuple[float, ...]) -> float:
+        total, held = 0.0, 0.0
+        for t, target in enumerate(path):
+            total -= 0.002 * abs(target - held)
+            held = target
+            total += np.log1p(held * (closes[t + 1] / opens[t + 1] - 1))
+            if t + 2 < len(bars):
+                # In units of equity at the close, of which `held` is invested.
+                value = held * opens[t + 2] / closes[t + 1]
+                total += np.log(1 - held + value - value * rates[t + 2])
+        return total
+
+    oracle = hindsight_oracle(bars, 0.002, funding=rates)
+    best = max(itertools.product((-1.0, 0.0, 1.0), repeat=len(bars) - 1), key=earned)
+    assert oracle.positions[oracle.path()[:-1]].tolist() == list(best)
+    claimed = oracle.values[0, oracle.actions[0, 1]] - 0.002 * abs(best[0])
+    assert claimed == pytest.approx(earned(best), abs=1e-12)
+    without = hindsight_oracle(bars, 0.002)
+    assert (without.values != oracle.values).any()
+    assert (hindsight_oracle(bars, 0.002, funding=np.zeros(len(bars))).values == without.values).all()
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.0011, (0.004, 0.001)])
+def test_three_positions_unrolled_are_the_same_bytes(cost: float | tuple[float, float]) -> None:
+    rng = np.random.default_rng(0)
+    body = np.where(rng.random(3000) < 0.2, 0.0, 0.02 * rng.standard_t(2, 3000))
+    gap = np.where(rng.random(3000) < 0.9, 0.0, 0.01 * rng.standard_normal(3000))
+    for positions in ((-1.0, 0.0, 1.0), (0.0, 0.5, 3.0), (-2.0, -1.0, 2.0)):
+        grid = np.array(positions)
+        costs = cost_matrix(grid, cost)
+        for general, unrolled in zip(
+            _backward(body, gap, grid, costs), _backward_three(body, gap, grid, costs), strict=False
+        ):
+            assert general.tobytes() == unrolled.tobytes()
 
 
 def test_log_returns_are_bars_without_gaps() -> None:
@@ -96,5 +142,9 @@ def test_bad_arguments_are_named() -> None:
         hindsight_oracle(bars[["close"]])
     with pytest.raises(ValueError, match=r"open 0.0 at 2024-01-01 00:30"):
         hindsight_oracle(bars.assign(open=[1.0, 1.0, 0.0, 1.0, 1.0]))
+    with pytest.raises(ValueError, match=r"funding has shape \(4,\): it must be \(5,\)"):
+        hindsight_oracle(bars, funding=np.zeros(4))
+    with pytest.raises(ValueError, match="funding is inf at place 2"):
+        hindsight_oracle(bars, funding=np.array([0.0, 0.0, np.inf, 0.0, 0.0]))
     with pytest.raises(ValueError, match=r"start is 0.3: .* \[-1.0, 0.0, 1.0\]"):
         hindsight_oracle(bars).path(0.3)

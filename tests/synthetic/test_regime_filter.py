@@ -21,11 +21,12 @@ def sample() -> RegimeSample:
 
 
 def calibration_errors(beliefs: np.ndarray, regimes: np.ndarray) -> np.ndarray:
-    """(9,) frequency minus mean predicted probability, over nine bins of probability."""
+    """Frequency minus mean predicted probability, over up to nine bins of probability."""
     predicted = beliefs.ravel()
     happened = (regimes[:, None] == np.arange(beliefs.shape[1])).ravel()
     bins = np.digitize(predicted, [0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99])
-    return np.array([happened[bins == b].mean() - predicted[bins == b].mean() for b in range(9)])
+    filled = [b for b in range(9) if (bins == b).any()]
+    return np.array([happened[bins == b].mean() - predicted[bins == b].mean() for b in filled])
 
 
 def test_equals_plain_python() -> None:
