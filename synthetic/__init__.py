@@ -27,6 +27,7 @@ from synthetic.regime_task import (
     WARMUP_DAYS,
     RegimeTask,
     VarianceRecursion,
+    find_task,
     task_seeds,
 )
 from synthetic.token_events import EVENT_KINDS, EventCounts
@@ -64,6 +65,7 @@ __all__ = [
     "VolumeLaw",
     "filter_beliefs",
     "filter_oracle",
+    "find_task",
     "generate_pattern",
     "hindsight_oracle",
     "horizon_labels",

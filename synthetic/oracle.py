@@ -55,9 +55,11 @@ def _follow(actions: NDArray[np.int8], held: int) -> NDArray[np.int8]:
 def best_target(values: NDArray[np.float64], held: int, costs: NDArray[np.float64]) -> int:
     """Place of the best target for one held position: values (P,), costs (P, P) from held to target. Ties hold."""
     best = held
+    highest = values[held] - costs[held, held]
     for a in range(values.shape[0]):
-        if values[a] - costs[held, a] > values[best] - costs[held, best]:
-            best = a
+        worth = values[a] - costs[held, a]
+        if worth > highest:
+            best, highest = a, worth
     return best
 
 
