@@ -31,14 +31,19 @@ from synthetic.macro_task import Floats, MacroTask
 from synthetic.regime_sample import RegimeSample
 from synthetic.regime_task import BARS_PER_DAY
 
+# Steps of the level's estimate, chosen on "standard" by the log-probability of the true regime.
+_MOVE_STEP: Final = 0.004
+_WICK_STEP: Final = 0.004
+_LONGEST_WICK: Final = 5.0
+
 
 @dataclass(frozen=True)
 class Information:
     """What a filter of a two-level market is told.
 
     Attributes:
-        level: the latent volatility level up to the bar; without it the level is taken to be at its mean, and the
-            variance averages, which see what is traded, make up for it.
+        level: the latent volatility level up to the bar; without it the level is estimated from the size of moves and
+            wicks before it.
         volume: traded volume.
         wicks: highs and lows.
         macro: that macro states last; without it the macro state is taken to be drawn afresh at every bar.
@@ -61,7 +66,8 @@ class Information:
 
 EVERYTHING: Final = Information()
 OBSERVABLE: Final = Information(level=False)
-"""What a trader of flesh and blood can have: its filter is the ceiling of what bars alone allow."""
+"""What bars alone allow. The exact filter would carry a belief over the level; this one carries an estimate, so that
+its score is a ceiling known to be within reach, a little below the true one."""
 
 
 class Evidence(NamedTuple):
@@ -80,6 +86,23 @@ class Evidence(NamedTuple):
     shock: Floats
 
 
+class _LevelLaw(NamedTuple):
+    """How the level moves, and how its estimate follows what is seen where it is not given.
+
+    `decay` is what a bar leaves of the level and `lift` half the variance of what it adds; the estimate takes a step of
+    `move_step` times the score of the move and `wick_step` times that of the wicks, whose typical volatility and length
+    are `spread` and `wick`. All steps are zero where the level is given.
+    """
+
+    decay: float
+    lift: float
+    move_step: float
+    wick_step: float
+    spread: float
+    wick: float
+    degrees: float
+
+
 class _Law(NamedTuple):
     """The likelihood's constants: (K,) each, then numbers."""
 
@@ -96,17 +119,27 @@ class _Law(NamedTuple):
 
 
 @njit(cache=True)
+def _level_step(move: float, upper: float, lower: float, law: _LevelLaw) -> float:
+    """Change of the level's estimate after a bar: scores of its Student-t move and exponential wicks.
+
+    A score-driven filter (Creal, Koopman and Lucas 2013, "Generalized autoregressive score models"). Volume is left
+    out: its averages follow an error of the level, and a step on it makes matters worse.
+    """
+    square = move * move / (law.spread * law.spread) * law.degrees / (law.degrees - 2.0)
+    of_move = (law.degrees + 1.0) * square / (law.degrees + square) - 1.0
+    of_wicks = min(upper / law.wick, _LONGEST_WICK) + min(lower / law.wick, _LONGEST_WICK) - 2.0
+    return law.move_step * of_move + law.wick_step * of_wicks
+
+
+@njit(cache=True)
 def _gather(
     columns: tuple[Floats, Floats, Floats, Floats],
     levels: Floats,
     first_hour: int,
-    decay: tuple[float, float],
+    law: _LevelLaw,
     numbers: RecursionNumbers,
 ) -> Evidence:
-    """From log-returns, wicks above and below, and log activity, (T,) each.
-
-    `decay` is what a bar leaves of the level, and half the variance of what it adds.
-    """
+    """From log-returns, wicks above and below, and log activity, (T,) each; `levels` (T,), or (0,) to estimate them."""
     log_returns, upper, lower, activity = columns
     length = log_returns.shape[0]
     out = Evidence(
@@ -121,9 +154,11 @@ def _gather(
     )
     hours = numbers.season.shape[0]
     state = first_state()
-    shock = 0.0
+    shock, level = 0.0, 0.0
+    given = levels.shape[0] == length
     for t in range(length):
-        level = levels[t]
+        if given:
+            level = levels[t]
         log_season = numbers.season[(first_hour + t) % hours]
         scale = scale_of(state, level, log_season, numbers)
         shock = log_returns[t] + numbers.bounce * shock
@@ -136,9 +171,9 @@ def _gather(
         out.lower_wick[t] = lower[t] / scale
         out.shock[t] = shock
         advance(state, log_returns[t], shock, move, excess, numbers)
-        expected = decay[0] * level + decay[1]
-        out.next_scale[t] = scale_of(state, expected, numbers.season[(first_hour + t + 1) % hours], numbers)
-        out.next_distance[t] = distance_of(state, decay[0] * level, numbers)
+        level = law.decay * (level + _level_step(move, out.upper_wick[t], out.lower_wick[t], law))
+        out.next_scale[t] = scale_of(state, level + law.lift, numbers.season[(first_hour + t + 1) % hours], numbers)
+        out.next_distance[t] = distance_of(state, level, numbers)
     return out
 
 
@@ -156,12 +191,25 @@ def evidence(sample: RegimeSample, information: Information = EVERYTHING) -> Evi
         np.log(np.minimum(opens, close) / low),
         np.log(sample.bars["volume"].to_numpy() * opens / NOTIONAL),
     )
-    levels = sample.truth["level"].to_numpy() if information.level else np.zeros(len(opens))
+    levels = sample.truth["level"].to_numpy() if information.level else np.empty(0)
     first = sample.bars.index[0]
     first_hour = (first.hour * 60 + first.minute) * BARS_PER_DAY // (24 * 60)
-    keep = level_decay(task)
-    innovation = task.level_spread**2 * (1.0 - keep**2) if information.level else 0.0
-    return _gather(columns, levels, first_hour, (keep, innovation / 2.0), recursion_numbers(task))
+    return _gather(columns, levels, first_hour, _level_law(task, information), recursion_numbers(task))
+
+
+def _level_law(task: MacroTask, information: Information) -> _LevelLaw:
+    decay = level_decay(task)
+    known = information.level or task.level_spread == 0.0
+    spread = float(task.stationary_distribution @ state_numbers(task).volatility)
+    return _LevelLaw(
+        decay=decay,
+        lift=task.level_spread**2 * (1.0 - decay**2) / 2.0 if information.level else 0.0,
+        move_step=0.0 if known else _MOVE_STEP,
+        wick_step=0.0 if known or not information.wicks else _WICK_STEP,
+        spread=spread,
+        wick=task.wick * spread,
+        degrees=float(task.degrees_of_freedom),
+    )
 
 
 def two_level(sample: RegimeSample) -> MacroTask:
