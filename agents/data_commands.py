@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agents.data_download import download_bars
 from agents.data_import import clean_file
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Market data: download, list, validate, repair, export; clean a file.", no_args_is_help=True)
 app.command("clean")(clean_file)
+app.command("download")(download_bars)
 
 DAMAGED = 1
 _TABLE_WIDTH = 130  # a narrow terminal wraps the lines; nothing is cut off
