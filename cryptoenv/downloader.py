@@ -259,7 +259,7 @@ def checked_bars(found: Any, start: int, stop: int | None, step: int) -> Rows:
     for number, row in enumerate(found):
         time, values = _numbers(row, number, 6)
         if time % step or time <= last or time < start or (stop is not None and time >= stop):
-            raise BadPageError(f"row {number} opens at {time}: out of order, off the grid of {step} ms or not asked for")
+            raise BadPageError(f"row {number} opens at {time}: out of order, off the {step} ms grid or not asked for")
         open_, high, low, close, volume = values[:5]
         if not (0.0 < low <= min(open_, close) and max(open_, close) <= high and volume >= 0.0):
             raise BadPageError(f"row {number} is no bar: {row!r:.120}")
