@@ -23,6 +23,8 @@ from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS
 from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 
 SIGMA_BARS = 96
+_LARGEST_RATE = 0.1
+_MOST_GAPS = 20  #: filled bars per bar that was given: beyond it the times are wrong
 _FORMAT = 2
 
 
@@ -85,8 +87,9 @@ class Market:
             timeframes: names, base first, each made of whole bars of the base.
             features: which features it gets; the default set where None, none with `FeatureSpec.none()`.
             reference: bars of another market, such as BTC, that correlation and beta are taken against.
-            funding: funding rates (fraction of the position's value, paid by longs) on a UTC index of the times they
-                fall due.
+            funding: funding rates (fraction of the position's value, paid by longs, within +-0.1) on a UTC index of the
+                times they fall due, from within 8 hours of the first bar to within 8 hours of the last. Times are cut
+                to whole seconds: venues stamp them milliseconds late.
             name: shown in reports.
 
         Raises:
@@ -96,6 +99,11 @@ class Market:
         names = validate_timeframes(timeframes)
         spec = FeatureSpec() if features is None else features
         series = series_of(names, base_series(bars, names[0], spec.columns, reference))
+        if len(series[0].ohlcv) > _MOST_GAPS * max(len(bars), 1):
+            raise BarsError(
+                f"{len(bars)} bars from {bars.index[0]} to {bars.index[-1]} leave {len(series[0].ohlcv)} bars of "
+                f"{names[0]}, nearly all of them gaps: check the times"
+            )
         plans = feature_plans(spec, names, spec.columns + (() if reference is None else (REFERENCE,)))
         start, ohlcv, base = series[0].start_ms, series[0].ohlcv, timeframe_ms(names[0])
         align = np.empty((len(ohlcv), len(names)), dtype=np.int64)
@@ -116,7 +124,7 @@ class Market:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.folder is not None:
-            return Market.load, (self.folder,)
+            return _load_same, (self.folder, self.hash)
         fields = (self.timeframes, self.start_ms, self.prices, self.features, self.feature_names, self.align)
         return Market, (*fields, self.valid_from, self.funding_series, self.name, None, self.feature_spec)
 
@@ -208,6 +216,20 @@ class Market:
         return {"prices": self.prices, "align": self.align, **features}
 
 
+def _load_same(folder: Path, expected: str) -> Market:
+    """The market that was pickled: the one in its folder, if it is still the same.
+
+    Raises:
+        MarketFileError: another market has been saved there since.
+    """
+    market = Market.load(folder)
+    if market.hash != expected:
+        raise MarketFileError(
+            f"{folder} holds market {market.hash[:16]}, but {expected[:16]} was pickled: it was replaced since"
+        )
+    return market
+
+
 def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -> tuple[np.ndarray, ...]:
     """The features of each timeframe, (T_k, F_k) float32."""
     return tuple(plan.matrix(series[k], tuple(series[k + 1 :])) for k, plan in enumerate(plans))
@@ -231,6 +253,7 @@ def _prices(start_ms: int, base_ms: int, ohlcv: np.ndarray, funding: pd.Series |
     prices[:, FUNDING_MARKS] = np.diff(opens // (8 * HOUR_MS))
     if funding is not None:
         times, rates = _funding_rates(funding)
+        _require_coverage(times, int(opens[1]), int(opens[-1]))
         inside = (times > opens[0]) & (times <= opens[-1])
         np.add.at(prices[:, FUNDING], np.searchsorted(opens[1:], times[inside]), rates[inside])
     return prices
@@ -242,10 +265,11 @@ def _funding_rates(funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     if not pd.api.types.is_numeric_dtype(funding.dtype):
         raise BarsError(f"funding holds {funding.dtype}, not numbers; allowed: float64 rates")
     index = require_utc(funding.index, "funding")
-    times, rates = index.as_unit("ms").asi8, funding.to_numpy(dtype=np.float64, na_value=np.nan)
+    times, rates = index.as_unit("s").asi8 * 1000, funding.to_numpy(dtype=np.float64, na_value=np.nan)
     for bad, allowed in (
         (~np.isfinite(rates), "finite rates"),
-        (np.diff(times, prepend=-1) <= 0, "strictly increasing times"),
+        (np.diff(times, prepend=-1) <= 0, "strictly increasing times, of whole seconds"),
+        (~(np.abs(rates) <= _LARGEST_RATE), f"rates within +-{_LARGEST_RATE}"),
     ):
         if bad.any():
             position = int(bad.argmax())
@@ -253,3 +277,17 @@ def _funding_rates(funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
                 f"funding row {position} ({index[position].isoformat()}), rate {rates[position]!r}; allowed: {allowed}"
             )
     return times, rates
+
+
+def _require_coverage(times: np.ndarray, start: int, end: int) -> None:
+    """Refuse funding that leaves out some of the bars: what is missing would count as free."""
+    if not len(times) or times[0] > start + 8 * HOUR_MS or times[-1] < end - 8 * HOUR_MS:
+        rates = f"from {_utc(times[0])} to {_utc(times[-1])}" if len(times) else "none"
+        raise BarsError(
+            f"bars go from {_utc(start)} to {_utc(end)}, funding rates {rates}; allowed: rates for all of the bars: cut "
+            "the bars to them"
+        )
+
+
+def _utc(ms: int) -> str:
+    return pd.Timestamp(int(ms), unit="ms", tz="UTC").isoformat()

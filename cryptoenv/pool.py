@@ -140,8 +140,21 @@ def make_pool(
         return market if wanted is None else MarketPool(tuple(_one_market(m, wanted) for m in market.markets))
     if market is None:
         return task_pool(DEFAULT_TASK, split, wanted or DEFAULT_TIMEFRAMES)
-    if isinstance(market, str) and not Path(market).exists():
+    if isinstance(market, str) and (_is_task(market) or not Path(market).exists()):
         return task_pool(market, split, wanted or DEFAULT_TIMEFRAMES)
     if isinstance(market, (list, tuple)):
-        return MarketPool(tuple(_one_market(m, wanted) for m in market))
+        return MarketPool(tuple(found for m in market for found in _markets_of(m, wanted, split)))
     return MarketPool((_one_market(market, wanted),))  # type: ignore[arg-type]
+
+
+def _markets_of(source: MarketSource, timeframes: tuple[str, ...] | None, split: str) -> tuple[Market, ...]:
+    """The markets of one entry of a sequence: all of a named task's, or the one."""
+    if isinstance(source, str) and _is_task(source):
+        return task_pool(source, split, timeframes or DEFAULT_TIMEFRAMES).markets
+    return (_one_market(source, timeframes),)
+
+
+def _is_task(name: str) -> bool:
+    import synthetic
+
+    return name in synthetic.TASKS
