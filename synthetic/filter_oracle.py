@@ -33,8 +33,9 @@ from synthetic.regime_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, task_se
 _NEAR_HALF_LIFE: Final = 4.0
 _FAR_HALF_LIFE: Final = 60.0
 _CHAIN_BINS: Final = (40, 40)
-# In a two-level market the scale moves too much to be left out: it is worth 1.6% on "standard". A third drift, of half-
-# life 150, or finer bins are worth nothing more.
+# In a two-level market the scale moves too much to be left out: it is worth 1.6% +- 0.6% on "standard". A third drift,
+# finer bins or more markets change less than 0.6%. Fitted Q on the whole belief (tests/synthetic/test_fitted_q.py)
+# finds 1.013 +- 0.009 of what this plan earns.
 _MACRO_BINS: Final = (20, 20, 10)
 _FIT_MARKETS: Final = 16
 _FIT_DAYS: Final = 400

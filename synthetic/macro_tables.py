@@ -205,7 +205,7 @@ wicks 0.92, without volume 0.40, price only 0.27; best of 660 tuned rules 0.22 [
 HARD: Final = replace(STANDARD, name="hard", signal_to_noise=0.85, volume=VolumeLaw(noise=0.48))
 """`STANDARD` with 0.85 of its drift and noisier volume. Scores measured in the same way:
 
-filter oracle 0.56 % a day, Sharpe 4.4; observable ceiling 0.92 [0.86, 0.97]; blind to the macro state 0.81 [0.74, 0.88];
-64 bars of memory 0.89 [0.83, 0.95]; without wicks 0.94, without volume 0.43, price only 0.20; best of 660 tuned rules
-0.10 [-0.04, 0.22], and no family above 0.15.
+filter oracle 0.56 % a day, Sharpe 4.4; observable ceiling 0.92 [0.86, 0.97]; blind to the macro state 0.81 [0.74,
+0.88]; 64 bars of memory 0.89 [0.83, 0.95]; without wicks 0.94, without volume 0.43, price only 0.20; best of 660 tuned
+rules 0.10 [-0.04, 0.22], and no family above 0.15.
 """
