@@ -284,8 +284,8 @@ def _require_coverage(times: np.ndarray, start: int, end: int) -> None:
     if not len(times) or times[0] > start + 8 * HOUR_MS or times[-1] < end - 8 * HOUR_MS:
         rates = f"from {_utc(times[0])} to {_utc(times[-1])}" if len(times) else "none"
         raise BarsError(
-            f"bars go from {_utc(start)} to {_utc(end)}, funding rates {rates}; allowed: rates for all of the bars: cut "
-            "the bars to them"
+            f"bars go from {_utc(start)} to {_utc(end)}, funding rates {rates}; allowed: rates for all of the bars: "
+            "cut the bars to them"
         )
 
 
