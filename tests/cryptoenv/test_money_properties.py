@@ -3,6 +3,8 @@
 import dataclasses
 from itertools import pairwise
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,7 +171,7 @@ def test_steps_of_quantity_leave_no_dust(step: float, levels: list[float]) -> No
         transition(account, prices, t, round(2 * level - 1, 2), p)
         filled, held = account[a.FILL_QUANTITY], account[a.QUANTITY]
         assert filled == 0.0 or abs(filled) >= step * (1 - 1e-9)
-        assert held == round(held / step) * step
+        assert math.isclose(held, round(held / step) * step, rel_tol=1e-12)
     assert account[a.QUANTITY] == 0.0
 
 

@@ -84,6 +84,14 @@ def readable(folder: Path, count: int) -> int:
     return manifest.rows
 
 
+def unchanged(folder: Path, before: dict[str, bytes]) -> bool:
+    """Whether a folder that is being written to still holds what it did; a file that goes while it is read has changed."""
+    try:
+        return contents(folder) == before
+    except FileNotFoundError:
+        return False
+
+
 def killed_and_resumed(processes: ForkServerContext, folder: Path, kills: int) -> int:
     """Kills `kills` downloads at random points, the last one runs to its end; how many kills left files over."""
     rng = np.random.default_rng(5)
@@ -93,7 +101,7 @@ def killed_and_resumed(processes: ForkServerContext, folder: Path, kills: int) -
         process = processes.Process(target=append_pages, args=(folder, count, 7))
         before = contents(folder)
         process.start()
-        while process.is_alive() and contents(folder) == before:
+        while process.is_alive() and unchanged(folder, before):
             time.sleep(0.0005)
         time.sleep(rng.uniform(0.0, 0.04))
         process.kill()
