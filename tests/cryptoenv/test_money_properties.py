@@ -1,9 +1,8 @@
 """Properties of the money, searched by Hypothesis rather than drawn once."""
 
 import dataclasses
-from itertools import pairwise
-
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
