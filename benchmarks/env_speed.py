@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,9 @@ import pandas as pd
 import cryptoenv
 from benchmarks import peers
 from benchmarks.machine import header
+from cryptoenv import single_step
 from cryptoenv import vector_env as vector_env_module
+from cryptoenv.episode import BAR
 from cryptoenv.features import Candles, FeatureSpec, Returns, TimeframeFeatures, Volume
 
 REPEATS = 5
@@ -275,6 +278,41 @@ def reset_time(market: cryptoenv.Market) -> dict[str, Any]:
     return {"measure": "reset, single env", "ours": 1e6 * statistics.median(seconds), "unit": "us"}
 
 
+def step_parts(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
+    """Where the time of a single step with windows goes: microseconds of its parts, beside the whole."""
+    made = gym.make("CryptoTrade-v0", market=market)
+    whole = time_single(made, steps)()
+    made.reset(seed=0)
+    env: Any = made.unwrapped
+    wiring, clock, memory = env._wiring, env._clock, env._memory
+    kept = list(memory.renew())
+    first, bar = int(wiring[single_step.OBSERVATION]), int(clock[BAR])
+
+    def call() -> None:
+        wiring[single_step.OBSERVATION], clock[BAR] = first, bar
+        single_step.step_single(wiring, 1.0)
+
+    def rewind() -> None:
+        wiring[single_step.OBSERVATION], clock[BAR] = first, bar
+
+    mask = kept[0][1]
+    parts = {
+        "jitted call": _once(call) - _once(rewind),
+        "info, nothing happened": _once(lambda: env._info(mask)),
+        "fresh memory": _once(memory.renew, 2000) / len(kept),
+    }
+    rest = {"Python, and info where something happened": whole - sum(parts.values())}
+    return [
+        {"measure": f"single step with windows: {name}", "ours": 1e6 * seconds, "unit": "us"}
+        for name, seconds in {"whole": whole, **parts, **rest}.items()
+    ]
+
+
+def _once(function: Callable[[], Any], count: int = 20_000) -> float:
+    """Median seconds of one call."""
+    return statistics.median(timeit.repeat(function, number=count, repeat=REPEATS)) / count
+
+
 def cold_start() -> dict[str, Any]:
     """Seconds from `import` to the first step of a fresh process, with a warm numba cache; the parts beside it."""
     runs = []
@@ -303,6 +341,7 @@ def main() -> None:
     rows += window_copy(market, vector_steps)
     rows += crossover(market, vector_steps)
     rows += [data_size(10_000, 200_000 if options.quick else 10_000_000, steps), reset_time(market), cold_start()]
+    rows += step_parts(market, steps)
     for row in rows:
         ratio = f"{row['ratio']:8.2f} x" if "ratio" in row else ""
         figure = row["note"] if "note" in row else f"{row['ours']:12.4g} {row['unit']:8s}{ratio}"
