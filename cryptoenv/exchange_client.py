@@ -17,7 +17,7 @@ BUSY = (418, 429)
 WAIT_UNSAID = 60.0  #: seconds to wait where a busy venue does not say how long
 
 
-class DownloadError(RuntimeError):
+class DownloadError(OSError):
     """A download that cannot go on; what was stored until then stays. The message says what to do."""
 
 

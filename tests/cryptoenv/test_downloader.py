@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agents.command_line import main
 from cryptoenv.downloader import (
     DownloadRequest,
     Patience,
@@ -208,6 +209,14 @@ def test_what_no_waiting_mends_is_said_at_once(tmp_path: Path) -> None:
         new_client("binance", urls={"public": "http://127.0.0.1"})
     with pytest.raises(ValueError, match="no time zone"):
         download(tmp_path, request(since=pd.Timestamp("2024-01-01")))
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["data", "download", "--symbol", "BTC/USDT", "--store", str(tmp_path)]
+    assert main([*asked, "--exchange", "binanze", "--since", "2024-01-01"]) == 2
+    assert "cryptoenv: exchange 'binanze' is unknown" in capsys.readouterr().err
+    assert main([*asked, "--exchange", "binance", "--since", "soon"]) == 2
+    assert "--since 'soon' is no time" in capsys.readouterr().err
 
 
 def test_funding_rates_are_stored(tmp_path: Path) -> None:
