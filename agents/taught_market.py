@@ -13,7 +13,8 @@ from tqdm import tqdm
 from agents.settings import TradingSettings
 from cryptoenv.market import Market
 from pretrain import LabelledMarket
-from synthetic import filter_oracle, path_labels, regime_market, task_seeds
+from pretrain.lessons import lesson
+from synthetic import path_labels, regime_market, task_seeds
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,15 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
         ValueError: an unknown task.
     """
     sample = regime_market(task, days=days, seed=seed)
-    market = Market.from_bars(sample.bars, timeframes=settings.timeframes, name=f"{task}-{seed}")
-    oracle = filter_oracle(sample, cost=settings.turnover_cost, positions=settings.positions)
+    taught = lesson(
+        sample, settings.timeframes, settings.window, cost=settings.turnover_cost, positions=settings.positions
+    )
     truth = Truth(
         drift=sample.truth["drift"].to_numpy(np.float64),
         second_moment=sample.truth["second_moment"].to_numpy(np.float64),
-        oracle_actions=oracle.actions,
+        oracle_actions=taught.labels,
     )
-    return TaughtMarket(
-        market=market,
-        labels=oracle.actions,
-        first=market.first_decision(settings.window),
-        regimes=sample.truth["regime"].to_numpy(np.int8),
-        truth=truth,
-        label_kind="filter oracle",
-    )
+    return TaughtMarket(taught.market, taught.labels, taught.start, taught.regimes, truth, taught.label_kind)
 
 
 def synthetic_markets(
