@@ -85,7 +85,7 @@ def readable(folder: Path, count: int) -> int:
 
 
 def unchanged(folder: Path, before: dict[str, bytes]) -> bool:
-    """Whether a folder that is being written to still holds what it did; a file that goes while it is read has changed."""
+    """Whether a folder that is written to still holds what it did; a file that goes while it is read has changed."""
     try:
         return contents(folder) == before
     except FileNotFoundError:
