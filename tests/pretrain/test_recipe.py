@@ -27,6 +27,12 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
     assert Recipe.read(tmp_path / "short.yaml") == Recipe(task="easy", architecture=ExtractorConfig(width=8))
 
 
+def test_the_shipped_recipe_is_read() -> None:
+    recipe = Recipe.read("default")
+    assert recipe.task == "standard"
+    assert recipe.architecture.window == (64, 16, 8)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
