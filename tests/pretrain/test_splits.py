@@ -1,0 +1,96 @@
+"""No label of one part reaches into another, whatever is split and however."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+from cryptoenv.market import Market
+from pretrain.splits import HOWS, PARTS, Span, plot_splits, require_family, split_markets
+from synthetic import task_seeds
+
+from .conftest import TIMEFRAMES, WINDOW, random_bars
+
+HOUR = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def shifted() -> list[Market]:
+    """Five markets that begin and end at different times."""
+    whole = random_bars(0)
+    cuts = ((0, 1900), (96, 1920), (0, 1700), (240, 1920), (24, 1800))
+    return [Market.from_bars(whole.iloc[a:b], TIMEFRAMES, name=f"T{a}") for a, b in cuts]
+
+
+def moments(market: Market, span: Span, look_ahead: int) -> tuple[int, int]:
+    """First decision and last bar that a label of the span looks at, in ms."""
+    return market.start_ms + span.start * HOUR, market.start_ms + (span.stop - 1 + look_ahead) * HOUR
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    how=st.sampled_from(HOWS),
+    look_ahead=st.integers(0, 60),
+    embargo=st.integers(0, 40),
+    seed=st.integers(0, 99),
+    share=st.floats(0.3, 0.6),
+)
+def test_no_label_crosses_a_border(
+    shifted: list[Market], how: str, look_ahead: int, embargo: int, seed: int, share: float
+) -> None:
+    rest = (1.0 - share) / 2.0
+    shares: Any = (share, rest, 1.0 - share - rest)
+    kind: Any = how
+    try:
+        splits = split_markets(
+            shifted, WINDOW, kind, fractions=shares, look_ahead=look_ahead, embargo=embargo, seed=seed
+        )
+    except ValueError as error:  # a market that ends early, dealt to the last part
+        assert how == "mixed" and "part has no rows" in str(error)
+        reject()
+    for earlier, later in (("train", "validation"), ("validation", "test"), ("train", "test")):
+        for a in splits.part(earlier):
+            for b in splits.part(later):
+                if how in ("token", "mixed"):
+                    assert a.market != b.market
+                if how in ("time", "mixed"):
+                    seen = moments(shifted[a.market], a, look_ahead)[1]
+                    assert seen + embargo * HOUR < moments(shifted[b.market], b, 0)[0]
+    for name in PARTS:
+        for span in splits.part(name):
+            assert shifted[span.market].first_decision(WINDOW) <= span.start < span.stop <= len(shifted[span.market])
+
+
+def test_without_purging_labels_would_cross(shifted: list[Market]) -> None:
+    splits = split_markets(shifted, WINDOW, "time", look_ahead=0)
+    later = min(moments(shifted[s.market], s, 0)[0] for s in splits.validation)
+    assert max(moments(shifted[s.market], s, 48)[1] for s in splits.train) > later
+
+
+def test_what_cannot_be_split_is_refused(shifted: list[Market]) -> None:
+    with pytest.raises(ValueError, match="how='date' is unknown"):
+        split_markets(shifted, WINDOW, "date")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_markets(shifted, WINDOW, fractions=(0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="needs at least three markets, got 2"):
+        split_markets(shifted[:2], WINDOW, "token")
+    with pytest.raises(ValueError, match="part has no rows"):
+        split_markets(shifted, WINDOW, look_ahead=5000)
+
+
+def test_seeds_of_another_family_are_named() -> None:
+    require_family("easy", "test", task_seeds("easy", "test", 5))
+    stray = task_seeds("easy", "train", 3)[2]
+    with pytest.raises(ValueError, match=f"seed {stray} of 'easy' belongs to train, not to 'test'"):
+        require_family("easy", "test", (*task_seeds("easy", "test", 2), stray))
+    with pytest.raises(ValueError, match="none of its families"):
+        require_family("easy", "train", (5,))
+
+
+def test_the_picture_shows_every_part(shifted: list[Market], tmp_path: Path) -> None:
+    plot_splits(shifted, split_markets(shifted, WINDOW, "mixed", look_ahead=24), tmp_path / "splits.png")
+    assert (tmp_path / "splits.png").stat().st_size > 5000
