@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +49,6 @@ class MarketPool:
     def timeframes(self) -> tuple[str, ...]:
         """Timeframes of every market, base first."""
         return self.markets[0].timeframes
-
-    @cached_property
-    def offsets(self) -> NDArray[np.int64]:
-        """(M + 1,) int64: pool row of each market's bar 0, then the total."""
-        return np.concatenate([[0], np.cumsum([len(m) for m in self.markets])]).astype(np.int64)
 
     def table(self, window: tuple[int, ...]) -> NDArray[np.int64]:
         """The jitted code's view of the pool, `market_table`, with the first decidable bars for `window`.

@@ -254,6 +254,11 @@ def filter_oracle(
         ValueError: the cost is negative or not finite, the positions are not strictly increasing, or information is
             left out of a one-level market.
     """
+    if not isinstance(sample, RegimeSample):
+        raise TypeError(
+            f"filter_oracle needs the RegimeSample of regime_market, with its latent model, got {type(sample).__name__}; "
+            "path_labels and horizon_labels need bars alone"
+        )
     grid = check_positions(positions)
     costs = cost_matrix(grid, float(cost))
     problem = _Problem(sample.task, float(cost), tuple(grid.tolist()), information, objective)

@@ -170,3 +170,8 @@ def test_bad_arguments_are_named(samples: list[RegimeSample]) -> None:
         filter_oracle(samples[0], cost=-1.0)
     with pytest.raises(ValueError, match=r"positions is .* strictly increasing"):
         filter_oracle(samples[0], positions=(0.0, 0.0))
+
+
+def test_bars_alone_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"needs the RegimeSample .* got DataFrame; path_labels"):
+        filter_oracle(regime_market("easy", days=1, seed=0).bars)  # type: ignore[arg-type]
