@@ -251,13 +251,13 @@ def filter_oracle(
         Oracle whose values (T, P) are expected log-returns less what the objective charges, discounted at 0.9999 a bar.
 
     Raises:
-        ValueError: the cost is negative or not finite, the positions are not strictly increasing, or information is
+        TypeError: bars instead of a sample. ValueError: the cost is negative or not finite, the positions are not strictly increasing, or information is
             left out of a one-level market.
     """
     if not isinstance(sample, RegimeSample):
         raise TypeError(
-            f"filter_oracle needs the RegimeSample of regime_market, with its latent model, got {type(sample).__name__}; "
-            "path_labels and horizon_labels need bars alone"
+            f"filter_oracle needs the RegimeSample of regime_market, with its latent model, got {type(sample).__name__}"
+            "; path_labels and horizon_labels need bars alone"
         )
     grid = check_positions(positions)
     costs = cost_matrix(grid, float(cost))
