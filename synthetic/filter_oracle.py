@@ -251,8 +251,8 @@ def filter_oracle(
         Oracle whose values (T, P) are expected log-returns less what the objective charges, discounted at 0.9999 a bar.
 
     Raises:
-        TypeError: bars instead of a sample. ValueError: the cost is negative or not finite, the positions are not strictly increasing, or information is
-            left out of a one-level market.
+        TypeError: bars instead of a sample. ValueError: the cost is negative or not finite, the positions are not
+            strictly increasing, or information is left out of a one-level market.
     """
     if not isinstance(sample, RegimeSample):
         raise TypeError(
