@@ -12,8 +12,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional
 
-from agents.agent import action_distribution, cached_embeddings, copy_of
 from agents.features_extractor import EmbeddingTable
+from agents.heads import action_distribution, bind, copy_of
 
 
 class CloneGuidedPPO(PPO):
@@ -41,7 +41,7 @@ class CloneGuidedPPO(PPO):
     def bind(self, table: EmbeddingTable) -> None:
         """Have the policy and the clone read the embeddings of the training markets."""
         for policy in (self.policy, self._clone):
-            cached_embeddings(policy).bind(table)
+            bind(policy, table)
 
     def train(self) -> None:
         """Update the policy on the rollout buffer."""

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
 from agents import baselines
-from agents.agent import Agent, AgentPolicy, cached_embeddings, copy_of
+from agents.agent import Agent, AgentPolicy
 from agents.features_extractor import embed
+from agents.heads import bind, copy_of
 from agents.policies import TradingPolicy
 from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
 from agents.run_folder import Run
@@ -134,23 +134,21 @@ def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
     return np.diff(marks, axis=0).ravel()
 
 
-def margin_scores(
-    policy: ActorCriticPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings
-) -> NDArray[np.float64]:
+def margin_scores(agent: Agent, policy: Any, taught: Sequence[TaughtMarket], rows: Rows) -> NDArray[np.float64]:
     """What a policy earns on validation markets with each hysteresis of `MARGINS`: mean net log-return per row.
 
     Expected where the truth is known, else realised. All margins run at once.
 
     Args:
+        agent: whose settings and kind of policy count.
         policy: with the embeddings of `taught` bound.
         taught: validation markets.
         rows: where to start and for how long.
-        settings: positions and costs.
     """
     count = len(MARGINS)
     every = Rows(np.tile(rows.market, count), np.tile(rows.start, count), rows.steps)
     margins = np.repeat(MARGINS, len(rows.market))
-    rollout = roll(AgentPolicy(policy, settings.positions, margins), taught, every, settings)
+    rollout = roll(AgentPolicy(agent, policy, margins), taught, every, agent.settings)
     known = all(t.truth is not None for t in taught)
     earned = rollout.expected(taught) if known else rollout.realised
     return earned.reshape(count, -1).mean(axis=1)
@@ -159,8 +157,8 @@ def margin_scores(
 def tune_margin(agent: Agent, validation: Sequence[TaughtMarket]) -> Agent:
     """The agent with the hysteresis that earns most on validation markets."""
     policy = copy_of(agent.policy)
-    cached_embeddings(policy).bind(embed(agent.extractor, validation, progress=False))
-    earned = margin_scores(policy, validation, blocks(validation, VALIDATION_BLOCK), agent.settings)
+    bind(policy, embed(agent.extractor, validation, progress=False))
+    earned = margin_scores(agent, policy, validation, blocks(validation, VALIDATION_BLOCK))
     return agent.with_margin(MARGINS[int(earned.argmax())])
 
 

@@ -14,10 +14,11 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import ActorCriticPolicy
 from tqdm import tqdm
 
-from agents.agent import Agent, cached_embeddings, copy_of, policy_arguments
+from agents.agent import Agent
 from agents.clone_guided_ppo import CloneGuidedPPO
 from agents.evaluation import MARGINS, VALIDATION_BLOCK, margin_scores
 from agents.features_extractor import EmbeddingTable
+from agents.heads import actor_arguments, bind, copy_of
 from agents.rollout import blocks
 from agents.sb3_vec_env import Sb3VecEnv
 from agents.settings import vector_env
@@ -83,8 +84,8 @@ class KeepBest(BaseCallback):
     def evaluate(self) -> None:
         """Score the current weights; keep them if they are the best so far."""
         held = copy_of(cast(ActorCriticPolicy, self.model.policy))
-        cached_embeddings(held).bind(self._table)
-        by_margin = margin_scores(held, self._taught, self._rows, self._agent.settings)
+        bind(held, self._table)
+        by_margin = margin_scores(self._agent, held, self._taught, self._rows)
         earned = float(by_margin.max())
         self.scores.append((self.num_timesteps, earned))
         self.logger.record("validation/log_return", earned)
@@ -182,7 +183,7 @@ def _algorithm(clone: Agent, train: tuple[Sequence[TaughtMarket], EmbeddingTable
         warm_up=config.warm_up,
         policy="MultiInputPolicy",
         env=Sb3VecEnv(envs, reward_scale=REWARD_IN_PERCENT),
-        policy_kwargs=policy_arguments(clone.shape),
+        policy_kwargs=actor_arguments(clone.shape),
         learning_rate=lambda remaining: config.learning_rate * remaining,
         n_steps=config.rollout_steps,
         batch_size=config.batch_size,

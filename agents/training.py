@@ -8,11 +8,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from agents.agent import Agent, PolicyShape, cached_embeddings, new_policy
+from agents.agent import Agent
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import collect
 from agents.evaluation import tune_margin
 from agents.features_extractor import embed
+from agents.heads import PolicyShape, bind, new_policy
 from agents.ppo_training import PPOConfig, improve
 from agents.run_folder import Run
 from agents.settings import TradingSettings
@@ -95,7 +96,7 @@ def learn(
     )
     shape = PolicyShape(table.rows.shape[1], len(config.settings.positions))
     policy = new_policy(shape, seed)
-    cached_embeddings(policy).bind(table)
+    bind(policy, table)
     clone(
         policy,
         demonstrations,

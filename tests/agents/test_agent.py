@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents.agent import Agent, PolicyShape, cached_embeddings, index_space, new_policy
+from agents.agent import Agent
 from agents.features_extractor import LARGEST_EXACT_INDEX, CachedEmbeddings, EmbeddingTable, embed
+from agents.heads import PolicyShape, bind, new_policy, observation_space
 from agents.run_folder import Run
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
@@ -24,7 +25,7 @@ def table(seed: int = 0, width: int = 4) -> EmbeddingTable:
 
 def test_embeddings_are_gathered_by_market_and_bar() -> None:
     found = table()
-    extractor = CachedEmbeddings(index_space(3)[0], 4)
+    extractor = CachedEmbeddings(observation_space(), 4)
     extractor.bind(found)
     account = torch.arange(15, dtype=torch.float32).reshape(3, 5)
     # Stable-Baselines3 hands the index over as float32.
@@ -37,7 +38,7 @@ def test_embeddings_are_gathered_by_market_and_bar() -> None:
 
 def test_a_table_of_another_width_is_refused() -> None:
     with pytest.raises(ValueError, match="6 wide, not 4"):
-        CachedEmbeddings(index_space(3)[0], 4).bind(table(width=6))
+        CachedEmbeddings(observation_space(), 4).bind(table(width=6))
 
 
 def test_indices_stay_exact() -> None:
@@ -51,7 +52,7 @@ def test_indices_stay_exact() -> None:
 
 def test_weights_do_not_hold_the_table() -> None:
     policy = new_policy(PolicyShape(4, 3), seed=0)
-    cached_embeddings(policy).bind(table())
+    bind(policy, table())
     assert all("rows" not in name and "offsets" not in name for name in policy.state_dict())
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.agent import Agent, PolicyShape, cached_embeddings, new_policy
+from agents.agent import Agent
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import Batches, Demonstrations, collect
 from agents.evaluation import VALIDATION_BLOCK
 from agents.features_extractor import EmbeddingTable
+from agents.heads import PolicyShape, bind, new_policy
 from agents.policies import held_position
 from agents.ppo_training import PPOConfig, _algorithm, improve
 from agents.rollout import blocks, roll
@@ -40,7 +41,7 @@ def cloned(taught: Taught, telling: EmbeddingTable, settings: TradingSettings, e
     demonstrations = collect(taught, settings, samples=CLONING.samples, seed=0, num_envs=64, progress=False)
     shape = PolicyShape(9, 3)
     policy = new_policy(shape, seed=0)
-    cached_embeddings(policy).bind(telling)
+    bind(policy, telling)
     clone(policy, demonstrations, CLONING, seed=0, progress=False)
     return Agent(extractor, policy, shape, settings)
 

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from agents.command_line import main
-from pretrain import ConfigError, Extractor, ExtractorConfig, FitOptions, Recipe, TrainingConfig, pretrain_extractor
+from pretrain import (
+    ArtifactError,
+    ConfigError,
+    Extractor,
+    ExtractorConfig,
+    FitOptions,
+    Recipe,
+    TrainingConfig,
+    pretrain_extractor,
+)
+from pretrain.artifact import SHIPPED
+
+from .conftest import random_market
 
 SMALL = Recipe(
     task="easy",
@@ -66,3 +78,14 @@ def test_the_command_makes_the_same_artifact_as_the_function(
     assert main(run) == 2
     assert "holds checkpoints of an earlier run" in capsys.readouterr().err
     assert main([*run, "--resume"]) == 0
+
+
+def test_the_shipped_artifact_is_the_shipped_recipe() -> None:
+    extractor, recipe = Extractor.load("default"), Recipe.read("default")
+    named = replace(recipe.architecture, feature_names=extractor.config.feature_names)
+    assert extractor.config == named
+    assert extractor.provenance.metrics["steps"] <= recipe.training.steps
+    assert sum(path.stat().st_size for path in (SHIPPED / "default").iterdir()) < 1_000_000
+    market = random_market(0)
+    with pytest.raises(ArtifactError, match="timeframes differ"):
+        extractor.embed(market)

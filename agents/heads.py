@@ -1,0 +1,114 @@
+"""Kinds of policy that an agent can have: how each is made, and how much it prefers each target position.
+
+A head reads cached embeddings and the account ("index" observations) and is a Stable-Baselines3 policy. Whatever it
+was trained by, it is asked for one preference per position, larger is better, on a scale like that of log-odds, so
+that one hysteresis serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
+
+from agents.features_extractor import CachedEmbeddings, EmbeddingTable
+
+Observation = dict[str, torch.Tensor]
+"""`index` (B, 2) int64 and `account` (B, 5) float32."""
+
+
+@dataclass(frozen=True)
+class PolicyShape:
+    """Sizes of the policy head.
+
+    Attributes:
+        embedding_width: D of the extractor.
+        actions: number of target positions.
+        hidden: widths of the hidden layers, the same for actor and critic, which share nothing.
+    """
+
+    embedding_width: int
+    actions: int
+    hidden: tuple[int, ...] = (64, 64)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A kind of policy.
+
+    Attributes:
+        new: a policy with fresh weights (from torch's random state), no embeddings bound.
+        preferences: (B, A) float32 of a policy for B observations, given the A target positions.
+    """
+
+    new: Callable[[PolicyShape], BasePolicy]
+    preferences: Callable[[Any, Observation, tuple[float, ...]], torch.Tensor]
+
+
+def observation_space() -> gym.spaces.Dict:
+    """Of a policy on any markets: index (2,) int64 and account (5,) float32."""
+    index = gym.spaces.Box(0, 2**24, shape=(2,), dtype=np.int64)
+    account = gym.spaces.Box(-np.inf, np.inf, shape=(5,), dtype=np.float32)
+    return gym.spaces.Dict({"index": index, "account": account})
+
+
+def embedding_arguments(shape: PolicyShape) -> dict[str, Any]:
+    """Keyword arguments of any policy class that reads cached embeddings."""
+    return {
+        "activation_fn": torch.nn.Tanh,
+        "features_extractor_class": CachedEmbeddings,
+        "features_extractor_kwargs": {"embedding_width": shape.embedding_width},
+    }
+
+
+def actor_arguments(shape: PolicyShape) -> dict[str, Any]:
+    """Keyword arguments of the actor-critic policy, the same for the clone and for PPO, so that weights carry over."""
+    return {"net_arch": {"pi": list(shape.hidden), "vf": list(shape.hidden)}, **embedding_arguments(shape)}
+
+
+def _new_actor(shape: PolicyShape) -> ActorCriticPolicy:
+    actions = gym.spaces.Discrete(shape.actions)
+    return MultiInputActorCriticPolicy(observation_space(), actions, lambda _: 3e-4, **actor_arguments(shape))
+
+
+def action_distribution(policy: ActorCriticPolicy, observation: Any) -> torch.distributions.Categorical:
+    """The distribution of B actions, given stacked observations as tensors."""
+    distribution = policy.get_distribution(observation).distribution
+    assert isinstance(distribution, torch.distributions.Categorical)
+    return distribution
+
+
+def _log_odds(policy: ActorCriticPolicy, observation: Observation, _: tuple[float, ...]) -> torch.Tensor:
+    return action_distribution(policy, observation).logits
+
+
+HEADS: dict[str, Head] = {"actor": Head(_new_actor, _log_odds)}
+"""By the name that an agent's description gives."""
+
+
+def new_policy(shape: PolicyShape, seed: int, head: str = "actor") -> Any:
+    """A freshly drawn policy on cached embeddings; torch's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HEADS[head].new(shape)
+
+
+def copy_of(policy: Any) -> Any:
+    """A policy with the same weights and no embeddings bound (`copy.deepcopy` fails on what a policy remembers)."""
+    with torch.random.fork_rng(devices=[]):
+        copied = type(policy)(**policy._get_constructor_parameters())
+    copied.load_state_dict(policy.state_dict())
+    copied.set_training_mode(False)
+    return copied
+
+
+def bind(policy: torch.nn.Module, table: EmbeddingTable) -> None:
+    """Have every network of the policy read embeddings from `table` from now on."""
+    for module in policy.modules():
+        if isinstance(module, CachedEmbeddings):
+            module.bind(table)
