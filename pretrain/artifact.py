@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.market import Market
+from cryptoenv.timeframe import timeframe_ms
 from pretrain.config import ConfigError, ExtractorConfig
 from pretrain.extractor_model import ExtractorModel
 from pretrain.scaler import RobustScaler
+from pretrain.stretches import STRETCH
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS, CONFIG, SCALER, CHECKSUMS = "model.safetensors", "config.json", "scaler.json", "checksums.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parent / "artifacts"
@@ -94,6 +97,9 @@ class Extractor:
     def embed(self, market: Market, batch: int = 1024) -> NDArray[np.float32]:
         """(T, D) float32 embeddings; rows before `market.first_decision(window)` are 0.
 
+        A recurrent memory starts empty one window before the UTC-anchored block of `STRETCH` base bars that a decision
+        lies in (or at the market's first bar), as in training: it has then seen at least the decision's own window.
+
         Raises:
             ArtifactError: the market has other timeframes or features.
         """
@@ -113,10 +119,29 @@ class Extractor:
         source = WindowSource([market], self.config.window)
         out = np.zeros((len(market), *shape), np.float32)
         with torch.inference_mode():
-            for start in range(market.first_decision(self.config.window), len(market), batch):
-                rows = np.arange(start, min(start + batch, len(market)))
-                out[rows] = read(self.model(source.gather(np.zeros_like(rows), rows))).numpy()
+            for rows, embeddings in (self._blocks if self.config.memory else self._batches)(market, source, batch):
+                out[rows] = read(embeddings).numpy()
         return out
+
+    def _batches(
+        self, market: Market, source: WindowSource, batch: int
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        for start in range(market.first_decision(self.config.window), len(market), batch):
+            rows = np.arange(start, min(start + batch, len(market)))
+            yield rows, self.model(source.gather(np.zeros_like(rows), rows))
+
+    def _blocks(self, market: Market, source: WindowSource, _: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Rows block by block; block borders are multiples of `STRETCH` base bars since 1970."""
+        first, window = market.first_decision(self.config.window), self.config.window[0]
+        anchor = -(market.start_ms // timeframe_ms(market.timeframes[0])) % STRETCH - STRETCH
+        for start in range(anchor + (first - anchor) // STRETCH * STRETCH, len(market), STRETCH):
+            begin, end = max(start + 1 - window, 0), min(start + STRETCH, len(market))
+            rows = np.arange(max(start, first), end)
+            bars = torch.from_numpy(market.features[0][None, begin:end].copy())
+            # places count from the decision whose window is the first one of the stretch
+            places = torch.from_numpy(rows[None] - (begin + window - 1))
+            higher = source.gather(np.zeros_like(rows), rows, first_timeframe=1)
+            yield rows, self.model.over_stretches(bars, places, higher)[0]
 
     def save(self, folder: str | Path) -> Path:
         """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.

@@ -51,9 +51,11 @@ class ExtractorConfig:
 
     `encoder` is one of ENCODERS. For the "transformer", `window[k]` bars of `timeframes[k]` are cut into patches of
     `patches[k]` bars, each patch is one token, and one summary token is added; with `bar_width` > 0 every bar first
-    goes through a layer of that many units. `feature_names` may stay empty until `for_market` fills it in. `positions`
-    are the held exposures that action labels are conditioned on (and the targets chosen from). `horizons` (base bars)
-    and `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no such head.
+    goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
+    the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
+    until `for_market` fills it in. `positions` are the held exposures that action labels are conditioned on (and the
+    targets chosen from). `horizons` (base bars) and `quantiles` belong to the direction and return heads; `regimes` is
+    the number of regimes, 0 for no such head.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -70,6 +72,7 @@ class ExtractorConfig:
     dropout: float = 0.0
     encoder: str = "transformer"
     bar_width: int = 0
+    memory: int = 0
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
     horizons: tuple[int, ...] = (4, 16, 96)
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
@@ -100,6 +103,9 @@ class ExtractorConfig:
         _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
         _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
         _require(_whole(self.bar_width, 0), "bar_width", self.bar_width, "units of the layer over bars, or 0 for none")
+        _require(_whole(self.memory, 0), "memory", self.memory, "units of the recurrent memory, or 0 for none")
+        fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
+        _require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
         _require(_whole(self.regimes, 0), "regimes", self.regimes, "the number of regimes, or 0 for none")
 
     @property
@@ -137,11 +143,12 @@ class TrainingConfig:
     share and falls to zero along a cosine (Loshchilov and Hutter 2017). About every `validate_every` steps, a whole
     number of times, the loss is measured on at most `validation_windows` windows, evenly spread; after `patience`
     measurements without a gain training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of
-    the process; the schedule then follows whichever budget runs out first, so that the learning rate always reaches
-    its end (and the result is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against
-    the action loss (1). `threads` are torch's on CPU, `accelerator` is Lightning's ("cpu", "gpu", "auto"); with
-    `devices` > 1 the batches are shared out among as many processes (Lightning's distributed data parallel).
-    `precision` "auto" means bfloat16 where a GPU has it, else float32; weights stay float32 either way.
+    the process; the schedule then follows whichever budget runs out first, so that the learning rate always reaches its
+    end (and the result is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against the
+    action loss (1), `memory_weight` the action loss of a recurrent memory alone. `threads` are torch's on CPU,
+    `accelerator` is Lightning's ("cpu", "gpu", "auto"); with `devices` > 1 the batches are shared out among as many
+    processes (Lightning's distributed data parallel). `precision` "auto" means bfloat16 where a GPU has it, else
+    float32; weights stay float32 either way.
 
     Raises:
         ConfigError: a value is out of range.
@@ -159,6 +166,7 @@ class TrainingConfig:
     quantile_weight: float = 0.05
     direction_weight: float = 0.05
     regime_weight: float = 0.2
+    memory_weight: float = 1.0
     max_seconds: float | None = None
     threads: int = 1
     accelerator: str = "cpu"
@@ -171,7 +179,7 @@ class TrainingConfig:
         for name in ("learning_rate", "gradient_clip"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value > 0.0, name, value, "a finite number > 0")
-        for name in ("weight_decay", "quantile_weight", "direction_weight", "regime_weight"):
+        for name in ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0.0, name, value, "a finite number >= 0")
         _require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")

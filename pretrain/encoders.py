@@ -24,6 +24,11 @@ class PatchTransformer(nn.Module):
     shared by all bars of the timeframe where `config.bar_width` is not 0; timeframe and position embeddings are added,
     a summary token goes first, and pre-norm blocks follow (Xiong et al. 2020). In the last block only the summary
     token asks, as nothing else is read: this halves the cost of a two-layer encoder.
+
+    With `config.memory`, a gated recurrent network (Cho et al. 2014) runs over the base bars, and a base patch is
+    embedded from its state after the patch's last bar; the state after the last bar of all is added to the summary.
+    What leads up to a decision reaches back much further than attention over few patches can afford to look, and a
+    memory reads each bar once (`pretrain.stretches`).
     """
 
     def __init__(self, config: ExtractorConfig) -> None:
@@ -34,9 +39,13 @@ class PatchTransformer(nn.Module):
         self.embed_bar = nn.ModuleList(
             nn.Sequential(nn.Linear(count, bar_width), nn.GELU()) for count in counts if bar_width
         )
-        self.embed_patch = nn.ModuleList(
-            nn.Linear(patch * (bar_width or count), width) for patch, count in zip(config.patches, counts, strict=True)
-        )
+        sizes = [patch * (bar_width or count) for patch, count in zip(config.patches, counts, strict=True)]
+        if config.memory:
+            sizes[0] = config.memory
+            self.read_bar = nn.Sequential(nn.Linear(counts[0], config.memory), nn.GELU())
+            self.memory = nn.GRU(config.memory, config.memory, batch_first=True)
+            self.summarise = nn.Linear(config.memory, width)
+        self.embed_patch = nn.ModuleList(nn.Linear(size, width) for size in sizes)
         self.timeframe = nn.Parameter(0.1 * torch.randn(len(config.timeframes), width))
         self.position = nn.Parameter(0.1 * torch.randn(config.tokens - 1, width))
         self.summary = nn.Parameter(0.1 * torch.randn(width))
@@ -45,28 +54,48 @@ class PatchTransformer(nn.Module):
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
         """(B, D) float32 embeddings."""
-        tokens = self._tokens(windows)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, tokens)
-        return self.norm(self.blocks[-1](tokens[:, :1], tokens)[:, 0])
+        return self.read(self._base(windows[0]), windows[1:])
 
     def attention(self, windows: Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: how much the summary token attends to each token in the last block, mean of heads."""
-        tokens = self._tokens(windows)
+        tokens = self._tokens(self._base(windows[0]), windows[1:])
         for block in self.blocks[:-1]:
             tokens = block(tokens, tokens)
         last: _Block = self.blocks[-1]  # type: ignore[assignment]
         return last.weights(tokens[:, :1], tokens)
 
-    def _tokens(self, windows: Sequence[Tensor]) -> Tensor:
-        batch = windows[0].shape[0]
-        parts = [self.summary.expand(batch, 1, -1)]
+    def remember(self, bars: Tensor) -> Tensor:
+        """(B, L, memory) float32: the memory's state after each of L base bars (B, L, F_0), empty before the first."""
+        return self.memory(self.read_bar(bars))[0]
+
+    def read(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
+        """(B, D) embeddings of base patches (B, patches, their size) and the windows of the higher timeframes."""
+        tokens = self._tokens(base, higher)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, tokens)
+        return self.norm(self.blocks[-1](tokens[:, :1], tokens)[:, 0])
+
+    def _base(self, window: Tensor) -> Tensor:
+        """What the base patches of a window (B, W, F_0) are embedded from: their bars, or the memory's states."""
+        if self.config.memory:
+            patch = self.config.patches[0]
+            return self.remember(window)[:, patch - 1 :: patch]
+        return self._patches(0, window)
+
+    def _patches(self, k: int, window: Tensor) -> Tensor:
+        bars = self.embed_bar[k](window) if self.config.bar_width else window
+        return bars.reshape(len(window), self.config.window[k] // self.config.patches[k], -1)
+
+    def _tokens(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
+        summary = self.summary.expand(len(base), 1, -1)
+        if self.config.memory:
+            summary = summary + self.summarise(base[:, -1:])
+        parts = [summary]
         start = 0
-        for k, (embed, patch) in enumerate(zip(self.embed_patch, self.config.patches, strict=True)):
-            count = self.config.window[k] // patch
-            bars = self.embed_bar[k](windows[k]) if self.config.bar_width else windows[k]
-            patches = bars.reshape(batch, count, -1)
-            parts.append(embed(patches) + (self.timeframe[k] + self.position[start : start + count]))
+        patches = [base, *(self._patches(k, window) for k, window in enumerate(higher, start=1))]
+        for k, (embed, found) in enumerate(zip(self.embed_patch, patches, strict=True)):
+            count = found.shape[1]
+            parts.append(embed(found) + (self.timeframe[k] + self.position[start : start + count]))
             start += count
         return torch.cat(parts, dim=1)
 

@@ -54,6 +54,7 @@ class ExtractorModel(nn.Module):
         self.direction_head = nn.Linear(width, horizons)
         self.quantile_head = nn.Linear(width, horizons * len(config.quantiles))
         self.regime_head = nn.Linear(width, config.regimes) if config.regimes else None
+        self.memory_head = nn.Linear(config.memory, positions * positions) if config.memory else None
         for k in range(len(config.timeframes)):
             # Not saved with the weights: scaler.json is the one place where the scaler is kept.
             self.register_buffer(f"median_{k}", torch.from_numpy(scaler.median[k].copy()), persistent=False)
@@ -68,6 +69,31 @@ class ExtractorModel(nn.Module):
         """
         return self.encoder(self._scaled(windows))
 
+    def over_stretches(self, bars: Tensor, places: Tensor, higher: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Embeddings of decisions within stretches (`pretrain.stretches`), with the memory run once over each.
+
+        Args:
+            bars: (C, L, F_0) unscaled features of the stretches' base bars.
+            places: (C, R) int64 decisions, counted from the stretch's first.
+            higher: their windows of the higher timeframes, (C * R, W_k, F_k) each.
+
+        Returns:
+            (C * R, D) embeddings, and (C, stretch, memory) states of the memory at every decision.
+
+        Raises:
+            TypeError: the encoder has no memory.
+        """
+        if not isinstance(self.encoder, PatchTransformer) or not self.config.memory:
+            found = f"encoder={self.config.encoder!r}, memory={self.config.memory}"
+            raise TypeError(f"only a transformer with a memory reads stretches; this is {found}")
+        window, patch = self.config.window[0], self.config.patches[0]
+        states = self.encoder.remember(self._scaled_one(0, bars))
+        ends = places[:, :, None] + torch.arange(patch - 1, window, patch, device=places.device)
+        which = torch.arange(len(bars), device=places.device)[:, None, None]
+        base = states[which, ends].flatten(0, 1)
+        scaled = [self._scaled_one(k, part) for k, part in enumerate(higher, start=1)]
+        return self.encoder.read(base, scaled), states[:, window - 1 :]
+
     def attention(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: attention of the summary over itself and the patches, timeframe by timeframe.
 
@@ -81,12 +107,11 @@ class ExtractorModel(nn.Module):
     def _scaled(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
         if isinstance(windows, Mapping):
             windows = [windows[timeframe] for timeframe in self.config.timeframes]
-        return [
-            ((window - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")).clamp(
-                -SCALED_BOUND, SCALED_BOUND
-            )
-            for k, window in enumerate(windows)
-        ]
+        return [self._scaled_one(k, window) for k, window in enumerate(windows)]
+
+    def _scaled_one(self, k: int, window: Tensor) -> Tensor:
+        scaled = (window - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")
+        return scaled.clamp(-SCALED_BOUND, SCALED_BOUND)
 
     def predict(self, embeddings: Tensor) -> Predictions:
         """What all heads say about `embeddings` (B, D)."""

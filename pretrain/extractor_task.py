@@ -11,6 +11,7 @@ from torch import Tensor
 from pretrain.config import TrainingConfig
 from pretrain.extractor_model import ExtractorModel, Predictions
 from pretrain.fitting import Measured
+from pretrain.stretches import StretchBatch
 from pretrain.windows import IGNORED, Batch
 
 
@@ -59,12 +60,24 @@ class ExtractorTask:
             "quantile": training.quantile_weight,
             "direction": training.direction_weight,
             "regime": training.regime_weight,
+            "memory": training.memory_weight,
         }
 
-    def measure(self, model: ExtractorModel, batch: Batch) -> Measured:
+    def measure(self, model: ExtractorModel, batch: Batch | StretchBatch) -> Measured:
         """Losses of all heads and the action accuracy."""
-        predictions = model.predict(model(batch.windows))
-        losses = head_losses(predictions, batch, model.config.quantiles)
+        if isinstance(batch, Batch):
+            return self._measured(model, model(batch.windows), batch, {})
+        embeddings, states = model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
+        assert model.memory_head is not None
+        logits = model.memory_head(states).view(*batch.labels.shape, -1)
+        memory = _cross_entropy(logits.flatten(0, 2), batch.labels.flatten())
+        return self._measured(model, embeddings, batch.decisions, {"memory": memory})
+
+    def _measured(
+        self, model: ExtractorModel, embeddings: Tensor, batch: Batch, further: dict[str, Tensor]
+    ) -> Measured:
+        predictions = model.predict(embeddings)
+        losses = head_losses(predictions, batch, model.config.quantiles) | further
         total = torch.stack([self._weights[name] * loss for name, loss in losses.items()]).sum()
         accuracy = action_accuracy(predictions.action_logits, batch.labels)
         return Measured(total, losses | {"accuracy": accuracy}, len(batch.labels))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -16,6 +17,7 @@ from pretrain.extractor_model import ExtractorModel
 from pretrain.extractor_task import ExtractorTask
 from pretrain.fitting import FitOptions, fit
 from pretrain.scaler import RobustScaler
+from pretrain.stretches import OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset
 
 # Validation needs no gradients: larger batches are faster.
@@ -71,13 +73,21 @@ def fit_extractor(
         model = ExtractorModel(config, scaler)
     if start is not None:
         model.load_state_dict(start.model.state_dict())
-    rows = _spread(len(held_out), training.validation_windows)
-    batches = (
-        ShuffledBatches(dataset, training.batch, training.steps, seed),
-        OrderedBatches(held_out, VALIDATION_BATCH, rows),
-    )
+    batches = _batches(dataset, held_out, config, training, seed)
     metrics = fit(model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed)
     return Extractor(model, scaler, Provenance(train[0].label_kind, dataset.hash, _versions(), metrics))
+
+
+def _batches(
+    dataset: WindowDataset, held_out: WindowDataset, config: ExtractorConfig, training: TrainingConfig, seed: int
+) -> tuple[Iterable[Any], Iterable[Any]]:
+    """Batches to train on and to validate with: windows, or stretches where the encoder has a memory."""
+    if config.memory:
+        stretches = ShuffledStretches(StretchDataset(dataset), training.batch, training.steps, seed)
+        return stretches, OrderedStretches(StretchDataset(held_out), training.validation_windows)
+    rows = _spread(len(held_out), training.validation_windows)
+    shuffled = ShuffledBatches(dataset, training.batch, training.steps, seed)
+    return shuffled, OrderedBatches(held_out, VALIDATION_BATCH, rows)
 
 
 def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket]) -> None:

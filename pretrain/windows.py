@@ -150,12 +150,15 @@ class WindowSource:
         decidable = [(int(first), int(length) - 1) for first, length in zip(self._first, self._length, strict=True)]
         return market_table([(m.prices, m.align, m.features) for m in self._pool.markets], decidable)
 
-    def gather(self, market: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Tensor, ...]:
+    def gather(
+        self, market: NDArray[np.int64], t: NDArray[np.int64], first_timeframe: int = 0
+    ) -> tuple[Tensor, ...]:
         """One (B, W_k, F_k) float32 tensor per timeframe, oldest bar first, as known at the close of base bar `t`.
 
         Args:
             market: (B,) int64 positions in the sequence of markets.
             t: (B,) int64 base rows.
+            first_timeframe: number of the first timeframe that is wanted.
 
         Raises:
             IndexError: a row has no full window, or lies outside its market.
@@ -166,8 +169,9 @@ class WindowSource:
             allowed = f"[{self._first[market[i]]}, {self._length[market[i]]})"
             raise IndexError(f"t={t[i]} of market {market[i]} has no full window: allowed is {allowed}")
         blocks = []
-        for k, (bars, names) in enumerate(zip(self.window, self._pool.markets[0].feature_names, strict=True)):
-            block = np.empty((len(t), bars, len(names)), np.float32)
+        names = self._pool.markets[0].feature_names
+        for k in range(first_timeframe, len(self.window)):
+            block = np.empty((len(t), self.window[k], len(names[k])), np.float32)
             _gather(self._table, market, t, k, block)
             blocks.append(torch.from_numpy(block))
         return tuple(blocks)
@@ -198,7 +202,7 @@ class WindowDataset:
         self.source = WindowSource([item.market for item in markets], window)
         self.market = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self.t = np.concatenate(rows)
-        self._labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
+        self.labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
         self._returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
         self._regimes = np.concatenate([_regimes(item, r) for item, r in zip(markets, rows, strict=True)])
 
@@ -215,11 +219,11 @@ class WindowDataset:
             digest.update(b"" if item.regimes is None else np.ascontiguousarray(item.regimes).tobytes())
         return digest.hexdigest()
 
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """The windows and targets of dataset rows `rows`, (B,) int64 in [0, len(self))."""
+    def batch(self, rows: NDArray[np.int64], first_timeframe: int = 0) -> Batch:
+        """The windows (from `first_timeframe` on) and targets of dataset rows `rows`, (B,) int64 in [0, len(self))."""
         return Batch(
-            windows=self.source.gather(self.market[rows], self.t[rows]),
-            labels=torch.from_numpy(self._labels[rows].astype(np.int64)),
+            windows=self.source.gather(self.market[rows], self.t[rows], first_timeframe),
+            labels=torch.from_numpy(self.labels[rows].astype(np.int64)),
             returns=torch.from_numpy(self._returns[rows]),
             regimes=torch.from_numpy(self._regimes[rows].astype(np.int64)),
         )
@@ -232,6 +236,12 @@ class WindowDataset:
             for k, bars in enumerate(self.window):
                 parts[k].append(item.market.features[k][ends[0, k] - bars + 1 : ends[-1, k] + 1])
         return [np.concatenate(part) for part in parts]
+
+
+def process_share() -> tuple[int, int]:
+    """Number of this process and how many share a batch: (0, 1) unless the run is distributed."""
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
 
 
 class OrderedBatches:
@@ -275,8 +285,7 @@ class ShuffledBatches:
         self._start = state["given"]
 
     def __iter__(self) -> Iterator[Batch]:
-        ranks = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if ranks else (0, 1)
+        rank, world = process_share()
         rng = np.random.default_rng(self._seed)
         per_pass = len(self._dataset) // self._size
         start, self._start = self._start, 0
