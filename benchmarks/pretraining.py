@@ -1,27 +1,28 @@
-"""What pretraining gives and costs: scores of the extractor's own decisions, encoders at equal CPU time, speeds.
+"""What pretraining gives: scores of the extractor's own decisions, and encoders compared at equal CPU time.
 
-    python -m benchmarks.pretraining --quick      1 seed, 60 CPU seconds of training, 16 test markets
-    python -m benchmarks.pretraining              3 seeds, 300 CPU seconds of training, 48 test markets
+    python -m benchmarks.pretraining --quick      1 seed, 60 CPU seconds of training each, 16 test markets
+    python -m benchmarks.pretraining              3 seeds, 240 CPU seconds of training each, 48 test markets
 
-Every extractor is trained on the filter oracle's actions on "extractor" seeds, its weights and hysteresis are chosen on
-"validation" seeds, and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds
-and markets.
+Every extractor is trained on labels of "extractor" seeds, its weights and hysteresis are chosen on "validation" seeds,
+and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds and markets. A
+learning curve that still falls by more than 1% over its last third is marked unconverged. Trainings run side by side
+in processes of one thread; their budget is CPU time, so that neighbours do not matter.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from numpy.typing import NDArray
 
 from agents import baselines
 from agents.evaluation import ORACLE
@@ -33,14 +34,11 @@ from agents.taught_market import TaughtMarket, synthetic_markets
 from agents.threads import use_one_thread
 from benchmarks.machine import header
 from cryptoenv.market import Market
-from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, TrainingConfig, fit_extractor
-from pretrain.extractor_model import ExtractorModel
-from pretrain.lessons import lessons
-from pretrain.scaler import RobustScaler
-from pretrain.windows import ShuffledBatches, WindowDataset
+from pretrain import ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
+from pretrain.lessons import Teacher, lessons
 
-SIZES = {"D 32": {}, "D 48": {"width": 48, "feedforward": 96}, "D 64": {"width": 64, "feedforward": 128, "heads": 4}}
 UNCONVERGED = 0.01  #: relative gain of the validation loss over the last third that counts as still improving
+BATCH = 512  #: windows per step of encoders without a memory
 
 
 @dataclass(frozen=True)
@@ -53,17 +51,38 @@ class Counts:
     test_markets: int
 
 
-QUICK, FULL = Counts(1, 60.0, 64, 16), Counts(3, 300.0, 192, 48)
+QUICK, FULL = Counts(1, 60.0, 128, 16), Counts(3, 240.0, 512, 48)
 
 
-def contenders(architecture: ExtractorConfig) -> dict[str, ExtractorConfig]:
-    """The recipe's Transformer, what it is compared with, and the Transformer that sees one timeframe only."""
-    one: dict[str, Any] = {"timeframes": architecture.timeframes[:1], "window": architecture.window[:1]}
-    found = {"transformer": architecture}
-    for encoder in ("lstm", "convolution", "flat"):
-        wide: dict[str, Any] = {"feedforward": 256} if encoder == "flat" else {}
-        found[encoder] = replace(architecture, encoder=encoder, bar_width=0, **wide)
-    return found | {"transformer, base timeframe only": replace(architecture, patches=architecture.patches[:1], **one)}
+@dataclass(frozen=True)
+class Contender:
+    """An architecture and the labels it is cloned from."""
+
+    architecture: ExtractorConfig
+    teacher: str = "oracle"
+    batch: int = BATCH
+
+
+def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
+    """The recipe's Transformer, and what it is compared with on a task."""
+    layout, batch = recipe.architecture, recipe.training.batch
+    plain = replace(layout, memory=0, window=(64, *layout.window[1:]), patches=(8, *layout.patches[1:]))
+    found = {
+        "Transformer with memory": Contender(layout, batch=batch),
+        "MLP on flattened windows": Contender(replace(plain, encoder="flat", feedforward=256)),
+    }
+    if task != recipe.task:
+        return found
+    one: dict[str, Any] = {"timeframes": layout.timeframes[:1], "window": layout.window[:1]}
+    narrow = replace(layout, patches=layout.patches[:1], **one)
+    return found | {
+        "Transformer without memory": Contender(plain),
+        "LSTM": Contender(replace(plain, encoder="lstm")),
+        "temporal convolution": Contender(replace(plain, encoder="convolution")),
+        "Transformer with memory, base timeframe only": Contender(narrow, batch=batch),
+        "Transformer with memory, path labels": Contender(layout, "path", batch),
+        "Transformer with memory, horizon labels": Contender(layout, "horizon", batch),
+    }
 
 
 def one_timeframe(items: Sequence[LabelledMarket]) -> list[LabelledMarket]:
@@ -79,152 +98,73 @@ def base_only(market: Market) -> Market:
     )  # fmt: skip
 
 
-class PlainDataset(Dataset[tuple[Any, ...]]):
-    """What one would write first: a sample at a time, for `DataLoader` to collate."""
-
-    def __init__(self, items: Sequence[LabelledMarket], window: tuple[int, ...]) -> None:
-        self._items, self._window = items, window
-        self._rows = [(n, int(t)) for n, item in enumerate(items) for t in item.decisions(window)]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, i: int) -> tuple[Any, ...]:
-        number, t = self._rows[i]
-        market = self._items[number].market
-        last = market.align[t]
-        windows = [
-            torch.from_numpy(features[last[k] + 1 - bars : last[k] + 1])
-            for k, (features, bars) in enumerate(zip(market.features, self._window, strict=True))
-        ]
-        return (*windows, torch.from_numpy(self._items[number].labels[t].astype(np.int64)))
-
-
-def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int = 512) -> dict[str, float]:
-    """Windows per second of a plain data loader and of whole-batch gathering; the latter's share of a training step."""
-    plain, dataset = PlainDataset(items, config.window), WindowDataset(items, config.window, config.horizons)
-    ours = ShuffledBatches(dataset, batch, 60, seed=0)
-    first = next(iter(ours))
-    some = next(iter(DataLoader(plain, batch, shuffle=False)))
-    expected = dataset.batch(np.arange(batch))
-    for k, window in enumerate(expected.windows):
-        if not torch.equal(window, some[k]):
-            raise AssertionError(f"the two loaders differ in {config.timeframes[k]}: nothing is timed")
-    rates: dict[str, list[float]] = {"plain": [], "ours": []}
-    for _ in range(3):
-        began = time.perf_counter()
-        for count, _ in enumerate(DataLoader(plain, batch, shuffle=True), start=1):
-            if count == 12:
-                break
-        rates["plain"].append(12 * batch / (time.perf_counter() - began))
-        began = time.perf_counter()
-        for _ in ours:
-            pass
-        rates["ours"].append(len(ours) * batch / (time.perf_counter() - began))
-    step = batch / training_rate(config, dataset, first)
-    found = {name: median(values) for name, values in rates.items()}
-    gathering = batch / found["ours"]
-    return found | {"ratio": found["ours"] / found["plain"], "share_of_step": gathering / (gathering + step)}
-
-
-def training_rate(config: ExtractorConfig, dataset: WindowDataset, batch: Any) -> float:
-    """Windows per second of forward, backward and optimiser on one ready batch."""
-    model = _fresh(config, dataset)
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    rates = []
-    for _ in range(4):
-        began = time.perf_counter()
-        for _ in range(8):
-            optimizer.zero_grad()
-            predicted = model.predict(model(batch.windows))
-            torch.nn.functional.cross_entropy(
-                predicted.action_logits.flatten(0, 1), batch.labels.flatten(), ignore_index=-1
-            ).backward()
-            optimizer.step()
-        rates.append(8 * len(batch.labels) / (time.perf_counter() - began))
-    return median(rates[1:])
-
-
-def inference_rate(config: ExtractorConfig, dataset: WindowDataset, batch: Any) -> float:
-    """Windows per second of embeddings, in batches."""
-    model = _fresh(config, dataset).eval()
-    rates = []
-    with torch.inference_mode():
-        for _ in range(4):
-            began = time.perf_counter()
-            for _ in range(16):
-                model(batch.windows)
-            rates.append(16 * len(batch.labels) / (time.perf_counter() - began))
-    return median(rates[1:])
-
-
-def _fresh(config: ExtractorConfig, dataset: WindowDataset) -> ExtractorModel:
-    scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
-    return ExtractorModel(config, scaler)
-
-
-def sizes(items: Sequence[LabelledMarket], config: ExtractorConfig) -> dict[str, dict[str, float]]:
-    """Parameters, and windows per second in training and inference, of three sizes."""
-    dataset = WindowDataset(items, config.window, config.horizons)
-    batch = dataset.batch(np.arange(1024))
-    found = {}
-    for name, changes in SIZES.items():
-        sized = replace(config, **changes)  # type: ignore[arg-type]
-        weights = sum(p.numel() for p in _fresh(sized, dataset).parameters())
-        found[name] = {
-            "parameters": float(weights),
-            "training": training_rate(sized, dataset, batch),
-            "inference": inference_rate(sized, dataset, batch),
-        }
-    return found
-
-
-def trained(
-    lesson_sets: tuple[Sequence[LabelledMarket], Sequence[LabelledMarket]],
-    config: ExtractorConfig,
-    training: TrainingConfig,
-    seed: int,
-) -> tuple[Extractor, dict[str, Any]]:
-    """An extractor, its validation curve, and whether the curve was still falling at the end."""
-    curve: list[float] = []
-    options = FitOptions(progress=False, on_validation=lambda figures: curve.append(figures["validation/loss"]))
-    extractor = fit_extractor(*lesson_sets, config, training, seed=seed, options=options)
-    earlier = min(curve[: max(1, 2 * len(curve) // 3)])
-    falling = (earlier - min(curve)) / earlier > UNCONVERGED
-    return extractor, {"curve": curve, "unconverged": falling, **extractor.provenance.metrics}
-
-
-def scores(recipe: Recipe, counts: Counts) -> dict[str, Any]:
-    """Every contender on the task: expected score with its interval, per seed, and its learning curves."""
+@lru_cache(maxsize=1)
+def _lessons(recipe: Recipe, task: str, teacher: str, count: int) -> tuple[Any, Any]:
     layout = recipe.architecture
-    settings = TradingSettings(timeframes=layout.timeframes, window=layout.window)
-    test = synthetic_markets(recipe.task, "test", counts.test_markets, recipe.days, settings)
-    validation = synthetic_markets(recipe.task, "validation", recipe.validation_markets, recipe.days, settings)
-    train = lessons(recipe.task, "extractor", counts.markets, recipe.days, layout.timeframes, layout.window)
-    training = replace(recipe.training, steps=10**6, max_seconds=counts.seconds, patience=10**6, validate_every=250)
-    rows = whole_markets(test)
-    optimum = roll(baselines.oracle(test, settings), test, rows, settings).expected(test)
-    found: dict[str, Any] = {}
-    earned: dict[str, Any] = {}
-    for name, config in contenders(layout).items():
-        narrow = len(config.timeframes) < len(layout.timeframes)
-        sets = tuple(one_timeframe(s) if narrow else s for s in (train, [t.labelled for t in validation]))
-        runs, curves = [], []
-        for seed in range(counts.seeds):
-            extractor, curve = trained(sets, config, training, seed)  # type: ignore[arg-type]
-            markets = (_narrow(validation), _narrow(test)) if narrow else (validation, test)
-            trader = ExtractorTrader(extractor, settings).tuned(markets[0])
-            runs.append(roll(trader.on(markets[1]), test, rows, settings).expected(test))
-            curves.append(curve | {"margin": trader.margin})
-        earned[name] = np.stack(runs)
-        found[name] = {"score": asdict(score(earned[name], optimum)), "runs": curves}
-        print(f"{recipe.task} {name:34s} {found[name]['score']}", flush=True)
-    against = score(earned["transformer"] - earned["flat"], optimum)
-    return {"contenders": found, "transformer minus flat": asdict(against), ORACLE: float(optimum.mean())}
+    chosen = cast(Teacher, teacher)
+    return tuple(  # type: ignore[return-value]
+        lessons(task, family, n, recipe.days, layout.timeframes, layout.window, teacher=chosen, progress=False)
+        for family, n in (("extractor", count), ("validation", recipe.validation_markets))
+    )
+
+
+def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
+    """Train one contender with one seed and trade the test markets: `earned` (M,) expected, and its learning curve."""
+    use_one_thread()
+    contender = contenders(recipe, task)[name]
+    layout = contender.architecture
+    narrow = len(layout.timeframes) < len(recipe.architecture.timeframes)
+    train, held_out = _lessons(recipe, task, contender.teacher, counts.markets)
+    if narrow:
+        train, held_out = one_timeframe(train), one_timeframe(held_out)
+    budget = {"steps": 10**6, "max_seconds": counts.seconds, "patience": 10**6, "batch": contender.batch}
+    training = replace(recipe.training, validate_every=100 if layout.memory else 500, **budget)  # type: ignore[arg-type]
+    curve: list[float] = []
+    options = FitOptions(progress=False, on_validation=lambda figures: curve.append(figures["validation/action"]))
+    extractor = fit_extractor(train, held_out, layout, training, seed=seed, options=options)
+    settings = _settings(recipe)
+    validation, test = (
+        synthetic_markets(task, family, count, recipe.days, settings, progress=False)
+        for family, count in (("validation", recipe.validation_markets), ("test", counts.test_markets))
+    )
+    seen = (_narrow(validation), _narrow(test)) if narrow else (validation, test)
+    trader = ExtractorTrader(extractor, settings).tuned(seen[0])
+    earned = roll(trader.on(seen[1]), test, whole_markets(test), settings).expected(test)
+    earlier = min(curve[: max(1, 2 * len(curve) // 3)])
+    return {
+        "earned": earned,
+        "curve": curve,
+        "unconverged": (earlier - min(curve)) / earlier > UNCONVERGED,
+        "margin": trader.margin,
+        "parameters": sum(weight.numel() for weight in extractor.model.parameters()),
+        **extractor.provenance.metrics,
+    }
+
+
+def _settings(recipe: Recipe) -> TradingSettings:
+    """Of the recipe's widest windows, so that all contenders decide at the same bars."""
+    return TradingSettings(timeframes=recipe.architecture.timeframes, window=recipe.architecture.window)
 
 
 def _narrow(taught: Sequence[TaughtMarket]) -> tuple[TaughtMarket, ...]:
     return tuple(replace(t, market=base_only(t.market)) for t in taught)
+
+
+def optimum(recipe: Recipe, task: str, counts: Counts) -> NDArray[np.float64]:
+    """(M,) expected net log-return of the filter oracle on the test markets."""
+    settings = _settings(recipe)
+    test = synthetic_markets(task, "test", counts.test_markets, recipe.days, settings, progress=False)
+    return roll(baselines.oracle(test, settings), test, whole_markets(test), settings).expected(test)
+
+
+def summary(runs: list[dict[str, Any]], best: NDArray[np.float64]) -> dict[str, Any]:
+    """Score with its interval, scores by seed, and the runs without what they earned."""
+    earned = np.stack([run["earned"] for run in runs])
+    return {
+        "score": asdict(score(earned, best)),
+        "per_seed": [score(row, best).value for row in earned],
+        "runs": [{name: value for name, value in run.items() if name != "earned"} for run in runs],
+    }
 
 
 def main() -> None:
@@ -233,17 +173,33 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--tasks", nargs="+", default=["standard", "easy"])
+    parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/pretraining.json"))
     arguments = parser.parse_args()
-    use_one_thread()
     counts, recipe = QUICK if arguments.quick else FULL, Recipe.read(arguments.recipe)
-    layout = recipe.architecture
-    some = lessons(recipe.task, "train", 6, recipe.days, layout.timeframes, layout.window)
-    config = layout.for_market(some[0].market)
-    result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe)}
-    result["loading"], result["sizes"] = loading(some, config), sizes(some, config)
-    print(json.dumps({name: result[name] for name in ("loading", "sizes")}, indent=1), flush=True)
-    result["tasks"] = {task: scores(recipe.changed(task=task), counts) for task in arguments.tasks}
+    result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe), "tasks": {}}
+    with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            task: {
+                name: [pool.submit(run_one, recipe, task, name, counts, seed) for seed in range(counts.seeds)]
+                for name in contenders(recipe, task)
+            }
+            for task in arguments.tasks
+        }
+        for task, started in jobs.items():
+            best = optimum(recipe, task, counts)
+            runs = {name: [job.result() for job in waiting] for name, waiting in started.items()}
+            found: dict[str, Any] = {name: summary(those, best) for name, those in runs.items()}
+            for name, line in found.items():
+                late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
+                print(f"{task} {name:46s} {line['score']}{late}", flush=True)
+            first, flat = (
+                np.stack([run["earned"] for run in runs[name]])
+                for name in ("Transformer with memory", "MLP on flattened windows")
+            )
+            found["Transformer with memory minus MLP"] = asdict(score(first - flat, best))
+            print(f"{task} Transformer with memory minus MLP {found['Transformer with memory minus MLP']}", flush=True)
+            result["tasks"][task] = {"contenders": found, ORACLE: float(best.mean())}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {arguments.out}")

@@ -1,0 +1,169 @@
+"""How fast windows reach a model, and a model reads them: loading against a plain data loader, windows per second.
+
+    python -m benchmarks.window_speed
+
+Before anything is timed, both loaders must give the same windows. Rates are medians, on one torch thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from agents.threads import use_one_thread
+from benchmarks.machine import header
+from pretrain import ExtractorConfig, LabelledMarket, Recipe, TrainingConfig
+from pretrain.extractor_model import ExtractorModel
+from pretrain.extractor_task import ExtractorTask
+from pretrain.lessons import lessons
+from pretrain.scaler import RobustScaler
+from pretrain.stretches import ROWS, ShuffledStretches, StretchDataset
+from pretrain.windows import ShuffledBatches, WindowDataset
+
+SIZES: dict[str, dict[str, Any]] = {
+    "D 32": {},
+    "D 48": {"width": 48, "feedforward": 96},
+    "D 64": {"width": 64, "feedforward": 128, "heads": 4},
+}
+
+
+class PlainDataset(Dataset[tuple[Any, ...]]):
+    """What one would write first: a sample at a time, for `DataLoader` to collate."""
+
+    def __init__(self, items: Sequence[LabelledMarket], window: tuple[int, ...]) -> None:
+        self._items, self._window = items, window
+        self._rows = [(n, int(t)) for n, item in enumerate(items) for t in item.decisions(window)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> tuple[Any, ...]:
+        number, t = self._rows[i]
+        market = self._items[number].market
+        last = market.align[t]
+        windows = [
+            torch.from_numpy(features[last[k] + 1 - bars : last[k] + 1])
+            for k, (features, bars) in enumerate(zip(market.features, self._window, strict=True))
+        ]
+        return (*windows, torch.from_numpy(self._items[number].labels[t].astype(np.int64)))
+
+
+def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int) -> dict[str, float]:
+    """Windows per second of a plain data loader and of whole-batch gathering, and what loading is of a training step.
+
+    With a memory the data of a step are stretches: their share is of a step on stretches.
+    """
+    plain, dataset = PlainDataset(items, config.window), WindowDataset(items, config.window, config.horizons)
+    some = next(iter(DataLoader(plain, batch, shuffle=False)))
+    expected = dataset.batch(np.arange(batch))
+    for k, window in enumerate(expected.windows):
+        if not torch.equal(window, some[k]):
+            raise AssertionError(f"the two loaders differ in {config.timeframes[k]}: nothing is timed")
+    rates: dict[str, list[float]] = {"plain": [], "gathered": []}
+    for repeat in range(3):
+        began = time.perf_counter()
+        for count, _ in enumerate(DataLoader(plain, batch, shuffle=True), start=1):
+            if count == 8:
+                break
+        rates["plain"].append(8 * batch / (time.perf_counter() - began))
+        began = time.perf_counter()
+        for _ in ShuffledBatches(dataset, batch, 40, seed=repeat):
+            pass
+        rates["gathered"].append(40 * batch / (time.perf_counter() - began))
+    found = {name: median(values) for name, values in rates.items()}
+    return found | {"ratio": found["gathered"] / found["plain"], **share_of_step(dataset, config, batch)}
+
+
+def share_of_step(dataset: WindowDataset, config: ExtractorConfig, batch: int) -> dict[str, float]:
+    """Seconds of a training step, and the share of them spent on making its batch."""
+    loader: Any = ShuffledBatches(dataset, batch, 8, seed=0)
+    if config.memory:
+        loader = ShuffledStretches(StretchDataset(dataset), batch, 8, seed=0)
+    model, task = _fresh(config, dataset), ExtractorTask(TrainingConfig())
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    making, whole = [], []
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        began = time.perf_counter()
+        ready = next(batches)
+        making.append(time.perf_counter() - began)
+        optimizer.zero_grad()
+        task.measure(model, ready).loss.backward()
+        optimizer.step()
+        whole.append(time.perf_counter() - began)
+    return {"step_seconds": median(whole[1:]), "share_of_step": median(making[1:]) / median(whole[1:])}
+
+
+def inference_rate(model: ExtractorModel, dataset: WindowDataset, config: ExtractorConfig) -> float:
+    """Decisions per second of embeddings: windows in batches, or stretches in full where there is a memory."""
+    rates = []
+    with torch.inference_mode():
+        for _ in range(4):
+            if config.memory:
+                every = np.tile(np.arange(ROWS * 16), (16, 1))
+                batch = StretchDataset(dataset).batch(np.arange(16), every)
+                began = time.perf_counter()
+                model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
+                rates.append(every.size / (time.perf_counter() - began))
+            else:
+                windows = dataset.batch(np.arange(4096)).windows
+                began = time.perf_counter()
+                model(windows)
+                rates.append(4096 / (time.perf_counter() - began))
+    return median(rates[1:])
+
+
+def _fresh(config: ExtractorConfig, dataset: WindowDataset) -> ExtractorModel:
+    scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
+    return ExtractorModel(config, scaler)
+
+
+def sizes(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int) -> dict[str, dict[str, float]]:
+    """Parameters, and decisions per second in training and inference, of three sizes."""
+    dataset = WindowDataset(items, config.window, config.horizons)
+    found = {}
+    for name, changes in SIZES.items():
+        sized = replace(config, **changes)
+        model = _fresh(sized, dataset)
+        step = share_of_step(dataset, sized, batch)["step_seconds"]
+        found[name] = {
+            "parameters": float(sum(p.numel() for p in model.parameters())),
+            "training": batch / step,
+            "inference": inference_rate(model.eval(), dataset, sized),
+        }
+    return found
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/window_speed.json"))
+    arguments = parser.parse_args()
+    use_one_thread()
+    recipe = Recipe.read(arguments.recipe)
+    layout, batch = recipe.architecture, recipe.training.batch
+    items = lessons(recipe.task, "train", 6, recipe.days, layout.timeframes, layout.window, progress=False)
+    with_memory = layout.for_market(items[0].market)
+    windows_only = replace(with_memory, memory=0, window=(64, *layout.window[1:]), patches=(8, *layout.patches[1:]))
+    result: dict[str, Any] = header()
+    for name, config in (("windows", windows_only), ("memory", with_memory)):
+        result[name] = {"loading": loading(items, config, batch), "sizes": sizes(items, config, batch)}
+        print(name, json.dumps(result[name], indent=1), flush=True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
