@@ -1,33 +1,103 @@
-"""`cryptoenv pretrain`: a recipe becomes an artifact."""
+"""`cryptoenv pretrain`: a recipe becomes an artifact; with bars, a pretrained extractor is fine-tuned on them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+if TYPE_CHECKING:
+    from cryptoenv import Market
+    from pretrain import FitOptions, Recipe
+    from pretrain.splits import Splits
+
+SPLITS_PICTURE = "splits.png"
+
 
 def pretrain(
-    recipe: Annotated[str, typer.Option(help="One that ships (default), or a YAML file.")] = "default",
-    out: Annotated[Path, typer.Option(help="Run folder: log, checkpoints, artifact.")] = Path("runs/pretrain"),
+    recipe: Annotated[
+        str | None, typer.Option(help="One that ships (default, finetune), or a YAML file.", show_default="default")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
     task: Annotated[str | None, typer.Option(help="Synthetic task, instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of the recipe's.", min=1)] = None,
     devices: Annotated[int | None, typer.Option(help="Processes that share each batch.", min=1)] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
+    bars: Annotated[
+        list[Path] | None, typer.Option(help="Fine-tune on these bars (CSV or Parquet); give it once per market.")
+    ] = None,
+    start: Annotated[str, typer.Option(help="With --bars: the extractor to go on from, or a folder.")] = "default",
+    split: Annotated[str, typer.Option(help="With --bars: time, token (other markets) or mixed.")] = "time",
+    show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
 ) -> None:
-    """Pretrain an extractor on synthetic markets; the same recipe gives the same artifact on the same machine."""
-    from dataclasses import replace
+    """Pretrain an extractor on synthetic markets, or fine-tune one on bars of your own.
 
-    from pretrain import FitOptions, Recipe, pretrain_extractor
+    The same recipe gives the same artifact on the same machine.
+    """
+    from pretrain import FitOptions, Recipe
 
-    chosen = Recipe.read(recipe).changed(seed=seed, task=task)
+    if show_data_splits and not bars:
+        raise ValueError("--show-data-splits needs --bars: synthetic markets are split by seed family, never by time")
+    chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
     budget: dict[str, Any] = {"steps": steps, "devices": devices}
     given = {name: value for name, value in budget.items() if value is not None}
     chosen = chosen.changed(training=replace(chosen.training, **given))
-    extractor = pretrain_extractor(chosen, FitOptions(out, resume=resume, mlflow=mlflow))
+    options = FitOptions(out, resume=resume, mlflow=mlflow)
+    if bars:
+        _finetune(bars, start, split, chosen, options, only_show=show_data_splits)
+    else:
+        _pretrain(chosen, options)
+
+
+def _pretrain(recipe: Recipe, options: FitOptions) -> None:
+    from pretrain import pretrain_extractor
+
+    _report(pretrain_extractor(recipe, options), options)
+
+
+def _report(extractor: Any, options: FitOptions) -> None:
     for name, value in sorted(extractor.provenance.metrics.items()):
         print(f"{name:24s} {value:10.4f}")
-    print(f"artifact {extractor.hash[:16]} in {out / 'artifact'}")
+    assert options.out is not None
+    print(f"artifact {extractor.hash[:16]} in {options.out / 'artifact'}\npictures in {options.out / 'pictures'}")
+
+
+def _finetune(
+    files: list[Path], start: str, split: str, recipe: Recipe, options: FitOptions, *, only_show: bool
+) -> None:
+    from cryptoenv import Market
+    from cryptoenv.bar_files import read_bars
+    from pretrain import Extractor
+    from pretrain.pretraining import finetune_extractor
+    from pretrain.splits import plot_splits, split_markets
+
+    extractor = Extractor.load(start)
+    layout = extractor.config
+    markets = [
+        Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0]) for file in files
+    ]
+    how = cast(Literal["time", "token", "mixed"], split)
+    splits = split_markets(markets, layout.window, how, look_ahead=max(layout.horizons), seed=recipe.seed)
+    assert options.out is not None
+    plot_splits(markets, splits, options.out / SPLITS_PICTURE)
+    _print_splits(markets, splits)
+    print(f"picture: {options.out / SPLITS_PICTURE}")
+    if not only_show:
+        _report(finetune_extractor(extractor, markets, splits, recipe, options), options)
+
+
+def _print_splits(markets: list[Market], splits: Splits) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("part", "market", "from", "to", "decisions", title="data splits", title_justify="left")
+    for part in ("train", "validation", "test"):
+        for span in splits.part(part):
+            index = markets[span.market].bars.index
+            first, last = (f"{index[row]:%Y-%m-%d %H:%M}" for row in (span.start, span.stop - 1))
+            table.add_row(part, markets[span.market].name, first, last, f"{span.stop - span.start:,}")
+    Console().print(table)

@@ -1,33 +1,35 @@
-"""Synthetic markets with a teacher's labels: what an extractor is pretrained on."""
+"""Markets with a teacher's labels: what an extractor is pretrained on, and fine-tuned on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryptoenv.market import Market
-from pretrain.windows import LabelledMarket
+from pretrain.splits import Span
+from pretrain.windows import IGNORED, LabelledMarket
 from synthetic import RegimeSample, horizon_labels, oracle_labels, path_labels, regime_market, task_seeds
 
 Teacher = Literal["oracle", "path", "horizon"]
 
-#: What a teacher is called in an artifact, and its labels of a sample at a cost, for positions.
-_TEACHERS: dict[str, tuple[str, Callable[[RegimeSample, float, tuple[float, ...]], NDArray[np.int8]]]] = {
-    "oracle": ("filter oracle", oracle_labels),
+#: Teachers that need no latent truth: what they are called in an artifact, and their labels of bars at a cost.
+_OF_BARS: dict[str, tuple[str, Callable[[pd.DataFrame, float, tuple[float, ...]], NDArray[np.int8]]]] = {
     "path": (
         "hindsight path at inflated cost",
-        lambda sample, cost, positions: path_labels(sample.bars, cost=cost, positions=positions),
+        lambda bars, cost, positions: path_labels(bars, cost=cost, positions=positions),
     ),
     "horizon": (
         "return over a long horizon",
-        lambda sample, cost, positions: horizon_labels(sample.bars, deadband=2.0 * cost, positions=positions),
+        lambda bars, cost, positions: horizon_labels(bars, deadband=2.0 * cost, positions=positions),
     ),
 }
-TEACHERS = tuple(_TEACHERS)
+BAR_TEACHERS = tuple(_OF_BARS)
+TEACHERS = ("oracle", *BAR_TEACHERS)
 
 
 def lesson(
@@ -52,13 +54,50 @@ def lesson(
     Raises:
         ValueError: an unknown teacher, or too few bars for the windows.
     """
-    if teacher not in _TEACHERS:
+    if teacher not in TEACHERS:
         raise ValueError(f"teacher={teacher!r} is unknown; choose one of {TEACHERS}")
-    kind, label = _TEACHERS[teacher]
     market = Market.from_bars(sample.bars, timeframes=timeframes, name=f"{sample.task}-{sample.seed}")
     regimes = sample.truth["regime"].to_numpy(np.int8)
-    labels = label(sample, cost, positions)
+    if teacher == "oracle":
+        kind, labels = "filter oracle", oracle_labels(sample, cost, positions)
+    else:
+        kind, label = _OF_BARS[teacher]
+        labels = label(sample.bars, cost, positions)
     return LabelledMarket(market, labels, regimes, start=market.first_decision(window), label_kind=kind)
+
+
+def bar_lessons(
+    markets: Sequence[Market],
+    spans: Sequence[Span],
+    *,
+    teacher: Teacher = "path",
+    cost: float = 0.0011,
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+) -> tuple[LabelledMarket, ...]:
+    """Lessons from bars without a known truth, one per span of `pretrain.splits`.
+
+    The labels of a span are made from its own bars alone, so that none looks past its end.
+
+    Args:
+        markets: real ones, as the spans number them.
+        spans: of one part of a split.
+        teacher: "path" or "horizon".
+        cost: log-return lost per unit of turnover.
+        positions: exposures to choose from.
+
+    Raises:
+        ValueError: a teacher that needs the truth.
+    """
+    if teacher not in _OF_BARS:
+        raise ValueError(f"teacher={teacher!r} needs a synthetic market's truth; for bars choose one of {BAR_TEACHERS}")
+    kind, label = _OF_BARS[teacher]
+    found = []
+    for span in spans:
+        market = markets[span.market]
+        labels = np.full((len(market), len(positions)), IGNORED, np.int8)
+        labels[span.start : span.stop] = label(market.bars.iloc[span.start : span.stop], cost, positions)
+        found.append(LabelledMarket(market, labels, start=span.start, stop=span.stop, label_kind=kind))
+    return tuple(found)
 
 
 def lessons(

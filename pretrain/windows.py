@@ -203,7 +203,7 @@ class WindowDataset:
         self.market = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self.t = np.concatenate(rows)
         self.labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
-        self._returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
+        self.returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
         self._regimes = np.concatenate([_regimes(item, r) for item, r in zip(markets, rows, strict=True)])
 
     def __len__(self) -> int:
@@ -224,7 +224,7 @@ class WindowDataset:
         return Batch(
             windows=self.source.gather(self.market[rows], self.t[rows], first_timeframe),
             labels=torch.from_numpy(self.labels[rows].astype(np.int64)),
-            returns=torch.from_numpy(self._returns[rows]),
+            returns=torch.from_numpy(self.returns[rows]),
             regimes=torch.from_numpy(self._regimes[rows].astype(np.int64)),
         )
 
