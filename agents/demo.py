@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +27,7 @@ from pretrain import TrainingConfig as PretrainingConfig
 
 TASK = "easy"
 AGENT, CLONE = "BC -> PPO", "BC clone"
+SETTINGS = TradingSettings()
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,18 @@ class DemoConfig:
     extractor_markets: int = 192
     unseen_markets: int = 24
     days: int = 60
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(SETTINGS, train_markets=32))
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     architecture: ExtractorConfig = field(default_factory=ExtractorConfig)
 
+    @property
+    def settings(self) -> TradingSettings:
+        """What is looked at and traded."""
+        return self.training.settings or SETTINGS
+
 
 @dataclass(frozen=True)
-class Material:
+class DemoMarkets:
     """Markets by purpose."""
 
     extractor: tuple[TaughtMarket, ...]
@@ -59,10 +66,10 @@ class Material:
     unseen: tuple[TaughtMarket, ...]
 
 
-def synthetic_material(config: DemoConfig) -> Material:
+def synthetic_material(config: DemoConfig) -> DemoMarkets:
     """Markets of the easy task, from disjoint seed families."""
-    settings, training = config.training.settings, config.training
-    return Material(
+    settings, training = config.settings, config.training
+    return DemoMarkets(
         extractor=synthetic_markets(TASK, "extractor", config.extractor_markets, config.days, settings),
         train=synthetic_markets(TASK, "train", training.train_markets, config.days, settings),
         validation=synthetic_markets(TASK, "validation", training.validation_markets, config.days, settings),
@@ -70,10 +77,10 @@ def synthetic_material(config: DemoConfig) -> Material:
     )
 
 
-def real_material(bars: pd.DataFrame, settings: TradingSettings) -> Material:
+def real_material(bars: pd.DataFrame, settings: TradingSettings) -> DemoMarkets:
     """One history in time order: extractor and agent learn on the first part; the last is looked at once."""
     split = split_bars(bars, settings)
-    return Material((split.train,), (split.train,), (split.validation,), (split.test,))
+    return DemoMarkets((split.train,), (split.train,), (split.validation,), (split.test,))
 
 
 def for_real_bars(config: DemoConfig) -> DemoConfig:
@@ -81,7 +88,7 @@ def for_real_bars(config: DemoConfig) -> DemoConfig:
 
     One history is a small fraction of the synthetic data: the extractor has soon seen all of it, and overfits.
     """
-    settings = replace(config.training.settings, costs=Costs())
+    settings = replace(config.settings, costs=Costs())
     often = max(config.pretraining.validate_every // 10, 1)
     return replace(
         config,
@@ -111,13 +118,15 @@ def run_demo(
     began = perf_counter()
     use_one_thread()
     config = config or DemoConfig()
+    for earlier in (out / "checkpoints", out / "pretraining" / "checkpoints"):
+        shutil.rmtree(earlier, ignore_errors=True)  # a demo starts afresh
     if bars_file is None:
         _stage("1/5 synthetic markets with a known optimum")
         material = synthetic_material(config)
     else:
         _stage(f"1/5 reading {bars_file.name}, splitting it in time order")
         config = for_real_bars(config)
-        material = real_material(read_bars(bars_file), config.training.settings)
+        material = real_material(read_bars(bars_file), config.settings)
     run, metrics = _trained(material, config, seed, out)
     _stage("5/5 evaluation on unseen markets")
     table, figures = _judged(run, material, config, bars_file, seed)
@@ -132,7 +141,7 @@ def pretrained(
     taught: Sequence[TaughtMarket], validation: Sequence[TaughtMarket], config: DemoConfig, *, seed: int, out: Path
 ) -> Extractor:
     """The extractor, trained on the labels of `taught`, stopped on those of `validation`."""
-    settings = config.training.settings
+    settings = config.settings
     architecture = replace(
         config.architecture,
         timeframes=settings.timeframes,
@@ -149,7 +158,7 @@ def pretrained(
     )
 
 
-def _trained(material: Material, config: DemoConfig, seed: int, out: Path) -> tuple[Run, dict[str, Any]]:
+def _trained(material: DemoMarkets, config: DemoConfig, seed: int, out: Path) -> tuple[Run, dict[str, Any]]:
     """Pretrain the extractor, clone, PPO."""
     _stage("2/5 pretraining the extractor")
     began = perf_counter()
@@ -162,10 +171,10 @@ def _trained(material: Material, config: DemoConfig, seed: int, out: Path) -> tu
 
 
 def _judged(
-    run: Run, material: Material, config: DemoConfig, bars_file: Path | None, seed: int
+    run: Run, material: DemoMarkets, config: DemoConfig, bars_file: Path | None, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Table of all methods on the unseen markets; draws the picture."""
-    settings = config.training.settings
+    settings = config.settings
     rule = baselines.tuned_cross(material.validation, settings)
     policies = agent_policies({AGENT: run.agent, CLONE: run.clone}, material.unseen)
     policies |= baseline_policies(material.unseen, settings, rule, seed)
@@ -176,7 +185,7 @@ def _judged(
     return table, {"ema_cross": asdict(rule), "table": table.to_dict(orient="index")}
 
 
-def _title(bars_file: Path | None, material: Material) -> str:
+def _title(bars_file: Path | None, material: DemoMarkets) -> str:
     if bars_file is None:
         return f"{len(material.unseen)} unseen synthetic markets, task {TASK!r}"
     test = material.unseen[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -134,10 +135,29 @@ def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
     return np.diff(marks, axis=0).ravel()
 
 
-def margin_scores(agent: Agent, policy: Any, taught: Sequence[TaughtMarket], rows: Rows) -> NDArray[np.float64]:
-    """What a policy earns on validation markets with each hysteresis of `MARGINS`: mean net log-return per row.
+@dataclass(frozen=True)
+class MarginRollouts:
+    """What a policy does on validation markets with each hysteresis of `MARGINS`, (M,) each.
 
-    Expected where the truth is known, else realised. All margins run at once.
+    Attributes:
+        earned: mean net log-return per row; expected where the truth is known, else realised.
+        turnover: mean per bar, in units of equity.
+        exposure: mean absolute exposure.
+        cost: mean log-return lost to fees and spread per row, to first order.
+    """
+
+    earned: NDArray[np.float64]
+    turnover: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    cost: NDArray[np.float64]
+
+    def figures(self, number: int) -> dict[str, float]:
+        """Turnover, exposure and cost of hysteresis `number`, for a log."""
+        return {name: float(getattr(self, name)[number]) for name in ("turnover", "exposure", "cost")}
+
+
+def margin_rollouts(agent: Agent, policy: Any, taught: Sequence[TaughtMarket], rows: Rows) -> MarginRollouts:
+    """Run a policy over validation markets with every hysteresis at once.
 
     Args:
         agent: whose settings and kind of policy count.
@@ -151,14 +171,18 @@ def margin_scores(agent: Agent, policy: Any, taught: Sequence[TaughtMarket], row
     rollout = roll(AgentPolicy(agent, policy, margins), taught, every, agent.settings)
     known = all(t.truth is not None for t in taught)
     earned = rollout.expected(taught) if known else rollout.realised
-    return earned.reshape(count, -1).mean(axis=1)
+    turnover = rollout.turnover.mean(axis=0)
+    exposure = np.abs(rollout.exposure).mean(axis=0)
+    by_margin = [values.reshape(count, -1).mean(axis=1) for values in (earned, turnover, exposure)]
+    cost = agent.settings.turnover_cost * rows.steps * by_margin[1]
+    return MarginRollouts(by_margin[0], by_margin[1], by_margin[2], cost)
 
 
 def tune_margin(agent: Agent, validation: Sequence[TaughtMarket]) -> Agent:
     """The agent with the hysteresis that earns most on validation markets."""
     policy = copy_of(agent.policy)
     bind(policy, embed(agent.extractor, validation, progress=False))
-    earned = margin_scores(agent, policy, validation, blocks(validation, VALIDATION_BLOCK))
+    earned = margin_rollouts(agent, policy, validation, blocks(validation, VALIDATION_BLOCK)).earned
     return agent.with_margin(MARGINS[int(earned.argmax())])
 
 

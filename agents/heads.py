@@ -12,29 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 
 from agents.features_extractor import CachedEmbeddings, EmbeddingTable
-
-Observation = dict[str, torch.Tensor]
-"""`index` (B, 2) int64 and `account` (B, 5) float32."""
-
-
-@dataclass(frozen=True)
-class PolicyShape:
-    """Sizes of the policy head.
-
-    Attributes:
-        embedding_width: D of the extractor.
-        actions: number of target positions.
-        hidden: widths of the hidden layers, the same for actor and critic, which share nothing.
-    """
-
-    embedding_width: int
-    actions: int
-    hidden: tuple[int, ...] = (64, 64)
+from agents.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
+from agents.value_heads import new_quantile_policy, new_value_policy, quantile_preferences, value_preferences
 
 
 @dataclass(frozen=True)
@@ -48,22 +31,6 @@ class Head:
 
     new: Callable[[PolicyShape], BasePolicy]
     preferences: Callable[[Any, Observation, tuple[float, ...]], torch.Tensor]
-
-
-def observation_space() -> gym.spaces.Dict:
-    """Of a policy on any markets: index (2,) int64 and account (5,) float32."""
-    index = gym.spaces.Box(0, 2**24, shape=(2,), dtype=np.int64)
-    account = gym.spaces.Box(-np.inf, np.inf, shape=(5,), dtype=np.float32)
-    return gym.spaces.Dict({"index": index, "account": account})
-
-
-def embedding_arguments(shape: PolicyShape) -> dict[str, Any]:
-    """Keyword arguments of any policy class that reads cached embeddings."""
-    return {
-        "activation_fn": torch.nn.Tanh,
-        "features_extractor_class": CachedEmbeddings,
-        "features_extractor_kwargs": {"embedding_width": shape.embedding_width},
-    }
 
 
 def actor_arguments(shape: PolicyShape) -> dict[str, Any]:
@@ -87,7 +54,11 @@ def _log_odds(policy: ActorCriticPolicy, observation: Observation, _: tuple[floa
     return action_distribution(policy, observation).logits
 
 
-HEADS: dict[str, Head] = {"actor": Head(_new_actor, _log_odds)}
+HEADS: dict[str, Head] = {
+    "actor": Head(_new_actor, _log_odds),
+    "value": Head(new_value_policy, value_preferences),
+    "quantile": Head(new_quantile_policy, quantile_preferences),
+}
 """By the name that an agent's description gives."""
 
 

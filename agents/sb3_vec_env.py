@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from agents.material import EmbeddedMarkets
+from agents.settings import TradingSettings, vector_env
+from agents.taught_market import markets_of
+from cryptoenv.config import Costs
 from cryptoenv.vector_env import CryptoTradeVectorEnv
+
+REWARD_IN_PERCENT = 100.0  #: log-returns of a bar are of order 0.001; values and losses want order 1
 
 
 class Sb3VecEnv(VecEnv):
@@ -88,6 +94,19 @@ class Sb3VecEnv(VecEnv):
         self._lengths[dones] = 0
         return observation, (self._scale * rewards).astype(np.float32), dones, infos
 
+    def set_costs(self, costs: Costs) -> None:
+        """Charge other costs from the next step on."""
+        self._envs.set_costs(costs)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The state of all rows, as arrays."""
+        return self._envs.state_dict() | {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from where `state_dict` found the rows."""
+        self._envs.load_state_dict(state)
+        self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
+
     def close(self) -> None:
         """Close the vector env."""
         self._envs.close()
@@ -127,3 +146,23 @@ class Sb3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
         """False for every row asked for: rows are not wrapped one by one."""
         return [False for _ in self._get_indices(indices)]
+
+
+def training_env(
+    train: EmbeddedMarkets, settings: TradingSettings, *, num_envs: int, episode_bars: int, continuous: bool = False
+) -> Sb3VecEnv:
+    """What agents learn in: "index" observations of the training markets, rewards in percent.
+
+    Args:
+        train: the markets, in the order of their embeddings.
+        settings: what is traded, and at which cost.
+        num_envs: rows stepped at once.
+        episode_bars: steps of an episode; at most what the shortest market has.
+        continuous: exposures instead of the settings' positions.
+    """
+    envs = vector_env(
+        markets_of(train.taught), settings, num_envs=num_envs,
+        episode_bars=min(episode_bars, *(t.steps for t in train.taught)), autoreset_mode=AutoresetMode.SAME_STEP,
+        continuous=continuous,
+    )  # fmt: skip
+    return Sb3VecEnv(envs, reward_scale=REWARD_IN_PERCENT)

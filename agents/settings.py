@@ -69,6 +69,7 @@ def vector_env(
     num_envs: int,
     episode_bars: int,
     autoreset_mode: Any = None,
+    continuous: bool = False,
 ) -> CryptoTradeVectorEnv:
     """The native vector env over `markets` with observation "index" (market and bar numbers, account).
 
@@ -78,6 +79,7 @@ def vector_env(
         num_envs: rows `N`.
         episode_bars: steps until truncation.
         autoreset_mode: a `gymnasium.vector.AutoresetMode`; the env's default where None.
+        continuous: actions are exposures instead of the settings' positions.
     """
     options = {} if autoreset_mode is None else {"autoreset_mode": autoreset_mode}
     return CryptoTradeVectorEnv(
@@ -86,7 +88,7 @@ def vector_env(
         timeframes=settings.timeframes,
         window=settings.window,
         instrument=settings.instrument,
-        actions=settings.positions,
+        actions="continuous" if continuous else settings.positions,
         observation="index",
         costs=settings.costs,
         episode_bars=episode_bars,

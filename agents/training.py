@@ -1,28 +1,68 @@
-"""From markets to a trained agent: demonstrations, clone, PPO; `train` does it all for a benchmark task."""
+"""From markets to a trained agent: demonstrations, clone, reinforcement learning; `train` does it all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
+
+import pandas as pd
 
 from agents.agent import Agent
+from agents.checkpoint import Checkpoints
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import collect
 from agents.evaluation import tune_margin
-from agents.features_extractor import embed
-from agents.heads import PolicyShape, bind, new_policy
-from agents.ppo_training import PPOConfig, improve
+from agents.heads import bind, new_policy
+from agents.improvement import Schedule, improve
+from agents.material import EmbeddedMarkets, Material
+from agents.policy_shape import PolicyShape
 from agents.run_folder import Run
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, synthetic_markets
+from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
 from agents.threads import use_one_thread
+from cryptoenv.bar_files import read_bars
 from pretrain import Extractor
 
-Algorithm = Literal["bc", "ppo"]
-ALGORITHMS: tuple[Algorithm, ...] = ("bc", "ppo")
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Where an algorithm is: `module` has the builder and the config class; its result has a policy of kind `head`."""
+
+    module: str
+    builder: str
+    config: str
+    head: str
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "ppo": Algorithm("agents.ppo_training", "new_ppo", "PPOConfig", "actor"),
+    "maskable_ppo": Algorithm("agents.contrib_ppo_training", "new_maskable_ppo", "PPOConfig", "actor"),
+    "recurrent_ppo": Algorithm("agents.contrib_ppo_training", "new_recurrent_ppo", "RecurrentConfig", "recurrent"),
+    "dqn": Algorithm("agents.dqn_training", "new_dqn", "DQNConfig", "value"),
+    "qrdqn": Algorithm("agents.dqn_training", "new_qrdqn", "DQNConfig", "quantile"),
+    "sac": Algorithm("agents.sac_training", "new_sac", "SACConfig", "actor"),
+    "tqc": Algorithm("agents.tqc_training", "new_tqc", "TQCConfig", "exposure"),
+    "fitted_q": Algorithm("agents.counterfactual_q", "new_fitted_q", "FittedQConfig", "utility"),
+}
+NAMES = ("bc", *ALGORITHMS)
+
+
+def new_config(algorithm: str) -> Any:
+    """The default configuration of an algorithm; None for "bc".
+
+    Raises:
+        ValueError: an unknown algorithm.
+    """
+    if algorithm not in NAMES:
+        raise ValueError(f"algorithm={algorithm!r} is unknown; choose one of {NAMES}")
+    if algorithm == "bc":
+        return None
+    found = ALGORITHMS[algorithm]
+    return getattr(import_module(found.module), found.config)()
 
 
 @dataclass(frozen=True)
@@ -30,20 +70,31 @@ class TrainingConfig:
     """Everything that shapes the training of an agent on a given extractor.
 
     Attributes:
-        settings: what is looked at and traded.
+        settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor.
         cloning: of the clone.
-        ppo: of what follows it.
+        learning: of what follows it: the algorithm's own configuration, or None for its defaults.
         train_markets: synthetic markets to learn on ("train" seeds).
         validation_markets: synthetic markets to select on ("validation" seeds).
         days: tradable days of each.
+        patience: evaluations without a gain after which learning stops.
+        checkpoint_every: env steps between checkpoints.
     """
 
-    settings: TradingSettings = field(default_factory=TradingSettings)
+    settings: TradingSettings | None = None
     cloning: CloningConfig = field(default_factory=CloningConfig)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    train_markets: int = 32
+    learning: Any = None
+    train_markets: int = 96
     validation_markets: int = 24
     days: int = 60
+    patience: int = 20
+    checkpoint_every: int = 200_000
+
+    def settings_for(self, extractor: Extractor) -> TradingSettings:
+        """The settings, or the extractor's own timeframes, windows and positions at the default costs."""
+        if self.settings is not None:
+            return self.settings
+        layout = extractor.config
+        return TradingSettings(layout.timeframes, layout.window, positions=layout.positions)
 
 
 @dataclass(frozen=True)
@@ -55,112 +106,177 @@ class Trained:
     metrics: dict[str, Any]
 
 
+def cloned(
+    extractor: Extractor,
+    material: Material,
+    settings: TradingSettings,
+    config: CloningConfig,
+    *,
+    seed: int,
+    log_folder: Path | None = None,
+    progress: bool = True,
+) -> Agent:
+    """A clone of the teacher's actions on the training markets, its hysteresis tuned on validation markets."""
+    train = material.train
+    demonstrations = collect(
+        train.taught, settings, samples=config.samples, seed=seed, dwell=config.dwell, progress=progress
+    )
+    shape = PolicyShape(train.table.rows.shape[1], len(settings.positions))
+    policy = new_policy(shape, seed)
+    bind(policy, train.table)
+    clone(policy, demonstrations, config, seed=seed, log_folder=log_folder, progress=progress)
+    return tune_margin(Agent(extractor, policy, shape, settings), material.validation.taught)
+
+
 def learn(
-    algorithm: Algorithm,
+    algorithm: str,
     extractor: Extractor,
     markets: tuple[Sequence[TaughtMarket], Sequence[TaughtMarket]],
     config: TrainingConfig,
     *,
     seed: int,
     out: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
     progress: bool = True,
 ) -> Trained:
-    """Clone the labels of the training markets, then (for "ppo") go on from the clone.
+    """Clone the labels of the training markets, then go on from the clone with `algorithm`.
 
     Args:
-        algorithm: "bc" or "ppo".
+        algorithm: one of `NAMES`; "bc" is the clone alone.
         extractor: frozen; its embeddings of every market are computed once.
         markets: training and validation markets; hysteresis and weights are chosen on the latter.
         config: sizes and rates.
         seed: of demonstrations, weights, batches and episodes.
-        out: folder for TensorBoard logs, or None.
+        out: folder for TensorBoard logs and checkpoints, or None.
+        resume: go on from the last checkpoint in `out`.
+        force: resume although configuration or data changed.
         progress: show progress bars.
 
     Raises:
-        ValueError: an unknown algorithm.
+        ValueError: an unknown algorithm, or another one's configuration. CheckpointError: nothing good to resume from.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm={algorithm!r} is unknown; choose one of {ALGORITHMS}")
+    learning = config.learning if config.learning is not None else new_config(algorithm)
     use_one_thread()
-    taught, validation = markets
     logs = out / "tensorboard" if out else None
     began = perf_counter()
-    table = embed(extractor, taught, progress=progress)
-    demonstrations = collect(
-        taught,
-        config.settings,
-        samples=config.cloning.samples,
-        seed=seed,
-        dwell=config.cloning.dwell,
-        progress=progress,
+    taught, validation = markets
+    material = Material(
+        EmbeddedMarkets.of(extractor, taught, progress=progress),
+        EmbeddedMarkets.of(extractor, validation, progress=progress),
     )
-    shape = PolicyShape(table.rows.shape[1], len(config.settings.positions))
-    policy = new_policy(shape, seed)
-    bind(policy, table)
-    clone(
-        policy,
-        demonstrations,
-        config.cloning,
-        seed=seed,
-        log_folder=logs / "clone" if logs else None,
+    settings = config.settings_for(extractor)
+    start = cloned(
+        extractor, material, settings, config.cloning, seed=seed, log_folder=logs / "clone" if logs else None,
         progress=progress,
-    )
-    cloned = tune_margin(Agent(extractor, policy, shape, config.settings), validation)
-    metrics: dict[str, Any] = {"demonstrations": len(demonstrations), "clone_seconds": perf_counter() - began}
+    )  # fmt: skip
+    metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
     if algorithm == "bc":
-        return Trained(cloned, cloned, metrics)
+        return Trained(start, start, metrics)
     began = perf_counter()
-    result = improve(
-        cloned,
-        (taught, table),
-        (validation, embed(extractor, validation, progress=progress)),
-        config.ppo,
-        seed=seed,
-        log_folder=logs / "ppo" if logs else None,
-        progress=progress,
+    checkpoints = None
+    if out is not None:
+        checkpoints = Checkpoints(
+            out / "checkpoints", identity(algorithm, extractor, markets, config, seed), force=force
+        )
+        if not resume and checkpoints.generations():
+            raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
+    found = ALGORITHMS[algorithm]
+    learner = getattr(import_module(found.module), found.builder)(start, material.train, learning, seed=seed)
+    every = config.checkpoint_every if checkpoints is not None else 0
+    schedule = Schedule(
+        learning.steps, learning.evaluate_every, config.patience, every, getattr(learning, "curriculum", 0.0)
     )
+    result = improve(
+        learner, start, (algorithm, found.head), material.validation, schedule,
+        checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, progress=progress,
+    )  # fmt: skip
     metrics |= {
-        "ppo_seconds": perf_counter() - began,
-        "ppo_validation": [list(pair) for pair in result.validation],
-        "ppo_kept_step": result.kept_step,
+        "learning_seconds": perf_counter() - began,
+        "validation": [list(pair) for pair in result.validation],
+        "kept_step": result.kept_step,
+        **result.metrics,
     }
-    return Trained(cloned, result.agent, metrics)
+    return Trained(start, result.agent, metrics)
+
+
+def identity(
+    algorithm: str,
+    extractor: Extractor,
+    markets: tuple[Sequence[TaughtMarket], Sequence[TaughtMarket]],
+    config: TrainingConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """What a training is made of: a resumed one must be made of the same."""
+    return {
+        "algorithm": algorithm,
+        "config": asdict(config),
+        "extractor": extractor.hash,
+        "seed": seed,
+        "train_markets": [t.market.hash for t in markets[0]],
+        "validation_markets": [t.market.hash for t in markets[1]],
+    }
+
+
+def taught_for(
+    market: str | Path | pd.DataFrame, settings: TradingSettings, config: TrainingConfig, *, progress: bool = True
+) -> tuple[tuple[TaughtMarket, ...], tuple[TaughtMarket, ...]]:
+    """Training and validation markets: of a synthetic task by name, or of bars (a frame or a file), split in time.
+
+    The last fifth of the bars is left for evaluation; labels of bars need no truth (`synthetic.path_labels`).
+
+    Raises:
+        ValueError: neither a task nor bars that will do.
+    """
+    if isinstance(market, str) and not Path(market).is_file():
+        counts = {"train": config.train_markets, "validation": config.validation_markets}
+        train, validation = (
+            synthetic_markets(market, family, count, config.days, settings, progress=progress)
+            for family, count in counts.items()
+        )
+        return train, validation
+    split = split_bars(market if isinstance(market, pd.DataFrame) else read_bars(Path(market)), settings)
+    return (split.train,), (split.validation,)
 
 
 def train(
-    algorithm: Algorithm = "ppo",
+    algorithm: str = "ppo",
     *,
-    market: str = "easy",
-    extractor: Extractor | str | Path,
+    market: str | Path | pd.DataFrame = "easy",
+    extractor: Extractor | str | Path = "default",
     out: str | Path,
     seed: int = 0,
     config: TrainingConfig | None = None,
+    resume: bool = False,
+    force: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Train an agent on a benchmark task and save its run folder.
+    """Train an agent and save its run folder.
 
     Args:
-        algorithm: "bc" (clone only) or "ppo" (clone, then PPO).
-        market: name of the task.
-        extractor: a pretrained extractor, or the folder of one.
+        algorithm: "bc" (clone only), or what goes on from the clone: one of `NAMES`.
+        market: name of a synthetic task, or bars: a frame or a file of them, split in time.
+        extractor: a pretrained extractor, the folder of one, or "default", the one that ships.
         out: the run folder, made where it does not exist.
         seed: of everything that is drawn.
         config: sizes and rates.
+        resume: go on from the last checkpoint in `out`.
+        force: resume although configuration or data changed.
         progress: show progress bars.
 
     Raises:
-        ValueError: an unknown algorithm or task.
+        ValueError: an unknown algorithm or task. FileExistsError: `out` holds checkpoints and `resume` is False.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm={algorithm!r} is unknown; choose one of {ALGORITHMS}")
+    new_config(algorithm)
     config = config or TrainingConfig()
-    loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(Path(extractor))
+    loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
+    settings = config.settings_for(loaded)
+    markets = taught_for(market, settings, config, progress=progress)
     folder = Path(out)
-    taught = synthetic_markets(market, "train", config.train_markets, config.days, config.settings, progress=progress)
-    validation = synthetic_markets(
-        market, "validation", config.validation_markets, config.days, config.settings, progress=progress
+    trained = learn(
+        algorithm, loaded, markets, config, seed=seed, out=folder, resume=resume, force=force, progress=progress
     )
-    trained = learn(algorithm, loaded, (taught, validation), config, seed=seed, out=folder, progress=progress)
     run = Run(folder, trained.agent, trained.clone)
-    run.save({"algorithm": algorithm, "market": market, "seed": seed, "training": asdict(config)}, trained.metrics)
+    name = "bars" if isinstance(market, pd.DataFrame) else str(market)
+    run.save({"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}, trained.metrics)
     return run

@@ -54,7 +54,7 @@ def measure(counts: Counts, config: DemoConfig) -> dict[str, Any]:
     Raises:
         RuntimeError: the ruler is off: the oracle does not score 1, or flat does not score 0.
     """
-    settings, training = config.training.settings, config.training
+    settings, training = config.settings, config.training
     extractor_markets = synthetic_markets(TASK, "extractor", config.extractor_markets, config.days, settings)
     train = synthetic_markets(TASK, "train", training.train_markets, config.days, settings)
     validation = synthetic_markets(TASK, "validation", training.validation_markets, config.days, settings)

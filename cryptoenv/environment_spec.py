@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,7 @@ class EnvironmentSpec:
             raise ValueError(f"split={split!r} is of named tasks only: cut your own bars in time order instead")
         self.window = self._validated_window(window)
         self._check_funding()
-        seconds = timeframe_ms(self.pool.timeframes[0]) / 1000.0
-        self.world = World(self.pool.table(self.window), self.trading.parameters(seconds), weights)
+        self.world = World(self.pool.table(self.window), self._parameters(), weights)
         self.observation_space = self._observation_space()
         self.action_space = self._action_space()
         self.masks_actions = (
@@ -91,6 +91,15 @@ class EnvironmentSpec:
         """Restore a pickle: addresses of another process mean nothing here, so the table is made anew."""
         self.__dict__.update(state)
         self.world = self.world._replace(table=self.pool.table(self.window))
+
+    def _parameters(self) -> NDArray[np.float64]:
+        return self.trading.parameters(timeframe_ms(self.pool.timeframes[0]) / 1000.0)
+
+    def set_costs(self, costs: Costs) -> None:
+        """Trade at other costs from now on."""
+        self.trading = replace(self.trading, costs=costs)
+        self._check_funding()
+        self.world.parameters[:] = self._parameters()
 
     @property
     def lowest_action(self) -> float:

@@ -11,6 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from cryptoenv.account import ACCOUNT_WIDTH
+from cryptoenv.config import Costs
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
 from cryptoenv.forked_threads import threads_usable
@@ -204,6 +205,38 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self.setup.masks_actions:
             mask_rows(self._rows, self.setup.world, self.setup.targets, mask)
         return mask
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The state of all rows, as copies: after `load_state_dict` the env goes on as it would from here.
+
+        Arrays `accounts` (N, ACCOUNT_WIDTH) float64, `clocks` (N, CLOCK_WIDTH) int64 (seeds and episode numbers among
+        them) and `targets` (N,) float64.
+
+        Raises:
+            RuntimeError: not reset yet.
+        """
+        if not self._started:
+            raise RuntimeError("no episode was begun: call reset() before state_dict()")
+        return {name: value.copy() for name, value in self._rows._asdict().items()}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Put all rows where `state_dict` found them; the env must be made with the same markets and arguments.
+
+        Raises:
+            ValueError: an array is missing, or has another shape or dtype.
+        """
+        for name, mine in self._rows._asdict().items():
+            given = state.get(name)
+            if given is None or given.shape != mine.shape or given.dtype != mine.dtype:
+                found = "nothing" if given is None else f"{given.dtype} {given.shape}"
+                raise ValueError(f"state[{name!r}] must be {mine.dtype} of shape {mine.shape}, got {found}")
+        for name, mine in self._rows._asdict().items():
+            mine[:] = state[name]
+        self._started = True
+
+    def set_costs(self, costs: Costs) -> None:
+        """Charge other costs from the next step on, in episodes that are under way too; a curriculum raises them."""
+        self.setup.set_costs(costs)
 
     def _seed_rows(self, seed: int | list[int | None] | None, mask: NDArray[np.bool_]) -> None:
         """Give every masked row its seed, or the number of its next episode."""

@@ -11,6 +11,7 @@ from agents.cloning import CloningConfig
 from agents.demo import AGENT, CLONE, DemoConfig, run_demo
 from agents.ppo_training import PPOConfig
 from agents.run_folder import Run
+from agents.settings import TradingSettings
 from agents.training import TrainingConfig
 from pretrain import ExtractorConfig
 from pretrain import TrainingConfig as PretrainingConfig
@@ -22,7 +23,8 @@ TINY = DemoConfig(
     days=4,
     training=TrainingConfig(
         cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256),
-        ppo=PPOConfig(steps=4_096, num_envs=32, rollout_steps=32, batch_size=512, warm_up=1, episode_bars=96),
+        settings=TradingSettings(),
+        learning=PPOConfig(steps=4_096, num_envs=32, rollout_steps=32, batch_size=512, warm_up=1, episode_bars=96),
         train_markets=2,
         validation_markets=2,
         days=4,

@@ -17,8 +17,10 @@ from agents.demonstrations import Batches, Demonstrations, collect
 from agents.evaluation import VALIDATION_BLOCK
 from agents.features_extractor import EmbeddingTable
 from agents.heads import PolicyShape, bind, new_policy
+from agents.improvement import Schedule, improve
+from agents.material import EmbeddedMarkets
 from agents.policies import held_position
-from agents.ppo_training import PPOConfig, _algorithm, improve
+from agents.ppo_training import PPOConfig, new_ppo
 from agents.rollout import blocks, roll
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
@@ -98,7 +100,7 @@ def test_the_clone_does_what_the_teacher_does(taught: Taught, telling: Embedding
 
 def test_the_critic_warms_up_alone(taught: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
     config = replace(PPO, steps=2 * 64 * 64, warm_up=2)
-    algorithm = _algorithm(cloned, (taught, telling), config, seed=0)
+    algorithm = new_ppo(cloned, EmbeddedMarkets(taught, telling), config, seed=0)
     algorithm.learn(config.steps)
     before, after = cloned.policy.state_dict(), algorithm.policy.state_dict()
     for name, weights in before.items():
@@ -109,7 +111,7 @@ def test_the_pull_keeps_ppo_near_the_clone(taught: Taught, telling: EmbeddingTab
     distances = []
     for pull in (0.0, 30.0):
         config = replace(PPO, steps=6 * 64 * 64, warm_up=0, pull=pull, learning_rate=3e-3)
-        algorithm = _algorithm(cloned, (taught, telling), config, seed=0)
+        algorithm = new_ppo(cloned, EmbeddedMarkets(taught, telling), config, seed=0)
         algorithm.learn(config.steps)
         distances.append(algorithm.logger.name_to_value["train/kl_to_clone"])
     assert distances[1] < 0.5 * distances[0]
@@ -118,8 +120,11 @@ def test_the_pull_keeps_ppo_near_the_clone(taught: Taught, telling: EmbeddingTab
 def test_ppo_keeps_the_best_and_never_less_than_the_clone(
     taught: Taught, telling: EmbeddingTable, cloned: Agent
 ) -> None:
-    destructive = replace(PPO, learning_rate=0.05, pull=0.0, warm_up=0, evaluate_every=2)
-    result = improve(cloned, (taught, telling), (taught, telling), destructive, seed=0, progress=False)
+    destructive = replace(PPO, learning_rate=0.05, pull=0.0, warm_up=0)
+    markets = EmbeddedMarkets(taught, telling)
+    algorithm = new_ppo(cloned, markets, destructive, seed=0)
+    schedule = Schedule(destructive.steps, evaluate_every=8_192)
+    result = improve(algorithm, cloned, ("ppo", "actor"), markets, schedule, progress=False)
     rows = blocks(taught, VALIDATION_BLOCK)
 
     def earned(agent: Agent) -> float:
@@ -136,7 +141,9 @@ def test_training_is_seeded_and_logs(
     from agents.training import TrainingConfig
 
     config = TrainingConfig(
-        settings=settings, cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256), ppo=replace(PPO, steps=8_192)
+        settings=settings,
+        cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256),
+        learning=replace(PPO, steps=8_192),
     )
     runs = [
         learn("ppo", extractor, (taught[:3], taught[3:]), config, seed=seed, out=tmp_path / str(i), progress=False)
@@ -152,8 +159,8 @@ def test_training_is_seeded_and_logs(
 def test_unknown_algorithms_are_named(extractor: Extractor, taught: Taught) -> None:
     from agents.training import TrainingConfig
 
-    with pytest.raises(ValueError, match="'dqn' is unknown"):
-        learn("dqn", extractor, (taught, taught), TrainingConfig(), seed=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'ddqn' is unknown"):
+        learn("ddqn", extractor, (taught, taught), TrainingConfig(), seed=0)
 
 
 def test_torch_keeps_to_one_thread() -> None:

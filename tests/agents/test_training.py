@@ -13,7 +13,7 @@ from pretrain import Extractor
 
 TINY = TrainingConfig(
     cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256),
-    ppo=PPOConfig(steps=2_048, num_envs=32, rollout_steps=32, batch_size=512, warm_up=1, episode_bars=96),
+    learning=PPOConfig(steps=2_048, num_envs=32, rollout_steps=32, batch_size=512, warm_up=1, episode_bars=96),
     train_markets=2,
     validation_markets=2,
     days=3,
@@ -23,7 +23,7 @@ TINY = TrainingConfig(
 def test_train_then_evaluate(extractor: Extractor, tmp_path: Path) -> None:
     extractor.save(tmp_path / "extractor")
     run = agents.train("ppo", market="easy", extractor=tmp_path / "extractor", out=tmp_path / "run", config=TINY)
-    assert json.loads((run.folder / "config.json").read_text("utf-8"))["training"]["ppo"]["steps"] == 2_048
+    assert json.loads((run.folder / "config.json").read_text("utf-8"))["training"]["learning"]["steps"] == 2_048
     table = agents.evaluate(agents.Run.load(run.folder), split="validation", markets=3, days=3)
     assert {"clone", "ppo", "flat", "filter oracle"} <= set(table.index)
     assert table.loc["filter oracle", "score"] == 1.0
@@ -45,7 +45,7 @@ def test_unknown_tasks_and_splits_are_named(extractor: Extractor, tmp_path: Path
 
 def test_an_unknown_algorithm_is_named_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="algorithm='ppoo'"):
-        agents.train("ppoo", extractor=tmp_path / "none", out=tmp_path / "run")  # type: ignore[arg-type]
+        agents.train("ppoo", extractor=tmp_path / "none", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

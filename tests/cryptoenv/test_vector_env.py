@@ -254,3 +254,38 @@ def test_bad_seeds_name_the_row_and_change_nothing(markets: list[cryptoenv.Marke
     with pytest.raises(ValueError, match=r"seed\[2\].*row 2"):
         envs.reset(seed=[7, None, bad])
     assert same(envs.reset(), untouched.reset())
+
+
+def test_a_restored_env_goes_on_as_it_would_have(markets: list[cryptoenv.Market]) -> None:
+    arguments: dict[str, Any] = {"market": markets, "observation": "index", "episode_bars": 40}
+    rng = np.random.default_rng(0)
+    actions = rng.integers(3, size=(160, 9))
+
+    def follow(envs: Any, some: Any) -> list[bytes]:
+        return [b"".join(np.ascontiguousarray(part).tobytes() for part in (*seen.values(), rewards, info["equity"]))
+                for seen, rewards, *_, info in map(envs.step, some)]  # fmt: skip
+
+    first = gym.make_vec("CryptoTrade-v0", num_envs=9, **arguments)
+    with pytest.raises(RuntimeError, match="no episode was begun"):
+        first.unwrapped.state_dict()
+    first.reset(seed=3)
+    follow(first, actions[:60])
+    state = first.unwrapped.state_dict()
+    expected = follow(first, actions[60:])
+    other = gym.make_vec("CryptoTrade-v0", num_envs=9, **arguments)
+    other.unwrapped.load_state_dict(state)
+    assert follow(other, actions[60:]) == expected
+    with pytest.raises(ValueError, match=r"state\['clocks'\] must be int64 of shape"):
+        other.unwrapped.load_state_dict(state | {"clocks": state["clocks"][:4]})
+
+
+def test_costs_can_change_between_steps(markets: list[cryptoenv.Market]) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=markets, episode_bars=40).unwrapped
+    envs.reset(seed=0)
+    envs.set_costs(cryptoenv.Costs(fee=0.0, half_spread=0.0, impact=0.0))
+    *_, info = envs.step(np.array([2, 0]))
+    np.testing.assert_array_equal(info["fees"] + info["slippage"], 0.0)
+    envs.set_costs(cryptoenv.Costs(fee=0.01))
+    *_, info = envs.step(np.array([1, 1]))
+    notional = np.abs(info["fill_quantity"]) * info["fill_price"]
+    np.testing.assert_allclose(info["fees"], 0.01 * notional, rtol=1e-12)

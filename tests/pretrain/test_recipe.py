@@ -42,7 +42,8 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
 def test_the_shipped_recipe_is_read() -> None:
     recipe = Recipe.read("default")
     assert recipe.task == "standard"
-    assert recipe.architecture.window == (64, 16, 8)
+    assert recipe.architecture.window == (256, 16, 8)
+    assert recipe.architecture.memory == 96
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""DQN and QR-DQN that start from a clone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import QRDQN
+from sb3_contrib.common.utils import quantile_huber_loss
+from stable_baselines3 import DQN
+from torch.nn import functional
+
+from agents.off_policy_guidance import LabelledStates, Observation, clone_logits, margin_loss, pull_loss
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a value network takes from the clone while it learns.
+
+    Attributes:
+        clone: a policy with the embeddings of the training markets bound.
+        states: with the teacher's action, for the margin loss; None without it.
+        pull: weight of the KL toward the clone at the start; it falls linearly to zero.
+        margin_weight: weight of the margin loss at the start; it falls linearly to zero.
+        margin: by which the teacher's action should lead, in units of the values.
+        temperature: of the values, so that `values / temperature` are like log-odds.
+        batch: labelled states per gradient step.
+    """
+
+    clone: Any
+    states: LabelledStates | None
+    pull: float
+    margin_weight: float
+    margin: float
+    temperature: float
+    batch: int
+
+
+class _Guided:
+    """What both algorithms do alike."""
+
+    guidance: Guidance | None = None
+    _current_progress_remaining: float
+
+    def guide(self, values: torch.Tensor, observations: Observation) -> torch.Tensor:
+        """The weighted pull and margin losses; `values` (B, A) are those of `observations`."""
+        guidance, left = self.guidance, self._current_progress_remaining
+        loss = torch.zeros(())
+        if guidance is None:
+            return loss
+        if guidance.pull > 0.0:
+            logits = clone_logits(guidance.clone, observations)
+            loss = loss + left * guidance.pull * pull_loss(values, logits, guidance.temperature)
+        if guidance.states is not None and guidance.margin_weight > 0.0:
+            seen, expert = guidance.states.draw(guidance.batch)
+            lead = margin_loss(self.values_of(seen), expert, guidance.margin)
+            loss = loss + left * guidance.margin_weight * lead
+        return loss
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns."""
+        raise NotImplementedError
+
+
+def explored(algorithm: DQN | QRDQN, greedy: NDArray[Any]) -> NDArray[Any]:
+    """Greedy actions (B,), each replaced by a random one with the exploration rate.
+
+    Stable-Baselines3 tosses once for all rows, which makes a vector env explore in bursts.
+    """
+    if algorithm.exploration_rate <= 0.0 or np.ndim(greedy) == 0:
+        return greedy
+    toss = np.random.rand(len(greedy)) < algorithm.exploration_rate  # noqa: NPY002 -- what the seed of SB3 seeds
+    drawn = np.random.randint(algorithm.action_space.n, size=len(greedy))  # type: ignore[attr-defined]  # noqa: NPY002
+    return np.where(toss, drawn, greedy)
+
+
+class CloneGuidedDQN(_Guided, DQN):
+    """Stable-Baselines3's DQN (Mnih et al. 2015) with double Q-learning (van Hasselt et al. 2016) and `Guidance`.
+
+    The target network follows slowly and is also the average of weights that is judged and kept: a Q-network
+    oscillates, its average does not.
+    """
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns."""
+        return self.q_net(observations)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
+        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
+        return (greedy if deterministic else explored(self, greedy)), state
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        errors, guides = [], []
+        assert self.replay_buffer is not None
+        for _ in range(gradient_steps):
+            samples = self.replay_buffer.sample(batch_size)
+            with torch.no_grad():
+                best = self.q_net(samples.next_observations).argmax(dim=1, keepdim=True)
+                following = self.q_net_target(samples.next_observations).gather(1, best)
+                target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+            values = self.q_net(samples.observations)
+            error = functional.smooth_l1_loss(values.gather(1, samples.actions.long()), target)
+            guide = self.guide(values, samples.observations)  # type: ignore[arg-type]
+            _descend(self, error + guide)
+            errors.append(float(error.detach()))
+            guides.append(float(guide.detach()))
+        self._n_updates += gradient_steps
+        _record(self, errors, guides)
+
+
+class CloneGuidedQRDQN(_Guided, QRDQN):
+    """sb3-contrib's QR-DQN (Dabney et al. 2018) with `Guidance` on the means of its quantiles."""
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns: means over quantiles."""
+        return self.quantile_net(observations).mean(dim=1)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
+        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
+        return (greedy if deterministic else explored(self, greedy)), state
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        errors, guides = [], []
+        assert self.replay_buffer is not None
+        for _ in range(gradient_steps):
+            samples = self.replay_buffer.sample(batch_size)
+            with torch.no_grad():
+                best = self.values_of(samples.next_observations).argmax(dim=1)  # type: ignore[arg-type]
+                following = _of_action(self.quantile_net_target(samples.next_observations), best)
+                target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+            quantiles = self.quantile_net(samples.observations)
+            chosen = _of_action(quantiles, samples.actions[:, 0].long())
+            error = quantile_huber_loss(chosen, target, sum_over_quantiles=False)
+            guide = self.guide(quantiles.mean(dim=1), samples.observations)  # type: ignore[arg-type]
+            _descend(self, error + guide)
+            errors.append(float(error.detach()))
+            guides.append(float(guide.detach()))
+        self._n_updates += gradient_steps
+        _record(self, errors, guides)
+
+
+def _of_action(quantiles: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """(B, quantiles) of one action each, from (B, quantiles, A)."""
+    wanted = actions[:, None, None].expand(-1, quantiles.shape[1], 1)
+    return quantiles.gather(2, wanted)[:, :, 0]
+
+
+def _descend(algorithm: DQN | QRDQN, loss: torch.Tensor) -> None:
+    algorithm.policy.optimizer.zero_grad()
+    loss.backward()
+    if algorithm.max_grad_norm is not None:
+        torch.nn.utils.clip_grad_norm_(algorithm.policy.parameters(), algorithm.max_grad_norm)
+    algorithm.policy.optimizer.step()
+
+
+def _record(algorithm: DQN | QRDQN, errors: list[float], guides: list[float]) -> None:
+    algorithm.logger.record("train/td_loss", float(np.mean(errors)))
+    algorithm.logger.record("train/guidance_loss", float(np.mean(guides)))
+    algorithm.logger.record("train/n_updates", algorithm._n_updates, exclude="tensorboard")

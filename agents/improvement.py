@@ -1,0 +1,291 @@
+"""From a clone to a better agent: runs any algorithm with evaluation, selection, early stopping and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from tqdm import tqdm
+
+from agents.agent import Agent
+from agents.checkpoint import Checkpoints
+from agents.demonstrations import collect
+from agents.evaluation import MARGINS, VALIDATION_BLOCK, margin_rollouts
+from agents.heads import HEADS, bind, copy_of
+from agents.material import EmbeddedMarkets
+from agents.rollout import blocks
+from agents.sb3_vec_env import Sb3VecEnv
+from cryptoenv.config import Costs
+
+COMPARED = 4096  #: validation states on which a policy is compared with the clone
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long an algorithm learns, and when it is looked at; all in env steps, whatever the number of envs.
+
+    Attributes:
+        steps: in total.
+        evaluate_every: between evaluations on validation markets.
+        patience: evaluations without a gain after which learning stops.
+        checkpoint_every: between checkpoints; 0 writes none.
+        curriculum: share of the steps over which costs rise linearly from nothing to what the settings say.
+    """
+
+    steps: int
+    evaluate_every: int
+    patience: int = 1_000
+    checkpoint_every: int = 0
+    curriculum: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: a whole number >= 1")
+        if self.checkpoint_every < 0 or not 0.0 <= self.curriculum < 1.0:
+            raise ValueError(
+                f"checkpoint_every={self.checkpoint_every}, curriculum={self.curriculum}: allowed are steps >= 0 and a "
+                "share 0 <= curriculum < 1"
+            )
+
+
+@dataclass(frozen=True)
+class Improved:
+    """What came out.
+
+    Attributes:
+        agent: with the weights and the hysteresis that did best on validation markets.
+        validation: (env steps, mean net log-return) of every evaluation.
+        kept_step: env steps after which the best weights stood.
+        metrics: KL to the clone, share of changed actions, turnover and exposure of the best weights.
+    """
+
+    agent: Agent
+    validation: tuple[tuple[int, float], ...]
+    kept_step: int
+    metrics: dict[str, float]
+
+
+class NotFinite(RuntimeError):
+    """A weight became NaN or infinite; the last good checkpoint and the best weights were kept."""
+
+
+def improve(
+    algorithm: BaseAlgorithm,
+    clone: Agent,
+    kind: tuple[str, str],
+    validation: EmbeddedMarkets,
+    schedule: Schedule,
+    *,
+    checkpoints: Checkpoints | None = None,
+    log_folder: Path | None = None,
+    progress: bool = True,
+) -> Improved:
+    """Have `algorithm` learn, and keep the policy that does best on validation markets.
+
+    Args:
+        algorithm: Stable-Baselines3's or one of ours, ready to learn. `policy_to_judge`, where it has one, is what is
+            evaluated in place of `policy` (averaged weights).
+        clone: what the result is compared with, and takes extractor and settings from.
+        kind: the result's `algorithm` and `head`.
+        validation: markets to select on.
+        schedule: how long, and when to look.
+        checkpoints: where to resume from and to save to, or None.
+        log_folder: TensorBoard log, or None.
+        progress: show a progress bar.
+
+    Raises:
+        NotFinite: the weights are no longer finite.
+    """
+    algorithm.set_logger(configure(str(log_folder) if log_folder else None, ["tensorboard"] if log_folder else []))
+    selection = Selection(clone, kind, validation, schedule)
+    callbacks: list[BaseCallback] = [selection]
+    if schedule.curriculum > 0.0:
+        callbacks.append(CostCurriculum(clone.settings.costs, schedule))
+    callbacks.append(Progress(schedule.steps, selection, show=progress))
+    done = 0
+    if checkpoints is not None:
+        done = checkpoints.restore(algorithm, selection)
+        callbacks.append(SaveCheckpoints(checkpoints, selection, schedule.checkpoint_every))
+    if done < schedule.steps:
+        algorithm.learn(schedule.steps - done, callback=callbacks, reset_num_timesteps=done == 0)
+    if algorithm.env is not None:
+        algorithm.env.close()
+    return selection.result()
+
+
+class Selection(BaseCallback):
+    """Evaluates on validation markets, starting with the clone; remembers the best weights and their hysteresis."""
+
+    def __init__(
+        self, clone: Agent, kind: tuple[str, str], validation: EmbeddedMarkets, schedule: Schedule
+    ) -> None:
+        super().__init__()
+        self._agent = replace(clone, algorithm=kind[0], head=kind[1])
+        self._validation = validation
+        self._rows = blocks(validation.taught, VALIDATION_BLOCK)
+        self._schedule = schedule
+        self._compared = _comparison(clone, validation)
+        self.next_evaluation = 0
+        self.since_best = 0
+        self.best_score = -float("inf")
+        self.best_margin = clone.margin
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_metrics: dict[str, float] = {}
+        self.kept_step = 0
+        self.scores: list[tuple[int, float]] = []
+
+    def judged(self) -> Any:
+        """The policy that counts: averaged weights where the algorithm keeps them."""
+        return getattr(self.model, "policy_to_judge", self.model.policy)
+
+    def evaluate(self) -> None:
+        """Score the current weights; keep them if they are the best so far.
+
+        Raises:
+            NotFinite: a weight is not finite.
+        """
+        policy = self.judged()
+        if not all(bool(torch.isfinite(weight).all()) for weight in policy.parameters()):
+            raise NotFinite(f"a weight is not finite after {self.num_timesteps} env steps; try a lower learning rate")
+        held = copy_of(policy)
+        bind(held, self._validation.table)
+        found = margin_rollouts(self._agent, held, self._validation.taught, self._rows)
+        best = int(found.earned.argmax())
+        metrics = found.figures(best) | _difference(self._agent, held, *self._compared)
+        self.scores.append((self.num_timesteps, float(found.earned[best])))
+        self.logger.record("validation/log_return", float(found.earned[best]))
+        for name, value in metrics.items():
+            self.logger.record(f"validation/{name}", value)
+        self.since_best += 1
+        if found.earned[best] > self.best_score:
+            self.since_best, self.kept_step = 0, self.num_timesteps
+            self.best_score, self.best_margin, self.best_metrics = float(found.earned[best]), MARGINS[best], metrics
+            self.best_weights = {k: v.clone() for k, v in policy.state_dict().items()}
+        self.logger.dump(self.num_timesteps)
+
+    def result(self) -> Improved:
+        """The agent with the best weights."""
+        policy = copy_of(self.judged())
+        policy.load_state_dict(self.best_weights)
+        agent = replace(self._agent, policy=policy, margin=self.best_margin)
+        return Improved(agent, tuple(self.scores), self.kept_step, self.best_metrics)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The best weights, and all else that a checkpoint has to keep."""
+        values = {name: getattr(self, name) for name in self._KEPT}
+        return {name: weight.numpy() for name, weight in self.best_weights.items()}, values
+
+    _KEPT = ("next_evaluation", "since_best", "best_score", "best_margin", "best_metrics", "kept_step", "scores")
+
+    def restore(self, arrays: dict[str, Any], values: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.best_weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        for name in self._KEPT:
+            setattr(self, name, values[name])
+        self.scores = [(int(step), float(score)) for step, score in self.scores]
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= self.next_evaluation:
+            self.next_evaluation = self.num_timesteps + self._schedule.evaluate_every
+            self.evaluate()
+
+    def _on_step(self) -> bool:
+        return self.since_best < self._schedule.patience
+
+    def _on_training_end(self) -> None:
+        if not self.scores or self.scores[-1][0] != self.num_timesteps:
+            self.evaluate()
+
+
+class CostCurriculum(BaseCallback):
+    """Costs rise linearly from nothing to the full ones over the first part of training.
+
+    From scratch, random switching costs swamp any edge, and a policy learns to stay flat before it has seen one.
+    """
+
+    def __init__(self, costs: Costs, schedule: Schedule) -> None:
+        super().__init__()
+        self._costs = costs
+        self._rising = schedule.curriculum * schedule.steps
+
+    def _on_rollout_start(self) -> None:
+        share = min(1.0, self.num_timesteps / self._rising)
+        full = self._costs
+        now = replace(
+            full, fee=share * full.fee, half_spread=share * full.half_spread, impact=share * full.impact
+        )
+        cast(Sb3VecEnv, self.training_env).set_costs(now)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class SaveCheckpoints(BaseCallback):
+    """Saves every so many env steps, and at the end."""
+
+    def __init__(self, checkpoints: Checkpoints, selection: Selection, every: int) -> None:
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._selection = selection
+        self._every = every
+
+    def _on_rollout_start(self) -> None:
+        if self._every and self.num_timesteps >= self._checkpoints.saved_step + self._every:
+            self._checkpoints.save(self.model, self._selection)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class Progress(BaseCallback):
+    """A progress bar in env steps with the latest validation result."""
+
+    def __init__(self, total: int, selection: Selection, *, show: bool) -> None:
+        super().__init__()
+        self._selection = selection
+        self._bar = tqdm(total=total, unit="step", unit_scale=True, disable=not show)
+
+    def _on_training_start(self) -> None:
+        self._bar.set_description(type(self.model).__name__)
+        self._bar.update(self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.num_timesteps - self._bar.n)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._selection.scores:
+            last, best = self._selection.scores[-1][1], self._selection.best_score
+            self._bar.set_postfix(validation=f"{last:+.4f}", best=f"{best:+.4f}")
+
+    def _on_training_end(self) -> None:
+        self._bar.close()
+
+
+def _comparison(clone: Agent, validation: EmbeddedMarkets) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+    """Validation states with positions held at random, and the clone's preferences there."""
+    states = collect(validation.taught, clone.settings, samples=COMPARED, seed=0, num_envs=64, progress=False)
+    observation = {"index": torch.from_numpy(states.index), "account": torch.from_numpy(states.account)}
+    policy = copy_of(clone.policy)
+    bind(policy, validation.table)
+    with torch.no_grad():
+        return observation, HEADS[clone.head].preferences(policy, observation, clone.settings.positions)
+
+
+def _difference(
+    agent: Agent, policy: Any, observation: Mapping[str, torch.Tensor], clone: torch.Tensor
+) -> dict[str, float]:
+    """KL divergence of the policy from the clone (mean, nats) and the share of states with another best position."""
+    with torch.no_grad():
+        mine = HEADS[agent.head].preferences(policy, dict(observation), agent.settings.positions)
+    log_clone, log_mine = clone.log_softmax(dim=1), mine.log_softmax(dim=1)
+    divergence = (log_clone.exp() * (log_clone - log_mine)).sum(dim=1).mean()
+    changed = (mine.argmax(dim=1) != clone.argmax(dim=1)).float().mean()
+    return {"kl_to_clone": float(divergence), "changed_actions": float(changed)}

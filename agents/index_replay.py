@@ -1,0 +1,175 @@
+"""A replay buffer of indices: 35 bytes a transition, where windows would take kilobytes.
+
+An "index" observation is (market, bar) and five numbers of the account. The next observation of a transition is the
+observation of the row's following transition, so it is stored once; only where an episode ends, its last observation
+is kept apart. A million transitions take about 35 MB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+
+ACCOUNT = 5  #: numbers of an account observation
+NOT_AN_END = -1
+
+
+class IndexReplayBuffer(ReplayBuffer):
+    """Stable-Baselines3's `DictReplayBuffer` for "index" observations: the same samples from the same draws.
+
+    Args:
+        buffer_size: transitions in all.
+        observation_space: with `index` (2,) and `account` (5,).
+        action_space: `Discrete`, or a `Box` of one exposure.
+        device: of the samples.
+        n_envs: rows that are added at once.
+        optimize_memory_usage: what this buffer always does; must be False.
+        handle_timeout_termination: a truncated episode is not taken for an ended one.
+
+    Raises:
+        ValueError: another observation space, or `optimize_memory_usage`.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+    ) -> None:
+        super(ReplayBuffer, self).__init__(buffer_size, observation_space, action_space, device, n_envs)
+        if not isinstance(observation_space, spaces.Dict) or set(observation_space.spaces) != {"index", "account"}:
+            raise ValueError("this buffer is for observation='index' (index and account)")
+        if optimize_memory_usage:
+            raise ValueError("optimize_memory_usage=True is for buffers that could store observations twice")
+        self.optimize_memory_usage = False  # what the base class would do; here nothing is stored twice
+        self.buffer_size = max(buffer_size // n_envs, 1)
+        self._timeouts_count = handle_timeout_termination
+        shape = (self.buffer_size, n_envs)
+        discrete = isinstance(action_space, spaces.Discrete)
+        self.arrays: dict[str, NDArray[Any]] = {
+            "index": np.zeros((*shape, 2), np.int32),
+            "account": np.zeros((*shape, ACCOUNT), np.float32),
+            "actions": np.zeros((*shape, self.action_dim), np.int8 if discrete else np.float32),
+            "rewards": np.zeros(shape, np.float32),
+            "dones": np.zeros(shape, np.bool_),
+            "timeouts": np.zeros(shape, np.bool_),
+            "end": np.full(shape, NOT_AN_END, np.int32),
+        }
+        self._latest = {"index": np.zeros((n_envs, 2), np.int32), "account": np.zeros((n_envs, ACCOUNT), np.float32)}
+        self._ends = {"index": np.zeros((64, 2), np.int32), "account": np.zeros((64, ACCOUNT), np.float32)}
+        self._free = list(range(63, -1, -1))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the transitions take, in bytes."""
+        parts = (*self.arrays.values(), *self._latest.values(), *self._ends.values())
+        return sum(array.nbytes for array in parts)
+
+    def add(
+        self,
+        obs: Any,
+        next_obs: Any,
+        action: NDArray[Any],
+        reward: NDArray[Any],
+        done: NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Add one transition of every row; `obs` must be what `next_obs` was before, but where an episode began."""
+        at, store = self.pos, self.arrays
+        for row in np.flatnonzero(store["end"][at] != NOT_AN_END):
+            self._free.append(int(store["end"][at, row]))
+        store["end"][at] = NOT_AN_END
+        for name in ("index", "account"):
+            store[name][at] = obs[name]
+            self._latest[name][:] = next_obs[name]
+        store["actions"][at] = np.reshape(action, (self.n_envs, self.action_dim))
+        store["rewards"][at], store["dones"][at] = reward, done
+        store["timeouts"][at] = False
+        for row in np.flatnonzero(done):
+            store["end"][at, row] = self._keep_end(next_obs, int(row))
+            store["timeouts"][at, row] = self._timeouts_count and infos[row].get("TimeLimit.truncated", False)
+        self.pos += 1
+        if self.pos == self.buffer_size:
+            self.full, self.pos = True, 0
+
+    def _keep_end(self, last: dict[str, NDArray[Any]], row: int) -> int:
+        if not self._free:
+            size = len(self._ends["index"])
+            self._ends = {name: np.concatenate([array, np.zeros_like(array)]) for name, array in self._ends.items()}
+            self._free = list(range(2 * size - 1, size - 1, -1))
+        slot = self._free.pop()
+        for name, array in self._ends.items():
+            array[slot] = last[name][row]
+        return slot
+
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: NDArray[np.int64], env: VecNormalize | None = None
+    ) -> DictReplayBufferSamples:
+        rows = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))  # noqa: NPY002 -- as the base class draws
+        store = self.arrays
+        live = store["dones"][batch_inds, rows] & ~store["timeouts"][batch_inds, rows]
+        return DictReplayBufferSamples(
+            observations=self._tensors({name: store[name][batch_inds, rows] for name in ("index", "account")}),
+            actions=self.to_torch(store["actions"][batch_inds, rows].astype(self._action_type)),
+            next_observations=self._tensors(self._following(batch_inds, rows)),
+            dones=self.to_torch(live.astype(np.float32)).reshape(-1, 1),
+            rewards=self.to_torch(store["rewards"][batch_inds, rows]).reshape(-1, 1),
+        )
+
+    @property
+    def _action_type(self) -> type[Any]:
+        return np.int64 if self.arrays["actions"].dtype == np.int8 else np.float32
+
+    def _following(self, places: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The observation after each transition: the row's next one, the newest of all, or the end of its episode."""
+        store, newest = self.arrays, (self.pos - 1) % self.buffer_size
+        after = (places + 1) % self.buffer_size
+        found = {}
+        slots = store["end"][places, rows]
+        ended = slots != NOT_AN_END
+        for name in ("index", "account"):
+            following = store[name][after, rows]
+            head = places == newest
+            following[head] = self._latest[name][rows[head]]
+            following[ended] = self._ends[name][slots[ended]]
+            found[name] = following
+        return found
+
+    def _tensors(self, observation: dict[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+        index = observation["index"].astype(np.int64)
+        return {"index": self.to_torch(index), "account": self.to_torch(observation["account"])}
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """All of it as arrays, for a checkpoint."""
+        found = {f"arrays/{name}": array for name, array in self.arrays.items()}
+        found |= {f"latest/{name}": array for name, array in self._latest.items()}
+        found |= {f"ends/{name}": array for name, array in self._ends.items()}
+        return found | {"free": np.array(self._free, np.int64), "place": np.array([self.pos, int(self.full)])}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """The inverse of `state_dict`, into a buffer of the same size.
+
+        Raises:
+            ValueError: an array has another shape.
+        """
+        for name, mine in self.arrays.items():
+            given = state[f"arrays/{name}"]
+            if given.shape != mine.shape:
+                raise ValueError(f"the replay buffer's {name} has shape {given.shape} there and {mine.shape} here")
+            mine[:] = given
+        for name in self._latest:
+            self._latest[name][:] = state[f"latest/{name}"]
+        self._ends = {name: state[f"ends/{name}"].copy() for name in self._ends}
+        self._free = state["free"].tolist()
+        self.pos, self.full = int(state["place"][0]), bool(state["place"][1])
