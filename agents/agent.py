@@ -116,7 +116,7 @@ class Agent:
         head = description["head"]
         if head not in HEADS:
             raise ValueError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
-        policy = new_policy(shape, 0, head)
-        policy.load_state_dict(load_file(folder / WEIGHTS))
         settings = TradingSettings.from_dict(description["settings"])
+        policy = new_policy(shape, 0, head, settings)
+        policy.load_state_dict(load_file(folder / WEIGHTS))
         return cls(extractor, policy, shape, settings, description["margin"], description["algorithm"], head)

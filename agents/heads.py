@@ -17,6 +17,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 
 from agents.features_extractor import CachedEmbeddings, EmbeddingTable
 from agents.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
+from agents.settings import TradingSettings
+from agents.utility_head import new_utility_policy, utility_preferences
 from agents.value_heads import new_quantile_policy, new_value_policy, quantile_preferences, value_preferences
 
 
@@ -29,7 +31,7 @@ class Head:
         preferences: (B, A) float32 of a policy for B observations, given the A target positions.
     """
 
-    new: Callable[[PolicyShape], BasePolicy]
+    new: Callable[[PolicyShape, TradingSettings], BasePolicy]
     preferences: Callable[[Any, Observation, tuple[float, ...]], torch.Tensor]
 
 
@@ -38,7 +40,7 @@ def actor_arguments(shape: PolicyShape) -> dict[str, Any]:
     return {"net_arch": {"pi": list(shape.hidden), "vf": list(shape.hidden)}, **embedding_arguments(shape)}
 
 
-def _new_actor(shape: PolicyShape) -> ActorCriticPolicy:
+def _new_actor(shape: PolicyShape, _: TradingSettings) -> ActorCriticPolicy:
     actions = gym.spaces.Discrete(shape.actions)
     return MultiInputActorCriticPolicy(observation_space(), actions, lambda _: 3e-4, **actor_arguments(shape))
 
@@ -58,15 +60,16 @@ HEADS: dict[str, Head] = {
     "actor": Head(_new_actor, _log_odds),
     "value": Head(new_value_policy, value_preferences),
     "quantile": Head(new_quantile_policy, quantile_preferences),
+    "utility": Head(new_utility_policy, utility_preferences),
 }
 """By the name that an agent's description gives."""
 
 
-def new_policy(shape: PolicyShape, seed: int, head: str = "actor") -> Any:
-    """A freshly drawn policy on cached embeddings; torch's random state is left as it was."""
+def new_policy(shape: PolicyShape, seed: int, head: str = "actor", settings: TradingSettings | None = None) -> Any:
+    """A freshly drawn policy on cached embeddings, for `settings`; torch's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return HEADS[head].new(shape)
+        return HEADS[head].new(shape, settings or TradingSettings())
 
 
 def copy_of(policy: Any) -> Any:

@@ -10,6 +10,7 @@ from sb3_contrib.qrdqn.policies import MultiInputPolicy as QuantilePolicy
 from stable_baselines3.dqn.policies import MultiInputPolicy as ValuePolicy
 
 from agents.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
+from agents.settings import TradingSettings
 
 LOG_ODDS = 20.0  #: preferences per percent of value: five basis points are like one unit of log-odds
 QUANTILES = 16
@@ -25,13 +26,13 @@ def quantile_arguments(shape: PolicyShape) -> dict[str, Any]:
     return {"n_quantiles": QUANTILES, **value_arguments(shape)}
 
 
-def new_value_policy(shape: PolicyShape) -> ValuePolicy:
+def new_value_policy(shape: PolicyShape, _: TradingSettings) -> ValuePolicy:
     """A Q-network and its averaged twin, with fresh weights."""
     actions = spaces.Discrete(shape.actions)
     return ValuePolicy(observation_space(), actions, lambda _: 3e-4, **value_arguments(shape))
 
 
-def new_quantile_policy(shape: PolicyShape) -> QuantilePolicy:
+def new_quantile_policy(shape: PolicyShape, _: TradingSettings) -> QuantilePolicy:
     """A quantile network and its averaged twin, with fresh weights."""
     actions = spaces.Discrete(shape.actions)
     return QuantilePolicy(observation_space(), actions, lambda _: 3e-4, **quantile_arguments(shape))
