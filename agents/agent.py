@@ -72,11 +72,15 @@ class Agent:
     algorithm: str = "bc"
     head: str = "actor"
 
+    def decide_on(self, table: EmbeddingTable) -> AgentPolicy:
+        """The agent's decisions on the markets whose embeddings `table` holds."""
+        policy = copy_of(self.policy)
+        bind(policy, table)
+        return AgentPolicy(self, policy)
+
     def on(self, taught: Sequence[TaughtMarket], table: EmbeddingTable | None = None) -> AgentPolicy:
         """The agent's decisions on these markets (`table`: their embeddings, where they are at hand)."""
-        policy = copy_of(self.policy)
-        bind(policy, table or embed(self.extractor, taught, progress=False))
-        return AgentPolicy(self, policy)
+        return self.decide_on(table or embed(self.extractor, taught, progress=False))
 
     def with_margin(self, margin: float) -> Agent:
         """The same agent with another hysteresis."""

@@ -21,6 +21,7 @@ from agents.data_commands import app as data_commands  # noqa: E402 -- once type
 from agents.features_commands import app as features_commands  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 from agents.synth_commands import synth  # noqa: E402
+from agents.train_commands import evaluate, play, train  # noqa: E402
 
 app = typer.Typer(
     name="cryptoenv",
@@ -34,6 +35,9 @@ app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
 app.command()(pretrain)
 app.command()(synth)
+app.command()(train)
+app.command()(evaluate)
+app.command()(play)
 
 
 def _print_version(asked: bool) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
 from agents.run_folder import Run
 from agents.scoring import Estimate, mean, score
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, synthetic_markets
+from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
+from cryptoenv.bar_files import read_bars
+from cryptoenv.config import Costs
 from cryptoenv.metrics import performance
 from cryptoenv.timeframe import timeframe_ms
 
@@ -202,9 +205,35 @@ def evaluate(run: Run, *, market: str = "easy", split: str = "test", markets: in
     Raises:
         ValueError: an unknown task or split.
     """
-    settings = run.agent.settings
+    return evaluate_runs([run], market=market, split=split, markets=markets, days=days)
+
+
+def evaluate_runs(
+    runs: Sequence[Run], *, market: str, split: str = "test", markets: int = 32, days: int = 60
+) -> pd.DataFrame:
+    """As `evaluate`, for runs of the same settings (seeds, say); with several, each has a line of its own."""
+    settings = runs[0].agent.settings
     taught = synthetic_markets(market, split, markets, days, settings)
     rule = baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
-    policies = baseline_policies(taught, settings, rule, seed=0)
-    policies |= agent_policies({"clone": run.clone, run.agent.algorithm: run.agent}, taught)
+    policies = baseline_policies(taught, settings, rule, seed=0) | agent_policies(named_agents(runs), taught)
     return score_table(rollouts(policies, taught, settings), taught, settings)
+
+
+def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
+    """The table of `plain_table` on the last fifth of a file's bars, which training left alone, with full costs."""
+    settings = replace(runs[0].agent.settings, costs=Costs())
+    split = split_bars(read_bars(file), settings)
+    rule = baselines.tuned_cross((split.validation,), settings)
+    policies = baseline_policies((split.test,), settings, rule, seed=0)
+    policies |= agent_policies(named_agents(runs), (split.test,))
+    return plain_table(rollouts(policies, (split.test,), settings), settings)
+
+
+def named_agents(runs: Sequence[Run]) -> dict[str, Agent]:
+    """Clones and agents of runs by the names they have in tables."""
+    found: dict[str, Agent] = {}
+    for run in runs:
+        suffix = "" if len(runs) == 1 else f" ({run.folder.name})"
+        found[f"clone{suffix}"] = run.clone
+        found[f"{run.agent.algorithm}{suffix}"] = run.agent
+    return found

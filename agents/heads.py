@@ -15,8 +15,10 @@ import gymnasium as gym
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, MultiInputActorCriticPolicy
 
+from agents.exposure_head import exposure_preferences, new_exposure_policy
 from agents.features_extractor import CachedEmbeddings, EmbeddingTable
 from agents.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
+from agents.recurrent_head import new_recurrent_policy, recurrent_preferences
 from agents.settings import TradingSettings
 from agents.utility_head import new_utility_policy, utility_preferences
 from agents.value_heads import new_quantile_policy, new_value_policy, quantile_preferences, value_preferences
@@ -60,6 +62,8 @@ HEADS: dict[str, Head] = {
     "actor": Head(_new_actor, _log_odds),
     "value": Head(new_value_policy, value_preferences),
     "quantile": Head(new_quantile_policy, quantile_preferences),
+    "exposure": Head(new_exposure_policy, exposure_preferences),
+    "recurrent": Head(new_recurrent_policy, recurrent_preferences),
     "utility": Head(new_utility_policy, utility_preferences),
 }
 """By the name that an agent's description gives."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.agent import Agent
 from pretrain import Extractor
+from pretrain.typed_yaml import write_yaml
+
+if TYPE_CHECKING:
+    from agents.agent_recipe import AgentRecipe
 
 EXTRACTOR, AGENT, CLONE = "extractor", "agent", "clone"
 CONFIG, METRICS, PICTURE = "config.json", "metrics.json", "picture.png"
+RECIPE, SEEDS = "recipe.yaml", "seeds.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,48 @@ class Run:
             raise FileNotFoundError(f"{root} is not a run folder: it has no {CONFIG}")
         extractor = Extractor.load(root / EXTRACTOR)
         return cls(root, Agent.load(root / AGENT, extractor), Agent.load(root / CLONE, extractor))
+
+
+def load_runs(folder: str | Path) -> list[Run]:
+    """The run in a folder, or those of its seeds (`seed-0`, `seed-1`, ...).
+
+    Raises:
+        FileNotFoundError: neither.
+    """
+    root = Path(folder)
+    seeds = sorted(root.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
+    return [Run.load(path) for path in seeds] or [Run.load(root)]
+
+
+def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:
+    """Write what a run is made from, before it is made: `recipe.yaml`, which `read_recipe` reads."""
+    learning = recipe.training.learning
+    training = asdict(recipe.training)
+    for name in ("settings", "learning", "cloning"):
+        training.pop(name)
+    values: dict[str, Any] = {
+        "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
+        "training": training, "cloning": asdict(recipe.training.cloning),
+    }  # fmt: skip
+    if learning is not None:
+        values["learning"] = asdict(learning)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(values, folder / RECIPE)
+    write_json(folder / SEEDS, {"seeds": seeds})
+
+
+def read_recipe(folder: Path) -> tuple[AgentRecipe, int]:
+    """The recipe of a run, and its number of seeds.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+    """
+    from agents.agent_recipe import AgentRecipe
+
+    if not (folder / RECIPE).is_file():
+        raise FileNotFoundError(f"{folder} holds no run to resume: it has no {RECIPE}")
+    seeds = json.loads((folder / SEEDS).read_text(encoding="utf-8"))["seeds"]
+    return AgentRecipe.read(folder / RECIPE), int(seeds)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
+from pretrain.typed_yaml import known_values, read_mapping, recipe_path, section, write_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -54,15 +53,12 @@ class Recipe:
         Raises:
             ConfigError: no such recipe, no YAML, an unknown key, or a value that is not allowed.
         """
-        path = RECIPES / f"{recipe}.yaml" if (RECIPES / f"{recipe}.yaml").is_file() else Path(recipe)
-        if not path.is_file():
-            shipped = sorted(found.stem for found in RECIPES.glob("*.yaml"))
-            raise ConfigError(f"recipe {str(recipe)!r} is neither a file nor one of those shipped: {shipped}")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: no YAML: {error}") from error
-        return cls(**_sections(_known(values or {}, cls, str(path)), str(path)))
+        path = recipe_path(recipe, RECIPES)
+        values = known_values(read_mapping(path), cls, str(path))
+        for name, kind in (("architecture", ExtractorConfig), ("training", TrainingConfig)):
+            if name in values:
+                values[name] = section(values[name], kind, f"{path}: {name}")
+        return cls(**values)
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
@@ -70,34 +66,4 @@ class Recipe:
 
     def write(self, path: Path) -> None:
         """Write all of it, defaults included, as YAML."""
-        path.write_text(yaml.safe_dump(_plain(asdict(self)), sort_keys=False), encoding="utf-8")
-
-
-def _sections(values: dict[str, Any], where: str) -> dict[str, Any]:
-    for name, kind in (("architecture", ExtractorConfig), ("training", TrainingConfig)):
-        if name in values:
-            given = _known(values[name], kind, f"{where}: {name}")
-            try:
-                values[name] = kind(**{key: _tuples(value) for key, value in given.items()})
-            except TypeError as error:
-                raise ConfigError(f"{where}: {name}: a value has the wrong type: {error}") from error
-    return values
-
-
-def _known(values: object, kind: type[Any], where: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where}: expected keys and values, got {type(values).__name__}")
-    known = [item.name for item in fields(kind)]
-    if unknown := sorted(set(map(str, values)) - set(known)):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {known}")
-    return dict(values)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        write_yaml(asdict(self), path)

@@ -1,0 +1,96 @@
+"""`cryptoenv train`, `evaluate` and `play`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[str | None, typer.Option(help="One that ships (ppo, dqn, sac, ...), or a YAML file.")] = None,
+    algo: Annotated[str | None, typer.Option(help="Instead of the recipe's algorithm: bc, ppo, dqn, sac, ...")] = None,
+    market: Annotated[str | None, typer.Option(help="easy, standard, hard, or a file of bars.")] = None,
+    extractor: Annotated[str | None, typer.Option(help="default, or the folder of an artifact.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", min=0)] = None,
+    steps: Annotated[int | None, typer.Option(help="Env steps after cloning.", min=1)] = None,
+    seeds: Annotated[int, typer.Option(help="That many runs, seeds 0, 1, ..., side by side.", min=1)] = 1,
+    ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
+    force: Annotated[bool, typer.Option(help="Resume although configuration or data changed.")] = False,
+) -> None:
+    """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""
+    from agents.agent_recipe import AgentRecipe
+    from agents.multi_seed import train_one, train_seeds
+    from agents.run_folder import Run, read_recipe, write_recipe
+
+    given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
+    if resume is not None:
+        if any(value is not None for value in (recipe, *given.values(), steps)):
+            raise ValueError("--resume goes on with the run's own recipe: leave the other options out")
+        chosen, seeds = read_recipe(resume)
+        out = resume
+    else:
+        chosen = AgentRecipe.read(recipe or algo or "ppo")
+        if algo is not None and chosen.algorithm != algo:
+            raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
+        chosen = chosen.changed(**given).with_steps(steps)
+        write_recipe(chosen, seeds, out)
+    if seeds == 1:
+        runs = [Run.load(train_one(chosen, out, resume is not None, force, progress=True))]
+    else:
+        runs = train_seeds(chosen, range(seeds), out, resume=resume is not None, force=force, ray=ray)
+    for run in runs:
+        metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
+        print(f"{run.folder}: {run.agent.algorithm}, hysteresis {run.agent.margin:g}, {_told(metrics)}")
+
+
+def _told(metrics: dict[str, Any]) -> str:
+    names = ("kept_step", "kl_to_clone", "changed_actions", "turnover", "exposure")
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in names if name in metrics) or "the clone itself"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a folder of seeds.", exists=True, file_okay=False)],
+    markets: Annotated[str, typer.Option(help="Synthetic task.")] = "standard",
+    bars: Annotated[Path | None, typer.Option(help="Bars instead: the last fifth of them.", dir_okay=False)] = None,
+    split: Annotated[str, typer.Option(help="Seed family: validation to choose, test for final figures.")] = "test",
+    count: Annotated[int, typer.Option(help="Markets.", min=1)] = 32,
+    days: Annotated[int, typer.Option(help="Tradable days of each.", min=1)] = 60,
+    out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+) -> None:
+    """Score a run's agent and clone beside the baselines on unseen markets."""
+    from agents.evaluation import evaluate_on_bars, evaluate_runs
+    from agents.report import print_table
+    from agents.run_folder import load_runs
+
+    runs = load_runs(run)
+    if bars is not None:
+        table = evaluate_on_bars(runs, bars)
+        title = f"{bars.name}, the last fifth"
+    else:
+        table = evaluate_runs(runs, market=markets, split=split, markets=count, days=days)
+        title = f"{count} markets, task {markets!r}, split {split!r}, {len(runs)} run(s)"
+    print_table(table, title)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(out)
+        print(f"table: {out}")
+
+
+def play(
+    run: Annotated[Path, typer.Argument(help="Run folder.", exists=True, file_okay=False)],
+    render: Annotated[str, typer.Option(help="human, ansi, or rgb_array, which is saved.")] = "ansi",
+    market: Annotated[str, typer.Option(help="Synthetic task, or a file of bars.")] = "standard",
+    steps: Annotated[int, typer.Option(help="Bars to play.", min=1)] = 96,
+    seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Of rgb_array: a film (.gif) or its last frame (.png).")] = Path("play.gif"),
+) -> None:
+    """Watch a trained agent trade."""
+    from agents.playing import play_run
+    from agents.run_folder import Run
+
+    play_run(Run.load(run).agent, market, render, steps=steps, seed=seed, out=out)

@@ -1,0 +1,89 @@
+"""YAML files that name only what differs from a dataclass's defaults; unknown keys and wrong types are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from pretrain.config import ConfigError
+
+T = TypeVar("T")
+
+
+def recipe_path(recipe: str | Path, shipped: Path) -> Path:
+    """The file of a recipe: one of those in the folder `shipped`, by name, or a file of one's own.
+
+    Raises:
+        ConfigError: neither; those that ship are named.
+    """
+    named = shipped / f"{recipe}.yaml"
+    path = named if named.is_file() else Path(recipe)
+    if not path.is_file():
+        names = sorted(found.stem for found in shipped.glob("*.yaml"))
+        raise ConfigError(f"recipe {str(recipe)!r} is neither a file nor one of those shipped: {names}")
+    return path
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: no YAML, or something else than keys and values.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: no YAML: {error}") from error
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}")
+    return values or {}
+
+
+def known_values(values: object, kind: type[Any], where: str) -> dict[str, Any]:
+    """`values` as a dict whose keys are all fields of `kind`.
+
+    Raises:
+        ConfigError: no mapping, or an unknown key; `where` and the known keys are named.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected keys and values, got {type(values).__name__}")
+    known = [item.name for item in fields(kind)]
+    if unknown := sorted(set(map(str, values)) - set(known)):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {known}")
+    return dict(values)
+
+
+def section(values: object, kind: type[T], where: str, *, base: T | None = None) -> T:
+    """`kind` from a mapping of some of its fields; lists become tuples, the others are `base`'s or the defaults.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type or out of range.
+    """
+    given = {key: tupled(value) for key, value in known_values(values, kind, where).items()}
+    if base is not None:
+        given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ConfigError(f"{where}: a value has the wrong type: {error}") from error
+
+
+def tupled(value: Any) -> Any:
+    """Lists, at any depth, as tuples."""
+    return tuple(tupled(item) for item in value) if isinstance(value, list) else value
+
+
+def plain(value: Any) -> Any:
+    """Tuples, at any depth, as lists: what YAML can say."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def write_yaml(values: dict[str, Any], path: Path) -> None:
+    """Write plain values in their order."""
+    path.write_text(yaml.safe_dump(plain(values), sort_keys=False), encoding="utf-8")
