@@ -72,7 +72,7 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
         try:
-            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, scratch / ARRAYS)
+            save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, scratch / ARRAYS)
             (scratch / STATE).write_text(json.dumps(state, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             sums = {name: _sha256(scratch / name) for name in (ARRAYS, STATE)}
             (scratch / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
