@@ -22,6 +22,7 @@ from agents.features_commands import app as features_commands  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 from agents.synth_commands import synth  # noqa: E402
 from agents.train_commands import evaluate, play, train  # noqa: E402
+from agents.tune_commands import tune  # noqa: E402
 
 app = typer.Typer(
     name="cryptoenv",
@@ -38,6 +39,7 @@ app.command()(synth)
 app.command()(train)
 app.command()(evaluate)
 app.command()(play)
+app.command()(tune)
 
 
 def _print_version(asked: bool) -> None:

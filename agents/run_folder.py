@@ -73,6 +73,13 @@ def load_runs(folder: str | Path) -> list[Run]:
 
 def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:
     """Write what a run is made from, before it is made: `recipe.yaml`, which `read_recipe` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_agent_recipe(recipe, folder / RECIPE)
+    write_json(folder / SEEDS, {"seeds": seeds})
+
+
+def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
+    """Write a recipe, all its values included, as `AgentRecipe.read` reads it."""
     learning = recipe.training.learning
     training = asdict(recipe.training)
     for name in ("settings", "learning", "cloning"):
@@ -83,9 +90,7 @@ def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:
     }  # fmt: skip
     if learning is not None:
         values["learning"] = asdict(learning)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_yaml(values, folder / RECIPE)
-    write_json(folder / SEEDS, {"seeds": seeds})
+    write_yaml(values, path)
 
 
 def read_recipe(folder: Path) -> tuple[AgentRecipe, int]:

@@ -1,0 +1,40 @@
+"""`cryptoenv tune`: Optuna over an extractor's recipe, or over an agent's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    recipe: Annotated[str, typer.Option(help="Of an extractor, or with --agent of an agent.")] = "default",
+    agent: Annotated[bool, typer.Option(help="Tune an agent's learning instead of an extractor.")] = False,
+    task: Annotated[str | None, typer.Option(help="Synthetic task, instead of the recipe's.")] = None,
+    trials: Annotated[int, typer.Option(help="Finished trials that the study shall have.", min=1)] = 20,
+    workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 1,
+    markets: Annotated[int | None, typer.Option(help="Training markets, instead of the recipe's.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="CPU seconds of each pretraining.", min=1.0)] = None,
+    steps: Annotated[int | None, typer.Option(help="Env steps of each agent.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampler.", min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="Of the study; one that exists goes on.")] = Path("runs/tune"),
+) -> None:
+    """Search for a better recipe; pruned, resumable, several processes on one study."""
+    from pretrain.tuning import BEST_RECIPE, Study
+
+    study = Study(out, trials, workers, seed)
+    if agent:
+        from agents.agent_recipe import AgentRecipe
+        from agents.agent_tuning import AgentObjective, tune_agent
+
+        base = AgentRecipe.read("ppo" if recipe == "default" else recipe).changed(market=task).with_steps(steps)
+        table = tune_agent(study, AgentObjective(base, markets))
+    else:
+        from pretrain import Recipe
+        from pretrain.tuning import ExtractorObjective, tune_extractor
+
+        chosen = Recipe.read(recipe).changed(task=task, markets=markets)
+        table = tune_extractor(study, ExtractorObjective(chosen, seconds))
+    print(table.head(10).to_string(index=False))
+    print(f"best recipe: {out / BEST_RECIPE}\npictures:    {out}")

@@ -1,0 +1,272 @@
+"""Tuning with Optuna: a study in a journal file that several processes share, that resumes, and that prunes.
+
+`optimise` runs any objective; `tune_extractor` is the one of pretraining. A study goes on until it has as many finished
+trials as asked for, whoever ran them and whenever. A trial whose process was killed is told failed, and run again in
+number.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretrain.config import ConfigError
+from pretrain.recipe import Recipe
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+JOURNAL, BEST_RECIPE, HISTORY, IMPORTANCE, TABLE = (
+    "study.journal", "best_recipe.yaml", "history.png", "importance.png", "trials.csv"
+)  # fmt: skip
+STUDY = "tuning"
+OWNER = "owner"  #: attribute of a trial: the host and process that runs it
+Objective = Callable[["optuna.Trial"], float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study to be run.
+
+    Attributes:
+        folder: of the journal, tables and pictures.
+        trials: finished ones (pruned ones among them) that the study shall have.
+        workers: processes side by side.
+        seed: of the sampler; with one worker, the same seed gives the same trials.
+        warm_up: measurements of a trial before it can be pruned.
+
+    Raises:
+        ConfigError: a count that is not positive.
+    """
+
+    folder: Path
+    trials: int
+    workers: int = 1
+    seed: int = 0
+    warm_up: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "workers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed: a whole number >= 1")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ImportError('tuning needs optuna: pip install "cryptoenv[tuning]"') from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def open_study(study: Study, worker: int = 0) -> optuna.Study:
+    """The study in its journal, made where it does not exist; each worker samples with a seed of its own."""
+    optuna = _optuna()
+    from optuna.storages.journal import JournalFileBackend
+
+    study.folder.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(study.folder / JOURNAL)))
+    sampler = optuna.samplers.TPESampler(seed=study.seed + 1_000 * worker, n_startup_trials=8)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=study.warm_up)
+    return optuna.create_study(
+        storage=storage, sampler=sampler, pruner=pruner, study_name=STUDY, direction="minimize", load_if_exists=True
+    )
+
+
+def finished(found: optuna.Study) -> int:
+    """Trials that were completed or pruned."""
+    states = _optuna().trial.TrialState
+    return sum(trial.state in (states.COMPLETE, states.PRUNED) for trial in found.get_trials(deepcopy=False))
+
+
+def fail_orphans(found: optuna.Study) -> int:
+    """Tell trials failed whose process on this machine is no more; returns how many."""
+    states = _optuna().trial.TrialState
+    host, count = socket.gethostname(), 0
+    for trial in found.get_trials(deepcopy=False):
+        owner = trial.user_attrs.get(OWNER)
+        if trial.state == states.RUNNING and owner and owner[0] == host and not _lives(int(owner[1]), owner[2]):
+            found.tell(trial.number, state=states.FAIL)
+            count += 1
+    return count
+
+
+def _lives(pid: int, began: str) -> bool:
+    return _birth(pid) == began
+
+
+def _birth(pid: int) -> str:
+    """When a process began, as the system tells it (a number is used again some day); empty where there is none."""
+    path = Path(f"/proc/{pid}/stat")
+    if path.parent.parent.joinpath("self").exists():
+        try:
+            return path.read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        except OSError:
+            return ""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return ""
+    return "unknown"
+
+
+def work(study: Study, objective: Objective, worker: int = 0, told: Callable[[int], None] | None = None) -> None:
+    """Run trials of a study until it has enough; `told` hears the number of finished ones after each."""
+    found = open_study(study, worker)
+    owner = [socket.gethostname(), str(os.getpid()), _birth(os.getpid())]
+
+    def owned(trial: optuna.Trial) -> float:
+        trial.set_user_attr(OWNER, owner)
+        return objective(trial)
+
+    while finished(found) < study.trials:
+        fail_orphans(found)
+        found.optimize(owned, n_trials=1, catch=(RuntimeError,))
+        if told is not None:
+            told(finished(found))
+
+
+def optimise(study: Study, objective: Objective, *, progress: bool = True) -> optuna.Study:
+    """Run a study with its workers; goes on where an earlier call or another process left it.
+
+    Args:
+        study: what to run.
+        objective: to be minimised; with several workers it must be picklable. A RuntimeError fails a trial.
+        progress: show a progress bar over trials.
+
+    Raises:
+        ImportError: Optuna is not installed.
+    """
+    from tqdm import tqdm
+
+    found = open_study(study)
+    fail_orphans(found)
+    bar = tqdm(total=study.trials, initial=finished(found), desc="tuning", unit="trial", disable=not progress)
+
+    def shown(count: int) -> None:
+        bar.update(min(count, study.trials) - bar.n)
+
+    if study.workers == 1:
+        work(study, objective, told=shown)
+    else:
+        context = multiprocessing.get_context("spawn")
+        others = [
+            context.Process(target=work, args=(study, objective, number)) for number in range(study.workers)
+        ]
+        for process in others:
+            process.start()
+        while any(process.is_alive() for process in others):
+            others[0].join(timeout=1.0)
+            shown(finished(found))
+        if finished(found) < study.trials:
+            fail_orphans(found)
+            work(study, objective, told=shown)
+    bar.close()
+    return found
+
+
+@dataclass(frozen=True)
+class ExtractorObjective:
+    """The validation loss of action labels after training a recipe with suggested values.
+
+    Attributes:
+        recipe: what is not suggested.
+        seconds: CPU seconds of each training, or None for the recipe's steps.
+    """
+
+    recipe: Recipe
+    seconds: float | None = None
+
+    def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> Recipe:
+        """The recipe with the values of a trial."""
+        layout, training = self.recipe.architecture, self.recipe.training
+        width = 16 * trial.suggest_int("width_by_16", 1, 4)
+        layout = replace(
+            layout,
+            width=width,
+            feedforward=2 * width,
+            layers=trial.suggest_int("layers", 1, 3),
+            memory=trial.suggest_categorical("memory", [32, 64, 96]) if layout.memory else 0,
+            dropout=trial.suggest_float("dropout", 0.0, 0.3),
+        )
+        training = replace(
+            training,
+            learning_rate=trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True),
+            weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.3, log=True),
+            regime_weight=trial.suggest_float("regime_weight", 0.0, 0.5),
+        )
+        return replace(self.recipe, architecture=layout, training=training)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """The best validation loss; pruned where it falls behind the others."""
+        from pretrain.fitting import FitOptions
+        from pretrain.pretraining import pretrain_extractor
+
+        optuna = _optuna()
+        losses: list[float] = []
+
+        def measured(figures: dict[str, float]) -> None:
+            losses.append(figures["validation/action"])
+            trial.report(losses[-1], len(losses))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        recipe = self.suggested(trial)
+        if self.seconds is not None:
+            recipe = replace(recipe, training=replace(recipe.training, max_seconds=self.seconds))
+        pretrain_extractor(recipe, FitOptions(progress=False, on_validation=measured))
+        return min(losses)
+
+
+def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: bool = True) -> pd.DataFrame:
+    """Tune a recipe, and write `best_recipe.yaml`, `trials.csv` and, with matplotlib, two pictures into the folder.
+
+    Returns:
+        All trials, best first: number, state, value, parameters.
+    """
+    found = optimise(study, objective, progress=progress)
+    best = objective.suggested(found.best_trial)
+    best.write(study.folder / BEST_RECIPE)
+    table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
+    table.to_csv(study.folder / TABLE, index=False)
+    draw_study(found, study.folder)
+    return table
+
+
+def draw_study(found: optuna.Study, folder: Path) -> None:
+    """`history.png`: the value of every trial and the best so far; `importance.png`: what the value depends on."""
+    optuna = _optuna()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    done = [t for t in found.get_trials() if t.state == optuna.trial.TrialState.COMPLETE and t.value is not None]
+    figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
+    values = [float(trial.value) for trial in done if trial.value is not None]
+    axis.plot([t.number for t in done], values, "o", color="#1f4e9c", markersize=4, label="completed trials")
+    best = [min(values[: i + 1]) for i in range(len(values))]
+    axis.step([t.number for t in done], best, where="post", color="#e07b00", label="best so far")
+    axis.set_xlabel("trial")
+    axis.set_ylabel("objective")
+    axis.legend(frameon=False)
+    figure.savefig(folder / HISTORY, dpi=110)
+    pyplot.close(figure)
+    if len(done) < 2:
+        return
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    shares = optuna.importance.get_param_importances(found, evaluator=evaluator)
+    figure, axis = pyplot.subplots(figsize=(6.5, 0.9 + 0.35 * len(shares)), layout="constrained")
+    axis.barh(list(shares), list(shares.values()), color="#1f4e9c")
+    axis.invert_yaxis()
+    axis.set_xlabel("share of the objective's variation (PED-ANOVA, Watanabe et al. 2023)")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / IMPORTANCE, dpi=110)
+    pyplot.close(figure)
