@@ -27,7 +27,7 @@ from pretrain.extractor_model import ExtractorModel
 from pretrain.extractor_task import ExtractorTask
 from pretrain.lessons import lessons
 from pretrain.scaler import RobustScaler
-from pretrain.stretches import ROWS, ShuffledStretches, StretchDataset
+from pretrain.stretches import ROWS, STRETCH, ShuffledStretches, StretchDataset
 from pretrain.windows import ShuffledBatches, WindowDataset
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -38,48 +38,53 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class PlainDataset(Dataset[tuple[Any, ...]]):
-    """What one would write first: a sample at a time, for `DataLoader` to collate."""
+    """What one would write first: a sample at a time, for `DataLoader` to collate. The same windows and targets."""
 
-    def __init__(self, items: Sequence[LabelledMarket], window: tuple[int, ...]) -> None:
-        self._items, self._window = items, window
-        self._rows = [(n, int(t)) for n, item in enumerate(items) for t in item.decisions(window)]
+    def __init__(self, dataset: WindowDataset) -> None:
+        self._from, self._window = dataset, dataset.window
+        self._targets = dataset.batch(np.arange(len(dataset)), first_timeframe=len(dataset.window))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._from)
 
     def __getitem__(self, i: int) -> tuple[Any, ...]:
-        number, t = self._rows[i]
-        market = self._items[number].market
-        last = market.align[t]
+        market = self._from.markets[self._from.market[i]].market
+        last = market.align[self._from.t[i]]
         windows = [
-            torch.from_numpy(features[last[k] + 1 - bars : last[k] + 1])
+            torch.tensor(features[last[k] + 1 - bars : last[k] + 1])
             for k, (features, bars) in enumerate(zip(market.features, self._window, strict=True))
         ]
-        return (*windows, torch.from_numpy(self._items[number].labels[t].astype(np.int64)))
+        return (*windows, self._targets.labels[i], self._targets.returns[i], self._targets.regimes[i])
 
 
 def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int) -> dict[str, float]:
-    """Windows per second of a plain data loader and of whole-batch gathering, and what loading is of a training step.
+    """Decisions per second of a plain data loader and of whole-batch gathering, and what loading is of a training step.
 
-    With a memory the data of a step are stretches: their share is of a step on stretches.
+    With a memory a step's data are stretches, each of whose bars teaches one decision: they are counted, and the share
+    is of a step on stretches.
     """
-    plain, dataset = PlainDataset(items, config.window), WindowDataset(items, config.window, config.horizons)
+    dataset = WindowDataset(items, config.window, config.horizons)
+    plain = PlainDataset(dataset)
     some = next(iter(DataLoader(plain, batch, shuffle=False)))
     expected = dataset.batch(np.arange(batch))
-    for k, window in enumerate(expected.windows):
-        if not torch.equal(window, some[k]):
-            raise AssertionError(f"the two loaders differ in {config.timeframes[k]}: nothing is timed")
+    for one, other in zip((*expected.windows, *expected[1:]), some, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    ours: Any = ShuffledBatches(dataset, batch, 40, seed=0)
+    decisions = batch
+    if config.memory:
+        ours = ShuffledStretches(StretchDataset(dataset), batch, 40, seed=0)
+        decisions = batch // ROWS * STRETCH
     rates: dict[str, list[float]] = {"plain": [], "gathered": []}
-    for repeat in range(3):
+    for _ in range(3):
         began = time.perf_counter()
         for count, _ in enumerate(DataLoader(plain, batch, shuffle=True), start=1):
             if count == 8:
                 break
         rates["plain"].append(8 * batch / (time.perf_counter() - began))
         began = time.perf_counter()
-        for _ in ShuffledBatches(dataset, batch, 40, seed=repeat):
+        for _ in ours:
             pass
-        rates["gathered"].append(40 * batch / (time.perf_counter() - began))
+        rates["gathered"].append(40 * decisions / (time.perf_counter() - began))
     found = {name: median(values) for name, values in rates.items()}
     return found | {"ratio": found["gathered"] / found["plain"], **share_of_step(dataset, config, batch)}
 
