@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agents.cloning import CloningConfig
+from agents.dagger import DaggerConfig
 from agents.training import NAMES, TrainingConfig, new_config
 from pretrain.config import ConfigError
 from pretrain.typed_yaml import known_values, read_mapping, recipe_path, section
@@ -37,14 +38,14 @@ class AgentRecipe:
         """A recipe by name (of those shipped) or from a YAML file, which names only what differs from the defaults.
 
         Its keys are `algorithm`, `market`, `extractor`, `seed`, `training` (fields of `TrainingConfig`), `cloning` (of
-        `CloningConfig`) and `learning` (of the algorithm's own configuration).
+        `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the algorithm's own configuration).
 
         Raises:
             ConfigError: no such recipe, no YAML, an unknown key or algorithm, or a value that is not allowed.
         """
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
-        parts = {name: values.pop(name, {}) for name in ("training", "cloning", "learning")}
+        parts = {name: values.pop(name, {}) for name in ("training", "cloning", "dagger", "learning")}
         values = known_values(values, cls, str(path))
         algorithm = values.get("algorithm", cls.algorithm)
         if algorithm not in NAMES:
@@ -56,7 +57,8 @@ class AgentRecipe:
         refuse_nested(parts["training"], str(path))
         training = section(parts["training"], TrainingConfig, f"{path}: training")
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning")
-        return cls(**values, training=replace(training, cloning=cloning, learning=learning))
+        correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
+        return cls(**values, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
@@ -76,8 +78,8 @@ class AgentRecipe:
 
 
 def refuse_nested(training: object, where: str) -> None:
-    """`cloning` and `learning` are sections of their own, and settings come from the extractor."""
+    """`cloning`, `dagger` and `learning` are sections of their own, and settings come from the extractor."""
     if isinstance(training, dict):
-        for name in ("cloning", "learning", "settings"):
+        for name in ("cloning", "dagger", "learning", "settings"):
             if name in training:
                 raise ConfigError(f"{where}: training: {name!r} does not belong there")

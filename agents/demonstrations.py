@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from agents.policies import TablePolicy, held_position
+from agents.policies import TablePolicy, TradingPolicy, held_position
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import TaughtMarket, markets_of
 
@@ -43,6 +43,8 @@ def collect(
     seed: int,
     num_envs: int = 256,
     dwell: int = 16,
+    visitor: TradingPolicy | None = None,
+    teacher_share: float = 0.0,
     progress: bool = True,
 ) -> Demonstrations:
     """Hold random positions, and write down what the teacher would do from each.
@@ -59,6 +61,8 @@ def collect(
         seed: of starts and deviations.
         num_envs: rows rolled at once.
         dwell: mean bars for which a random position is held.
+        visitor: decides instead of chance, with the markets' embeddings bound: the states are those it comes to.
+        teacher_share: probability that the teacher decides a step in the visitor's place.
         progress: show a progress bar.
 
     Raises:
@@ -76,11 +80,15 @@ def collect(
     held = rng.integers(len(settings.positions), size=num_envs)
     index, account, actions = [], [], []
     for _ in tqdm(range(steps), desc="demonstrations", unit="step", disable=not progress):
-        index.append(observation["index"])
-        account.append(observation["account"])
-        actions.append(teacher.act(observation["index"], observation["account"]))
-        redraw = rng.random(num_envs) < 1.0 / dwell
-        held = np.where(redraw, rng.integers(len(settings.positions), size=num_envs), held)
+        seen = observation["index"], observation["account"]
+        index.append(seen[0])
+        account.append(seen[1])
+        actions.append(teacher.act(*seen))
+        if visitor is None:
+            redraw = rng.random(num_envs) < 1.0 / dwell
+            held = np.where(redraw, rng.integers(len(settings.positions), size=num_envs), held)
+        else:
+            held = np.where(rng.random(num_envs) < teacher_share, actions[-1], visitor.act(*seen))
         observation, *_ = envs.step(held)
     envs.close()
     found = Demonstrations(np.concatenate(index), np.concatenate(account), np.concatenate(actions))

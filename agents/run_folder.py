@@ -82,11 +82,11 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
     """Write a recipe, all its values included, as `AgentRecipe.read` reads it."""
     learning = recipe.training.learning
     training = asdict(recipe.training)
-    for name in ("settings", "learning", "cloning"):
+    for name in ("settings", "learning", "cloning", "dagger"):
         training.pop(name)
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
-        "training": training, "cloning": asdict(recipe.training.cloning),
+        "training": training, "cloning": asdict(recipe.training.cloning), "dagger": asdict(recipe.training.dagger),
     }  # fmt: skip
     if learning is not None:
         values["learning"] = asdict(learning)

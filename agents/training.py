@@ -14,6 +14,7 @@ import pandas as pd
 from agents.agent import Agent
 from agents.checkpoint import Checkpoints
 from agents.cloning import CloningConfig, clone
+from agents.dagger import DaggerConfig, dagger
 from agents.demonstrations import collect
 from agents.evaluation import tune_margin
 from agents.heads import bind, new_policy
@@ -72,6 +73,7 @@ class TrainingConfig:
     Attributes:
         settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor.
         cloning: of the clone.
+        dagger: of rounds in which the clone trades and is corrected; none by default.
         learning: of what follows it: the algorithm's own configuration, or None for its defaults.
         train_markets: synthetic markets to learn on ("train" seeds).
         validation_markets: synthetic markets to select on ("validation" seeds).
@@ -82,6 +84,7 @@ class TrainingConfig:
 
     settings: TradingSettings | None = None
     cloning: CloningConfig = field(default_factory=CloningConfig)
+    dagger: DaggerConfig = field(default_factory=DaggerConfig)
     learning: Any = None
     train_markets: int = 96
     validation_markets: int = 24
@@ -113,10 +116,14 @@ def cloned(
     config: CloningConfig,
     *,
     seed: int,
+    correction: DaggerConfig | None = None,
     log_folder: Path | None = None,
     progress: bool = True,
 ) -> Agent:
-    """A clone of the teacher's actions on the training markets, its hysteresis tuned on validation markets."""
+    """A clone of the teacher's actions on the training markets, its hysteresis tuned on validation markets.
+
+    `correction`: rounds of DAgger after the first cloning, or None.
+    """
     train = material.train
     demonstrations = collect(
         train.taught, settings, samples=config.samples, seed=seed, dwell=config.dwell, progress=progress
@@ -125,7 +132,10 @@ def cloned(
     policy = new_policy(shape, seed)
     bind(policy, train.table)
     clone(policy, demonstrations, config, seed=seed, log_folder=log_folder, progress=progress)
-    return tune_margin(Agent(extractor, policy, shape, settings), material.validation.taught)
+    agent = Agent(extractor, policy, shape, settings)
+    if correction is not None:
+        dagger(agent, demonstrations, train, correction, config, seed=seed, progress=progress)
+    return tune_margin(agent, material.validation.taught)
 
 
 def learn(
@@ -167,8 +177,8 @@ def learn(
     )
     settings = config.settings_for(extractor)
     start = cloned(
-        extractor, material, settings, config.cloning, seed=seed, log_folder=logs / "clone" if logs else None,
-        progress=progress,
+        extractor, material, settings, config.cloning, seed=seed, correction=config.dagger,
+        log_folder=logs / "clone" if logs else None, progress=progress,
     )  # fmt: skip
     metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
     if algorithm == "bc":
