@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
 from agents.features_extractor import EmbeddingTable, embed
 from agents.heads import HEADS, PolicyShape, bind, copy_of, new_policy
@@ -19,9 +19,25 @@ from agents.policies import held_position
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
 from pretrain import Extractor
+from pretrain.checked_folder import (
+    ArtifactError,
+    checked_weights,
+    exact_keys,
+    json_bytes,
+    parsed,
+    read_folder,
+    require_format,
+    weights_bytes,
+    write_folder,
+)
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
+FORMAT, FORMAT_VERSION = "cryptoenv-agent", 1
+KEYS = (
+    "format", "format_version", "algorithm", "extractor", "head", "inputs", "margin", "settings", "shape", "spaces",
+    "config", "metrics",
+)  # fmt: skip
 
 
 class AgentPolicy:
@@ -86,41 +102,91 @@ class Agent:
         """The same agent with another hysteresis."""
         return replace(self, margin=margin)
 
-    def save(self, folder: Path) -> None:
-        """Write weights (safetensors) and description (JSON) into `folder`; the extractor is saved by its own."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.contiguous() for name, tensor in self.policy.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+    def save(
+        self, folder: Path, *, config: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write weights (safetensors), description (JSON) and checksums into `folder`, whole or not at all.
+
+        The extractor is saved by its own; the description names it, and repeats what it reads: timeframes, windows,
+        features and scaler.
+
+        Args:
+            folder: made, or replaced where it holds an agent.
+            config, metrics: of the training, kept in the description for people to read.
+        """
         description = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
             "algorithm": self.algorithm,
             "extractor": self.extractor.hash,
             "head": self.head,
+            "inputs": _inputs(self.extractor),
             "margin": self.margin,
             "settings": self.settings.as_dict(),
             "shape": asdict(self.shape),
+            "spaces": _spaces(self.settings),
+            "config": _finite(dict(config or {})),
+            "metrics": _finite(dict(metrics or {})),
         }
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_folder(folder, {WEIGHTS: weights_bytes(self.policy), DESCRIPTION: json_bytes(description)})
 
     @classmethod
     def load(cls, folder: Path, extractor: Extractor) -> Agent:
-        """Read an agent that `save` wrote.
+        """Read an agent that `save` wrote, after every check.
 
         Raises:
-            FileNotFoundError: no agent in `folder`.
-            ValueError: it was trained on another extractor.
+            ArtifactError: a file is missing, unexpected, changed or unreadable; a value does not fit; or the agent was
+                trained on another extractor.
         """
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["extractor"] != extractor.hash:
-            raise ValueError(
-                f"the agent in {folder} was trained on extractor {description['extractor'][:12]}, "
-                f"not on {extractor.hash[:12]}"
-            )
-        sizes = description["shape"]
-        shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
-        head = description["head"]
+        content = read_folder(folder, (WEIGHTS, DESCRIPTION))
+        told = exact_keys(parsed(content[DESCRIPTION], DESCRIPTION), KEYS, DESCRIPTION)
+        require_format(told, DESCRIPTION, (FORMAT, FORMAT_VERSION))
+        if told["extractor"] != extractor.hash:
+            given = str(told["extractor"])[:12]
+            raise ArtifactError(f"the agent in {folder} was trained on extractor {given}, not on {extractor.hash[:12]}")
+        head = told["head"]
         if head not in HEADS:
-            raise ValueError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
-        settings = TradingSettings.from_dict(description["settings"])
-        policy = new_policy(shape, 0, head, settings)
-        policy.load_state_dict(load_file(folder / WEIGHTS))
-        return cls(extractor, policy, shape, settings, description["margin"], description["algorithm"], head)
+            raise ArtifactError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
+        margin = told["margin"]
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or margin < 0.0:
+            raise ArtifactError(f"{DESCRIPTION}: margin={margin!r} is not allowed: a number >= 0")
+        try:
+            settings = TradingSettings.from_dict(told["settings"])
+            sizes = told["shape"]
+            shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
+            policy = new_policy(shape, 0, head, settings)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
+        for name, expected in (("inputs", _inputs(extractor)), ("spaces", _spaces(settings))):
+            if told[name] != json.loads(json_bytes(expected)):
+                raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
+        expected_width = (extractor.width, len(settings.positions))
+        if (shape.embedding_width, shape.actions) != expected_width:
+            raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit width and positions {expected_width}")
+        policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
+        return cls(extractor, policy, shape, settings, float(margin), str(told["algorithm"]), head)
+
+
+def _inputs(extractor: Extractor) -> dict[str, Any]:
+    """What the extractor reads: windows and features per timeframe, and how they are scaled."""
+    layout = extractor.config
+    by_timeframe = zip(layout.timeframes, layout.window, layout.feature_names, strict=True)
+    features = {timeframe: {"window": bars, "features": names} for timeframe, bars, names in by_timeframe}
+    return {"timeframes": features, "scaler": extractor.scaler.to_json()}
+
+
+def _spaces(settings: TradingSettings) -> dict[str, Any]:
+    """The env's spaces in words that need no library."""
+    return {
+        "observation": {"index": ["int64", [2]], "account": ["float32", [5]]},
+        "action": {"discrete": len(settings.positions), "positions": settings.positions},
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

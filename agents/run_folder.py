@@ -40,8 +40,8 @@ class Run:
         """Write artifact, agents, configuration and metrics."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.agent.extractor.save(self.folder / EXTRACTOR)
-        self.agent.save(self.folder / AGENT)
-        self.clone.save(self.folder / CLONE)
+        self.agent.save(self.folder / AGENT, config=config, metrics=metrics)
+        self.clone.save(self.folder / CLONE, config=config)
         write_json(self.folder / CONFIG, config)
         write_json(self.folder / METRICS, metrics)
 

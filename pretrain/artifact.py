@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.market import Market
 from cryptoenv.timeframe import timeframe_ms
+from pretrain.checked_folder import (
+    ArtifactError,
+    checked_weights,
+    exact_keys,
+    json_bytes,
+    parsed,
+    read_folder,
+    require_format,
+    weights_bytes,
+    write_folder,
+)
 from pretrain.config import ConfigError, ExtractorConfig
 from pretrain.extractor_model import ExtractorModel
 from pretrain.scaler import RobustScaler
@@ -29,14 +34,10 @@ from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 3
-WEIGHTS, CONFIG, SCALER, CHECKSUMS = "model.safetensors", "config.json", "scaler.json", "checksums.json"
+WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parent / "artifacts"
 CONFIG_KEYS = ("format", "format_version", "architecture", "label_kind", "training_data", "versions", "metrics")
-
-
-class ArtifactError(ValueError):
-    """An artifact that cannot be loaded, or that does not fit a market; the message names the file or the field."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class Extractor:
     @property
     def hash(self) -> str:
         """sha256 (hex) over what decides embeddings: weights, architecture and scaler (not metrics or versions)."""
-        digest = hashlib.sha256(_json_bytes([asdict(self.config), self.scaler.to_json()]))
-        digest.update(_weights_bytes(self.model))
+        digest = hashlib.sha256(json_bytes([asdict(self.config), self.scaler.to_json()]))
+        digest.update(weights_bytes(self.model))
         return digest.hexdigest()
 
     def require(self, market: Market, window: tuple[int, ...] | None = None) -> None:
@@ -150,11 +151,8 @@ class Extractor:
             ArtifactError: `folder` exists and is no artifact.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / CHECKSUMS).is_file():
-            raise ArtifactError(f"{folder} exists and is no extractor artifact: it has no {CHECKSUMS}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        content = {WEIGHTS: _weights_bytes(self.model), SCALER: _json_bytes(self.scaler.to_json())}
-        content[CONFIG] = _json_bytes(
+        content = {WEIGHTS: weights_bytes(self.model), SCALER: json_bytes(self.scaler.to_json())}
+        content[CONFIG] = json_bytes(
             {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
@@ -162,18 +160,7 @@ class Extractor:
                 **asdict(self.provenance),
             }
         )
-        sums = {name: hashlib.sha256(content[name]).hexdigest() for name in CONTENT}
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            made = scratch / "new"
-            made.mkdir()
-            for name, data in (content | {CHECKSUMS: _json_bytes(sums)}).items():
-                (made / name).write_bytes(data)
-            if folder.exists():
-                os.replace(folder, scratch / "old")
-            os.replace(made, folder)
-        finally:
-            shutil.rmtree(scratch)
+        write_folder(folder, content)
         return folder
 
     @classmethod
@@ -183,85 +170,20 @@ class Extractor:
         Raises:
             ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others.
         """
-        content = _read_checked(SHIPPED / "default" if folder == "default" else Path(folder))
-        values = _keys(_parse(content[CONFIG], CONFIG), CONFIG_KEYS, CONFIG)
-        if (values["format"], values["format_version"]) != (FORMAT, FORMAT_VERSION):
-            found = f"{values['format']!r} version {values['format_version']!r}"
-            raise ArtifactError(f"{CONFIG}: format is {found}, expected {FORMAT!r} version {FORMAT_VERSION}")
+        content = read_folder(SHIPPED / "default" if folder == "default" else Path(folder), CONTENT)
+        values = exact_keys(parsed(content[CONFIG], CONFIG), CONFIG_KEYS, CONFIG)
+        require_format(values, CONFIG, (FORMAT, FORMAT_VERSION))
         try:
             config = ExtractorConfig.from_json(values["architecture"])
         except ConfigError as error:
             raise ArtifactError(f"{CONFIG}: {error}") from error
         try:
-            scaler = RobustScaler.from_json(_parse(content[SCALER], SCALER), config.timeframes, config.feature_names)
+            scaler = RobustScaler.from_json(parsed(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
             raise ArtifactError(f"{SCALER}: {error}") from error
         model = ExtractorModel(config, scaler)
-        model.load_state_dict(_weights(content[WEIGHTS], model.state_dict()))
+        model.load_state_dict(checked_weights(content[WEIGHTS], model.state_dict(), WEIGHTS))
         return cls(model, scaler, _provenance(values))
-
-
-def _json_bytes(value: object) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _weights_bytes(model: ExtractorModel) -> bytes:
-    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
-
-
-def _read_checked(folder: Path) -> dict[str, bytes]:
-    """The files of an artifact by name, each equal to its checksum."""
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder} is no extractor artifact: no such folder")
-    expected = {*CONTENT, CHECKSUMS}
-    found = {path.name for path in folder.iterdir()}
-    if missing := sorted(expected - found):
-        raise ArtifactError(f"{folder}: {missing[0]} is missing")
-    if foreign := sorted(found - expected):
-        raise ArtifactError(f"{folder}: unexpected file {foreign[0]}, an artifact holds only {sorted(expected)}")
-    for name in sorted(expected):
-        if (folder / name).is_symlink() or not (folder / name).is_file():
-            raise ArtifactError(f"{folder}: {name} is no regular file")
-    sums = _keys(_parse((folder / CHECKSUMS).read_bytes(), CHECKSUMS), CONTENT, CHECKSUMS)
-    content = {name: (folder / name).read_bytes() for name in CONTENT}
-    for name, data in content.items():
-        if hashlib.sha256(data).hexdigest() != sums[name]:
-            raise ArtifactError(f"{folder}: {name} does not have the sha256 in {CHECKSUMS}: truncated or changed")
-    return content
-
-
-def _parse(data: bytes, name: str) -> object:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{name} is no JSON: {error}") from error
-
-
-def _keys(value: object, keys: tuple[str, ...], name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{name} must hold an object, got {type(value).__name__}")
-    if different := sorted(set(value) ^ set(keys)):
-        raise ArtifactError(f"{name}: key {different[0]!r} is {'missing' if different[0] in keys else 'unknown'}")
-    return value
-
-
-def _weights(data: bytes, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors in `data`, of the names, shapes and dtypes of `expected`, all finite."""
-    try:
-        weights = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{WEIGHTS} is no safetensors file: {error}") from error
-    if different := sorted(set(weights) ^ set(expected)):
-        state = "missing" if different[0] in expected else "unknown to the architecture"
-        raise ArtifactError(f"{WEIGHTS}: tensor {different[0]!r} is {state}")
-    for name, tensor in weights.items():
-        wanted = expected[name]
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            found, needed = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
-            raise ArtifactError(f"{WEIGHTS}: tensor {name!r} is {found}, the architecture needs {needed}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ArtifactError(f"{WEIGHTS}: tensor {name!r} holds a number that is not finite")
-    return weights
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:

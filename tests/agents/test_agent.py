@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from agents.agent import Agent
+from agents.agent import DESCRIPTION, WEIGHTS, Agent
 from agents.features_extractor import LARGEST_EXACT_INDEX, CachedEmbeddings, EmbeddingTable, embed
 from agents.heads import PolicyShape, bind, new_policy, observation_space
 from agents.run_folder import Run
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
 from cryptoenv.config import Costs
-from pretrain import Extractor
+from pretrain import ArtifactError, Extractor
+from pretrain.checked_folder import CHECKSUMS
 
 
 def table(seed: int = 0, width: int = 4) -> EmbeddingTable:
@@ -90,13 +96,85 @@ def test_an_agent_survives_its_folder(
     assert not [p for p in tmp_path.rglob("*") if p.suffix in {".pkl", ".pt", ".pth", ".zip"}]
 
 
-def test_an_agent_refuses_another_extractor(extractor: Extractor, settings: TradingSettings, tmp_path: Path) -> None:
-    make_agent(extractor, settings).save(tmp_path)
-    description = json.loads((tmp_path / "agent.json").read_text("utf-8"))
-    description["extractor"] = "0" * 64
-    (tmp_path / "agent.json").write_text(json.dumps(description), encoding="utf-8")
-    with pytest.raises(ValueError, match="trained on extractor 000000000000"):
-        Agent.load(tmp_path, extractor)
+def rewrite(folder: Path, name: str, data: bytes) -> None:
+    """Change a file and mend its checksum, as someone would who wants to be believed."""
+    (folder / name).write_bytes(data)
+    sums = json.loads((folder / CHECKSUMS).read_text("utf-8"))
+    sums[name] = hashlib.sha256(data).hexdigest()
+    (folder / CHECKSUMS).write_text(json.dumps(sums), encoding="utf-8")
+
+
+def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """A corruption of the description."""
+
+    def corrupt(folder: Path) -> None:
+        told = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+        change(told)
+        rewrite(folder, DESCRIPTION, json.dumps(told).encode())
+
+    return corrupt
+
+
+def weighed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """A corruption of the weights."""
+
+    def corrupt(folder: Path) -> None:
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+        change(weights)
+        rewrite(folder, WEIGHTS, safetensors.torch.save(weights))
+
+    return corrupt
+
+
+CANARY: list[str] = []
+
+
+class Pickled:
+    """Executed when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CANARY.append, ("executed",)
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "weights missing": (lambda f: (f / WEIGHTS).unlink(), "policy.safetensors is missing"),
+    "checksums missing": (lambda f: (f / CHECKSUMS).unlink(), r"checksums.json is missing"),
+    "weights cut": (lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-9]), "does not have the sha256"),
+    "one bit": (lambda f: (f / DESCRIPTION).write_bytes((f / DESCRIPTION).read_bytes() + b" "), "truncated or changed"),
+    "a foreign file": (lambda f: (f / "run.py").write_text("1"), "unexpected file run.py"),
+    "a link": (lambda f: (f / WEIGHTS).symlink_to((f / WEIGHTS).rename(f.parent / "elsewhere")), "no regular file"),
+    "pickle as weights": (lambda f: rewrite(f, WEIGHTS, pickle.dumps(Pickled())), "no safetensors"),
+    "pickle as description": (lambda f: rewrite(f, DESCRIPTION, pickle.dumps(Pickled())), "no JSON"),
+    "another format": (described(lambda t: t.update(format="x")), "format is 'x'"),
+    "a later version": (described(lambda t: t.update(format_version=9)), "version 9"),
+    "another extractor": (described(lambda t: t.update(extractor="0" * 64)), "trained on extractor 000000000000"),
+    "an unknown head": (described(lambda t: t.update(head="os.system")), "head of kind 'os.system'"),
+    "an unknown key": (described(lambda t: t.update(more=1)), "key 'more' is unknown"),
+    "no margin": (described(lambda t: t.pop("margin")), "key 'margin' is missing"),
+    "a negative margin": (described(lambda t: t.update(margin=-1)), "margin=-1"),
+    "a huge network": (described(lambda t: t["shape"].update(embedding_width=17)), "shape"),
+    "other positions": (described(lambda t: t["settings"].update(positions=[0.0, 1.0])), "spaces differ"),
+    "settings of a wrong type": (described(lambda t: t.update(settings=[])), "settings or shape"),
+    "other windows": (described(lambda t: t["inputs"]["timeframes"]["15m"].update(window=3)), "inputs differ"),
+    "another scaler": (described(lambda t: t["inputs"].update(scaler={})), "inputs differ"),
+    "a tensor missing": (weighed(lambda w: w.pop("action_net.bias")), "'action_net.bias' is missing"),
+    "a tensor too many": (weighed(lambda w: w.update(more=torch.zeros(1))), "'more' is unknown"),
+    "another shape": (weighed(lambda w: w.update({"action_net.bias": torch.zeros(4)})), "the architecture needs"),
+    "not finite": (weighed(lambda w: w["action_net.bias"].fill_(float("nan"))), "not finite"),
+}
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_what_is_not_as_it_was_saved_is_refused(
+    kind: str, extractor: Extractor, settings: TradingSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "agent"
+    make_agent(extractor, settings).save(folder)
+    corrupt, message = CORRUPTIONS[kind]
+    corrupt(folder)
+    with pytest.raises(ArtifactError, match=message):
+        Agent.load(folder, extractor)
+    assert not CANARY
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import torch
 
 from cryptoenv.market import Market
 from pretrain import ArtifactError, Extractor, FitOptions, fit_extractor
-from pretrain.artifact import CHECKSUMS, CONFIG, CONTENT, SCALER, WEIGHTS
+from pretrain.artifact import CONFIG, CONTENT, SCALER, WEIGHTS
+from pretrain.checked_folder import CHECKSUMS
 
 from .conftest import planted, random_bars, small_config, small_training
 
@@ -52,7 +53,7 @@ def test_saving_again_replaces(extractor: Extractor, folder: Path) -> None:
 
 def test_what_is_no_artifact_is_not_overwritten(extractor: Extractor, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", "utf-8")
-    with pytest.raises(ArtifactError, match="no extractor artifact"):
+    with pytest.raises(ArtifactError, match="is no artifact"):
         extractor.save(tmp_path)
     assert (tmp_path / "notes.txt").read_text("utf-8") == "mine"
 

@@ -1,0 +1,140 @@
+"""Folders of named files with checksums, written whole and read only after every check; no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+CHECKSUMS = "checksums.json"
+
+
+class ArtifactError(ValueError):
+    """An artifact that cannot be loaded, or that does not fit a market; the message names the file or the field."""
+
+
+def json_bytes(value: object) -> bytes:
+    """`value` as indented JSON with sorted keys; numbers must be finite."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def weights_bytes(module: nn.Module) -> bytes:
+    """The state of a module as a safetensors file."""
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+
+
+def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Writes files and their checksums beside their place and moves them there whole; what stood there is replaced.
+
+    Raises:
+        ArtifactError: `folder` exists and is no artifact.
+    """
+    if folder.exists() and not (folder / CHECKSUMS).is_file():
+        raise ArtifactError(f"{folder} exists and is no artifact: it has no {CHECKSUMS}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        made = scratch / "new"
+        made.mkdir()
+        for name, data in (dict(content) | {CHECKSUMS: json_bytes(sums)}).items():
+            (made / name).write_bytes(data)
+        if folder.exists():
+            os.replace(folder, scratch / "old")
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The files `names` of an artifact, each equal to its checksum.
+
+    Raises:
+        ArtifactError: no such folder; a file is missing, unexpected, a link, or changed.
+    """
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is no artifact: no such folder")
+    expected = {*names, CHECKSUMS}
+    found = {path.name for path in folder.iterdir()}
+    if missing := sorted(expected - found):
+        raise ArtifactError(f"{folder}: {missing[0]} is missing")
+    if foreign := sorted(found - expected):
+        raise ArtifactError(f"{folder}: unexpected file {foreign[0]}, an artifact holds only {sorted(expected)}")
+    for name in sorted(expected):
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise ArtifactError(f"{folder}: {name} is no regular file")
+    sums = exact_keys(parsed((folder / CHECKSUMS).read_bytes(), CHECKSUMS), names, CHECKSUMS)
+    content = {name: (folder / name).read_bytes() for name in names}
+    for name, data in content.items():
+        if hashlib.sha256(data).hexdigest() != sums[name]:
+            raise ArtifactError(f"{folder}: {name} does not have the sha256 in {CHECKSUMS}: truncated or changed")
+    return content
+
+
+def parsed(data: bytes, name: str) -> object:
+    """The JSON in file `name`.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{name} is no JSON: {error}") from error
+
+
+def exact_keys(value: object, keys: tuple[str, ...], name: str) -> dict[str, Any]:
+    """`value`, an object with exactly these keys.
+
+    Raises:
+        ArtifactError: another type, or a key too many or too few.
+    """
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{name} must hold an object, got {type(value).__name__}")
+    if different := sorted(set(value) ^ set(keys)):
+        raise ArtifactError(f"{name}: key {different[0]!r} is {'missing' if different[0] in keys else 'unknown'}")
+    return value
+
+
+def require_format(values: dict[str, Any], name: str, expected: tuple[str, int]) -> None:
+    """Refuse another format, or another version of it.
+
+    Raises:
+        ArtifactError: names both.
+    """
+    if (values["format"], values["format_version"]) != expected:
+        found = f"{values['format']!r} version {values['format_version']!r}"
+        raise ArtifactError(f"{name}: format is {found}, expected {expected[0]!r} version {expected[1]}")
+
+
+def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+    """The tensors in `data`, of the names, shapes and dtypes of `expected`, all finite.
+
+    Raises:
+        ArtifactError: names the tensor that differs.
+    """
+    try:
+        weights = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{file} is no safetensors file: {error}") from error
+    if different := sorted(set(weights) ^ set(expected)):
+        state = "missing" if different[0] in expected else "unknown to the architecture"
+        raise ArtifactError(f"{file}: tensor {different[0]!r} is {state}")
+    for name, tensor in weights.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            found, needed = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, wanted))
+            raise ArtifactError(f"{file}: tensor {name!r} is {found}, the architecture needs {needed}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ArtifactError(f"{file}: tensor {name!r} holds a number that is not finite")
+    return weights
