@@ -21,7 +21,7 @@ from agents.data_commands import app as data_commands  # noqa: E402 -- once type
 from agents.features_commands import app as features_commands  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 from agents.synth_commands import synth  # noqa: E402
-from agents.train_commands import evaluate, play, train  # noqa: E402
+from agents.train_commands import evaluate, export, import_model, play, train  # noqa: E402
 from agents.tune_commands import tune  # noqa: E402
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(play)
 app.command()(tune)
+app.command()(export)
+app.command("import")(import_model)
 
 
 def _print_version(asked: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -81,6 +81,12 @@ class PretrainedExtractor(BaseFeaturesExtractor):
             self.register_buffer("offsets", torch.from_numpy(self._table.offsets), persistent=False)
         else:
             self._source = WindowSource(markets, loaded.config.window)
+
+    def apply(self, fn: Callable[[torch.nn.Module], Any]) -> PretrainedExtractor:
+        """As for any module, but Stable-Baselines3's orthogonal initialisation leaves the pretrained weights alone."""
+        if getattr(getattr(fn, "func", fn), "__name__", "") == "init_weights":
+            return self
+        return super().apply(fn)
 
     def train(self, mode: bool = True) -> PretrainedExtractor:
         """As for any module; a frozen network stays in evaluation mode."""

@@ -69,6 +69,10 @@ def test_only_what_may_be_trained_is_trained(
         }
         agent = PPO("MultiInputPolicy", env, n_steps=32, batch_size=32, n_epochs=1, policy_kwargs=kwargs, seed=0)
         before = {name: weight.clone() for name, weight in agent.policy.features_extractor.state_dict().items()}
+        # Stable-Baselines3 initialises every linear layer of an actor-critic policy anew
+        pretrained = extractor.model.state_dict()
+        own = [torch.equal(weight, pretrained[name[6:]]) for name, weight in before.items() if name[:6] == "model."]
+        assert all(own) == (mode != "scratch")
         agent.learn(64)
         after = agent.policy.features_extractor.state_dict()
         changed[mode] = any(not torch.equal(before[name], after[name]) for name in before)
