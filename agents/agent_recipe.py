@@ -76,6 +76,12 @@ class AgentRecipe:
             raise ConfigError("'bc' takes no env steps: leave --steps out")
         return replace(self, training=replace(self.training, learning=replace(self.training.learning, steps=steps)))
 
+    def with_dagger(self, rounds: int | None) -> Self:
+        """This recipe with another number of rounds of DAgger; None leaves it as it is."""
+        if rounds is None:
+            return self
+        return replace(self, training=replace(self.training, dagger=replace(self.training.dagger, rounds=rounds)))
+
 
 def refuse_nested(training: object, where: str) -> None:
     """`cloning`, `dagger` and `learning` are sections of their own, and settings come from the extractor."""

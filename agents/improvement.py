@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import KVWriter, configure
 from tqdm import tqdm
 
 from agents.agent import Agent
@@ -85,6 +85,7 @@ def improve(
     *,
     checkpoints: Checkpoints | None = None,
     log_folder: Path | None = None,
+    writer: KVWriter | None = None,
     progress: bool = True,
 ) -> Improved:
     """Have `algorithm` learn, and keep the policy that does best on validation markets.
@@ -98,12 +99,16 @@ def improve(
         schedule: how long, and when to look.
         checkpoints: where to resume from and to save to, or None.
         log_folder: TensorBoard log, or None.
+        writer: gets what is logged, too (MLflow), or None.
         progress: show a progress bar.
 
     Raises:
         NotFinite: the weights are no longer finite.
     """
-    algorithm.set_logger(configure(str(log_folder) if log_folder else None, ["tensorboard"] if log_folder else []))
+    logger = configure(str(log_folder) if log_folder else None, ["tensorboard"] if log_folder else [])
+    if writer is not None:
+        logger.output_formats.append(writer)
+    algorithm.set_logger(logger)
     selection = Selection(clone, kind, validation, schedule)
     callbacks: list[BaseCallback] = [selection]
     if schedule.curriculum > 0.0:

@@ -15,13 +15,15 @@ from agents.agent_recipe import AgentRecipe
 from agents.run_folder import Run
 
 
-def train_one(recipe: AgentRecipe, out: Path, resume: bool, force: bool, progress: bool = False) -> Path:
+def train_one(
+    recipe: AgentRecipe, out: Path, resume: bool, force: bool, mlflow: str | None = None, progress: bool = False
+) -> Path:
     """Train what a recipe says; returns the run folder."""
     from agents.training import train
 
     return train(
         recipe.algorithm, market=recipe.market, extractor=recipe.extractor, out=out, seed=recipe.seed,
-        config=recipe.training, resume=resume, force=force, progress=progress,
+        config=recipe.training, mlflow=mlflow, resume=resume, force=force, progress=progress,
     ).folder  # fmt: skip
 
 
@@ -32,6 +34,7 @@ def train_seeds(
     *,
     resume: bool = False,
     force: bool = False,
+    mlflow: str | None = None,
     ray: bool = False,
 ) -> list[Run]:
     """One run per seed, in `out/seed-<n>`; a seed that is done already (with `resume`) is not trained again.
@@ -42,6 +45,7 @@ def train_seeds(
         out: folder of the run folders.
         resume: go on with interrupted ones.
         force: resume although something changed.
+        mlflow: name of an MLflow experiment, or None.
         ray: over Ray, on the cluster that `RAY_ADDRESS` names or on this machine.
 
     Raises:
@@ -49,7 +53,7 @@ def train_seeds(
     """
     folders = {seed: out / f"seed-{seed}" for seed in seeds}
     todo = {s: f for s, f in folders.items() if not (resume and (f / "metrics.json").is_file())}
-    jobs = [(recipe.changed(seed=seed), folder, resume, force) for seed, folder in todo.items()]
+    jobs = [(recipe.changed(seed=seed), folder, resume, force, mlflow) for seed, folder in todo.items()]
     bar = tqdm(total=len(folders), desc="seeds", unit="run", initial=len(folders) - len(jobs))
     for _ in _over_ray(jobs) if ray else _in_processes(jobs):
         bar.update()

@@ -16,9 +16,11 @@ def train(
     extractor: Annotated[str | None, typer.Option(help="default, or the folder of an artifact.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", min=0)] = None,
     steps: Annotated[int | None, typer.Option(help="Env steps after cloning.", min=1)] = None,
+    dagger: Annotated[int | None, typer.Option(help="Rounds of DAgger before that.", min=0)] = None,
     seeds: Annotated[int, typer.Option(help="That many runs, seeds 0, 1, ..., side by side.", min=1)] = 1,
     ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
     force: Annotated[bool, typer.Option(help="Resume although configuration or data changed.")] = False,
 ) -> None:
@@ -29,7 +31,7 @@ def train(
 
     given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
     if resume is not None:
-        if any(value is not None for value in (recipe, *given.values(), steps)):
+        if any(value is not None for value in (recipe, *given.values(), steps, dagger)):
             raise ValueError("--resume goes on with the run's own recipe: leave the other options out")
         chosen, seeds = read_recipe(resume)
         out = resume
@@ -37,12 +39,14 @@ def train(
         chosen = AgentRecipe.read(recipe or algo or "ppo")
         if algo is not None and chosen.algorithm != algo:
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
-        chosen = chosen.changed(**given).with_steps(steps)
+        chosen = chosen.changed(**given).with_steps(steps).with_dagger(dagger)
         write_recipe(chosen, seeds, out)
     if seeds == 1:
-        runs = [Run.load(train_one(chosen, out, resume is not None, force, progress=True))]
+        runs = [Run.load(train_one(chosen, out, resume is not None, force, mlflow, progress=True))]
     else:
-        runs = train_seeds(chosen, range(seeds), out, resume=resume is not None, force=force, ray=ray)
+        runs = train_seeds(
+            chosen, range(seeds), out, resume=resume is not None, force=force, mlflow=mlflow, ray=ray
+        )
     for run in runs:
         metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
         print(f"{run.folder}: {run.agent.algorithm}, hysteresis {run.agent.margin:g}, {_told(metrics)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 import pandas as pd
+from stable_baselines3.common.logger import KVWriter
 
 from agents.agent import Agent
 from agents.checkpoint import Checkpoints
@@ -146,6 +148,7 @@ def learn(
     *,
     seed: int,
     out: Path | None = None,
+    writer: KVWriter | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -159,6 +162,7 @@ def learn(
         config: sizes and rates.
         seed: of demonstrations, weights, batches and episodes.
         out: folder for TensorBoard logs and checkpoints, or None.
+        writer: gets what is logged, too, or None.
         resume: go on from the last checkpoint in `out`.
         force: resume although configuration or data changed.
         progress: show progress bars.
@@ -199,7 +203,7 @@ def learn(
     )
     result = improve(
         learner, start, (algorithm, found.head), material.validation, schedule,
-        checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, progress=progress,
+        checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
     )  # fmt: skip
     metrics |= {
         "learning_seconds": perf_counter() - began,
@@ -257,6 +261,7 @@ def train(
     out: str | Path,
     seed: int = 0,
     config: TrainingConfig | None = None,
+    mlflow: str | None = None,
     resume: bool = False,
     force: bool = False,
     progress: bool = True,
@@ -270,12 +275,14 @@ def train(
         out: the run folder, made where it does not exist.
         seed: of everything that is drawn.
         config: sizes and rates.
+        mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
         resume: go on from the last checkpoint in `out`.
         force: resume although configuration or data changed.
         progress: show progress bars.
 
     Raises:
-        ValueError: an unknown algorithm or task. FileExistsError: `out` holds checkpoints and `resume` is False.
+        ValueError: an unknown algorithm or task. ImportError: `mlflow` is asked for and not installed.
+        FileExistsError: `out` holds checkpoints and `resume` is False.
     """
     new_config(algorithm)
     config = config or TrainingConfig()
@@ -283,10 +290,20 @@ def train(
     settings = config.settings_for(loaded)
     markets = taught_for(market, settings, config, progress=progress)
     folder = Path(out)
-    trained = learn(
-        algorithm, loaded, markets, config, seed=seed, out=folder, resume=resume, force=force, progress=progress
-    )
-    run = Run(folder, trained.agent, trained.clone)
     name = "bars" if isinstance(market, pd.DataFrame) else str(market)
-    run.save({"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}, trained.metrics)
+    told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
+    with ExitStack() as stack:
+        writer = None
+        if mlflow is not None:
+            from agents.mlflow_log import MLflowRun
+
+            writer = stack.enter_context(MLflowRun(mlflow, str(folder), told | {"extractor": loaded.hash}))
+        trained = learn(
+            algorithm, loaded, markets, config, seed=seed, out=folder, writer=writer, resume=resume, force=force,
+            progress=progress,
+        )  # fmt: skip
+        run = Run(folder, trained.agent, trained.clone)
+        run.save(told, trained.metrics)
+        if writer is not None:
+            writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
     return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import tempfile
 import time
 import warnings
@@ -22,6 +21,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from pretrain.config import TrainingConfig
+from pretrain.mlflow_tracking import mlflow_is_missing, tracking_uri
 
 MONITOR = "validation/loss"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -50,7 +50,8 @@ class FitOptions:
         out: folder of the TensorBoard log (`tensorboard/`) and of the checkpoints (`checkpoints/`); None: neither.
         resume: go on from `out`'s last checkpoint where there is one.
         progress: show a progress bar.
-        mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
+        mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where,
+            `mlflow.db` in the working directory by default).
         on_validation: called with the figures of every measurement; what it raises ends the training.
     """
 
@@ -243,9 +244,9 @@ def _loggers(options: FitOptions) -> list[Logger] | bool:
         from lightning.pytorch.loggers import MLFlowLogger
 
         try:
-            loggers.append(MLFlowLogger(options.mlflow, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI")))
+            loggers.append(MLFlowLogger(options.mlflow, tracking_uri=tracking_uri()))
         except ModuleNotFoundError as error:
-            raise ImportError("logging to MLflow needs mlflow: pip install mlflow-skinny") from error
+            raise mlflow_is_missing(error) from error
     return loggers or False
 
 
