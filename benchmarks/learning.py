@@ -25,9 +25,11 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents import baselines
 from agents.agent import Agent
+from agents.dagger import DaggerConfig
 from agents.demonstrations import collect
 from agents.evaluation import ORACLE, baseline_policies, rollouts
 from agents.heads import HEADS, bind, copy_of
@@ -116,12 +118,23 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
         learner = getattr(import_module(entry.module), entry.builder)(clone, markets.train, config, seed=seed)
         schedule = Schedule(config.steps, config.evaluate_every, curriculum=getattr(config, "curriculum", 0.0))
         result = improve(learner, clone, (algorithm, entry.head), markets.validation, schedule, progress=False)
+        seconds = process_time() - began
         last = difference_at_end(learner, clone, entry.head, markets.validation)
-        judged(name, result.agent, began, {"kept_step": result.kept_step, **result.metrics, **last})
+        held = copy_of(getattr(learner, "policy_to_judge", learner.policy))
+        at_end = replace(result.agent, policy=held).on(test.taught, test.table)
+        earned = roll(at_end, test.taught, whole_markets(test.taught), settings).expected(test.taught)
+        further = {"learning_cpu_seconds": seconds, "end_earned": float(earned.mean())}
+        judged(name, result.agent, began, {"kept_step": result.kept_step, **result.metrics, **last, **further})
 
     began = process_time()
     clone = cloned(extractor, oracle, settings, TrainingConfig().cloning, seed=seed, progress=False)
     judged("BC", clone, began, {})
+    began = process_time()
+    corrected = cloned(
+        extractor, oracle, settings, TrainingConfig().cloning, seed=seed, correction=DaggerConfig(rounds=3),
+        progress=False,
+    )  # fmt: skip
+    judged("BC + DAgger", corrected, began, {})
     for algorithm in ("ppo", "dqn", "sac", "fitted_q"):
         improved(f"BC -> {algorithm}", clone, oracle, algorithm)
     began = process_time()
@@ -132,6 +145,17 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
              learning_rate=3e-4, entropy_weight=0.003)  # fmt: skip
     improved("ppo from scratch", clone, oracle, "ppo", from_clone=False, learning_rate=3e-4, entropy_weight=0.003)
     return found
+
+
+def clone_on(task: str, folder: str, counts: Counts) -> NDArray[np.float64]:
+    """(M,) what a clone on another extractor earns: how much hangs on the extractor's own seed."""
+    use_one_thread()
+    extractor, oracle, _, test = material(task, folder, counts)
+    settings = TrainingConfig().settings_for(extractor)
+    agent = cloned(extractor, oracle, settings, TrainingConfig().cloning, seed=0, progress=False)
+    return roll(agent.on(test.taught, test.table), test.taught, whole_markets(test.taught), settings).expected(
+        test.taught
+    )
 
 
 def difference_at_end(learner: Any, clone: Agent, head: str, validation: EmbeddedMarkets) -> dict[str, float]:
@@ -169,8 +193,17 @@ def check_ruler(found: dict[str, Rollout], test: tuple[TaughtMarket, ...]) -> No
             raise RuntimeError(f"{name} scores {value}, not {expected}: no figure of this run can be trusted")
 
 
-def summary(task: str, seeds: list[dict[str, dict[str, Any]]], settings: TradingSettings, count: int) -> dict[str, Any]:
-    """Scores with intervals of all methods on a task, and paired differences."""
+def summary(
+    task: str,
+    seeds: list[dict[str, dict[str, Any]]],
+    settings: TradingSettings,
+    count: int,
+    clones: NDArray[np.float64] | None,
+) -> dict[str, Any]:
+    """Scores with intervals of all methods on a task, and paired differences.
+
+    `clones`: (E, M) expected log-returns of clones on E extractors, or None.
+    """
     test = synthetic_markets(task, "test", count, DAYS, settings, progress=False)
     fixed = references(task, settings, test)
     check_ruler(fixed, test)
@@ -188,7 +221,12 @@ def summary(task: str, seeds: list[dict[str, dict[str, Any]]], settings: Trading
         if name in seeds[0]:
             plain = [key for key in seeds[0][name] if key not in ("expected", "realised")]
             methods[name] |= {key: [run[name][key] for run in seeds] for key in plain}
-    pairs = [(f"BC -> {a}", "BC") for a in ("ppo", "dqn", "sac", "fitted_q")]
+    if clones is not None:
+        methods[f"BC ({len(clones)} extractors)"] = {
+            "expected": asdict(score(clones, best["expected"])),
+            "per_seed": [score(row, best["expected"]).value for row in clones],
+        }
+    pairs = [("BC + DAgger", "BC"), *((f"BC -> {a}", "BC") for a in ("ppo", "dqn", "sac", "fitted_q"))]
     pairs += [(f"BC ({PATH}) -> fitted_q", f"BC ({PATH})"), ("BC", "ppo from scratch")]
     differences = {
         f"{one} minus {other}": asdict(score(earned[one]["expected"] - earned[other]["expected"], best["expected"]))
@@ -201,10 +239,10 @@ def report(task: str, found: dict[str, Any]) -> list[str]:
     """Print a task's table; returns what misses its target."""
     missed = []
     for name, line in found["methods"].items():
-        expected, realised = line["expected"], line["realised"]
+        expected = line["expected"]
         seeds = " ".join(f"{value:.3f}" for value in line["per_seed"])
         interval = f"{expected['value']:+.3f} [{expected['low']:+.3f}, {expected['high']:+.3f}]"
-        print(f"{task:9s} {name:32s} {interval}  realised {realised['value']:+.3f}  seeds {seeds}")
+        print(f"{task:9s} {name:32s} {interval}  seeds {seeds}")
         target = TARGETS[task].get(name)
         if target is not None and expected["value"] < target:
             missed.append(f"{task}: {name} scores {expected['value']:.3f}, its target is {target}")
@@ -244,26 +282,32 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="1 seed x 16 markets instead of 5 x 64")
     parser.add_argument("--seeds", type=int, help="instead of 5")
     parser.add_argument("--tasks", nargs="+", default=["standard", "easy"])
-    parser.add_argument("--easy-extractor", default="runs/pretrain-easy/artifact")
+    parser.add_argument(
+        "--easy-extractor", nargs="+", default=["runs/pretrain-easy/artifact"],
+        help="one for the rows; of all of them the clones are compared, too",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/learning.json"))
     arguments = parser.parse_args()
     counts = QUICK if arguments.quick else FULL
     counts = counts if arguments.seeds is None else replace(counts, seeds=arguments.seeds)
-    folders = {"standard": "default", "easy": arguments.easy_extractor}
+    folders = {"standard": ["default"], "easy": arguments.easy_extractor}
     began = perf_counter()
     result: dict[str, Any] = {"benchmark": "learning", **header(), "counts": asdict(counts), "steps": STEPS}
     result["tasks"] = {}
     missed = []
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = {
-            task: [pool.submit(run_seed, task, folders[task], counts, seed) for seed in range(counts.seeds)]
+            task: [pool.submit(run_seed, task, folders[task][0], counts, seed) for seed in range(counts.seeds)]
             for task in arguments.tasks
         }
+        more = {t: [pool.submit(clone_on, t, folder, counts) for folder in folders[t]] for t in arguments.tasks}
         for task, waiting in jobs.items():
-            extractor = Extractor.load(folders[task])
+            extractor = Extractor.load(folders[task][0])
             settings = TrainingConfig().settings_for(extractor)
-            result["tasks"][task] = summary(task, [job.result() for job in waiting], settings, counts.test_markets)
+            clones = np.stack([job.result() for job in more[task]]) if len(more[task]) > 1 else None
+            seeds = [job.result() for job in waiting]
+            result["tasks"][task] = summary(task, seeds, settings, counts.test_markets, clones)
             result["tasks"][task]["extractor"] = extractor.hash
             missed += report(task, result["tasks"][task])
             result["seconds"] = perf_counter() - began
