@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from agents.agent import Agent
 from agents.features_extractor import EmbeddingTable
-from agents.heads import PolicyShape, new_policy
+from agents.heads import PolicyShape, copy_of, new_policy
 from agents.improvement import Schedule, improve
 from agents.material import EmbeddedMarkets
 from agents.policies import TablePolicy
@@ -103,11 +103,14 @@ def markets(world: str, seed: int, count: int) -> EmbeddedMarkets:
     return EmbeddedMarkets(taught, EmbeddingTable(seen))
 
 
-def learned(name: str, world: str, extractor: Extractor) -> tuple[Rollout, Rollout]:
-    """What the agent and hindsight earn on unseen markets."""
+def learned(name: str, world: str, extractor: Extractor, *, last: bool = False) -> tuple[Rollout, Rollout]:
+    """What the agent and hindsight earn on unseen markets; with `last`, by the last weights and without hysteresis.
+
+    In noise the weights that did best on validation markets are those that were luckiest.
+    """
     use_one_thread()
     settings = WORLDS[world][1]
-    train, validation, unseen = (markets(world, seed, count) for seed, count in ((1, 24), (2, 6), (3, 8)))
+    train, validation, unseen = (markets(world, seed, count) for seed, count in ((1, 8), (2, 6), (3, 8)))
     shape = PolicyShape(WIDTH, 3, (32, 32))
     fresh = Agent(extractor, new_policy(shape, 0), shape, settings)
     entry = ALGORITHMS[name]
@@ -115,6 +118,9 @@ def learned(name: str, world: str, extractor: Extractor) -> tuple[Rollout, Rollo
     learner = getattr(import_module(entry.module), entry.builder)(fresh, train, config, seed=0)
     schedule = Schedule(config.steps, config.steps // 5, curriculum=getattr(config, "curriculum", 0.0))
     agent = improve(learner, fresh, (name, entry.head), validation, schedule, progress=False).agent
+    if last:
+        policy = copy_of(getattr(learner, "policy_to_judge", learner.policy))
+        agent = replace(agent, policy=policy, margin=0.0)
     rows = whole_markets(unseen.taught)
     best = TablePolicy([t.labels for t in unseen.taught], settings.positions)
     policies = (agent.on(unseen.taught, unseen.table), best)
@@ -142,7 +148,7 @@ def test_a_return_in_plain_sight_is_taken(name: str, extractor: Extractor) -> No
 
 @pytest.mark.parametrize("name", cases("noise"))
 def test_noise_is_left_alone(name: str, extractor: Extractor) -> None:
-    agent, _ = learned(name, "noise", extractor)
+    agent, _ = learned(name, "noise", extractor, last=True)
     turnover = mean(agent.turnover.mean(axis=0))
     assert turnover.high < 0.01, turnover  # random positions turn over 0.9 a bar
     assert mean(agent.realised).high > -0.02
