@@ -22,7 +22,7 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
     Args:
         agent: decides greedily.
         market: name of a synthetic task, or a file of bars.
-        render: "human" opens a window, "ansi" prints a line a bar, "rgb_array" writes `out`.
+        render: "human" opens a window, "ansi" prints every bar, "rgb_array" writes `out`.
         steps: bars to play; fewer where the episode ends.
         seed: of the episode.
         out: a film (.gif) or the last frame (.png).

@@ -108,6 +108,18 @@ def _lessons(recipe: Recipe, task: str, teacher: str, count: int) -> tuple[Any, 
     )
 
 
+def kept_or_run(folder: Path, recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
+    """What `run_one` gives, from `folder` where a run of the same kind left it there."""
+    place = folder / f"{task}-{name}-{seed}-{counts.seconds:g}-{counts.test_markets}.json".replace(" ", "_")
+    if place.is_file():
+        kept: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        return kept | {"earned": np.array(kept["earned"])}
+    found = run_one(recipe, task, name, counts, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(found | {"earned": found["earned"].tolist()}), encoding="utf-8")
+    return found
+
+
 def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
     """Train one contender with one seed and trade the test markets: `earned` (M,) expected, and its learning curve."""
     use_one_thread()
@@ -128,7 +140,8 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
         for family, count in (("validation", recipe.validation_markets), ("test", counts.test_markets))
     )
     seen = (_narrow(validation), _narrow(test)) if narrow else (validation, test)
-    trader = ExtractorTrader(extractor, settings).tuned(seen[0])
+    own = replace(settings, timeframes=layout.timeframes, window=layout.window)
+    trader = ExtractorTrader(extractor, own).tuned(seen[0])
     earned = roll(trader.on(seen[1]), test, whole_markets(test), settings).expected(test)
     print(f"{task} {name} seed {seed}: mean {earned.mean():.4f}", flush=True)
     earlier = min(curve[: max(1, 2 * len(curve) // 3)])
@@ -186,6 +199,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--tasks", nargs="+", default=["standard", "easy"])
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
+    parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/pretraining"), help="results of single runs")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/pretraining.json"))
     arguments = parser.parse_args()
     counts, recipe = QUICK if arguments.quick else FULL, Recipe.read(arguments.recipe)
@@ -193,7 +207,10 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = {
             task: {
-                name: [pool.submit(run_one, recipe, task, name, counts, seed) for seed in range(counts.seeds)]
+                name: [
+                    pool.submit(kept_or_run, arguments.keep, recipe, task, name, counts, seed)
+                    for seed in range(counts.seeds)
+                ]
                 for name in contenders(recipe, task)
             }
             for task in arguments.tasks
