@@ -13,8 +13,8 @@ from tqdm import tqdm
 from agents.settings import TradingSettings
 from cryptoenv.market import Market
 from pretrain import LabelledMarket
-from pretrain.lessons import lesson
-from synthetic import path_labels, regime_market, task_seeds
+from pretrain.lessons import bar_labels, lesson
+from synthetic import regime_market, task_seeds
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def _part(bars: pd.DataFrame, warm_up: int, start: int, end: int, settings: Trad
     piece = bars.iloc[bars.index.searchsorted(begin) : end]
     market = Market.from_bars(piece, timeframes=settings.timeframes)
     first = max(market.first_decision(settings.window), int(piece.index.searchsorted(bars.index[start])))
-    labels = path_labels(piece, cost=settings.turnover_cost, positions=settings.positions)
-    return TaughtMarket(market=market, labels=labels, first=first, label_kind="hindsight path at inflated cost")
+    labels, kind = bar_labels("horizon", piece, settings.turnover_cost, settings.positions)
+    return TaughtMarket(market=market, labels=labels, first=first, label_kind=kind)
 
 
 def markets_of(taught: Sequence[TaughtMarket]) -> list[Market]:

@@ -237,7 +237,7 @@ def taught_for(
 ) -> tuple[tuple[TaughtMarket, ...], tuple[TaughtMarket, ...]]:
     """Training and validation markets: of a synthetic task by name, or of bars (a frame or a file), split in time.
 
-    The last fifth of the bars is left for evaluation; labels of bars need no truth (`synthetic.path_labels`).
+    The last fifth of the bars is left for evaluation; labels of bars need no truth (`pretrain.lessons.bar_labels`).
 
     Raises:
         ValueError: neither a task nor bars that will do.

@@ -43,17 +43,18 @@ from agents.threads import use_one_thread
 from agents.training import ALGORITHMS, TrainingConfig, cloned, new_config
 from benchmarks.machine import header
 from pretrain import Extractor
-from synthetic import path_labels, regime_market
+from pretrain.lessons import bar_labels
+from synthetic import regime_market
 
 DAYS = 60
 TARGETS = {
-    "easy": {"BC": 0.80, "BC (path labels)": 0.65, "BC -> ppo": 0.78, "BC -> dqn": 0.82, "BC -> sac": 0.72,
+    "easy": {"BC": 0.80, "BC (labels of bars)": 0.65, "BC -> ppo": 0.78, "BC -> dqn": 0.82, "BC -> sac": 0.72,
              "BC -> fitted_q": 0.82},
     "standard": {"BC": 0.58, "BC -> ppo": 0.60, "BC -> dqn": 0.60, "BC -> sac": 0.50, "BC -> fitted_q": 0.62},
 }  # fmt: skip
 #: Env steps (bar updates for fitted Q) of each algorithm.
 STEPS = {"ppo": 600_000, "dqn": 300_000, "sac": 250_000, "fitted_q": 8_000_000}
-PATH = "path labels"
+BARS = "labels of bars"
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,14 @@ def relabelled(taught: Sequence[TaughtMarket], task: str, settings: TradingSetti
     found = []
     for t in taught:
         bars = regime_market(task, DAYS, int(t.market.name.rsplit("-", 1)[1])).bars
-        labels = path_labels(bars, cost=settings.turnover_cost, positions=settings.positions)
-        found.append(replace(t, labels=labels, label_kind=PATH))
+        labels, kind = bar_labels("horizon", bars, settings.turnover_cost, settings.positions)
+        found.append(replace(t, labels=labels, label_kind=kind))
     return tuple(found)
 
 
 @lru_cache(maxsize=1)
 def material(task: str, folder: str, counts: Counts) -> tuple[Extractor, Material, Material, EmbeddedMarkets]:
-    """Extractor, training and validation markets with the oracle's labels and with path labels, test markets."""
+    """Extractor, training and validation markets with the oracle's labels and with labels of bars, test markets."""
     extractor = Extractor.load(folder)
     settings = TrainingConfig().settings_for(extractor)
     train, validation, test = (
@@ -91,14 +92,14 @@ def material(task: str, folder: str, counts: Counts) -> tuple[Extractor, Materia
         )
     )  # fmt: skip
     oracle = Material(*(EmbeddedMarkets.of(extractor, part, progress=False) for part in (train, validation)))
-    path = replace(oracle, train=replace(oracle.train, taught=relabelled(train, task, settings)))
-    return extractor, oracle, path, EmbeddedMarkets.of(extractor, test, progress=False)
+    bars = replace(oracle, train=replace(oracle.train, taught=relabelled(train, task, settings)))
+    return extractor, oracle, bars, EmbeddedMarkets.of(extractor, test, progress=False)
 
 
 def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dict[str, Any]]:
     """Every method trained with one seed: what it earned on the test markets, seconds, difference from the clone."""
     use_one_thread()
-    extractor, oracle, path, test = material(task, folder, counts)
+    extractor, oracle, bars, test = material(task, folder, counts)
     settings = TrainingConfig().settings_for(extractor)
     found: dict[str, dict[str, Any]] = {}
 
@@ -138,12 +139,12 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
     for algorithm in ("ppo", "dqn", "sac", "fitted_q"):
         improved(f"BC -> {algorithm}", clone, oracle, algorithm)
     began = process_time()
-    plain = cloned(extractor, path, settings, TrainingConfig().cloning, seed=seed, progress=False)
-    judged(f"BC ({PATH})", plain, began, {})
-    improved(f"BC ({PATH}) -> fitted_q", plain, path, "fitted_q", pull_left=0.0)
+    plain = cloned(extractor, bars, settings, TrainingConfig().cloning, seed=seed, progress=False)
+    judged(f"BC ({BARS})", plain, began, {})
+    improved(f"BC ({BARS}) -> ppo", plain, bars, "ppo")
+    improved(f"BC ({BARS}) -> fitted_q", plain, bars, "fitted_q", pull_left=0.0)
     improved("ppo from scratch, curriculum", clone, oracle, "ppo", from_clone=False, curriculum=0.5,
              learning_rate=3e-4, entropy_weight=0.003)  # fmt: skip
-    improved("ppo from scratch", clone, oracle, "ppo", from_clone=False, learning_rate=3e-4, entropy_weight=0.003)
     return found
 
 
@@ -227,7 +228,8 @@ def summary(
             "per_seed": [score(row, best["expected"]).value for row in clones],
         }
     pairs = [("BC + DAgger", "BC"), *((f"BC -> {a}", "BC") for a in ("ppo", "dqn", "sac", "fitted_q"))]
-    pairs += [(f"BC ({PATH}) -> fitted_q", f"BC ({PATH})"), ("BC", "ppo from scratch")]
+    pairs += [(f"BC ({BARS}) -> {a}", f"BC ({BARS})") for a in ("ppo", "fitted_q")]
+    pairs += [("BC -> ppo", "ppo from scratch, curriculum")]
     differences = {
         f"{one} minus {other}": asdict(score(earned[one]["expected"] - earned[other]["expected"], best["expected"]))
         for one, other in pairs

@@ -3,6 +3,7 @@
     python -m benchmarks.pretraining --quick      1 seed, 60 CPU seconds of training each, 16 test markets
     python -m benchmarks.pretraining              3 seeds, 120 CPU seconds of training each, 48 test markets
 
+One contender has no labels: PPO from scratch with the Transformer in the loop, at the same CPU time.
 Every extractor is trained on labels of "extractor" seeds, its weights and hysteresis are chosen on "validation" seeds,
 and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds and markets. A
 learning curve that still falls by more than 1% over its last third is marked unconverged. Trainings run side by side
@@ -32,6 +33,7 @@ from agents.scoring import score
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, synthetic_markets
 from agents.threads import use_one_thread
+from benchmarks.end_to_end import end_to_end
 from benchmarks.machine import header
 from cryptoenv.market import Market
 from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
@@ -42,6 +44,7 @@ BATCH = 512  #: windows per step of encoders without a memory
 #: The memory and batch of two minutes' training; the recipe's own are for a quarter of an hour.
 SMALL_MEMORY, SMALL_BATCH = 64, 384
 FIRST, FLAT = "Transformer with memory", "MLP on flattened windows"
+SCRATCH = "PPO from scratch, Transformer in the loop"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
     """The recipe's Transformer, and what it is compared with on a task."""
     layout, batch = replace(recipe.architecture, memory=SMALL_MEMORY), SMALL_BATCH
     plain = replace(layout, memory=0, window=(64, *layout.window[1:]), patches=(8, *layout.patches[1:]))
-    found = {FIRST: Contender(layout, batch=batch)}
+    found = {FIRST: Contender(layout, batch=batch), SCRATCH: Contender(plain)}
     if task != recipe.task:
         return found
     one: dict[str, Any] = {"timeframes": layout.timeframes[:1], "window": layout.window[:1]}
@@ -81,7 +84,7 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
         "LSTM": Contender(replace(plain, encoder="lstm")),
         "temporal convolution": Contender(replace(plain, encoder="convolution")),
         "Transformer with memory, base timeframe only": Contender(narrow, batch=batch),
-        "Transformer with memory, path labels": Contender(layout, "path", batch),
+        "Transformer with memory, labels of bars alone": Contender(layout, "horizon", batch),
     }
 
 
@@ -125,6 +128,8 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
     use_one_thread()
     contender = contenders(recipe, task)[name]
     layout = contender.architecture
+    if name == SCRATCH:
+        return from_scratch(recipe, task, layout, counts, seed)
     narrow = len(layout.timeframes) < len(recipe.architecture.timeframes)
     train, held_out = _lessons(recipe, task, contender.teacher, counts.markets)
     if narrow:
@@ -153,6 +158,25 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
         "parameters": sum(weight.numel() for weight in extractor.model.parameters()),
         **extractor.provenance.metrics,
     }
+
+
+def from_scratch(recipe: Recipe, task: str, layout: ExtractorConfig, counts: Counts, seed: int) -> dict[str, Any]:
+    """As `run_one`, without labels: PPO trains the Transformer itself, on as many markets, for as many CPU seconds."""
+    settings = _settings(recipe)
+    train, validation, test = (
+        synthetic_markets(task, family, count, recipe.days, settings, progress=False)
+        for family, count in (
+            ("extractor", counts.markets), ("validation", recipe.validation_markets), ("test", counts.test_markets)
+        )
+    )  # fmt: skip
+    agent, curve = end_to_end(layout, (train, validation), settings, counts.seconds, seed)
+    earned = roll(agent.on(test), test, whole_markets(test), settings).expected(test)
+    print(f"{task} {SCRATCH} seed {seed}: mean {earned.mean():.4f}", flush=True)
+    late = curve[-1][2] - max(point[2] for point in curve[: max(1, 2 * len(curve) // 3)])
+    return {
+        "earned": earned, "curve": curve, "unconverged": late > UNCONVERGED * abs(curve[-1][2]),
+        "margin": agent.margin, "env_steps": curve[-1][1],
+    }  # fmt: skip
 
 
 def _settings(recipe: Recipe) -> TradingSettings:
@@ -222,10 +246,10 @@ def main() -> None:
             for name, line in found.items():
                 late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
                 print(f"{task} {name:46s} {line['score']}{late}", flush=True)
-            if FLAT in runs:
-                first, flat = (np.stack([run["earned"] for run in runs[name]]) for name in (FIRST, FLAT))
-                found["Transformer with memory minus MLP"] = asdict(score(first - flat, best))
-                print(f"{task} minus MLP {found['Transformer with memory minus MLP']}", flush=True)
+            for other in {FLAT, SCRATCH} & set(runs):
+                first, second = (np.stack([run["earned"] for run in runs[name]]) for name in (FIRST, other))
+                found[f"{FIRST} minus {other}"] = asdict(score(first - second, best))
+                print(f"{task} minus {other} {found[f'{FIRST} minus {other}']}", flush=True)
             if task == recipe.task and arguments.recipe == "default":
                 found["the extractor that ships"] = asdict(score(shipped(recipe, counts), best))
                 print(f"{task} the extractor that ships {found['the extractor that ships']}", flush=True)
