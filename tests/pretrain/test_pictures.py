@@ -10,7 +10,7 @@ import pytest
 from agents.command_line import main
 from cryptoenv import Market
 from pretrain import Extractor
-from pretrain.lessons import bar_lessons
+from pretrain.lessons import HORIZON, bar_lessons
 from pretrain.pictures import confusion, reliability
 from pretrain.splits import Span
 from synthetic import horizon_labels, regime_market
@@ -50,7 +50,7 @@ def test_labels_of_a_span_are_made_from_its_own_bars_alone() -> None:
     np.testing.assert_array_equal(lesson.labels, other.labels)
     assert (lesson.labels[:start] == -1).all()
     assert (lesson.labels[stop:] == -1).all()
-    expected = horizon_labels(bars.iloc[start:stop], deadband=0.0022, positions=(-1.0, 0.0, 1.0))
+    expected = horizon_labels(bars.iloc[start:stop], HORIZON, deadband=0.0022, positions=(-1.0, 0.0, 1.0))
     np.testing.assert_array_equal(lesson.labels[start:stop], expected)
     with pytest.raises(ValueError, match="needs a synthetic market's truth"):
         bar_lessons([market], [Span(0, start, stop)], teacher="oracle")

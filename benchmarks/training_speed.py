@@ -1,0 +1,238 @@
+"""How fast agents train: against Stable-Baselines3's defaults, against the Transformer in the loop; replay memory.
+
+    python -m benchmarks.training_speed --quick     a third of the steps
+    python -m benchmarks.training_speed
+
+All variants of an algorithm see the same markets, envs and gradient samples per env step, start at the same clone and
+are scored on the same validation markets; they differ in batch size, replay buffer and what the policy reads. Rates
+are env steps per second of `learn`, without evaluation, on one torch thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.logger import configure
+
+from agents import baselines
+from agents.agent import Agent, AgentPolicy
+from agents.cloning import CloningConfig
+from agents.dqn_training import DQNConfig, new_dqn
+from agents.evaluation import VALIDATION_BLOCK
+from agents.heads import actor_arguments, bind, copy_of
+from agents.index_replay import IndexReplayBuffer
+from agents.material import EmbeddedMarkets, Material
+from agents.off_policy_guidance import copy_actor
+from agents.policy_shape import observation_space
+from agents.ppo_training import PPOConfig, new_ppo
+from agents.pretrained_extractor import PretrainedExtractor
+from agents.rollout import blocks, roll
+from agents.sac_training import SACConfig, new_sac
+from agents.sb3_vec_env import training_env
+from agents.scoring import score
+from agents.settings import TradingSettings
+from agents.taught_market import markets_of, synthetic_markets
+from agents.threads import use_one_thread
+from agents.training import TrainingConfig, cloned
+from agents.value_heads import LOG_ODDS, value_arguments
+from benchmarks.machine import header
+from pretrain import Extractor
+
+TASK = "standard"
+STEPS = {"ppo": 150_000, "dqn": 60_000, "sac": 45_000, "loop": 3_000}
+RATE = 1e-4
+REPLAY = 1_000_000
+
+
+class Bench:
+    """The clone, its markets, and one rate and score per variant."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        self.extractor = Extractor.load("default")
+        self.settings: TradingSettings = TrainingConfig().settings_for(self.extractor)
+        parts = [synthetic_markets(TASK, f, n, 60, self.settings, progress=False) for f, n in FAMILIES]
+        self.material = Material(*(EmbeddedMarkets.of(self.extractor, part, progress=False) for part in parts))
+        self.clone: Agent = cloned(
+            self.extractor, self.material, self.settings, CloningConfig(samples=200_000, epochs=4), seed=0,
+            progress=False,
+        )  # fmt: skip
+        validation = self.material.validation
+        self.rows = blocks(validation.taught, VALIDATION_BLOCK)
+        self.best = roll(
+            baselines.oracle(validation.taught, self.settings), validation.taught, self.rows, self.settings
+        ).expected(validation.taught)
+
+    def timed(self, algorithm: Any, steps: int, judged: Callable[[Any], Agent] | None) -> dict[str, Any]:
+        """Env steps per second, and (where it can be judged) the score of what came out."""
+        algorithm.set_logger(configure(None, []))
+        steps = int(self.scale * steps)
+        began = perf_counter()
+        algorithm.learn(steps)
+        seconds = perf_counter() - began
+        found: dict[str, Any] = {"steps_per_second": algorithm.num_timesteps / seconds, "seconds": seconds}
+        if judged is not None:
+            agent = judged(algorithm)
+            policy = copy_of(agent.policy)
+            bind(policy, self.material.validation.table)
+            taught = self.material.validation.taught
+            earned = roll(AgentPolicy(agent, policy), taught, self.rows, self.settings).expected(taught)
+            found["score"] = asdict(score(earned, self.best))
+        return found
+
+    def as_actor(self, algorithm: Any) -> Agent:
+        """An actor-critic algorithm's policy."""
+        return replace(self.clone, policy=algorithm.policy, head="actor", margin=0.0)
+
+    def as_value(self, algorithm: Any) -> Agent:
+        """A DQN's averaged network."""
+        return replace(self.clone, policy=algorithm.policy, head="value", margin=0.0)
+
+
+FAMILIES = (("train", 32), ("validation", 16))
+
+
+def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Ours; the same with Stable-Baselines3's batch of 64; and with the network in the loop, frozen and trained."""
+    config = PPOConfig(steps=STEPS["ppo"], learning_rate=RATE)
+    train = bench.material.train
+    ours = new_ppo(bench.clone, train, config, seed=0)
+
+    def stock(**changes: Any) -> PPO:
+        arguments: dict[str, Any] = {
+            "policy_kwargs": actor_arguments(bench.clone.shape), "learning_rate": RATE, "n_steps": config.rollout_steps,
+            "n_epochs": config.epochs, "gamma": config.gamma, "gae_lambda": config.gae_lambda, "seed": 0,
+            "ent_coef": 0.0, "device": "cpu",
+        }  # fmt: skip
+        env = training_env(train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
+        return PPO("MultiInputPolicy", env, **(arguments | changes))
+
+    small = stock()
+    small.policy.load_state_dict(bench.clone.policy.state_dict())
+    bind(small.policy, train.table)
+    hidden = list(bench.clone.shape.hidden)
+    looped = {
+        "features_extractor_class": PretrainedExtractor, "activation_fn": torch.nn.Tanh,
+        "net_arch": {"pi": hidden, "vf": hidden},
+    }  # fmt: skip
+    found = {
+        "ours": bench.timed(ours, STEPS["ppo"], bench.as_actor),
+        "batch 64": bench.timed(small, STEPS["ppo"] // 3, bench.as_actor),
+    }
+    reads = {"extractor": bench.extractor, "mode": "finetune", "markets": markets_of(train.taught)}
+    loop = stock(n_steps=4, batch_size=1024, policy_kwargs={**looped, "features_extractor_kwargs": reads})
+    clone = {n: w for n, w in bench.clone.policy.state_dict().items() if "features_extractor" not in n}
+    loop.policy.load_state_dict(clone, strict=False)
+    found["Transformer in the loop"] = bench.timed(loop, STEPS["loop"], None)
+    return found
+
+
+def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Ours; and Stable-Baselines3's with its batch of 32 and its buffer, for the same samples per env step."""
+    config = DQNConfig(steps=STEPS["dqn"], prefill=20_000, learning_rate=RATE)
+    train = bench.material.train
+    ours = new_dqn(bench.clone, train, config, seed=0)
+    samples = config.batch_size * config.gradient_steps
+    env = training_env(train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
+    stock = DQN(
+        "MultiInputPolicy", env, policy_kwargs=value_arguments(bench.clone.shape), learning_rate=RATE, train_freq=1,
+        gradient_steps=samples // 32, gamma=config.gamma, learning_starts=256, buffer_size=100_000, seed=0,
+        exploration_initial_eps=0.05, target_update_interval=config.num_envs, tau=config.averaging, device="cpu",
+    )  # fmt: skip
+    for net in (stock.policy.q_net, stock.policy.q_net_target):
+        copy_actor(bench.clone.policy, net.q_net, 1.0 / LOG_ODDS)
+    bind(stock.policy, train.table)
+    return {
+        "ours": bench.timed(ours, STEPS["dqn"], bench.as_value),
+        "batch 32": bench.timed(stock, STEPS["dqn"] // 3, bench.as_value),
+    }
+
+
+def sac(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Ours over positions; and Stable-Baselines3's over exposures with its batch of 256, which has no clone to keep."""
+    config = SACConfig(steps=STEPS["sac"], prefill=20_000, learning_rate=RATE)
+    train = bench.material.train
+    ours = new_sac(bench.clone, train, config, seed=0)
+    env = training_env(
+        train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars, continuous=True
+    )
+    arguments = value_arguments(bench.clone.shape)
+    stock = SAC(
+        "MultiInputPolicy", env, policy_kwargs=arguments, learning_rate=RATE, train_freq=1, learning_starts=256,
+        gradient_steps=config.batch_size * config.gradient_steps // 256, gamma=config.gamma, buffer_size=100_000,
+        seed=0, device="cpu",
+    )  # fmt: skip
+    bind(stock.policy, train.table)
+
+    def judged(algorithm: Any) -> Agent:
+        return replace(bench.clone, policy=algorithm.policy.actor, head="actor", margin=0.0)
+
+    return {
+        "ours": bench.timed(ours, STEPS["sac"], judged),
+        "batch 256": bench.timed(stock, STEPS["sac"] // 3, None),
+    }
+
+
+def replay_bytes(bench: Bench) -> dict[str, float]:
+    """Bytes of a million transitions: what the process grew by for indices, computed for windows and the next ones."""
+    env = training_env(bench.material.train, bench.settings, num_envs=256, episode_bars=960)
+    rng = np.random.default_rng(0)
+    seen: Any = env.reset()
+    before = resident()
+    buffer = IndexReplayBuffer(REPLAY, observation_space(), spaces.Discrete(3), device="cpu", n_envs=256)
+    while not buffer.full:
+        actions = rng.integers(3, size=256)
+        after, rewards, dones, infos = env.step(actions)
+        last = {name: value.copy() for name, value in after.items()}  # type: ignore[union-attr]
+        for row in np.flatnonzero(dones):
+            for name, value in infos[row]["terminal_observation"].items():
+                last[name][row] = value
+        buffer.add(seen, last, actions, rewards, dones, infos)
+        seen = after
+    layout = bench.extractor.config
+    window = sum(bars * len(own) * 4 for bars, own in zip(layout.window, layout.feature_names, strict=True))
+    grown = float(resident() - before)
+    return {"indices": float(buffer.nbytes), "process_grew": grown, "windows": float(REPLAY * 2 * window)}
+
+
+def resident() -> int:
+    """Resident bytes of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/training_speed.json"))
+    arguments = parser.parse_args()
+    use_one_thread()
+    bench = Bench(1.0 / 3.0 if arguments.quick else 1.0)
+    result: dict[str, Any] = header() | {"task": TASK, "replay_bytes": replay_bytes(bench)}
+    print("replay", result["replay_bytes"])
+    for name, measure in (("ppo", ppo), ("dqn", dqn), ("sac", sac)):
+        result[name] = measure(bench)
+        ours = result[name]["ours"]["steps_per_second"]
+        for variant, line in result[name].items():
+            line["ours_times"] = ours / line["steps_per_second"]
+            told = f", score {line['score']['value']:.3f}" if "score" in line else ""
+            rate = f"{line['steps_per_second']:9.0f} steps/s, ours x {line['ours_times']:.1f}"
+            print(f"{name} {variant:24s} {rate}{told}", flush=True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
