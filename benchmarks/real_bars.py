@@ -1,0 +1,64 @@
+"""Agents on real bars: trained, tuned and judged on one history each, in the order of time.
+
+    python -m benchmarks.real_bars FILE [FILE ...]
+
+Every file of bars is resampled to 15m, 4h and 1d and split in time: the first three fifths to learn from, the next to
+choose weights and hysteresis on, the last to be judged on once, with all costs. The extractor is the one that ships,
+which has seen synthetic markets alone; labels are those of bars. Intervals are over the weeks of the test part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agents.evaluation import evaluate_on_bars
+from agents.report import print_table
+from agents.threads import use_one_thread
+from agents.training import TrainingConfig, new_config, train
+from benchmarks.machine import header
+
+STEPS = {"ppo": 600_000, "fitted_q": 6_000_000}
+COLUMNS = ["daily_log_return", "daily_log_return_low", "daily_log_return_high", "sharpe", "max_drawdown",
+           "turnover_per_day", "mean_exposure"]  # fmt: skip
+
+
+def judged(file: Path, seed: int) -> Any:
+    """The table of a file: agents, clone and baselines on the last fifth of its bars."""
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for algorithm, steps in STEPS.items():
+            learning = replace(new_config(algorithm), steps=steps, evaluate_every=steps // 8)
+            config = TrainingConfig(learning=learning, checkpoint_every=10**9)
+            place = Path(folder) / algorithm
+            runs.append(train(algorithm, market=file, out=place, seed=seed, config=config, progress=False))
+        table = evaluate_on_bars(runs, file)
+    # both started at the same clone
+    table = table.drop(index="clone (fitted_q)")
+    return table.rename(index={"clone (ppo)": "clone", "ppo (ppo)": "ppo", "fitted_q (fitted_q)": "fitted_q"})
+
+
+def main() -> None:
+    """Run, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, help="bars of 15m or finer, a year and more")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/real_bars.json"))
+    arguments = parser.parse_args()
+    use_one_thread()
+    result: dict[str, Any] = header() | {"steps": STEPS, "files": {}}
+    for file in arguments.files:
+        table = judged(file, arguments.seed)
+        print_table(table, f"{file.name}, the last fifth")
+        result["files"][file.name] = table[COLUMNS].to_dict(orient="index")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
