@@ -56,7 +56,7 @@ class AgentRecipe:
         learning: Any = None if base is None else section(parts["learning"], type(base), f"{path}: learning")
         refuse_nested(parts["training"], str(path))
         training = section(parts["training"], TrainingConfig, f"{path}: training")
-        cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning")
+        cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
         return cls(**values, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from agents.demonstrations import Batches, Demonstrations
 from agents.missing_extra import imitation_is_missing
+from pretrain.lessons import ORACLE_LABELS
 
 try:
     from imitation.algorithms import bc
@@ -41,6 +42,14 @@ class CloningConfig:
     batch_size: int = 2048
     learning_rate: float = 2e-3
     entropy_weight: float = 1e-3
+
+
+def cloning_of(label_kind: str) -> CloningConfig:
+    """How labels of a kind are cloned: the oracle's at length; labels of bars, mostly noise, in two slow passes.
+
+    On validation markets of "standard" eight passes over labels of bars gave 0.41 of the optimum, two slow ones 0.72.
+    """
+    return CloningConfig() if label_kind == ORACLE_LABELS else CloningConfig(epochs=2, learning_rate=3e-4)
 
 
 class _ReadyBatches:

@@ -86,8 +86,10 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
         training.pop(name)
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
-        "training": training, "cloning": asdict(recipe.training.cloning), "dagger": asdict(recipe.training.dagger),
+        "training": training, "dagger": asdict(recipe.training.dagger),
     }  # fmt: skip
+    if recipe.training.cloning is not None:
+        values["cloning"] = asdict(recipe.training.cloning)
     if learning is not None:
         values["learning"] = asdict(learning)
     write_yaml(values, path)

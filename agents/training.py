@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import KVWriter
 
 from agents.agent import Agent
 from agents.checkpoint import Checkpoints
-from agents.cloning import CloningConfig, clone
+from agents.cloning import CloningConfig, clone, cloning_of
 from agents.dagger import DaggerConfig, dagger
 from agents.demonstrations import collect
 from agents.evaluation import tune_margin
@@ -74,7 +74,7 @@ class TrainingConfig:
 
     Attributes:
         settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor.
-        cloning: of the clone.
+        cloning: of the clone; None is what suits the labels (`agents.cloning.cloning_of`).
         dagger: of rounds in which the clone trades and is corrected; none by default.
         learning: of what follows it: the algorithm's own configuration, or None for its defaults.
         train_markets: synthetic markets to learn on ("train" seeds).
@@ -85,7 +85,7 @@ class TrainingConfig:
     """
 
     settings: TradingSettings | None = None
-    cloning: CloningConfig = field(default_factory=CloningConfig)
+    cloning: CloningConfig | None = None
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     learning: Any = None
     train_markets: int = 96
@@ -115,7 +115,7 @@ def cloned(
     extractor: Extractor,
     material: Material,
     settings: TradingSettings,
-    config: CloningConfig,
+    config: CloningConfig | None = None,
     *,
     seed: int,
     correction: DaggerConfig | None = None,
@@ -124,9 +124,10 @@ def cloned(
 ) -> Agent:
     """A clone of the teacher's actions on the training markets, its hysteresis tuned on validation markets.
 
-    `correction`: rounds of DAgger after the first cloning, or None.
+    `config`: None is what suits the labels. `correction`: rounds of DAgger after the first cloning, or None.
     """
     train = material.train
+    config = config or cloning_of(train.taught[0].label_kind)
     demonstrations = collect(
         train.taught, settings, samples=config.samples, seed=seed, dwell=config.dwell, progress=progress
     )

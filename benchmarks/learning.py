@@ -53,7 +53,7 @@ TARGETS = {
     "standard": {"BC": 0.58, "BC -> ppo": 0.60, "BC -> dqn": 0.60, "BC -> sac": 0.50, "BC -> fitted_q": 0.62},
 }  # fmt: skip
 #: Env steps (bar updates for fitted Q) of each algorithm.
-STEPS = {"ppo": 600_000, "dqn": 300_000, "sac": 250_000, "fitted_q": 8_000_000}
+STEPS = {"ppo": 400_000, "dqn": 150_000, "sac": 120_000, "fitted_q": 6_000_000}
 BARS = "labels of bars"
 
 
@@ -128,18 +128,18 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
         judged(name, result.agent, began, {"kept_step": result.kept_step, **result.metrics, **last, **further})
 
     began = process_time()
-    clone = cloned(extractor, oracle, settings, TrainingConfig().cloning, seed=seed, progress=False)
+    clone = cloned(extractor, oracle, settings, seed=seed, progress=False)
     judged("BC", clone, began, {})
     began = process_time()
     corrected = cloned(
-        extractor, oracle, settings, TrainingConfig().cloning, seed=seed, correction=DaggerConfig(rounds=3),
+        extractor, oracle, settings, seed=seed, correction=DaggerConfig(rounds=3),
         progress=False,
     )  # fmt: skip
     judged("BC + DAgger", corrected, began, {})
     for algorithm in ("ppo", "dqn", "sac", "fitted_q"):
         improved(f"BC -> {algorithm}", clone, oracle, algorithm)
     began = process_time()
-    plain = cloned(extractor, bars, settings, TrainingConfig().cloning, seed=seed, progress=False)
+    plain = cloned(extractor, bars, settings, seed=seed, progress=False)
     judged(f"BC ({BARS})", plain, began, {})
     improved(f"BC ({BARS}) -> ppo", plain, bars, "ppo")
     improved(f"BC ({BARS}) -> fitted_q", plain, bars, "fitted_q", pull_left=0.0)
@@ -153,7 +153,7 @@ def clone_on(task: str, folder: str, counts: Counts) -> NDArray[np.float64]:
     use_one_thread()
     extractor, oracle, _, test = material(task, folder, counts)
     settings = TrainingConfig().settings_for(extractor)
-    agent = cloned(extractor, oracle, settings, TrainingConfig().cloning, seed=0, progress=False)
+    agent = cloned(extractor, oracle, settings, seed=0, progress=False)
     return roll(agent.on(test.taught, test.table), test.taught, whole_markets(test.taught), settings).expected(
         test.taught
     )

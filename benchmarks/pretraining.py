@@ -80,7 +80,6 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
     narrow = replace(layout, patches=layout.patches[:1], **one)
     return found | {
         FLAT: Contender(replace(plain, encoder="flat", feedforward=256)),
-        "Transformer without memory": Contender(plain),
         "LSTM": Contender(replace(plain, encoder="lstm")),
         "temporal convolution": Contender(replace(plain, encoder="convolution")),
         "Transformer with memory, base timeframe only": Contender(narrow, batch=batch),

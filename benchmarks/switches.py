@@ -65,7 +65,7 @@ def _material(seed: int) -> tuple[Any, Material, float]:
     material = Material(*(EmbeddedMarkets.of(extractor, part, progress=False) for part in parts))
     taught = material.validation.taught
     best = roll(baselines.oracle(taught, settings), taught, blocks(taught, VALIDATION_BLOCK), settings)
-    clone = cloned(extractor, material, settings, TrainingConfig().cloning, seed=seed, progress=False)
+    clone = cloned(extractor, material, settings, seed=seed, progress=False)
     return clone, material, float(best.expected(taught).mean())
 
 

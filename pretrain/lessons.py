@@ -17,6 +17,7 @@ from synthetic import RegimeSample, horizon_labels, oracle_labels, path_labels, 
 
 Teacher = Literal["oracle", "path", "horizon"]
 
+ORACLE_LABELS = "filter oracle"  #: the teacher's name in an artifact
 #: Bars ahead that the teacher "horizon" looks: of 8, 16, 32, 64 and 96 the best on validation markets of "standard".
 HORIZON = 16
 #: Teachers that need no latent truth: what they are called in an artifact, and their labels of bars at a cost.
@@ -75,7 +76,7 @@ def lesson(
     market = Market.from_bars(sample.bars, timeframes=timeframes, name=f"{sample.task}-{sample.seed}")
     regimes = sample.truth["regime"].to_numpy(np.int8)
     if teacher == "oracle":
-        kind, labels = "filter oracle", oracle_labels(sample, cost, positions)
+        kind, labels = ORACLE_LABELS, oracle_labels(sample, cost, positions)
     else:
         labels, kind = bar_labels(teacher, sample.bars, cost, positions)
     return LabelledMarket(market, labels, regimes, start=market.first_decision(window), label_kind=kind)
