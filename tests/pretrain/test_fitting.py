@@ -22,7 +22,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from tests.pretrain.interrupted import run
-print(run(Path(sys.argv[1]), resume=True))
+print(run(Path(sys.argv[1]), resume=True, memory=int(sys.argv[2])))
 """
 
 
@@ -37,10 +37,11 @@ def test_every_encoder_learns_a_planted_rule(markets: tuple[Market, ...], encode
     assert (loaded.embed(markets[2]) == trained.embed(markets[2])).all()
 
 
-def killed_at(folder: Path, seconds: float) -> bool:
+def killed_at(folder: Path, seconds: float, memory: int) -> bool:
     """Whether a training process was killed after `seconds`, before it had ended."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", WORKER, str(folder)], env=environment, stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", WORKER, str(folder), str(memory)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     end = time.monotonic() + seconds
     while process.poll() is None and (time.monotonic() < end or not (folder / "checkpoints" / "last.ckpt").exists()):
         time.sleep(0.02)
@@ -49,13 +50,14 @@ def killed_at(folder: Path, seconds: float) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("memory", [0, 8])
 @pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, kills: int) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, kills: int, memory: int) -> None:
     from tests.pretrain.interrupted import run
 
-    expected = run(tmp_path / "whole", resume=False)
-    assert sum(killed_at(tmp_path / "killed", 0.2 * number) for number in range(kills)) > 0
-    assert run(tmp_path / "killed", resume=True) == expected
+    expected = run(tmp_path / "whole", resume=False, memory=memory)
+    assert sum(killed_at(tmp_path / "killed", 0.2 * number, memory) for number in range(kills)) > 0
+    assert run(tmp_path / "killed", resume=True, memory=memory) == expected
 
 
 def test_an_earlier_run_is_not_overwritten(markets: tuple[Market, ...], tmp_path: Path) -> None:
@@ -65,15 +67,12 @@ def test_an_earlier_run_is_not_overwritten(markets: tuple[Market, ...], tmp_path
         fit_extractor(items[:2], items[2:], small_config(), small_training(steps=4), options=options)
 
 
-def test_two_processes_share_the_batches(markets: tuple[Market, ...]) -> None:
+@pytest.mark.parametrize("memory", [0, 8])
+def test_two_processes_share_the_batches(markets: tuple[Market, ...], memory: int) -> None:
     items = [planted(market) for market in markets]
-    training = small_training(steps=60, devices=2)
-    assert (
-        fit_extractor(items[:2], items[2:], small_config(), training, seed=3, options=QUIET).provenance.metrics[
-            "validation/accuracy"
-        ]
-        > 0.8
-    )
+    training, config = small_training(steps=60, devices=2), small_config(memory=memory)
+    trained = fit_extractor(items[:2], items[2:], config, training, seed=3, options=QUIET)
+    assert trained.provenance.metrics["validation/accuracy"] > 0.8
     with pytest.raises(ConfigError, match="multiple of devices"):
         small_training(batch=127, devices=2)
 
