@@ -79,7 +79,11 @@ def draw_learning_curves(log: Path, path: Path) -> None:
 
     events = EventAccumulator(str(log), size_guidance={"scalars": 0})
     events.Reload()
-    measured = [tag for tag in events.Tags()["scalars"] if tag.startswith("validation/")]
+    measured = [
+        tag
+        for tag in events.Tags()["scalars"]
+        if tag.startswith("validation/") and any(scalar.value != 0.0 for scalar in events.Scalars(tag))
+    ]  # a head without targets (regimes of real bars) measures nothing
     pyplot = _pyplot()
     columns = 4
     rows = -(-(len(measured)) // columns)

@@ -154,7 +154,7 @@ def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import dates, pyplot
 
     figure, axes = pyplot.subplots(figsize=(9.0, 1.2 + 0.4 * len(markets)), layout="constrained")
     for m, market in enumerate(markets):
@@ -171,6 +171,9 @@ def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
     axes.set_yticks(range(len(markets)), [market.name or f"market {m}" for m, market in enumerate(markets)])
     axes.invert_yaxis()
     axes.xaxis_date()
+    ticks = dates.AutoDateLocator(maxticks=9)
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(ticks))
     axes.legend(ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
