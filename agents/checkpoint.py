@@ -100,6 +100,8 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints and none is good, or one of another training.
         """
+        for unfinished in self._folder.glob(".part-*"):  # of a save that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
         generations = self.generations()
         for folder in reversed(generations):
             try:
