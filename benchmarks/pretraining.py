@@ -79,6 +79,7 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
     one: dict[str, Any] = {"timeframes": layout.timeframes[:1], "window": layout.window[:1]}
     narrow = replace(layout, patches=layout.patches[:1], **one)
     return found | {
+        "Transformer without memory": Contender(plain),
         FLAT: Contender(replace(plain, encoder="flat", feedforward=256)),
         "LSTM": Contender(replace(plain, encoder="lstm")),
         "temporal convolution": Contender(replace(plain, encoder="convolution")),

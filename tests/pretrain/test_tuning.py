@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,23 @@ def test_a_failed_trial_does_not_count(tmp_path: Path) -> None:
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """The bowl, once as many processes as asked for have begun a trial; else the first to start could do all."""
+
+    folder: Path
+    processes: int
+
+    def __call__(self, trial: Any) -> float:
+        (self.folder / f"{os.getpid()}.here").touch()
+        until = time.monotonic() + 120.0
+        while len(list(self.folder.glob("*.here"))) < self.processes and time.monotonic() < until:
+            time.sleep(0.02)
+        return bowl(trial)
+
+
 def test_workers_share_a_study(tmp_path: Path) -> None:
-    found = optimise(Study(tmp_path, 6, workers=2), bowl, progress=False)
+    found = optimise(Study(tmp_path, 6, workers=2), Meeting(tmp_path, 2), progress=False)
     assert 6 <= finished(found) <= 7  # both may have begun the last one
     owners = {tuple(trial.user_attrs["owner"]) for trial in found.get_trials()}
     assert len(owners) == 2
