@@ -41,17 +41,17 @@ class DQNConfig:
         labelled: states labelled for it.
     """
 
-    steps: int = 600_000
+    steps: int = 300_000
     num_envs: int = 256
     batch_size: int = 1024
     gradient_steps: int = 4
     buffer_size: int = 1_000_000
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     gamma: float = 0.99
     averaging: float = 0.01
     exploration: tuple[float, float] = (0.05, 0.01)
     episode_bars: int = 960
-    evaluate_every: int = 102_400
+    evaluate_every: int = 51_200
     from_clone: bool = True
     prefill: int = 200_000
     pull: float = 0.1

@@ -34,20 +34,20 @@ class PPOConfig:
         curriculum: share of the steps over which costs rise from nothing to the full ones.
     """
 
-    steps: int = 1_500_000
+    steps: int = 1_000_000
     num_envs: int = 256
     rollout_steps: int = 64
     batch_size: int = 4096
     epochs: int = 4
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-5
     gamma: float = 0.99
     gae_lambda: float = 0.8
     clip: float = 0.2
     entropy_weight: float = 0.0
-    pull: float = 0.3
+    pull: float = 0.1
     warm_up: int = 10
     episode_bars: int = 960
-    evaluate_every: int = 245_760
+    evaluate_every: int = 98_304
     from_clone: bool = True
     curriculum: float = 0.0
 

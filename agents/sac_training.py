@@ -37,18 +37,18 @@ class SACConfig:
         warm_up: gradient steps in which only the critics learn.
     """
 
-    steps: int = 500_000
+    steps: int = 300_000
     num_envs: int = 256
     batch_size: int = 1024
     gradient_steps: int = 3
     buffer_size: int = 1_000_000
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     gamma: float = 0.99
     averaging: float = 0.005
     entropy: float = 0.15
     temperature: float = 0.02
     episode_bars: int = 960
-    evaluate_every: int = 102_400
+    evaluate_every: int = 51_200
     from_clone: bool = True
     prefill: int = 200_000
     pull: float = 0.1

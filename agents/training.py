@@ -88,7 +88,7 @@ class TrainingConfig:
     cloning: CloningConfig | None = None
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     learning: Any = None
-    train_markets: int = 96
+    train_markets: int = 256
     validation_markets: int = 24
     days: int = 60
     patience: int = 20

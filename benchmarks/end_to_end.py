@@ -95,7 +95,8 @@ def agent_of(algorithm: PPO, settings: TradingSettings) -> Agent:
         model = ExtractorModel(told.config, told.scaler)
     model.load_state_dict(reader.model.state_dict())
     extractor = Extractor(model, told.scaler, told.provenance)
-    shape = PolicyShape(extractor.width, len(settings.positions), HIDDEN)
+    hidden = tuple(algorithm.policy_kwargs["net_arch"]["pi"])
+    shape = PolicyShape(extractor.width, len(settings.positions), hidden)
     policy = new_policy(shape, 0)
     own = {name: w for name, w in algorithm.policy.state_dict().items() if "features_extractor" not in name}
     policy.load_state_dict(own)

@@ -53,8 +53,10 @@ TARGETS = {
     "standard": {"BC": 0.58, "BC -> ppo": 0.60, "BC -> dqn": 0.60, "BC -> sac": 0.50, "BC -> fitted_q": 0.62},
 }  # fmt: skip
 #: Env steps (bar updates for fitted Q) of each algorithm.
-STEPS = {"ppo": 400_000, "dqn": 150_000, "sac": 120_000, "fitted_q": 6_000_000}
+STEPS = {"ppo": 800_000, "dqn": 150_000, "sac": 240_000, "fitted_q": 6_000_000}
+ALONE = 24_000_000  #: bar updates of fitted Q that learns from rewards alone
 BARS = "labels of bars"
+NO_LABELS = "fitted_q alone (no clone, no labels)"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Counts:
     validation_markets: int
 
 
-QUICK, FULL = Counts(1, 16, 48, 16), Counts(5, 64, 96, 24)
+QUICK, FULL = Counts(1, 16, 96, 16), Counts(5, 64, 256, 24)
 
 
 def relabelled(taught: Sequence[TaughtMarket], task: str, settings: TradingSettings) -> tuple[TaughtMarket, ...]:
@@ -114,10 +116,10 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
 
     def improved(name: str, clone: Agent, markets: Material, algorithm: str, **changes: Any) -> None:
         began = process_time()
-        config = replace(new_config(algorithm), steps=STEPS[algorithm], **changes)
+        config = replace(new_config(algorithm), **({"steps": STEPS[algorithm]} | changes))
         entry = ALGORITHMS[algorithm]
         learner = getattr(import_module(entry.module), entry.builder)(clone, markets.train, config, seed=seed)
-        schedule = Schedule(config.steps, config.evaluate_every, curriculum=getattr(config, "curriculum", 0.0))
+        schedule = Schedule(config.steps, config.steps // 8, curriculum=getattr(config, "curriculum", 0.0))
         result = improve(learner, clone, (algorithm, entry.head), markets.validation, schedule, progress=False)
         seconds = process_time() - began
         last = difference_at_end(learner, clone, entry.head, markets.validation)
@@ -141,9 +143,10 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
     began = process_time()
     plain = cloned(extractor, bars, settings, seed=seed, progress=False)
     judged(f"BC ({BARS})", plain, began, {})
-    improved(f"BC ({BARS}) -> ppo", plain, bars, "ppo")
-    improved(f"BC ({BARS}) -> fitted_q", plain, bars, "fitted_q", pull_left=0.0)
-    improved("ppo from scratch, curriculum", clone, oracle, "ppo", from_clone=False, curriculum=0.5,
+    for algorithm, changes in (("ppo", {}), ("dqn", {"margin_weight": 0.0}), ("sac", {})):
+        improved(f"BC ({BARS}) -> {algorithm}", plain, bars, algorithm, **changes)
+    improved(NO_LABELS, plain, bars, "fitted_q", pull=0.0, steps=ALONE)
+    improved("ppo from scratch, curriculum", clone, oracle, "ppo", from_clone=False, curriculum=0.5, steps=400_000,
              learning_rate=3e-4, entropy_weight=0.003)  # fmt: skip
     return found
 
@@ -228,7 +231,8 @@ def summary(
             "per_seed": [score(row, best["expected"]).value for row in clones],
         }
     pairs = [("BC + DAgger", "BC"), *((f"BC -> {a}", "BC") for a in ("ppo", "dqn", "sac", "fitted_q"))]
-    pairs += [(f"BC ({BARS}) -> {a}", f"BC ({BARS})") for a in ("ppo", "fitted_q")]
+    pairs += [(f"BC ({BARS}) -> {a}", f"BC ({BARS})") for a in ("ppo", "dqn", "sac")]
+    pairs += [(NO_LABELS, f"BC ({BARS})")]
     pairs += [("BC -> ppo", "ppo from scratch, curriculum")]
     differences = {
         f"{one} minus {other}": asdict(score(earned[one]["expected"] - earned[other]["expected"], best["expected"]))

@@ -30,6 +30,7 @@ from agents.agent import Agent, AgentPolicy
 from agents.cloning import CloningConfig
 from agents.dqn_training import DQNConfig, new_dqn
 from agents.evaluation import VALIDATION_BLOCK
+from agents.features_extractor import embed
 from agents.heads import actor_arguments, bind, copy_of
 from agents.index_replay import IndexReplayBuffer
 from agents.material import EmbeddedMarkets, Material
@@ -46,6 +47,7 @@ from agents.taught_market import markets_of, synthetic_markets
 from agents.threads import use_one_thread
 from agents.training import TrainingConfig, cloned
 from agents.value_heads import LOG_ODDS, value_arguments
+from benchmarks.end_to_end import agent_of
 from benchmarks.machine import header
 from pretrain import Extractor
 
@@ -85,8 +87,8 @@ class Bench:
         if judged is not None:
             agent = judged(algorithm)
             policy = copy_of(agent.policy)
-            bind(policy, self.material.validation.table)
-            taught = self.material.validation.taught
+            taught, table = self.material.validation.taught, self.material.validation.table
+            bind(policy, table if agent.extractor is self.extractor else embed(agent.extractor, taught, progress=False))
             earned = roll(AgentPolicy(agent, policy), taught, self.rows, self.settings).expected(taught)
             found["score"] = asdict(score(earned, self.best))
         return found
@@ -134,7 +136,7 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
     loop = stock(n_steps=4, batch_size=1024, policy_kwargs={**looped, "features_extractor_kwargs": reads})
     clone = {n: w for n, w in bench.clone.policy.state_dict().items() if "features_extractor" not in n}
     loop.policy.load_state_dict(clone, strict=False)
-    found["Transformer in the loop"] = bench.timed(loop, STEPS["loop"], None)
+    found["Transformer in the loop"] = bench.timed(loop, STEPS["loop"], lambda it: agent_of(it, bench.settings))
     return found
 
 
