@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sb3_contrib import QRDQN
 from sb3_contrib.common.utils import quantile_huber_loss
 from stable_baselines3 import DQN
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.nn import functional
 
 from agents.off_policy_guidance import LabelledStates, Observation, clone_logits, margin_loss, pull_loss
@@ -40,12 +41,11 @@ class Guidance:
 
 
 class _Guided:
-    """What both algorithms do alike."""
+    """What both algorithms do alike, as a mixin of Stable-Baselines3's."""
 
     guidance: Guidance | None = None
-    _current_progress_remaining: float
 
-    def guide(self, values: torch.Tensor, observations: Observation) -> torch.Tensor:
+    def guide(self: Any, values: torch.Tensor, observations: Observation) -> torch.Tensor:
         """The weighted pull and margin losses; `values` (B, A) are those of `observations`."""
         guidance, left = self.guidance, self._current_progress_remaining
         loss = torch.zeros(())
@@ -63,6 +63,38 @@ class _Guided:
     def values_of(self, observations: Observation) -> torch.Tensor:
         """(B, A) Q-values of the network that learns."""
         raise NotImplementedError
+
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, A) Q-values of the samples' observations, and the scalar loss of the temporal difference."""
+        raise NotImplementedError
+
+    def predict(
+        self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
+        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
+        return (greedy if deterministic else explored(self, greedy)), state
+
+    def train(self: Any, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        errors, guides = [], []
+        for _ in range(gradient_steps):
+            samples = self.replay_buffer.sample(batch_size)
+            values, error = self._values_and_error(samples)
+            guide = self.guide(values, samples.observations)
+            self.policy.optimizer.zero_grad()
+            (error + guide).backward()
+            if self.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            errors.append(float(error.detach()))
+            guides.append(float(guide.detach()))
+        self._n_updates += gradient_steps
+        self.logger.record("train/td_loss", float(np.mean(errors)))
+        self.logger.record("train/guidance_loss", float(np.mean(guides)))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
 
 def explored(algorithm: DQN | QRDQN, greedy: NDArray[Any]) -> NDArray[Any]:
@@ -88,33 +120,13 @@ class CloneGuidedDQN(_Guided, DQN):
         """(B, A) Q-values of the network that learns."""
         return self.q_net(observations)
 
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]:
-        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
-        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
-        return (greedy if deterministic else explored(self, greedy)), state
-
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on samples of the replay buffer."""
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        errors, guides = [], []
-        assert self.replay_buffer is not None
-        for _ in range(gradient_steps):
-            samples = self.replay_buffer.sample(batch_size)
-            with torch.no_grad():
-                best = self.q_net(samples.next_observations).argmax(dim=1, keepdim=True)
-                following = self.q_net_target(samples.next_observations).gather(1, best)
-                target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
-            values = self.q_net(samples.observations)
-            error = functional.smooth_l1_loss(values.gather(1, samples.actions.long()), target)
-            guide = self.guide(values, samples.observations)  # type: ignore[arg-type]
-            _descend(self, error + guide)
-            errors.append(float(error.detach()))
-            guides.append(float(guide.detach()))
-        self._n_updates += gradient_steps
-        _record(self, errors, guides)
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            best = self.q_net(samples.next_observations).argmax(dim=1, keepdim=True)
+            following = self.q_net_target(samples.next_observations).gather(1, best)
+            target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+        values = self.q_net(samples.observations)
+        return values, functional.smooth_l1_loss(values.gather(1, samples.actions.long()), target)
 
 
 class CloneGuidedQRDQN(_Guided, QRDQN):
@@ -124,51 +136,17 @@ class CloneGuidedQRDQN(_Guided, QRDQN):
         """(B, A) Q-values of the network that learns: means over quantiles."""
         return self.quantile_net(observations).mean(dim=1)
 
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[Any, Any]:
-        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
-        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
-        return (greedy if deterministic else explored(self, greedy)), state
-
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on samples of the replay buffer."""
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        errors, guides = [], []
-        assert self.replay_buffer is not None
-        for _ in range(gradient_steps):
-            samples = self.replay_buffer.sample(batch_size)
-            with torch.no_grad():
-                best = self.values_of(samples.next_observations).argmax(dim=1)  # type: ignore[arg-type]
-                following = _of_action(self.quantile_net_target(samples.next_observations), best)
-                target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
-            quantiles = self.quantile_net(samples.observations)
-            chosen = _of_action(quantiles, samples.actions[:, 0].long())
-            error = quantile_huber_loss(chosen, target, sum_over_quantiles=False)
-            guide = self.guide(quantiles.mean(dim=1), samples.observations)  # type: ignore[arg-type]
-            _descend(self, error + guide)
-            errors.append(float(error.detach()))
-            guides.append(float(guide.detach()))
-        self._n_updates += gradient_steps
-        _record(self, errors, guides)
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            best = self.values_of(samples.next_observations).argmax(dim=1)  # type: ignore[arg-type]
+            following = _of_action(self.quantile_net_target(samples.next_observations), best)
+            target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+        quantiles = self.quantile_net(samples.observations)
+        chosen = _of_action(quantiles, samples.actions[:, 0].long())
+        return quantiles.mean(dim=1), quantile_huber_loss(chosen, target, sum_over_quantiles=False)
 
 
 def _of_action(quantiles: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
     """(B, quantiles) of one action each, from (B, quantiles, A)."""
     wanted = actions[:, None, None].expand(-1, quantiles.shape[1], 1)
     return quantiles.gather(2, wanted)[:, :, 0]
-
-
-def _descend(algorithm: DQN | QRDQN, loss: torch.Tensor) -> None:
-    algorithm.policy.optimizer.zero_grad()
-    loss.backward()
-    if algorithm.max_grad_norm is not None:
-        torch.nn.utils.clip_grad_norm_(algorithm.policy.parameters(), algorithm.max_grad_norm)
-    algorithm.policy.optimizer.step()
-
-
-def _record(algorithm: DQN | QRDQN, errors: list[float], guides: list[float]) -> None:
-    algorithm.logger.record("train/td_loss", float(np.mean(errors)))
-    algorithm.logger.record("train/guidance_loss", float(np.mean(guides)))
-    algorithm.logger.record("train/n_updates", algorithm._n_updates, exclude="tensorboard")
