@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The extractor of the learning benchmark's second task; five minutes.
+EASY := runs/pretrain-easy/artifact/checksums.json
 
 .PHONY: demo test lint type bench bench-env bench-peers parity prove clean
 
@@ -18,8 +20,11 @@ lint: $(STAMP)
 type: $(STAMP)
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(STAMP) $(EASY)
 	$(BIN)/python -m benchmarks.learning --quick
+
+$(EASY): | $(STAMP)
+	$(BIN)/cryptoenv pretrain --recipe easy --out runs/pretrain-easy
 
 bench-env: $(STAMP)
 	$(BIN)/python -m benchmarks.env_speed
@@ -37,7 +42,7 @@ parity: $(STAMP)
 	CRYPTOENV_VECTORBT_PYTHON=.venv-vectorbt/bin/python $(BIN)/python -m pytest tests/cryptoenv/test_vectorbt_parity.py
 	$(BIN)/python -m benchmarks.vectorbt_parity --python .venv-vectorbt/bin/python
 
-prove: $(STAMP)
+prove: $(STAMP) $(EASY)
 	CRYPTOENV_KERNEL_STEPS=1000000 $(BIN)/python -m pytest -m "slow or not slow"
 	$(BIN)/python -m benchmarks.learning
 
