@@ -107,7 +107,7 @@ FAMILIES = (("train", 32), ("validation", 16))
 
 def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours; the same with Stable-Baselines3's batch of 64; and with the network in the loop, frozen and trained."""
-    config = PPOConfig(steps=STEPS["ppo"], learning_rate=RATE)
+    config = PPOConfig(steps=STEPS["ppo"], learning_rate=RATE, warm_up=0)
     train = bench.material.train
     ours = new_ppo(bench.clone, train, config, seed=0)
 
@@ -130,7 +130,7 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     found = {
         "ours": bench.timed(ours, STEPS["ppo"], bench.as_actor),
-        "batch 64": bench.timed(small, STEPS["ppo"] // 3, bench.as_actor),
+        "batch 64": bench.timed(small, STEPS["ppo"], bench.as_actor),
     }
     reads = {"extractor": bench.extractor, "mode": "finetune", "markets": markets_of(train.taught)}
     loop = stock(n_steps=4, batch_size=1024, policy_kwargs={**looped, "features_extractor_kwargs": reads})
@@ -157,7 +157,7 @@ def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
     bind(stock.policy, train.table)
     return {
         "ours": bench.timed(ours, STEPS["dqn"], bench.as_value),
-        "batch 32": bench.timed(stock, STEPS["dqn"] // 3, bench.as_value),
+        "batch 32": bench.timed(stock, STEPS["dqn"], bench.as_value),
     }
 
 
@@ -182,7 +182,7 @@ def sac(bench: Bench) -> dict[str, dict[str, Any]]:
 
     return {
         "ours": bench.timed(ours, STEPS["sac"], judged),
-        "batch 256": bench.timed(stock, STEPS["sac"] // 3, None),
+        "batch 256": bench.timed(stock, STEPS["sac"], None),
     }
 
 
