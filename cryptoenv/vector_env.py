@@ -1,10 +1,8 @@
 """The native vector environment: one jitted call steps N accounts."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numba
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -14,8 +12,8 @@ from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.config import Costs
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
-from cryptoenv.forked_threads import threads_usable
 from cryptoenv.rewards import batched_reward
+from cryptoenv.stepping_threads import granted_threads, threads_usable
 from cryptoenv.vector_rows import (
     AMOUNTS,
     Rows,
@@ -98,8 +96,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         function = self.setup.reward_function
         self._custom_reward = None if function is None else batched_reward(function)
         self._started = False
-        # not numba.get_num_threads(): that starts the threads, and they reset torch's
-        self._threads = min(int(numba.config.NUMBA_NUM_THREADS), os.cpu_count() or 1)  # type: ignore[attr-defined]
+        self._threads = granted_threads()
 
     def reset(  # type: ignore[override]
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None

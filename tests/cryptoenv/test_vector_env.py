@@ -142,6 +142,23 @@ def test_a_child_forked_after_threads_steps_serially(when: str) -> None:
     assert run.stdout.strip() == "0", run.stderr
 
 
+GRANTED = """import gymnasium as gym, numba
+import cryptoenv
+
+def threads():
+    return gym.make_vec("CryptoTrade-v0", num_envs=80, market="easy").unwrapped._threads
+
+before = threads()
+numba.set_num_threads(1)
+print(before == min(numba.config.NUMBA_NUM_THREADS, __import__("os").cpu_count()), threads())
+"""
+
+
+def test_numba_says_how_many_threads_step() -> None:
+    run = subprocess.run([sys.executable, "-c", GRANTED], capture_output=True, text=True, check=False, timeout=300)
+    assert run.stdout.split() == ["True", "1"], run.stderr
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_gymnasiums_wrappers_understand_the_infos(market: cryptoenv.Market, mode: str) -> None:
     lists = []
