@@ -13,6 +13,7 @@ import random
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -174,6 +175,8 @@ def _gather(algorithm: BaseAlgorithm) -> tuple[Arrays, dict[str, Any]]:
         last: Any = algorithm._last_obs
         arrays |= {f"last/{name}": value for name, value in last.items()}
         arrays["starts"] = np.asarray(algorithm._last_episode_starts)
+    if (memory := getattr(algorithm, "_last_lstm_states", None)) is not None:  # RecurrentPPO's
+        arrays |= {f"memory/{part}/{n}": state.numpy() for part in ("pi", "vf") for n, state in _states(memory, part)}
     _, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002 -- SB3 draws from it
     arrays |= {"rng/torch": torch.get_rng_state().numpy(), "rng/numpy": np.asarray(keys)}
     values["numpy"] = [int(place), int(has_gauss), float(gauss)]
@@ -206,6 +209,10 @@ def _apply(algorithm: BaseAlgorithm, arrays: Arrays, values: dict[str, Any]) -> 
         algorithm.env.load_state_dict(under("env/"))  # type: ignore[attr-defined]
         algorithm._last_obs = under("last/")
         algorithm._last_episode_starts = arrays["starts"]
+    if (memory := getattr(algorithm, "_last_lstm_states", None)) is not None:
+        for part in ("pi", "vf"):
+            for n, state in _states(memory, part):
+                state.copy_(torch.from_numpy(arrays[f"memory/{part}/{n}"].copy()))
     place, has_gauss, gauss = values["numpy"]
     np.random.set_state(("MT19937", arrays["rng/numpy"], place, has_gauss, gauss))  # noqa: NPY002
     version, keys, gauss_next = values["python"]
@@ -213,6 +220,11 @@ def _apply(algorithm: BaseAlgorithm, arrays: Arrays, values: dict[str, Any]) -> 
     torch.set_rng_state(torch.from_numpy(arrays["rng/torch"].copy()))
     if algorithm.action_space is not None:
         algorithm.action_space.np_random.bit_generator.state = values["actions"]
+
+
+def _states(memory: Any, part: str) -> Iterator[tuple[int, torch.Tensor]]:
+    """The numbered tensors (hidden and cell state) of a recurrent policy's actor ("pi") or critic ("vf")."""
+    return enumerate(getattr(memory, part))
 
 
 def _modules(algorithm: BaseAlgorithm) -> list[str]:

@@ -15,6 +15,8 @@ from torch.nn import functional
 from agents.features_extractor import EmbeddingTable
 from agents.heads import action_distribution, bind, copy_of
 
+CRITIC = 1  #: the critic's group of the optimiser's parameters
+
 
 class CloneGuidedPPO(PPO):
     """Stable-Baselines3's PPO (Schulman et al. 2017) with the loss `ppo + beta * KL(clone || policy)`.
@@ -27,12 +29,17 @@ class CloneGuidedPPO(PPO):
         clone: the policy to start from; its weights are copied, it is not changed.
         pull: weight of the KL term at the start.
         warm_up: updates (rollouts) in which the actor stands still.
+        critic_rate: learning rate of the critic, as a multiple of the actor's.
         ppo_arguments: of `stable_baselines3.PPO`.
     """
 
-    def __init__(self, *, clone: ActorCriticPolicy, pull: float, warm_up: int, **ppo_arguments: Any) -> None:
+    def __init__(
+        self, *, clone: ActorCriticPolicy, pull: float, warm_up: int, critic_rate: float = 1.0, **ppo_arguments: Any
+    ) -> None:
         super().__init__(**ppo_arguments)
         self.policy.load_state_dict(clone.state_dict())
+        self._critic_rate = critic_rate
+        _split_groups(self.policy)
         self._clone = copy_of(clone)
         self._pull = pull
         self._warm_up = warm_up
@@ -42,6 +49,10 @@ class CloneGuidedPPO(PPO):
         """Have the policy and the clone read the embeddings of the training markets."""
         for policy in (self.policy, self._clone):
             bind(policy, table)
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)
+        optimizers.param_groups[CRITIC]["lr"] *= self._critic_rate
 
     def train(self) -> None:
         """Update the policy on the rollout buffer."""
@@ -102,3 +113,13 @@ class CloneGuidedPPO(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_clone"]
+
+
+def _split_groups(policy: Any) -> None:
+    """Give the critic's weights a group of their own in the policy's optimiser."""
+    (group,) = policy.optimizer.param_groups
+    critic = [*policy.mlp_extractor.value_net.parameters(), *policy.value_net.parameters()]
+    chosen = {id(weight) for weight in critic}
+    actor = [weight for weight in group["params"] if id(weight) not in chosen]
+    group["params"] = actor
+    policy.optimizer.add_param_group({"params": critic})

@@ -36,6 +36,7 @@ from agents.off_policy_guidance import bound_clone, clone_logits
 from agents.policy_shape import PolicyShape, observation_space
 from agents.sb3_vec_env import REWARD_IN_PERCENT
 from agents.utility_head import PREFERENCE, UtilityPolicy, utility_arguments
+from cryptoenv.kernel import RUIN_FRACTION
 from cryptoenv.price_columns import CLOSE, OPEN
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "fitted_q.json"
@@ -125,7 +126,9 @@ class CounterfactualQ(BaseAlgorithm):
             moved = prices[bars + 1, CLOSE] / prices[bars + 1, OPEN] - 1.0
             gap = np.append(prices[bars[1:] + 1, OPEN] / prices[bars[1:], CLOSE] - 1.0, 0.0)
             exposed = np.array(self._positions)
-            rewards.append(np.log1p(np.outer(moved, exposed)) + np.log1p(np.outer(gap, exposed)))
+            # what is left of equity, at least the env's floor of ruin
+            kept = [np.maximum(1.0 + np.outer(change, exposed), RUIN_FRACTION) for change in (moved, gap)]
+            rewards.append(np.log(kept[0]) + np.log(kept[1]))
             indices.append(np.column_stack([np.full(len(bars), number), bars]))
         self._rows = torch.from_numpy(np.concatenate(rows))
         self._reward = torch.from_numpy((REWARD_IN_PERCENT * np.concatenate(rewards)).astype(np.float32))

@@ -11,6 +11,7 @@ from agents.agent import Agent, AgentPolicy
 from agents.cloning import CloningConfig, clone
 from agents.demonstrations import Demonstrations, collect
 from agents.material import EmbeddedMarkets
+from agents.seeds import spread_seed
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,15 @@ def dagger(
     share = LinearBetaSchedule(config.rounds_with_teacher)
     for number in range(config.rounds):
         found = collect(
-            train.taught, agent.settings, samples=config.samples, seed=seed + 1 + number,
+            train.taught, agent.settings, samples=config.samples, seed=spread_seed(seed, f"round {number}"),
             visitor=AgentPolicy(agent, agent.policy), teacher_share=share(number), progress=progress,
         )  # fmt: skip
         demonstrations = Demonstrations(
             *(np.concatenate(pair) for pair in zip(_arrays(demonstrations), _arrays(found), strict=True))
         )
         clone(
-            agent.policy, demonstrations, replace(cloning, epochs=config.epochs), seed=seed + 1 + number,
-            progress=progress,
+            agent.policy, demonstrations, replace(cloning, epochs=config.epochs),
+            seed=spread_seed(seed, f"round {number}"), progress=progress,
         )  # fmt: skip
     return demonstrations
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from agents.policies import TablePolicy, TradingPolicy, held_position
+from agents.seeds import spread_seed
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import TaughtMarket, markets_of
 
@@ -76,7 +77,7 @@ def collect(
         autoreset_mode=AutoresetMode.SAME_STEP,
     )  # fmt: skip
     teacher = TablePolicy([t.labels for t in taught], settings.positions)
-    observation, _ = envs.reset(seed=seed)
+    observation, _ = envs.reset(seed=spread_seed(seed, "demonstrations"))
     held = rng.integers(len(settings.positions), size=num_envs)
     index, account, actions = [], [], []
     for _ in tqdm(range(steps), desc="demonstrations", unit="step", disable=not progress):

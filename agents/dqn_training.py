@@ -15,6 +15,9 @@ from agents.material import EmbeddedMarkets
 from agents.off_policy_guidance import bound_clone, copy_actor, labelled_states, prefill
 from agents.sb3_vec_env import training_env
 from agents.value_heads import LOG_ODDS, QUANTILES, quantile_arguments, value_arguments
+from pretrain.lessons import ORACLE_LABELS
+
+ORACLE_MARGIN_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class DQNConfig:
         exploration: probability of a random action at the start and at the end.
         episode_bars: steps of an episode.
         evaluate_every: env steps between evaluations on validation markets.
-        from_clone: start the network at the clone's log-odds.
-        prefill: env steps of the clone (and of random positions) in the buffer before learning begins.
+        from_clone: start the network at the clone's log-odds; False takes nothing from clone or teacher.
+        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
+            learning begins.
         pull: weight of the KL toward the clone at the start.
-        margin_weight: weight of the margin loss on the teacher's labels at the start (Hester et al. 2018).
+        margin_weight: weight of the margin loss on the teacher's labels at the start (Hester et al. 2018); None is 0.1
+            for labels of the oracle and 0 for labels of bars, which are too often wrong to insist on.
         margin: of that loss, in percent.
         labelled: states labelled for it.
     """
@@ -55,7 +60,7 @@ class DQNConfig:
     from_clone: bool = True
     prefill: int = 200_000
     pull: float = 0.1
-    margin_weight: float = 0.1
+    margin_weight: float | None = None
     margin: float = 0.05
     labelled: int = 100_000
 
@@ -112,12 +117,15 @@ def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: in
 
 def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> Any:
     bind(algorithm.policy, train.table)
-    guide = bound_clone(clone, train)
-    labelled = config.margin_weight > 0.0
-    states = labelled_states(train, clone, config.labelled, seed) if labelled else None
-    algorithm.guidance = Guidance(
-        guide, states, config.pull, config.margin_weight, config.margin, 1.0 / LOG_ODDS, config.batch_size // 4
-    )
+    guide = bound_clone(clone, train) if config.from_clone else None
+    if guide is not None:
+        weight = config.margin_weight
+        if weight is None:
+            weight = ORACLE_MARGIN_WEIGHT if train.taught[0].label_kind == ORACLE_LABELS else 0.0
+        states = labelled_states(train, clone, config.labelled, seed) if weight > 0.0 else None
+        algorithm.guidance = Guidance(
+            guide, states, config.pull, weight, config.margin, 1.0 / LOG_ODDS, config.batch_size // 4
+        )
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
     torch.manual_seed(seed)

@@ -30,6 +30,7 @@ from cryptoenv.timeframe import timeframe_ms
 ORACLE = "filter oracle"
 FLAT = "flat"
 YEAR_MS = 365 * 24 * 3600 * 1000
+EVALUATED = ("validation", "test", "demo")  #: seed families that agents may be judged on
 VALIDATION_BLOCK = 480  #: decisions per block on validation markets
 MARGINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
@@ -212,6 +213,8 @@ def evaluate_runs(
     runs: Sequence[Run], *, market: str, split: str = "test", markets: int = 32, days: int = 60
 ) -> pd.DataFrame:
     """As `evaluate`, for runs of the same settings (seeds, say); with several, each has a line of its own."""
+    if split not in EVALUATED:
+        raise ValueError(f"split={split!r} is not allowed: agents are judged on {EVALUATED}, which teach nothing")
     settings = runs[0].agent.settings
     taught = synthetic_markets(market, split, markets, days, settings)
     rule = baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)

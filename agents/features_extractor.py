@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import gymnasium as gym
@@ -12,7 +13,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from tqdm import tqdm
 
 from agents.taught_market import TaughtMarket
+from cryptoenv.market import Market
 from pretrain import Extractor
+from pretrain.embedding_cache import cache_folder, cached_embeddings
 
 LARGEST_EXACT_INDEX = 2**24  #: Stable-Baselines3 casts a Box observation to float32, which is exact below this
 
@@ -36,9 +39,20 @@ class EmbeddingTable:
 
 
 def embed(extractor: Extractor, taught: Sequence[TaughtMarket], *, progress: bool = True) -> EmbeddingTable:
-    """Embed every decidable bar of every market once."""
+    """Embeddings of every decidable bar of every market; computed once, and kept on disk (`pretrain.embedding_cache`).
+
+    Where that disk takes no more, they are computed each time, with a warning.
+    """
     bar = tqdm(taught, desc="embedding", unit="market", disable=not progress)
-    return EmbeddingTable([extractor.embed(t.market) for t in bar])
+    return EmbeddingTable([_kept_embeddings(extractor, t.market) for t in bar])
+
+
+def _kept_embeddings(extractor: Extractor, market: Market) -> NDArray[np.float32]:
+    try:
+        return cached_embeddings(extractor, market)
+    except OSError as error:
+        warnings.warn(f"embeddings are not kept in {cache_folder()}: {error}", stacklevel=4)
+        return extractor.embed(market)
 
 
 class CachedEmbeddings(BaseFeaturesExtractor):

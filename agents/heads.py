@@ -55,7 +55,9 @@ def action_distribution(policy: ActorCriticPolicy, observation: Any) -> torch.di
 
 
 def _log_odds(policy: ActorCriticPolicy, observation: Observation, _: tuple[float, ...]) -> torch.Tensor:
-    return action_distribution(policy, observation).logits
+    # without a distribution: making one takes as long as the network, and a rollout asks at every step
+    features: Any = policy.extract_features(observation, policy.pi_features_extractor)
+    return policy.action_net(policy.mlp_extractor.forward_actor(features))
 
 
 HEADS: dict[str, Head] = {

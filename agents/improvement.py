@@ -72,8 +72,8 @@ class Improved:
     metrics: dict[str, float]
 
 
-class NotFinite(RuntimeError):
-    """A weight became NaN or infinite; the last good checkpoint and the best weights were kept."""
+class NotFinite(ValueError):
+    """A weight became NaN or infinite; the last good checkpoint, with the best weights so far, was kept."""
 
 
 def improve(
@@ -115,6 +115,7 @@ def improve(
         callbacks.append(CostCurriculum(clone.settings.costs, schedule))
     callbacks.append(Progress(schedule.steps, selection, show=progress))
     done = 0
+    selection.init_callback(algorithm)  # also where there is nothing left to learn
     if checkpoints is not None:
         done = checkpoints.restore(algorithm, selection)
         callbacks.append(SaveCheckpoints(checkpoints, selection, schedule.checkpoint_every))
@@ -157,8 +158,7 @@ class Selection(BaseCallback):
             NotFinite: a weight is not finite.
         """
         policy = self.judged()
-        if not all(bool(torch.isfinite(weight).all()) for weight in policy.parameters()):
-            raise NotFinite(f"a weight is not finite after {self.num_timesteps} env steps; try a lower learning rate")
+        require_finite(self.model)
         held = copy_of(policy)
         bind(held, self._validation.table)
         found = margin_rollouts(self._agent, held, self._validation.taught, self._rows)
@@ -232,8 +232,19 @@ class CostCurriculum(BaseCallback):
         return True
 
 
+def require_finite(algorithm: BaseAlgorithm) -> None:
+    """Check every weight of an algorithm's networks.
+
+    Raises:
+        NotFinite: one is NaN or infinite.
+    """
+    networks = (algorithm.policy, getattr(algorithm, "policy_to_judge", algorithm.policy))
+    if not all(bool(torch.isfinite(weight).all()) for network in networks for weight in network.parameters()):
+        raise NotFinite(f"a weight is not finite after {algorithm.num_timesteps} env steps; try a lower learning rate")
+
+
 class SaveCheckpoints(BaseCallback):
-    """Saves every so many env steps, and at the end."""
+    """Saves every so many env steps; weights that are not finite never."""
 
     def __init__(self, checkpoints: Checkpoints, selection: Selection, every: int) -> None:
         super().__init__()
@@ -243,6 +254,7 @@ class SaveCheckpoints(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self._every and self.num_timesteps >= self._checkpoints.saved_step + self._every:
+            require_finite(self.model)
             self._checkpoints.save(self.model, self._selection)
 
     def _on_step(self) -> bool:

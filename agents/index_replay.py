@@ -85,8 +85,13 @@ class IndexReplayBuffer(ReplayBuffer):
         done: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Add one transition of every row; `obs` must be what `next_obs` was before, but where an episode began."""
+        """Add one transition of every row; where `obs` is not what `next_obs` was before, the env was reset between."""
         at, store = self.pos, self.arrays
+        if self.pos > 0 or self.full:
+            before = (self.pos - 1) % self.buffer_size
+            torn = (self._latest["index"] != obs["index"]).any(axis=1) & (store["end"][before] == NOT_AN_END)
+            for row in np.flatnonzero(torn):
+                store["end"][before, row] = self._keep_end(self._latest, int(row))
         for row in np.flatnonzero(store["end"][at] != NOT_AN_END):
             self._free.append(int(store["end"][at, row]))
         store["end"][at] = NOT_AN_END

@@ -96,7 +96,7 @@ def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, .
 
     Args:
         algorithm: its env is stepped, and its buffer filled.
-        clone: with the embeddings of the training markets bound.
+        clone: with the embeddings of the training markets bound; None holds nothing but random positions.
         positions: target exposures.
         steps: env steps in all.
         dwell: mean bars for which the clone decides, and for which a random position is held.
@@ -109,11 +109,13 @@ def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, .
     random = np.zeros(env.num_envs, np.bool_)
     held = np.zeros(env.num_envs, np.int64)
     for _ in range(steps // env.num_envs):
-        logits = clone_logits(clone, {name: torch.from_numpy(value) for name, value in seen.items()})
         change = rng.random(env.num_envs) < 1.0 / dwell
-        random = np.where(change, ~random, random)
         held = np.where(change, rng.integers(len(positions), size=env.num_envs), held)
-        chosen: NDArray[np.int64] = np.where(random, held, logits.argmax(dim=1).numpy())
+        chosen: NDArray[np.int64] = held
+        if clone is not None:
+            random = np.where(change, ~random, random)
+            logits = clone_logits(clone, {name: torch.from_numpy(value) for name, value in seen.items()})
+            chosen = np.where(random, held, logits.argmax(dim=1).numpy())
         actions = chosen
         if algorithm.action_space.shape:  # exposures
             actions = np.asarray(positions, np.float32)[chosen][:, None]  # type: ignore[assignment]

@@ -22,6 +22,7 @@ class PPOConfig:
         batch_size: samples per gradient step (1024 and more are several times faster than the usual 64).
         epochs: passes over each rollout.
         learning_rate: of Adam at the start; it falls linearly to zero.
+        critic_rate: the same for the critic, which starts from nothing where the actor starts at the clone.
         gamma: discount per bar.
         gae_lambda: of generalised advantage estimation.
         clip: clipping range of the probability ratio.
@@ -30,7 +31,7 @@ class PPOConfig:
         warm_up: updates in which only the critic learns.
         episode_bars: steps of an episode.
         evaluate_every: env steps between evaluations on validation markets.
-        from_clone: start at the clone; False starts from fresh weights, without pull and warm-up.
+        from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
         curriculum: share of the steps over which costs rise from nothing to the full ones.
     """
 
@@ -39,7 +40,8 @@ class PPOConfig:
     rollout_steps: int = 64
     batch_size: int = 4096
     epochs: int = 4
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-4
+    critic_rate: float = 1e-3
     gamma: float = 0.99
     gae_lambda: float = 0.8
     clip: float = 0.2
@@ -65,6 +67,7 @@ def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: in
         clone=clone.policy if config.from_clone else new_policy(clone.shape, seed),
         pull=config.pull if config.from_clone else 0.0,
         warm_up=config.warm_up if config.from_clone else 0,
+        critic_rate=config.critic_rate / config.learning_rate if config.from_clone else 1.0,
         policy="MultiInputPolicy",
         env=training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
         policy_kwargs=actor_arguments(clone.shape),

@@ -128,7 +128,7 @@ def _model(extractor: Extractor, mode: Mode, seed: int) -> ExtractorModel:
         model.load_state_dict(extractor.model.state_dict())
     for weight in model.parameters():
         weight.requires_grad_(mode != "frozen")
-    for head in (model.action_head, model.direction_head, model.quantile_head, model.regime_head, model.memory_head):
-        if head is not None:
+    for name, head in model.named_children():
+        if name.endswith("_head"):
             head.requires_grad_(False)  # what only pretraining reads
     return model

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXTRACTOR, AGENT, CLONE = "extractor", "agent", "clone"
 CONFIG, METRICS, PICTURE = "config.json", "metrics.json", "picture.png"
-RECIPE, SEEDS = "recipe.yaml", "seeds.json"
+RECIPE, SEEDS, CHECKPOINTS = "recipe.yaml", "seeds.json", "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,17 @@ def load_runs(folder: str | Path) -> list[Run]:
     root = Path(folder)
     seeds = sorted(root.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
     return [Run.load(path) for path in seeds] or [Run.load(root)]
+
+
+def refuse_earlier_run(folder: Path) -> None:
+    """Check that a new run may be written into `folder`.
+
+    Raises:
+        FileExistsError: it holds a run, finished or not.
+    """
+    held = [name for name in (RECIPE, CONFIG, CHECKPOINTS) if (folder / name).exists()]
+    if held or any(folder.glob("seed-*")):
+        raise FileExistsError(f"{folder} holds an earlier run: go on with --resume {folder}, or choose another --out")
 
 
 def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:

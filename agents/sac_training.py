@@ -31,8 +31,9 @@ class SACConfig:
         temperature: at the start, in percent.
         episode_bars: steps of an episode.
         evaluate_every: env steps between evaluations on validation markets.
-        from_clone: start actor and critics at the clone.
-        prefill: env steps of the clone (and of random positions) in the buffer before learning begins.
+        from_clone: start actor and critics at the clone; False takes nothing from it.
+        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
+            learning begins.
         pull: weight of the KL toward the clone at the start.
         warm_up: gradient steps in which only the critics learn.
     """
@@ -64,9 +65,9 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
         config: of SAC.
         seed: of episodes, actions, samples and, from scratch, weights.
     """
-    guide = bound_clone(clone, train)
+    guide = bound_clone(clone, train) if config.from_clone else None
     algorithm = DiscreteSAC(
-        clone=guide if config.from_clone else None,
+        clone=guide,
         pull=config.pull,
         warm_up=config.warm_up if config.from_clone else 0,
         entropy=config.entropy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from agents.material import EmbeddedMarkets
+from agents.seeds import spread_seed
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import markets_of
 from cryptoenv.config import Costs
@@ -29,12 +31,14 @@ class Sb3VecEnv(VecEnv):
     Args:
         envs: the vector env.
         reward_scale: factor on rewards (100: log-return in percent).
+        purpose: with one, row `i` does not draw as a single env reset with `seed + i`, but from a seed that is far from
+            those of other seeds and purposes (`agents.seeds`).
 
     Raises:
         ValueError: another autoreset mode, or `copy=False`: Stable-Baselines3 keeps the last observation across a step.
     """
 
-    def __init__(self, envs: CryptoTradeVectorEnv, reward_scale: float = 1.0) -> None:
+    def __init__(self, envs: CryptoTradeVectorEnv, reward_scale: float = 1.0, purpose: str = "") -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"Stable-Baselines3 needs a vector env with AutoresetMode.SAME_STEP, this one has {mode}")
@@ -44,11 +48,15 @@ class Sb3VecEnv(VecEnv):
                 "overwrites it: make it with copy=True"
             )
         self._envs = envs
-        self._scale = reward_scale
+        self._scale, self._purpose = reward_scale, purpose
         self._actions: NDArray[Any] | None = None
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Have the next reset seed the rows; returns their seeds."""
+        return super().seed(spread_seed(seed, self._purpose) if self._purpose and seed is not None else seed)
 
     def reset(self) -> VecEnvObs:
         """Reset all rows, with what `seed` and `set_options` were called with.
@@ -165,4 +173,4 @@ def training_env(
         episode_bars=min(episode_bars, *(t.steps for t in train.taught)), autoreset_mode=AutoresetMode.SAME_STEP,
         continuous=continuous,
     )  # fmt: skip
-    return Sb3VecEnv(envs, reward_scale=REWARD_IN_PERCENT)
+    return Sb3VecEnv(envs, reward_scale=REWARD_IN_PERCENT, purpose="episodes")

@@ -40,7 +40,7 @@ class TaughtMarket:
         market: what the agent may see.
         labels: (T, P) int8, index of the position to take given the held one; -1 where there is none.
         first: first bar at which a decision counts (at or after the market's first decidable bar).
-        regimes: (T,) int8, or None where they are unknown.
+        beliefs: (T, K) float16, the teacher's probabilities of regimes, or None where it has none.
         truth: None on real bars.
         label_kind: the teacher's name.
     """
@@ -48,7 +48,7 @@ class TaughtMarket:
     market: Market
     labels: NDArray[np.int8]
     first: int
-    regimes: NDArray[np.int8] | None = None
+    beliefs: NDArray[np.float16] | None = None
     truth: Truth | None = None
     label_kind: str = "unnamed"
 
@@ -60,7 +60,7 @@ class TaughtMarket:
     @property
     def labelled(self) -> LabelledMarket:
         """The form in which the extractor is trained."""
-        return LabelledMarket(self.market, self.labels, self.regimes, start=self.first, label_kind=self.label_kind)
+        return LabelledMarket(self.market, self.labels, self.beliefs, start=self.first, label_kind=self.label_kind)
 
 
 def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings) -> TaughtMarket:
@@ -78,7 +78,7 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
         second_moment=sample.truth["second_moment"].to_numpy(np.float64),
         oracle_actions=taught.labels,
     )
-    return TaughtMarket(taught.market, taught.labels, taught.start, taught.regimes, truth, taught.label_kind)
+    return TaughtMarket(taught.market, taught.labels, taught.start, taught.beliefs, truth, taught.label_kind)
 
 
 def synthetic_markets(

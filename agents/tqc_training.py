@@ -127,7 +127,8 @@ def new_tqc(clone: Agent, train: EmbeddedMarkets, config: TQCConfig, *, seed: in
         states = labelled_states(train, clone, config.labelled, seed)
         clone_by_likelihood(algorithm.policy.actor, states, settings.positions, config.cloning_steps)
     if config.prefill:
-        prefill(algorithm, bound_clone(clone, train), settings.positions, config.prefill, dwell=16)
+        guide = bound_clone(clone, train) if config.from_clone else None
+        prefill(algorithm, guide, settings.positions, config.prefill, dwell=16)
     return algorithm
 
 

@@ -17,7 +17,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", min=0)] = None,
     steps: Annotated[int | None, typer.Option(help="Env steps after cloning.", min=1)] = None,
     dagger: Annotated[int | None, typer.Option(help="Rounds of DAgger before that.", min=0)] = None,
-    seeds: Annotated[int, typer.Option(help="That many runs, seeds 0, 1, ..., side by side.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="That many runs, from --seed on, side by side.", min=1)] = 1,
     ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
     mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
@@ -27,12 +27,12 @@ def train(
     """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""
     from agents.agent_recipe import AgentRecipe
     from agents.multi_seed import train_one, train_seeds
-    from agents.run_folder import Run, read_recipe, write_recipe
+    from agents.run_folder import Run, read_recipe, refuse_earlier_run, write_recipe
 
     given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
     if resume is not None:
-        if any(value is not None for value in (recipe, *given.values(), steps, dagger)):
-            raise ValueError("--resume goes on with the run's own recipe: leave the other options out")
+        if any(value is not None for value in (recipe, *given.values(), steps, dagger)) or seeds != 1:
+            raise ValueError("--resume goes on with the run's own recipe and seeds: leave the other options out")
         chosen, seeds = read_recipe(resume)
         out = resume
     else:
@@ -40,13 +40,17 @@ def train(
         if algo is not None and chosen.algorithm != algo:
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
         chosen = chosen.changed(**given).with_steps(steps).with_dagger(dagger)
+        refuse_earlier_run(out)
         write_recipe(chosen, seeds, out)
+    if ray and seeds == 1:
+        raise ValueError("--ray spreads several runs: give --seeds, too")
     if seeds == 1:
         runs = [Run.load(train_one(chosen, out, resume is not None, force, mlflow, progress=True))]
     else:
         runs = train_seeds(
-            chosen, range(seeds), out, resume=resume is not None, force=force, mlflow=mlflow, ray=ray
-        )
+            chosen, range(chosen.seed, chosen.seed + seeds), out, resume=resume is not None, force=force,
+            mlflow=mlflow, ray=ray,
+        )  # fmt: skip
     for run in runs:
         metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
         print(f"{run.folder}: {run.agent.algorithm}, hysteresis {run.agent.margin:g}, {_told(metrics)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -23,12 +24,13 @@ from agents.heads import bind, new_policy
 from agents.improvement import Schedule, improve
 from agents.material import EmbeddedMarkets, Material
 from agents.policy_shape import PolicyShape
-from agents.run_folder import Run
+from agents.run_folder import CHECKPOINTS, CONFIG, Run
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
+from agents.taught_market import TaughtMarket, markets_of, split_bars, synthetic_markets
 from agents.threads import use_one_thread
 from cryptoenv.bar_files import read_bars
 from pretrain import Extractor
+from pretrain.splits import refuse_held_out
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class TrainingConfig:
         validation_markets: synthetic markets to select on ("validation" seeds).
         days: tradable days of each.
         patience: evaluations without a gain after which learning stops.
-        checkpoint_every: env steps between checkpoints.
+        checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
     """
 
     settings: TradingSettings | None = None
@@ -91,8 +93,8 @@ class TrainingConfig:
     train_markets: int = 256
     validation_markets: int = 24
     days: int = 60
-    patience: int = 20
-    checkpoint_every: int = 200_000
+    patience: int = 5
+    checkpoint_every: int | None = None
 
     def settings_for(self, extractor: Extractor) -> TradingSettings:
         """The settings, or the extractor's own timeframes, windows and positions at the default costs."""
@@ -169,13 +171,16 @@ def learn(
         progress: show progress bars.
 
     Raises:
-        ValueError: an unknown algorithm, or another one's configuration. CheckpointError: nothing good to resume from.
+        ValueError: an unknown algorithm, another one's configuration, or markets that are kept to judge by.
+        CheckpointError: nothing good to resume from.
     """
     learning = config.learning if config.learning is not None else new_config(algorithm)
     use_one_thread()
     logs = out / "tensorboard" if out else None
     began = perf_counter()
     taught, validation = markets
+    for part, name in ((taught, "train"), (validation, "validation")):
+        refuse_held_out(markets_of(part), name)
     material = Material(
         EmbeddedMarkets.of(extractor, taught, progress=progress),
         EmbeddedMarkets.of(extractor, validation, progress=progress),
@@ -192,13 +197,15 @@ def learn(
     checkpoints = None
     if out is not None:
         checkpoints = Checkpoints(
-            out / "checkpoints", identity(algorithm, extractor, markets, config, seed), force=force
+            out / CHECKPOINTS, identity(algorithm, extractor, markets, config, seed), force=force
         )
         if not resume and checkpoints.generations():
             raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
+        if resume and not checkpoints.generations():
+            warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=2)
     found = ALGORITHMS[algorithm]
     learner = getattr(import_module(found.module), found.builder)(start, material.train, learning, seed=seed)
-    every = config.checkpoint_every if checkpoints is not None else 0
+    every = 0 if checkpoints is None else config.checkpoint_every or max(learning.steps // 10, 1)
     schedule = Schedule(
         learning.steps, learning.evaluate_every, config.patience, every, getattr(learning, "curriculum", 0.0)
     )
@@ -283,14 +290,15 @@ def train(
 
     Raises:
         ValueError: an unknown algorithm or task. ImportError: `mlflow` is asked for and not installed.
-        FileExistsError: `out` holds checkpoints and `resume` is False.
+        FileExistsError: `out` holds a run, finished or not, and `resume` is False.
     """
     new_config(algorithm)
-    config = config or TrainingConfig()
+    config, folder = config or TrainingConfig(), Path(out)
+    if not resume and ((folder / CONFIG).exists() or (folder / CHECKPOINTS).exists()):
+        raise FileExistsError(f"{folder} holds an earlier run: resume it, or choose another folder")
     loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
     settings = config.settings_for(loaded)
     markets = taught_for(market, settings, config, progress=progress)
-    folder = Path(out)
     name = "bars" if isinstance(market, pd.DataFrame) else str(market)
     told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
     with ExitStack() as stack:

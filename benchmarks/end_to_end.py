@@ -12,8 +12,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.agent import Agent
-from agents.evaluation import VALIDATION_BLOCK, margin_rollouts, tune_margin
-from agents.features_extractor import EmbeddingTable, embed
+from agents.evaluation import MARGINS, VALIDATION_BLOCK, margin_rollouts
+from agents.features_extractor import EmbeddingTable
 from agents.heads import PolicyShape, bind, new_policy
 from agents.material import EmbeddedMarkets
 from agents.pretrained_extractor import PretrainedExtractor
@@ -110,7 +110,9 @@ def end_to_end(
     seconds: float,
     seed: int,
 ) -> tuple[Agent, list[tuple[float, int, float]]]:
-    """The agent after `seconds` of CPU time, its hysteresis tuned on validation markets, and its learning curve.
+    """The agent that did best on validation markets within `seconds` of CPU time, and its learning curve.
+
+    The learning rate falls linearly to zero over them; weights and hysteresis are chosen on the validation markets.
 
     Args:
         layout: of the Transformer.
@@ -123,13 +125,18 @@ def end_to_end(
     algorithm = new_end_to_end(layout, train, settings, seed=seed)
     rows = blocks(validation, VALIDATION_BLOCK)
 
+    kept: list[tuple[float, Agent]] = []
+
     def judge(model: Any) -> float:
         agent = agent_of(model, settings)
-        table = embed(agent.extractor, validation, progress=False)
-        bind(agent.policy, table)
-        return float(margin_rollouts(agent, agent.policy, validation, rows).earned.max())
+        # not `embed`, which keeps what it computes: these weights are never seen again
+        bind(agent.policy, EmbeddingTable([agent.extractor.embed(t.market) for t in validation]))
+        earned = margin_rollouts(agent, agent.policy, validation, rows).earned
+        kept.append((float(earned.max()), agent.with_margin(MARGINS[int(earned.argmax())])))
+        return kept[-1][0]
 
     budget = CpuBudget(seconds, settings.costs, judge)
+    algorithm.lr_schedule = lambda _: RATE * max(0.0, 1.0 - budget.spent)
     algorithm.learn(10**9, callback=budget)
     budget.curve.append((seconds, algorithm.num_timesteps, judge(algorithm)))
-    return tune_margin(agent_of(algorithm, settings), validation), budget.curve
+    return max(kept, key=lambda found: found[0])[1], budget.curve

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from agents.scoring import score
 from benchmarks.machine import header
 from benchmarks.market_scores import earned, oracle_exposure, sharpe
-from benchmarks.rules import Rule, exposures, grid
+from benchmarks.rules import grid, rule_returns
 from synthetic import (
     BARS_PER_DAY,
     EVERYTHING,
@@ -82,22 +82,14 @@ def _oracle_row(
     return figures, expected.sum(axis=1)
 
 
-def _rule_returns(samples: list[RegimeSample], rules: list[Rule], label: str) -> NDArray[np.float64]:
-    """(R, M) expected net log-return of each rule and market."""
-    columns = []
-    for sample in tqdm(samples, desc=label, leave=False):
-        columns.append([earned(sample, exposure, COST).expected.sum() for exposure in exposures(sample.bars, rules)])
-    return np.array(columns).T
-
-
 def rule_scores(task: str, samples: list[RegimeSample], optimum: NDArray[np.float64], train: int) -> dict[str, Any]:
     """The best rule of each family on `train` training markets, scored on `samples`."""
     rules = grid()
-    trained = _rule_returns(_markets(task, "train", train), rules, "rules, training markets").sum(axis=1)
+    trained = rule_returns(_markets(task, "train", train), rules, COST).sum(axis=1)
     chosen = {}
     for family in dict.fromkeys(rule.family for rule in rules):
         chosen[family] = max((i for i, rule in enumerate(rules) if rule.family == family), key=trained.__getitem__)
-    tested = _rule_returns(samples, [rules[i] for i in chosen.values()], "rules, test markets")
+    tested = rule_returns(samples, [rules[i] for i in chosen.values()], COST)
     table = {
         family: {"rule": rules[i].name, **_score(returns, optimum)}
         for (family, i), returns in zip(chosen.items(), tested, strict=True)

@@ -9,7 +9,7 @@ Shape legend: `T` bars.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,10 @@ import numpy as np
 import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
+from tqdm import tqdm
+
+from benchmarks.market_scores import earned
+from synthetic import RegimeSample
 
 Floats = NDArray[np.float64]
 FOREVER = 1 << 30
@@ -146,3 +150,11 @@ def exposures(bars: pd.DataFrame, rules: list[Rule]) -> Iterator[Floats]:
             signals = FAMILIES[rule.family](bars, *rule.numbers)
             last = (rule.family, rule.numbers)
         yield follow(signals.entries, signals.leave, rule.bars, rule.side)
+
+
+def rule_returns(samples: Sequence[RegimeSample], rules: list[Rule], cost: float) -> Floats:
+    """(R, M) expected net log-return of each rule on each market, less `cost` per unit of turnover."""
+    columns = []
+    for sample in tqdm(samples, desc="rules", unit="market", leave=False):
+        columns.append([earned(sample, exposure, cost).expected.sum() for exposure in exposures(sample.bars, rules)])
+    return np.array(columns).T

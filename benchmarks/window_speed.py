@@ -54,7 +54,7 @@ class PlainDataset(Dataset[tuple[Any, ...]]):
             torch.tensor(features[last[k] + 1 - bars : last[k] + 1])
             for k, (features, bars) in enumerate(zip(market.features, self._window, strict=True))
         ]
-        return (*windows, self._targets.labels[i], self._targets.returns[i], self._targets.regimes[i])
+        return (*windows, self._targets.labels[i], self._targets.returns[i], self._targets.beliefs[i])
 
 
 def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int) -> dict[str, float]:

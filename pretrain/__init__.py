@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pretrain.pretraining import pretrain_extractor
     from pretrain.recipe import Recipe
     from pretrain.training import fit_extractor
-    from pretrain.windows import LabelledMarket, WindowDataset, time_splits
+    from pretrain.windows import LabelledMarket, WindowDataset
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
 _LAZY = {
@@ -36,7 +36,6 @@ _LAZY = {
     "cached_embeddings": "pretrain.embedding_cache",
     "fit_extractor": "pretrain.training",
     "pretrain_extractor": "pretrain.pretraining",
-    "time_splits": "pretrain.windows",
 }
 
 __all__ = [
@@ -53,7 +52,6 @@ __all__ = [
     "cached_embeddings",
     "fit_extractor",
     "pretrain_extractor",
-    "time_splits",
 ]
 
 drop_stale_cache(Path(__file__).parent, Path(__file__).parents[1] / "cryptoenv")

@@ -33,7 +33,7 @@ from pretrain.stretches import STRETCH
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parent / "artifacts"

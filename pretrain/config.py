@@ -145,7 +145,8 @@ class TrainingConfig:
     measurements without a gain training stops, and the best weights are kept. `max_seconds` limits the CPU seconds of
     the process; the schedule then follows whichever budget runs out first, so that the learning rate always reaches its
     end (and the result is no longer a function of the seed alone). `*_weight` weigh the auxiliary heads against the
-    action loss (1), `memory_weight` the action loss of a recurrent memory alone. `threads` are torch's on CPU,
+    action loss (1), `memory_weight` the action loss of a recurrent memory alone (whose belief in regimes counts as the
+    regime head does). `threads` are torch's on CPU,
     `accelerator` is Lightning's ("cpu", "gpu", "auto"); with `devices` > 1 the batches are shared out among as many
     processes (Lightning's distributed data parallel). `precision` "auto" means bfloat16 where a GPU has it, else
     float32; weights stay float32 either way.

@@ -54,7 +54,9 @@ class ExtractorModel(nn.Module):
         self.direction_head = nn.Linear(width, horizons)
         self.quantile_head = nn.Linear(width, horizons * len(config.quantiles))
         self.regime_head = nn.Linear(width, config.regimes) if config.regimes else None
+        both = config.memory and config.regimes
         self.memory_head = nn.Linear(config.memory, positions * positions) if config.memory else None
+        self.memory_regime_head = nn.Linear(config.memory, config.regimes) if both else None
         for k in range(len(config.timeframes)):
             # Not saved with the weights: scaler.json is the one place where the scaler is kept.
             self.register_buffer(f"median_{k}", torch.from_numpy(scaler.median[k].copy()), persistent=False)

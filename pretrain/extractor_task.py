@@ -19,7 +19,8 @@ def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, 
     """Mean loss of every head over its known targets (zero-dimensional tensors).
 
     `action`: cross-entropy averaged over windows and held positions; `quantile`: pinball loss (Koenker and Bassett
-    1978); `direction`: binary cross-entropy; `regime`: cross-entropy. A head without targets has loss 0.
+    1978); `direction`: binary cross-entropy; `regime`: cross-entropy to the teacher's belief, which says more than the
+    regime that happened to be (distillation, Hinton et al. 2015). A head without targets has loss 0.
     """
     known = torch.isfinite(batch.returns)
     count = known.sum().clamp(min=1)
@@ -36,13 +37,20 @@ def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, 
         "direction": (direction * known).sum() / count,
     }
     if predictions.regime_logits is not None:
-        losses["regime"] = _cross_entropy(predictions.regime_logits, batch.regimes)
+        losses["regime"] = _cross_entropy_to(batch.beliefs, predictions.regime_logits)
     return losses
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def _cross_entropy_to(beliefs: Tensor, logits: Tensor) -> Tensor:
+    """Mean over the rows (..., K) that hold a belief; `logits` (..., >= K)."""
+    told = beliefs.sum(dim=-1) > 0.0
+    losses = -(beliefs * logits.log_softmax(dim=-1)[..., : beliefs.shape[-1]]).sum(dim=-1)
+    return (losses * told).sum() / told.sum().clamp(min=1)
 
 
 def action_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -61,6 +69,7 @@ class ExtractorTask:
             "direction": training.direction_weight,
             "regime": training.regime_weight,
             "memory": training.memory_weight,
+            "memory_regime": training.regime_weight,
         }
 
     def measure(self, model: ExtractorModel, batch: Batch | StretchBatch) -> Measured:
@@ -70,8 +79,10 @@ class ExtractorTask:
         embeddings, states = model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
         assert model.memory_head is not None
         logits = model.memory_head(states).view(*batch.labels.shape, -1)
-        memory = _cross_entropy(logits.flatten(0, 2), batch.labels.flatten())
-        return self._measured(model, embeddings, batch.decisions, {"memory": memory})
+        memory = {"memory": _cross_entropy(logits.flatten(0, 2), batch.labels.flatten())}
+        if model.memory_regime_head is not None:
+            memory["memory_regime"] = _cross_entropy_to(batch.beliefs, model.memory_regime_head(states))
+        return self._measured(model, embeddings, batch.decisions, memory)
 
     def _measured(
         self, model: ExtractorModel, embeddings: Tensor, batch: Batch, further: dict[str, Tensor]

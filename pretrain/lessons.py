@@ -13,7 +13,15 @@ from tqdm import tqdm
 from cryptoenv.market import Market
 from pretrain.splits import Span
 from pretrain.windows import IGNORED, LabelledMarket
-from synthetic import RegimeSample, horizon_labels, oracle_labels, path_labels, regime_market, task_seeds
+from synthetic import (
+    RegimeSample,
+    filter_beliefs,
+    horizon_labels,
+    oracle_labels,
+    path_labels,
+    regime_market,
+    task_seeds,
+)
 
 Teacher = Literal["oracle", "path", "horizon"]
 
@@ -64,7 +72,8 @@ def lesson(
         sample: `synthetic.regime_market`.
         timeframes: of the market, the base first.
         window: bars per timeframe that a decision needs.
-        teacher: "oracle" needs the latent model, "path" and "horizon" do not (`synthetic.labels` says more).
+        teacher: "oracle" needs the latent model and also says what it believes of the regimes; "path" and "horizon"
+            need bars alone (`synthetic.labels` says more).
         cost: log-return lost per unit of turnover.
         positions: exposures to choose from.
 
@@ -73,13 +82,13 @@ def lesson(
     """
     if teacher not in TEACHERS:
         raise ValueError(f"teacher={teacher!r} is unknown; choose one of {TEACHERS}")
-    market = Market.from_bars(sample.bars, timeframes=timeframes, name=f"{sample.task}-{sample.seed}")
-    regimes = sample.truth["regime"].to_numpy(np.int8)
+    market = Market.from_bars(sample.bars, timeframes=timeframes, name=f"{sample.task.name}-{sample.seed}")
+    start = market.first_decision(window)
     if teacher == "oracle":
-        kind, labels = ORACLE_LABELS, oracle_labels(sample, cost, positions)
-    else:
-        labels, kind = bar_labels(teacher, sample.bars, cost, positions)
-    return LabelledMarket(market, labels, regimes, start=market.first_decision(window), label_kind=kind)
+        beliefs = filter_beliefs(sample).astype(np.float16)
+        return LabelledMarket(market, oracle_labels(sample, cost, positions), beliefs, start, label_kind=ORACLE_LABELS)
+    labels, kind = bar_labels(teacher, sample.bars, cost, positions)
+    return LabelledMarket(market, labels, start=start, label_kind=kind)
 
 
 def bar_lessons(

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from cryptoenv.market import Market
 from cryptoenv.timeframe import timeframe_ms
-from synthetic import SEED_FAMILIES, task_seeds
+from synthetic import family_of
 
 PARTS = ("train", "validation", "test")
 How = Literal["time", "token", "mixed"]
 HOWS: tuple[How, ...] = ("time", "token", "mixed")
+JUDGED_BY = ("test", "demo")  #: seed families that nothing learns from
 COLOURS = {"train": "#4c78a8", "validation": "#f2a541", "test": "#d1495b"}
 
 
@@ -130,23 +131,23 @@ def _spans_in_time(
     return parts
 
 
-def require_family(task: str, family: str, seeds: Sequence[int]) -> None:
-    """Check that seeds belong to one family of a task: extractor, agent and evaluation never share markets.
+def refuse_held_out(markets: Sequence[Market], where: str) -> None:
+    """Check that nothing is learned from, or chosen on, synthetic markets that are kept to judge by.
 
     Args:
-        task: name of a synthetic task.
-        family: one of `synthetic.SEED_FAMILIES`.
-        seeds: as `synthetic.task_seeds` gives them.
+        markets: those of `pretrain.lessons` are named by task and seed, which tells their family.
+        where: what the markets are for, for the message.
 
     Raises:
-        ValueError: a seed of another family, or of none; it is named.
+        ValueError: a market of the seed family "test" or "demo"; it is named.
     """
-    known = {name: set(task_seeds(task, name, 4096)) for name in SEED_FAMILIES}
-    for seed in seeds:
-        if seed in known[family]:
-            continue
-        found = next((name for name in SEED_FAMILIES if seed in known[name]), "none of its families")
-        raise ValueError(f"seed {seed} of {task!r} belongs to {found}, not to {family!r}")
+    for number, market in enumerate(markets):
+        seed = market.name.rpartition("-")[2]
+        family = family_of(int(seed)) if seed.isdecimal() else None
+        if family in JUDGED_BY:
+            raise ValueError(
+                f"{where}[{number}] is {market.name!r}, of the seed family {family!r}: only evaluation reads those"
+            )
 
 
 def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:

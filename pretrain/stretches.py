@@ -27,13 +27,14 @@ class StretchBatch(NamedTuple):
 
     `bars` (C, L, F_0) float32, base bars; `places` (C, R) int64, decisions counted from the stretch's first;
     `decisions`: windows and targets of those C * R decisions (without the base timeframe's window, which is a part of
-    `bars`); `labels` (C, STRETCH, P) int64, of every decision, -1 ignored.
+    `bars`); `labels` (C, STRETCH, P) int64, of every decision, -1 ignored; `beliefs` (C, STRETCH, K) float32, too.
     """
 
     bars: Tensor
     places: Tensor
     decisions: Batch
     labels: Tensor
+    beliefs: Tensor
 
 
 def cut(bars: NDArray[np.float32], first: NDArray[np.int64], window: int, length: int = STRETCH) -> Tensor:
@@ -77,6 +78,7 @@ class StretchDataset:
             torch.from_numpy(places),
             windows.batch((rows[:, None] + places).ravel(), first_timeframe=1),
             torch.from_numpy(windows.labels[every].astype(np.int64)),
+            torch.from_numpy(windows.beliefs[every].astype(np.float32)),
         )
 
 

@@ -17,6 +17,7 @@ from pretrain.extractor_model import ExtractorModel
 from pretrain.extractor_task import ExtractorTask
 from pretrain.fitting import FitOptions, fit
 from pretrain.scaler import RobustScaler
+from pretrain.splits import refuse_held_out
 from pretrain.stretches import OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset
 
@@ -52,7 +53,7 @@ def fit_extractor(
     Raises:
         ConfigError: the configuration does not fit the markets.
         ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
-            validation share, or a `config` beside `start`.
+            validation share, synthetic markets that are kept to judge by, or a `config` beside `start`.
         RuntimeError: the loss is not finite.
     """
     training = TrainingConfig() if training is None else training
@@ -63,6 +64,8 @@ def fit_extractor(
     config = (config or ExtractorConfig()) if start is None else start.config
     config = config.for_market(train[0].market)
     dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
+    for part, name in ((train, "train"), (validation, "validation")):
+        refuse_held_out([item.market for item in part], name)
     refuse_shared_rows(train, validation)
     if start is None:
         scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
@@ -116,8 +119,8 @@ def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: s
         held = item.labels.shape[1]
         if held != len(config.positions):
             raise ValueError(f"{name}[{number}]: labels for {held} positions, but config.positions={config.positions}")
-        if item.regimes is not None and config.regimes and int(item.regimes.max()) >= config.regimes:
-            raise ValueError(f"{name}[{number}]: regime {int(item.regimes.max())} >= config.regimes={config.regimes}")
+        if config.regimes and item.regimes > config.regimes:
+            raise ValueError(f"{name}[{number}]: beliefs of {item.regimes} regimes > config.regimes={config.regimes}")
     return WindowDataset(markets, config.window, config.horizons)
 
 

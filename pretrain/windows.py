@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numba
@@ -27,9 +26,10 @@ IGNORED = -1  # the label of a row, or of a held position, that teaches nothing
 class LabelledMarket:
     """A market, what to learn from it, and the rows to learn from.
 
-    `labels` (T, P) int8: index of the best target given each held position, -1 where unknown. `regimes` (T,) int8 with
-    -1 where unknown, or None. Rows `start <= t < stop` count (all rows by default); returns that end at or after
-    `stop` are never a target, so that nothing crosses the border of a split. `label_kind` names the teacher.
+    `labels` (T, P) int8: index of the best target given each held position, -1 where unknown. `beliefs` (T, K) float16:
+    the teacher's probability of each of K regimes, zeros where it has none; or None. Rows `start <= t < stop` count
+    (all rows by default); returns that end at or after `stop` are never a target, so that nothing crosses the border of
+    a split. `label_kind` names the teacher.
 
     Raises:
         ValueError: a shape or dtype differs, a label lies outside [-1, P), or the range of rows is empty.
@@ -37,7 +37,7 @@ class LabelledMarket:
 
     market: Market
     labels: NDArray[np.int8]
-    regimes: NDArray[np.int8] | None = None
+    beliefs: NDArray[np.float16] | None = None
     start: int = 0
     stop: int | None = None
     label_kind: str = "unnamed"
@@ -49,11 +49,16 @@ class LabelledMarket:
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < IGNORED or high >= self.labels.shape[1]:
             raise ValueError(f"labels must lie in [-1, {self.labels.shape[1]}), found {low if low < IGNORED else high}")
-        regimes = self.regimes
-        if regimes is not None and (regimes.shape != (length,) or regimes.dtype != np.int8):
-            raise ValueError(f"regimes must be int8 of shape ({length},), got {regimes.dtype} {regimes.shape}")
+        found = self.beliefs
+        if found is not None and (found.ndim != 2 or len(found) != length or found.dtype != np.float16):
+            raise ValueError(f"beliefs must be float16 of shape ({length}, K), got {found.dtype} {found.shape}")
         if not 0 <= self.start < self.end <= length:
             raise ValueError(f"rows [{self.start}, {self.end}) are not a range within the market's [0, {length})")
+
+    @property
+    def regimes(self) -> int:
+        """Regimes that the teacher has beliefs of."""
+        return 0 if self.beliefs is None else self.beliefs.shape[1]
 
     @property
     def end(self) -> int:
@@ -75,44 +80,18 @@ class LabelledMarket:
         return rows
 
 
-def time_splits(
-    first: int, length: int, fractions: tuple[float, ...] = (0.7, 0.15, 0.15), purge: int = 96
-) -> tuple[tuple[int, int], ...]:
-    """Row ranges `(start, stop)`, in the order of time, with `purge` unused rows between them.
-
-    Args:
-        first: first usable row, `market.first_decision(window)`.
-        length: number of rows T.
-        fractions: share of the usable rows per split; they add up to 1.
-        purge: rows left out before every border, at least as many as a label looks ahead.
-
-    Raises:
-        ValueError: the fractions are not positive or do not add up to 1, or a split would be empty.
-    """
-    if min(fractions) <= 0.0 or abs(sum(fractions) - 1.0) > 1e-9:
-        raise ValueError(f"fractions={fractions} are not allowed: positive numbers that add up to 1")
-    if purge < 0:
-        raise ValueError(f"purge={purge} is not allowed: a number of rows >= 0")
-    borders = [first + round((length - first) * share) for share in np.cumsum((0.0, *fractions))]
-    last = len(fractions) - 1
-    splits = [(a, b if i == last else b - purge) for i, (a, b) in enumerate(pairwise(borders))]
-    for number, (start, stop) in enumerate(splits):
-        if stop <= start:
-            raise ValueError(f"split {number} of {length - first} rows is empty: fractions={fractions}, purge={purge}")
-    return tuple(splits)
-
-
 class Batch(NamedTuple):
     """B windows and what they should tell.
 
     `windows`: one (B, W_k, F_k) float32 tensor per timeframe; `labels` (B, P) int64, -1 ignored; `returns` (B, H)
-    float32 in units of sigma * sqrt(horizon), NaN ignored; `regimes` (B,) int64, -1 ignored.
+    float32 in units of sigma * sqrt(horizon), NaN ignored; `beliefs` (B, K) float32, probabilities of regimes, rows of
+    zeros ignored (K = 0 where the teacher has none).
     """
 
     windows: tuple[Tensor, ...]
     labels: Tensor
     returns: Tensor
-    regimes: Tensor
+    beliefs: Tensor
 
 
 @numba.njit(cache=True)
@@ -197,6 +176,8 @@ class WindowDataset:
         for number, item in enumerate(markets):
             if item.labels.shape[1] != first.labels.shape[1] or item.label_kind != first.label_kind:
                 raise ValueError(f"labels of market {number} differ in kind or number of positions from market 0's")
+            if item.regimes != first.regimes:
+                raise ValueError(f"market {number} has beliefs of {item.regimes} regimes, market 0 of {first.regimes}")
         rows = [item.decisions(window) for item in markets]
         self.window = window
         self.source = WindowSource([item.market for item in markets], window)
@@ -204,7 +185,7 @@ class WindowDataset:
         self.t = np.concatenate(rows)
         self.labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
         self.returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
-        self._regimes = np.concatenate([_regimes(item, r) for item, r in zip(markets, rows, strict=True)])
+        self.beliefs = np.concatenate([_beliefs(item, r) for item, r in zip(markets, rows, strict=True)])
 
     def __len__(self) -> int:
         return len(self.t)
@@ -216,7 +197,7 @@ class WindowDataset:
         for item in self.markets:
             digest.update(f"{item.market.hash} {item.label_kind} {item.start} {item.end}".encode())
             digest.update(np.ascontiguousarray(item.labels).tobytes())
-            digest.update(b"" if item.regimes is None else np.ascontiguousarray(item.regimes).tobytes())
+            digest.update(b"" if item.beliefs is None else np.ascontiguousarray(item.beliefs).tobytes())
         return digest.hexdigest()
 
     def batch(self, rows: NDArray[np.int64], first_timeframe: int = 0) -> Batch:
@@ -225,7 +206,7 @@ class WindowDataset:
             windows=self.source.gather(self.market[rows], self.t[rows], first_timeframe),
             labels=torch.from_numpy(self.labels[rows].astype(np.int64)),
             returns=torch.from_numpy(self.returns[rows]),
-            regimes=torch.from_numpy(self._regimes[rows].astype(np.int64)),
+            beliefs=torch.from_numpy(self.beliefs[rows].astype(np.float32)),
         )
 
     def feature_rows(self) -> list[NDArray[np.float32]]:
@@ -311,5 +292,5 @@ def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int,
     return out
 
 
-def _regimes(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.int8]:
-    return np.full(len(rows), IGNORED, np.int8) if item.regimes is None else item.regimes[rows]
+def _beliefs(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    return np.zeros((len(rows), 0), np.float16) if item.beliefs is None else item.beliefs[rows]

@@ -27,6 +27,7 @@ from synthetic.regime_task import (
     WARMUP_DAYS,
     RegimeTask,
     VarianceRecursion,
+    family_of,
     find_task,
     task_seeds,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "VarianceAverages",
     "VarianceRecursion",
     "VolumeLaw",
+    "family_of",
     "filter_beliefs",
     "filter_oracle",
     "find_task",

@@ -232,3 +232,9 @@ def task_seeds(task: str | RegimeTask | MacroTask, family: str, count: int) -> t
     digest = zlib.crc32(find_task(task).name.encode()) % (SEEDS_PER_FAMILY // _SEEDS_PER_TASK)
     first = (SEED_FAMILIES.index(family) + 1) * SEEDS_PER_FAMILY + digest * _SEEDS_PER_TASK
     return tuple(range(first, first + count))
+
+
+def family_of(seed: int) -> str | None:
+    """The member of `SEED_FAMILIES` that a seed belongs to, whatever its task; None for a seed of no family."""
+    place = seed // SEEDS_PER_FAMILY - 1
+    return SEED_FAMILIES[place] if 0 <= place < len(SEED_FAMILIES) else None

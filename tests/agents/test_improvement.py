@@ -15,8 +15,10 @@ import torch
 from agents.agent import Agent
 from agents.checkpoint import ARRAYS, STATE, CheckpointError, Checkpoints
 from agents.cloning import CloningConfig
+from agents.demonstrations import collect
 from agents.improvement import NotFinite, Schedule, improve
 from agents.material import EmbeddedMarkets, Material
+from agents.sb3_vec_env import training_env
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
 from agents.training import ALGORITHMS, TrainingConfig, cloned, new_config
@@ -28,7 +30,8 @@ ON_POLICY = {"steps": 2_048, "rollout_steps": 16, "batch_size": 256, **ENVS}
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {**ON_POLICY, "warm_up": 1},
     "maskable_ppo": ON_POLICY,
-    "recurrent_ppo": {**ON_POLICY, "num_envs": 16, "curriculum": 0.5},
+    # an episode that does not end where the training is cut: the memory has to survive, too
+    "recurrent_ppo": {**ON_POLICY, "num_envs": 16, "curriculum": 0.5, "episode_bars": 50},
     "dqn": {**OFF_POLICY, "labelled": 512},
     "qrdqn": {**OFF_POLICY, "labelled": 512},
     "sac": {**OFF_POLICY, "warm_up": 20},
@@ -196,9 +199,36 @@ def test_weights_that_are_not_finite_stop_learning_and_leave_the_checkpoint(
             next(self.policy.action_net.parameters()).fill_(float("nan"))
 
     monkeypatch.setattr(CloneGuidedPPO, "train", poisoned)
-    with pytest.raises((NotFinite, ValueError)):
-        learned("ppo", clone, markets, checkpoints=Checkpoints(cut, {"config": 1}), every=100_000)
+    # a save is due before the next evaluation
+    with pytest.raises(NotFinite, match="not finite after"):
+        learned("ppo", clone, markets, checkpoints=Checkpoints(cut, {"config": 1}), every=512)
     assert {path.name: json.loads((path / "checksums.json").read_text()) for path in cut.glob("step-*")} == before
+
+
+def test_a_training_that_is_done_gives_its_result_again(clone: Agent, markets: Material, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, {})
+    _, expected = learned("dqn", clone, markets, checkpoints=kept)
+    config = replace(new_config("dqn"), **SMALL["dqn"])
+    learner = import_module("agents.dqn_training").new_dqn(clone, markets.train, config, seed=0)
+    schedule = Schedule(1_024, 512)
+    found = improve(learner, clone, ("dqn", "value"), markets.validation, schedule, checkpoints=kept, progress=False)
+    assert set(found.validation) <= set(expected.validation)
+
+
+def test_seeds_side_by_side_share_no_episode(markets: Material, settings: TradingSettings) -> None:
+    def starts(seed: int) -> set[tuple[int, ...]]:
+        envs = training_env(markets.train, settings, num_envs=256, episode_bars=64)
+        envs.seed(seed)
+        seen: Any = envs.reset()
+        return {tuple(row) for row in seen["index"].tolist()}
+
+    first, second = starts(0), starts(1)
+    by_chance = 256 * 256 / sum(t.steps for t in markets.train.taught)
+    assert starts(0) == first
+    assert len(first & second) < 2.0 * by_chance + 10.0
+    demonstrated = [collect(markets.train.taught, settings, samples=256, seed=s, progress=False) for s in (0, 1)]
+    shared = {tuple(row) for row in demonstrated[0].index.tolist()} & {tuple(r) for r in demonstrated[1].index.tolist()}
+    assert len(shared) < 2.0 * by_chance + 10.0
 
 
 def test_learning_stops_early_without_a_gain(clone: Agent, markets: Material) -> None:

@@ -40,11 +40,13 @@ def stream(steps: int, seed: int) -> Any:
         seen = after
 
 
+@pytest.mark.parametrize("resets", [1, 3])
 @pytest.mark.parametrize("steps", [7, 40, 41, 95])
-def test_samples_equal_those_of_the_dictionary_buffer(steps: int) -> None:
+def test_samples_equal_those_of_the_dictionary_buffer(steps: int, resets: int) -> None:
+    """With resets: as after a prefill, when learning begins with a reset of rows whose episodes had not ended."""
     arguments: Any = (40 * ENVS, observation_space(), spaces.Discrete(3), "cpu", ENVS)
     ours, theirs = IndexReplayBuffer(*arguments), DictReplayBuffer(*arguments)
-    for transition in stream(steps, seed=steps):
+    for transition in (t for reset in range(resets) for t in stream(steps, seed=10 * steps + reset)):
         ours.add(*transition)
         theirs.add(*transition)
     np.random.seed(1)  # noqa: NPY002 -- both draw from numpy's global state

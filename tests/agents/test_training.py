@@ -41,6 +41,8 @@ def test_unknown_tasks_and_splits_are_named(extractor: Extractor, tmp_path: Path
     run = agents.train("bc", extractor=extractor, out=tmp_path, config=TINY, progress=False)
     with pytest.raises(ValueError, match="'exam'"):
         agents.evaluate(run, split="exam", markets=2, days=3)
+    with pytest.raises(ValueError, match="split='train' is not allowed"):
+        agents.evaluate(run, split="train", markets=2, days=3)
 
 
 def test_an_unknown_algorithm_is_named_before_anything_is_read(tmp_path: Path) -> None:

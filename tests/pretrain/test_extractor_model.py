@@ -111,12 +111,17 @@ def test_losses_are_those_of_their_formulas() -> None:
     assert action_accuracy(logits, labels).item() == 0.5
     assert action_accuracy(logits, torch.tensor([[0, -1]])).item() == 1.0
     predictions = Predictions(logits, torch.zeros(1, 1), torch.tensor([[[-1.0, 0.0, 1.0]]]), None)
-    batch = Batch((), labels, torch.tensor([[2.0]]), torch.tensor([-1]))
+    batch = Batch((), labels, torch.tensor([[2.0]]), torch.zeros(1, 0))
     losses = head_losses(predictions, batch, (0.1, 0.5, 0.9))
     expected = -np.mean([2.0 - np.log(np.exp([2.0, 0.0, -1.0]).sum()), -np.log(3.0)])
     assert losses["action"].item() == pytest.approx(expected, rel=1e-6)
     assert losses["quantile"].item() == pytest.approx((0.1 * 3.0 + 0.5 * 2.0 + 0.9 * 1.0) / 3, rel=1e-6)
     assert losses["direction"].item() == pytest.approx(np.log(2.0), rel=1e-6)
+    # of three regimes the teacher believes in two, and of the second row it says nothing
+    believed = batch._replace(beliefs=torch.tensor([[0.75, 0.25], [0.0, 0.0]]))
+    regimes = torch.tensor([[1.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    losses = head_losses(predictions._replace(regime_logits=regimes), believed, (0.1, 0.5, 0.9))
+    assert losses["regime"].item() == pytest.approx(np.log(np.e + 2.0) - 0.75, rel=1e-6)
 
 
 def test_a_scaler_of_other_features_is_refused(markets: tuple[Market, ...]) -> None:

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from cryptoenv.market import Market
-from pretrain.splits import HOWS, PARTS, Span, plot_splits, require_family, split_markets
-from synthetic import task_seeds
+from pretrain import ExtractorConfig, LabelledMarket, TrainingConfig, fit_extractor
+from pretrain.lessons import lessons
+from pretrain.splits import HOWS, PARTS, Span, plot_splits, refuse_held_out, split_markets
 
 from .conftest import TIMEFRAMES, WINDOW, random_bars
 
@@ -82,13 +83,17 @@ def test_what_cannot_be_split_is_refused(shifted: list[Market]) -> None:
         split_markets(shifted, WINDOW, look_ahead=5000)
 
 
-def test_seeds_of_another_family_are_named() -> None:
-    require_family("easy", "test", task_seeds("easy", "test", 5))
-    stray = task_seeds("easy", "train", 3)[2]
-    with pytest.raises(ValueError, match=f"seed {stray} of 'easy' belongs to train, not to 'test'"):
-        require_family("easy", "test", (*task_seeds("easy", "test", 2), stray))
-    with pytest.raises(ValueError, match="none of its families"):
-        require_family("easy", "train", (5,))
+def test_nothing_is_learned_from_markets_that_are_kept_to_judge_by() -> None:
+    def one(family: str) -> LabelledMarket:
+        (item,) = lessons("easy", family, 1, 5, ("15m", "4h", "1d"), (16, 4, 2), progress=False)
+        return item
+
+    extractor, validation, test = (one(family) for family in ("extractor", "validation", "test"))
+    refuse_held_out([extractor.market, validation.market], "train")
+    config = ExtractorConfig(window=(16, 4, 2), patches=(4, 2, 2), width=8, feedforward=8)
+    for parts, place in ((((extractor, test), (validation,)), 1), (((extractor,), (test,)), 0)):
+        with pytest.raises(ValueError, match=rf"\[{place}\] is 'easy-\d+', of the seed family 'test'"):
+            fit_extractor(*parts, config, TrainingConfig(steps=1))
 
 
 def test_the_picture_shows_every_part(shifted: list[Market], tmp_path: Path) -> None:

@@ -65,6 +65,9 @@ def test_every_decision_of_a_stretch_comes_with_its_own_labels_and_bars(
         np.testing.assert_array_equal(window, market.market.features[0][t + place + 1 - WINDOW[0] : t + place + 1])
         np.testing.assert_array_equal(batch.decisions.labels[i].numpy(), market.labels[t + place])
         np.testing.assert_array_equal(batch.labels[0, place].numpy(), market.labels[t + place])
+        assert market.beliefs is not None
+        np.testing.assert_array_equal(batch.beliefs[0, place].numpy(), market.beliefs[t + place])
+        np.testing.assert_array_equal(batch.decisions.beliefs[i].numpy(), market.beliefs[t + place])
 
 
 def test_no_stretch_crosses_from_one_market_to_the_next_or_over_a_hole(items: tuple[LabelledMarket, ...]) -> None:

@@ -118,9 +118,11 @@ def test_data_that_does_not_fit_is_refused(markets: tuple[Market, ...]) -> None:
         fit_extractor([item], [item], small_config(timeframes=("15m", "4h", "1d")), training)
     with pytest.raises(ValueError, match="labels for 3 positions"):
         fit_extractor([item], [other], small_config(positions=(0.0, 1.0)), training)
-    regimes = np.full(len(markets[0]), 4, np.int8)
-    with pytest.raises(ValueError, match="regime 4"):
-        fit_extractor([replace(item, regimes=regimes)], [other], small_config(regimes=4), training)
+    beliefs = np.full((len(markets[0]), 5), 0.2, np.float16)
+    with pytest.raises(ValueError, match="beliefs of 5 regimes"):
+        fit_extractor([replace(item, beliefs=beliefs)], [other], small_config(regimes=4), training)
+    with pytest.raises(ValueError, match="market 1 has beliefs of 0 regimes, market 0 of 5"):
+        fit_extractor([replace(item, beliefs=beliefs), other], [other], small_config(regimes=5), training)
     with pytest.raises(ValueError, match="kind"):
         fit_extractor([item, replace(item, label_kind="other")], [other], small_config(), training)
     with pytest.raises(ValueError, match=r"validation\[0\] and train\[1\] .* rows \[1200, 1300\) in common"):

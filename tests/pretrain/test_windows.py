@@ -12,7 +12,7 @@ import torch
 from cryptoenv.market import Market
 from cryptoenv.price_columns import CLOSE, SIGMA
 from cryptoenv.timeframe import timeframe_ms
-from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset, WindowSource, time_splits
+from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset, WindowSource
 
 from .conftest import TIMEFRAMES, WINDOW, planted
 
@@ -93,7 +93,7 @@ def test_targets_of_a_batch_are_those_of_its_rows(markets: tuple[Market, ...]) -
     for i, row in enumerate(rows):
         item, t = items[dataset.market[row]], int(dataset.t[row])
         np.testing.assert_array_equal(batch.labels[i].numpy(), item.labels[t])
-        assert batch.regimes[i] == -1
+        assert batch.beliefs[i].shape == (0,)
         for h, horizon in enumerate(HORIZONS):
             prices = item.market.prices
             if t + horizon >= len(item.market):
@@ -112,28 +112,21 @@ def test_returns_do_not_cross_the_end_of_a_range(markets: tuple[Market, ...]) ->
         np.testing.assert_array_equal(np.isnan(returns[:, h]), dataset.t + horizon >= stop)
 
 
-def test_time_splits_leave_a_purge_before_every_border() -> None:
-    splits = time_splits(100, 1100, (0.7, 0.15, 0.15), purge=20)
-    assert splits == ((100, 780), (800, 930), (950, 1100))
-    for bad in ({"fractions": (0.5, 0.6)}, {"fractions": (1.5, -0.5)}, {"purge": -1}, {"purge": 200}):
-        with pytest.raises(ValueError, match=r"fractions|purge"):
-            time_splits(100, 1100, **bad)  # type: ignore[arg-type]
-
-
 def test_labels_that_do_not_fit_are_refused(markets: tuple[Market, ...]) -> None:
     market, good = markets[0], planted(markets[0]).labels
     high = good.copy()
     high[7, 1] = 3
-    for labels, regimes, start, stop in (
+    for labels, beliefs, start, stop in (
         (good[:-1], None, 0, None),
         (good.astype(np.int64), None, 0, None),
         (high, None, 0, None),
-        (good, np.zeros(3, np.int8), 0, None),
+        (good, np.zeros((3, 2), np.float16), 0, None),
+        (good, np.zeros((len(good), 2), np.float32), 0, None),
         (good, None, 50, 50),
         (good, None, 0, len(market) + 1),
     ):
-        with pytest.raises(ValueError, match=r"labels|regimes|rows"):
-            LabelledMarket(market, labels, regimes, start, stop)
+        with pytest.raises(ValueError, match=r"labels|beliefs|rows"):
+            LabelledMarket(market, labels, beliefs, start, stop)
     unlabelled = LabelledMarket(market, np.full_like(good, -1))
     with pytest.raises(ValueError, match="no labelled decision"):
         WindowDataset([unlabelled], WINDOW, HORIZONS)
