@@ -30,7 +30,7 @@ from agents.taught_market import TaughtMarket, markets_of, split_bars, synthetic
 from agents.threads import use_one_thread
 from cryptoenv.bar_files import read_bars
 from pretrain import Extractor
-from pretrain.splits import refuse_held_out
+from pretrain.splits import JUDGED_BY, refuse_families
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ def learn(
     logs = out / "tensorboard" if out else None
     began = perf_counter()
     taught, validation = markets
-    for part, name in ((taught, "train"), (validation, "validation")):
-        refuse_held_out(markets_of(part), name)
+    refuse_families(markets_of(taught), ("extractor", *JUDGED_BY), "train")
+    refuse_families(markets_of(validation), ("extractor", "train", *JUDGED_BY), "validation")
     material = Material(
         EmbeddedMarkets.of(extractor, taught, progress=progress),
         EmbeddedMarkets.of(extractor, validation, progress=progress),

@@ -33,23 +33,27 @@ from pretrain.stretches import STRETCH
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parent / "artifacts"
-CONFIG_KEYS = ("format", "format_version", "architecture", "label_kind", "training_data", "versions", "metrics")
+CONFIG_KEYS = (
+    "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where an extractor comes from.
 
-    `label_kind`: the teacher's name; `training_data`: sha256 (hex) over markets, labels and rows; `versions`: of the
+    `label_kind`: the teacher's name, after fine-tuning "first, then second"; `training_data`: sha256 (hex) over the
+    markets, labels and rows last learned from; `recipe`: digest of the `Recipe` that made it, or ""; `versions`: of the
     libraries that trained it; `metrics`: losses and accuracies on validation rows, steps, CPU seconds.
     """
 
     label_kind: str
     training_data: str
+    recipe: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -181,13 +185,17 @@ class Extractor:
             scaler = RobustScaler.from_json(parsed(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
             raise ArtifactError(f"{SCALER}: {error}") from error
+        with torch.device("meta"):  # shapes alone: a config that asks for the earth gets no memory
+            expected = ExtractorModel(config, scaler).state_dict()
+        weights = checked_weights(content[WEIGHTS], expected, WEIGHTS)
         model = ExtractorModel(config, scaler)
-        model.load_state_dict(checked_weights(content[WEIGHTS], model.state_dict(), WEIGHTS))
+        model.load_state_dict(weights)
         return cls(model, scaler, _provenance(values))
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:
-    for name, kind in (("label_kind", str), ("training_data", str), ("versions", dict), ("metrics", dict)):
+    kinds = {"label_kind": str, "training_data": str, "recipe": str, "versions": dict, "metrics": dict}
+    for name, kind in kinds.items():
         if not isinstance(values[name], kind):
             raise ArtifactError(f"{CONFIG}: {name} must be {kind.__name__}, got {type(values[name]).__name__}")
-    return Provenance(**{name: values[name] for name in ("label_kind", "training_data", "versions", "metrics")})
+    return Provenance(**{name: values[name] for name in kinds})

@@ -52,6 +52,10 @@ def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
         if folder.exists():
             os.replace(folder, scratch / "old")
         os.replace(made, folder)
+    except BaseException:
+        if (scratch / "old").exists() and not folder.exists():
+            os.replace(scratch / "old", folder)
+        raise
     finally:
         shutil.rmtree(scratch)
 

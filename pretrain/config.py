@@ -80,7 +80,8 @@ class ExtractorConfig:
 
     def __post_init__(self) -> None:
         count = len(self.timeframes)
-        _require(count > 0, "timeframes", self.timeframes, "at least one timeframe")
+        named = count > 0 and all(isinstance(name, str) for name in self.timeframes)
+        _require(named, "timeframes", self.timeframes, "at least one timeframe, by name")
         for name in ("window", "patches"):
             value = getattr(self, name)
             _require(len(value) == count, name, value, f"one number per timeframe ({count})")
@@ -96,7 +97,8 @@ class ExtractorConfig:
         _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
         _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
         _require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
-        _require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
+        finite = all(math.isfinite(position) for position in self.positions) and _increasing(self.positions)
+        _require(finite, "positions", self.positions, "strictly increasing, finite exposures")
         ahead = all(_whole(bars, 1) for bars in self.horizons) and _increasing(self.horizons) and self.horizons != ()
         _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
         inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
@@ -189,6 +191,8 @@ class TrainingConfig:
         _require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
         seconds = self.max_seconds
         _require(seconds is None or seconds > 0.0, "max_seconds", seconds, "CPU seconds > 0, or None")
+        alone = seconds is None or self.devices == 1
+        _require(alone, "max_seconds", seconds, "None with several devices, which would not stop at the same step")
 
 
 def _whole(value: object, least: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.market import Market
-from pretrain.artifact import Extractor
+from pretrain.artifact import FORMAT_VERSION, Extractor
 
 
 def cache_folder() -> Path:
@@ -23,8 +23,9 @@ def cache_folder() -> Path:
 def cached_embeddings(extractor: Extractor, market: Market, folder: Path | None = None) -> NDArray[np.float32]:
     """(T, D) float32 embeddings of `market`, memory-mapped and read-only; rows before the first decision are 0.
 
-    The file is named by the hashes of the artifact and of the market, so that no other embeddings can be mistaken for
-    it; it appears whole or not at all. A file of the wrong size (a disk that filled up) is computed again.
+    The file is named by the hashes of the artifact and of the market and by the version of artifacts (which changes
+    with how embeddings are computed), so that no other embeddings can be mistaken for it; it appears whole or not at
+    all. A file of the wrong size (a disk that filled up) is computed again.
 
     Args:
         extractor: a trained extractor.
@@ -36,7 +37,7 @@ def cached_embeddings(extractor: Extractor, market: Market, folder: Path | None 
     """
     extractor.require(market)
     folder = cache_folder() if folder is None else folder
-    path = folder / f"{extractor.hash[:32]}-{market.hash[:32]}.npy"
+    path = folder / f"{extractor.hash[:32]}-{market.hash[:32]}-{FORMAT_VERSION}.npy"
     shape = (len(market), extractor.width)
     kept = _mapped(path, shape)
     if kept is not None:

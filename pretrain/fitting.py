@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,11 +20,11 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from pretrain.config import TrainingConfig
+from pretrain.config import ConfigError, TrainingConfig
 from pretrain.mlflow_tracking import mlflow_is_missing, tracking_uri
 
 MONITOR = "validation/loss"
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, CHECKPOINTS = "best.ckpt", "last.ckpt", "checkpoints"
 
 
 class Measured(NamedTuple):
@@ -62,14 +62,19 @@ class FitOptions:
     on_validation: Callable[[dict[str, float]], None] | None = None
 
 
+class Diverged(ValueError, RuntimeError):
+    """The loss is not finite."""
+
+
 class TaskLearner(lightning.LightningModule):
     """Minimises a task's loss with AdamW, a linear warm-up and a cosine to zero over the budget."""
 
-    def __init__(self, model: nn.Module, task: Task, training: TrainingConfig) -> None:
+    def __init__(self, model: nn.Module, task: Task, training: TrainingConfig, identity: dict[str, Any]) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.training_config = training
+        self.identity = identity
         self._started = time.process_time()
         self._random_state: Tensor | None = None
 
@@ -126,6 +131,7 @@ class TaskLearner(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out: the random state (dropout draws from it) and the seconds used."""
         checkpoint["random_state"], checkpoint["cpu_seconds"] = torch.get_rng_state(), self.cpu_seconds
+        checkpoint["identity"] = self.identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes up what `on_save_checkpoint` added."""
@@ -146,6 +152,7 @@ def fit(
     options: FitOptions,
     *,
     seed: int,
+    data: str = "",
 ) -> dict[str, float]:
     """Trains `model` in place and leaves the weights in it that were best on the validation batches.
 
@@ -160,21 +167,24 @@ def fit(
         training: budget, optimiser, devices.
         options: what is written and shown.
         seed: of dropout.
+        data: a hash of what the batches come from; a run is only resumed on the same.
 
     Returns:
         What was measured with the best weights, the steps taken and the CPU seconds used.
 
     Raises:
-        RuntimeError: the loss is not finite. FileExistsError: `options.out` holds checkpoints of another run, and
-            `resume` was not asked for. ImportError: MLflow is asked for and not installed.
+        Diverged: the loss is not finite. FileExistsError: `options.out` holds checkpoints of another run, and
+            `resume` was not asked for. ConfigError: the run to resume has another seed, data or training. ImportError:
+            MLflow is asked for and not installed.
     """
+    identity = {"seed": seed, "data": data} | asdict(training)
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads)
     try:
         with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
-            folder = Path(scratch) if options.out is None else options.out / "checkpoints"
-            return _fit(TaskLearner(model, task, training), batches, folder, options)
+            folder = Path(scratch) if options.out is None else options.out / CHECKPOINTS
+            return _fit(TaskLearner(model, task, training, identity), batches, folder, options)
     finally:
         torch.set_num_threads(threads)
 
@@ -182,22 +192,53 @@ def fit(
 def _fit(
     learner: TaskLearner, batches: tuple[Iterable[Any], Iterable[Any]], folder: Path, options: FitOptions
 ) -> dict[str, float]:
+    refuse_earlier_run(options)
     last = folder / LAST
-    if last.exists() and not options.resume:
-        raise FileExistsError(f"{folder} holds checkpoints of an earlier run: resume it, or choose another folder")
     training = learner.training_config
     best = _Checkpoints(folder, options.on_validation)
     trainer = _trainer(training, best, options)
-    trainer.fit(learner, *batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    before = _loaded(last)
+    _require_same(before, learner.identity, last)
+    if not _stopped_early(before):
+        trainer.fit(learner, *batches, ckpt_path=str(last) if before else None, weights_only=True)
     kept = _loaded(folder / BEST)
     measured: dict[str, float] = kept.get("callbacks", {}).get(best.state_key, {}).get("measured", {})
     if not math.isfinite(measured.get(MONITOR, math.nan)):
         rate = training.learning_rate
-        raise RuntimeError(f"training diverged: {MONITOR} is {measured.get(MONITOR)}; try less than {rate=}")
+        raise Diverged(f"training diverged: {MONITOR} is {measured.get(MONITOR)}; try less than {rate=}")
     learner.load_state_dict(kept["state_dict"])
-    # what several processes did is only in their checkpoint
-    steps = trainer.global_step if training.devices == 1 else _loaded(last)["global_step"]
-    return measured | {"steps": float(steps), "cpu_seconds": round(learner.cpu_seconds, 2)}
+    if training.devices > 1 or trainer.global_step == 0:  # what others did is only in their checkpoint
+        after = _loaded(last)
+        steps, seconds = after["global_step"], after["cpu_seconds"]
+    else:
+        steps, seconds = trainer.global_step, learner.cpu_seconds
+    return measured | {"steps": float(steps), "cpu_seconds": round(seconds, 2)}
+
+
+def refuse_earlier_run(options: FitOptions) -> None:
+    """Check that a run may write into `options.out`.
+
+    Raises:
+        FileExistsError: it holds checkpoints, and they are not to be resumed.
+    """
+    if options.out is None or options.resume:
+        return
+    folder = options.out / CHECKPOINTS
+    if (folder / LAST).exists():
+        raise FileExistsError(f"{folder} holds checkpoints of an earlier run: resume it, or choose another folder")
+
+
+def _require_same(checkpoint: dict[str, Any], identity: dict[str, Any], path: Path) -> None:
+    """Refuse to go on with another training than the one that was interrupted."""
+    for name, now in identity.items() if checkpoint else ():
+        if (then := checkpoint["identity"].get(name)) != now:
+            raise ConfigError(f"{path} is of another training: {name} was {then!r} and is {now!r}")
+
+
+def _stopped_early(checkpoint: dict[str, Any]) -> bool:
+    """Whether patience had run out: going on would train longer than an uninterrupted run does."""
+    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("EarlyStopping")]
+    return any(state["wait_count"] >= state["patience"] for state in states)
 
 
 def _loaded(checkpoint: Path) -> dict[str, Any]:

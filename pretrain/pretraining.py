@@ -4,47 +4,61 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 from cryptoenv.market import Market
 from pretrain.artifact import Extractor
-from pretrain.fitting import FitOptions
+from pretrain.checked_folder import json_bytes
+from pretrain.fitting import FitOptions, refuse_earlier_run
 from pretrain.lessons import Teacher, bar_lessons, lessons
 from pretrain.recipe import Recipe
 from pretrain.splits import Splits
 from pretrain.training import fit_extractor
 from pretrain.windows import LabelledMarket
 
-ARTIFACT, RECIPE, PICTURES, LOG = "artifact", "recipe.yaml", "pictures", "tensorboard"
+ARTIFACT, RECIPE, PICTURES, LOG, INPUTS = "artifact", "recipe.yaml", "pictures", "tensorboard", "inputs.json"
 
 
-def pretrain_extractor(recipe: Recipe, options: FitOptions) -> Extractor:
+Taught = tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]
+"""Markets to learn from, and markets to choose weights on."""
+
+
+def taught_markets(recipe: Recipe, *, progress: bool = True) -> Taught:
+    """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds."""
+    layout = recipe.architecture
+    teacher = cast(Teacher, recipe.teacher)
+    train, validation = (
+        lessons(
+            recipe.task, family, count, recipe.days, layout.timeframes, layout.window, teacher=teacher,
+            progress=progress,
+        )
+        for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets))
+    )  # fmt: skip
+    return train, validation
+
+
+def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught | None = None) -> Extractor:
     """Pretrain what `recipe` describes; on the same machine, the same recipe gives the same artifact, bit for bit.
 
     Where `options.out` is given, that folder gets `recipe.yaml`, logs, checkpoints, `artifact/` and `pictures/`.
 
+    Args:
+        recipe: architecture, training, and what is learned from.
+        options: what is written and shown, and whether an interrupted run goes on.
+        markets: `taught_markets(recipe)` where they are at hand.
+
     Raises:
         ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
     """
-    layout = recipe.architecture
-    teacher = cast(Teacher, recipe.teacher)
-
-    def taught(family: str, count: int) -> tuple[LabelledMarket, ...]:
-        return lessons(
-            recipe.task,
-            family,
-            count,
-            recipe.days,
-            layout.timeframes,
-            layout.window,
-            teacher=teacher,
-            progress=options.progress,
-        )
-
-    train, validation = taught("extractor", recipe.markets), taught("validation", recipe.validation_markets)
+    refuse_earlier_run(options)
+    train, validation = markets or taught_markets(recipe, progress=options.progress)
     _write_recipe(recipe, options)
-    extractor = fit_extractor(train, validation, layout, recipe.training, seed=recipe.seed, options=options)
+    trained = fit_extractor(
+        train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
+    )
+    extractor = Extractor(trained.model, trained.scaler, replace(trained.provenance, recipe=recipe.digest))
     _keep(extractor, validation, options)
     return extractor
 
@@ -59,11 +73,13 @@ def finetune_extractor(
         markets: of its timeframes and features.
         splits: of these markets, by `pretrain.splits.split_markets`.
         recipe: its teacher ("path" or "horizon"), training and seed count.
-        options: as for `pretrain_extractor`.
+        options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
 
     Raises:
-        ValueError: a teacher that needs the truth. ArtifactError: a market does not fit `start`.
+        ValueError: a teacher that needs the truth. ArtifactError: a market does not fit `start`. FileExistsError:
+            `options.out` holds another run.
     """
+    refuse_earlier_run(options)
     for market in markets:
         start.require(market)
     teacher = cast(Teacher, recipe.teacher)
@@ -72,6 +88,10 @@ def finetune_extractor(
         bar_lessons(markets, part, teacher=teacher, positions=positions) for part in (splits.train, splits.validation)
     )
     _write_recipe(recipe, options)
+    if options.out is not None:
+        bars = [{"name": market.name, "hash": market.hash} for market in markets]
+        inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
+        (options.out / INPUTS).write_bytes(json_bytes(inputs))
     extractor = fit_extractor(train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start)
     _keep(extractor, validation, options)
     return extractor

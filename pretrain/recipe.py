@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from pretrain.checked_folder import json_bytes
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
-from pretrain.typed_yaml import known_values, read_mapping, recipe_path, section, write_yaml
+from pretrain.lessons import TEACHERS
+from pretrain.typed_yaml import read_mapping, recipe_path, section, write_yaml
+from synthetic import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -27,7 +31,7 @@ class Recipe:
         training: its optimiser and budget.
 
     Raises:
-        ConfigError: a count that is not positive, or an unknown teacher.
+        ConfigError: a count that is not positive, or an unknown task or teacher.
     """
 
     task: str = "standard"
@@ -43,6 +47,14 @@ class Recipe:
         for name in ("markets", "validation_markets", "days"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed: a whole number >= 1")
+        for name, allowed in (("task", tuple(TASKS)), ("teacher", TEACHERS)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over all of it."""
+        return hashlib.sha256(json_bytes(asdict(self))).hexdigest()
 
     @classmethod
     def read(cls, recipe: str | Path) -> Self:
@@ -54,11 +66,11 @@ class Recipe:
             ConfigError: no such recipe, no YAML, an unknown key, or a value that is not allowed.
         """
         path = recipe_path(recipe, RECIPES)
-        values = known_values(read_mapping(path), cls, str(path))
+        values = read_mapping(path)
         for name, kind in (("architecture", ExtractorConfig), ("training", TrainingConfig)):
             if name in values:
                 values[name] = section(values[name], kind, f"{path}: {name}")
-        return cls(**values)
+        return section(values, cls, str(path))
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""

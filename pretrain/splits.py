@@ -131,22 +131,24 @@ def _spans_in_time(
     return parts
 
 
-def refuse_held_out(markets: Sequence[Market], where: str) -> None:
-    """Check that nothing is learned from, or chosen on, synthetic markets that are kept to judge by.
+def refuse_families(markets: Sequence[Market], forbidden: Sequence[str], where: str) -> None:
+    """Check that synthetic markets are of none of these seed families: extractors, agents and judges share nothing.
 
     Args:
         markets: those of `pretrain.lessons` are named by task and seed, which tells their family.
+        forbidden: members of `synthetic.SEED_FAMILIES`.
         where: what the markets are for, for the message.
 
     Raises:
-        ValueError: a market of the seed family "test" or "demo"; it is named.
+        ValueError: a market of a forbidden family; it is named.
     """
     for number, market in enumerate(markets):
         seed = market.name.rpartition("-")[2]
         family = family_of(int(seed)) if seed.isdecimal() else None
-        if family in JUDGED_BY:
+        if family in forbidden:
             raise ValueError(
-                f"{where}[{number}] is {market.name!r}, of the seed family {family!r}: only evaluation reads those"
+                f"{where}[{number}] is {market.name!r}, of the seed family {family!r}, which is not for this: "
+                "extractors learn from 'extractor', agents from 'train', and only evaluation reads 'test' and 'demo'"
             )
 
 

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from pretrain.artifact import Extractor, Provenance
-from pretrain.config import ExtractorConfig, TrainingConfig
+from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
 from pretrain.extractor_model import ExtractorModel
 from pretrain.extractor_task import ExtractorTask
 from pretrain.fitting import FitOptions, fit
 from pretrain.scaler import RobustScaler
-from pretrain.splits import refuse_held_out
-from pretrain.stretches import OrderedStretches, ShuffledStretches, StretchDataset
+from pretrain.splits import JUDGED_BY, refuse_families
+from pretrain.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.windows import LabelledMarket, OrderedBatches, ShuffledBatches, WindowDataset
 
 # Validation needs no gradients: larger batches are faster.
@@ -53,8 +53,9 @@ def fit_extractor(
     Raises:
         ConfigError: the configuration does not fit the markets.
         ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
-            validation share, synthetic markets that are kept to judge by, or a `config` beside `start`.
-        RuntimeError: the loss is not finite.
+            validation share, synthetic markets that agents learn from or that are kept to judge by, or a `config`
+            beside `start`.
+        Diverged: the loss is not finite.
     """
     training = TrainingConfig() if training is None else training
     if not train:
@@ -65,7 +66,7 @@ def fit_extractor(
     config = config.for_market(train[0].market)
     dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
     for part, name in ((train, "train"), (validation, "validation")):
-        refuse_held_out([item.market for item in part], name)
+        refuse_families([item.market for item in part], ("train", *JUDGED_BY), name)
     refuse_shared_rows(train, validation)
     if start is None:
         scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
@@ -77,8 +78,11 @@ def fit_extractor(
     if start is not None:
         model.load_state_dict(start.model.state_dict())
     batches = _batches(dataset, held_out, config, training, seed)
-    metrics = fit(model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed)
-    return Extractor(model, scaler, Provenance(train[0].label_kind, dataset.hash, _versions(), metrics))
+    metrics = fit(
+        model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed, data=dataset.hash
+    )
+    kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
+    return Extractor(model, scaler, Provenance(kind, dataset.hash, "", _versions(), metrics))
 
 
 def _batches(
@@ -86,6 +90,9 @@ def _batches(
 ) -> tuple[Iterable[Any], Iterable[Any]]:
     """Batches to train on and to validate with: windows, or stretches where the encoder has a memory."""
     if config.memory:
+        if training.devices > 1 and training.batch % (ROWS * training.devices):
+            allowed = f"a multiple of {ROWS} x devices={training.devices}, so that every process gets whole stretches"
+            raise ConfigError(f"batch={training.batch} is not allowed with a memory: {allowed}")
         stretches = ShuffledStretches(StretchDataset(dataset), training.batch, training.steps, seed)
         return stretches, OrderedStretches(StretchDataset(held_out), training.validation_windows)
     rows = _spread(len(held_out), training.validation_windows)

@@ -7,13 +7,17 @@ number.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pretrain.config import ConfigError
 from pretrain.recipe import Recipe
@@ -27,6 +31,8 @@ JOURNAL, BEST_RECIPE, HISTORY, IMPORTANCE, TABLE = (
 )  # fmt: skip
 STUDY = "tuning"
 OWNER = "owner"  #: attribute of a trial: the host and process that runs it
+OBJECTIVE = "objective"  #: attribute of a study: what is minimised in it
+MOST_FAILURES = 3  #: trials in a row that may fail
 Objective = Callable[["optuna.Trial"], float]
 
 
@@ -73,11 +79,29 @@ def open_study(study: Study, worker: int = 0) -> optuna.Study:
 
     study.folder.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(study.folder / JOURNAL)))
-    sampler = optuna.samplers.TPESampler(seed=study.seed + 1_000 * worker, n_startup_trials=8)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=study.warm_up)
-    return optuna.create_study(
-        storage=storage, sampler=sampler, pruner=pruner, study_name=STUDY, direction="minimize", load_if_exists=True
+    found = optuna.create_study(
+        storage=storage, pruner=pruner, study_name=STUDY, direction="minimize", load_if_exists=True
     )
+    # by the trials there are: a study that goes on does not draw again what it drew at first
+    drawn = (study.seed, worker, len(found.get_trials(deepcopy=False)))
+    seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
+    found.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8)
+    return found
+
+
+def require_objective(found: optuna.Study, study: Study, objective: Objective) -> None:
+    """Note what a study minimises, or check that it is the same as before.
+
+    Raises:
+        ConfigError: the study's trials are of another recipe or budget.
+    """
+    if not is_dataclass(objective):
+        return  # a plain function says nothing of what it does
+    mine = hashlib.sha256(repr(objective).encode()).hexdigest()
+    if found.user_attrs.setdefault(OBJECTIVE, mine) != mine:
+        raise ConfigError(f"{study.folder} holds a study of another recipe or budget: choose another --out")
+    found.set_user_attr(OBJECTIVE, mine)
 
 
 def finished(found: optuna.Study) -> int:
@@ -118,17 +142,30 @@ def _birth(pid: int) -> str:
 
 
 def work(study: Study, objective: Objective, worker: int = 0, told: Callable[[int], None] | None = None) -> None:
-    """Run trials of a study until it has enough; `told` hears the number of finished ones after each."""
+    """Run trials of a study until it has enough; `told` hears the number of finished ones after each.
+
+    Raises:
+        RuntimeError: trial after trial fails; the last reason is named.
+    """
     found = open_study(study, worker)
     owner = [socket.gethostname(), str(os.getpid()), _birth(os.getpid())]
+    failures: list[RuntimeError] = []
 
     def owned(trial: optuna.Trial) -> float:
         trial.set_user_attr(OWNER, owner)
-        return objective(trial)
+        try:
+            value = objective(trial)
+        except RuntimeError as error:
+            failures.append(error)
+            raise
+        failures.clear()
+        return value
 
     while finished(found) < study.trials:
         fail_orphans(found)
         found.optimize(owned, n_trials=1, catch=(RuntimeError,))
+        if len(failures) == MOST_FAILURES:
+            raise RuntimeError(f"{MOST_FAILURES} trials in a row failed, the last: {failures[-1]}") from failures[-1]
         if told is not None:
             told(finished(found))
 
@@ -142,11 +179,13 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
         progress: show a progress bar over trials.
 
     Raises:
-        ImportError: Optuna is not installed.
+        ImportError: Optuna is not installed. ConfigError: the folder holds another study. RuntimeError: trial after
+            trial fails.
     """
     from tqdm import tqdm
 
     found = open_study(study)
+    require_objective(found, study, objective)
     fail_orphans(found)
     bar = tqdm(total=study.trials, initial=finished(found), desc="tuning", unit="trial", disable=not progress)
 
@@ -198,31 +237,44 @@ class ExtractorObjective:
         )
         training = replace(
             training,
-            learning_rate=trial.suggest_float("learning_rate", 3e-4, 1e-2, log=True),
+            learning_rate=trial.suggest_float("learning_rate", 5e-4, 2e-2, log=True),
             weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.3, log=True),
-            regime_weight=trial.suggest_float("regime_weight", 0.0, 0.5),
+            regime_weight=trial.suggest_float("regime_weight", 0.0, 2.0),
         )
         return replace(self.recipe, architecture=layout, training=training)
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """The best validation loss; pruned where it falls behind the others."""
+        """The validation loss of action labels of the weights that were kept; pruned where it falls behind others."""
         from pretrain.fitting import FitOptions
         from pretrain.pretraining import pretrain_extractor
 
         optuna = _optuna()
-        losses: list[float] = []
+        measurements = 0
 
         def measured(figures: dict[str, float]) -> None:
-            losses.append(figures["validation/action"])
-            trial.report(losses[-1], len(losses))
+            nonlocal measurements
+            measurements += 1
+            trial.report(figures["validation/action"], measurements)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
         recipe = self.suggested(trial)
         if self.seconds is not None:
-            recipe = replace(recipe, training=replace(recipe.training, max_seconds=self.seconds))
-        pretrain_extractor(recipe, FitOptions(progress=False, on_validation=measured))
-        return min(losses)
+            # a step takes about a quarter of a second: often enough that a short trial can be pruned
+            often = min(recipe.training.validate_every, max(2, round(self.seconds / 2.0)))
+            training = replace(recipe.training, max_seconds=self.seconds, validate_every=often)
+            recipe = replace(recipe, training=training)
+        options = FitOptions(progress=False, on_validation=measured)
+        kept = pretrain_extractor(recipe, options, markets=_markets(self.recipe))
+        return kept.provenance.metrics["validation/action"]
+
+
+@lru_cache(maxsize=1)
+def _markets(recipe: Recipe) -> Any:
+    """What all trials of a recipe learn from and are measured on: made once per process."""
+    from pretrain.pretraining import taught_markets
+
+    return taught_markets(recipe, progress=False)
 
 
 def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: bool = True) -> pd.DataFrame:

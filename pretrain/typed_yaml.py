@@ -64,12 +64,28 @@ def section(values: object, kind: type[T], where: str, *, base: T | None = None)
         ConfigError: an unknown key, or a value of the wrong type or out of range.
     """
     given = {key: tupled(value) for key, value in known_values(values, kind, where).items()}
+    for item in fields(kind):  # type: ignore[arg-type]
+        if item.name in given:
+            _require_plain(given[item.name], str(item.type), f"{where}: {item.name}")
     if base is not None:
         given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
     try:
         return kind(**given)
     except TypeError as error:
         raise ConfigError(f"{where}: a value has the wrong type: {error}") from error
+
+
+PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _require_plain(value: Any, annotation: str, where: str) -> None:
+    """Check a number, word or truth value against the annotation of its field; other kinds are the dataclass's."""
+    wanted = PLAIN.get(annotation.removesuffix(" | None"))
+    if wanted is None or (value is None and annotation.endswith("| None")):
+        return
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,)):
+        hint = "; YAML takes 3e-4 for a word: write 3.0e-4" if isinstance(value, str) and "e" in value else ""
+        raise ConfigError(f"{where}={value!r} is not allowed: it must be {annotation}{hint}")
 
 
 def tupled(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,9 @@ def test_a_pickle_is_refused_and_not_run(folder: Path) -> None:
         (lambda c: c["architecture"].update(width="16"), "width"),
         (lambda c: c["architecture"].update(width=32), WEIGHTS),
         (lambda c: c["architecture"].update(layers=3), WEIGHTS),
+        (lambda c: c["architecture"].update(width=200_000_000), WEIGHTS),  # and no memory is taken for it
+        (lambda c: c["architecture"].update(timeframes=["1h", "4h", 5]), "timeframes"),
+        (lambda c: c["architecture"].update(positions=[-math.inf, 0.0, math.inf]), "positions"),
         (lambda c: c["architecture"].update(window=[16, 8, 8]), WEIGHTS),
         (lambda c: c["architecture"].update(timeframes=["1h", "2h", "1d"]), SCALER),
         (lambda c: c["architecture"]["feature_names"][0].reverse(), None),

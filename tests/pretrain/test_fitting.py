@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,42 @@ def test_an_earlier_run_is_not_overwritten(markets: tuple[Market, ...], tmp_path
         fit_extractor(items[:2], items[2:], small_config(), small_training(steps=4), options=options)
 
 
+def test_another_training_is_not_gone_on_with(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    items, options = [planted(market) for market in markets], FitOptions(tmp_path, progress=False)
+    training = small_training(steps=4, validate_every=2)
+    first = fit_extractor(items[:2], items[2:], small_config(), training, seed=1, options=options)
+    again = replace(options, resume=True)
+    assert fit_extractor(items[:2], items[2:], small_config(), training, seed=1, options=again).hash == first.hash
+    with pytest.raises(ConfigError, match="seed was 1 and is 2"):
+        fit_extractor(items[:2], items[2:], small_config(), training, seed=2, options=again)
+    with pytest.raises(ConfigError, match="data was '"):
+        fit_extractor(items[:1], items[2:], small_config(), training, seed=1, options=again)
+    with pytest.raises(ConfigError, match="steps was 4 and is 6"):
+        longer = replace(training, steps=6)
+        fit_extractor(items[:2], items[2:], small_config(), longer, seed=1, options=again)
+
+
+def test_a_training_that_stopped_early_is_done(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    items, options = [planted(market) for market in markets], FitOptions(tmp_path, progress=False)
+    training = small_training(steps=400, validate_every=10, patience=1, learning_rate=0.03)
+    first = fit_extractor(items[:2], items[2:], small_config(), training, seed=1, options=options)
+    steps = first.provenance.metrics["steps"]
+    assert steps < 400
+    again = fit_extractor(items[:2], items[2:], small_config(), training, seed=1, options=replace(options, resume=True))
+    assert again.hash == first.hash
+    assert again.provenance.metrics["steps"] == steps
+
+
+def test_what_several_processes_cannot_do_is_refused(markets: tuple[Market, ...]) -> None:
+    items = [planted(market) for market in markets]
+    with pytest.raises(ConfigError, match=r"max_seconds=3.0 is not allowed: None with several devices"):
+        small_training(devices=2, max_seconds=3.0)
+    with pytest.raises(ConfigError, match="batch=48 is not allowed with a memory: a multiple of 16 x devices=2"):
+        fit_extractor(
+            items[:2], items[2:], small_config(memory=8), small_training(batch=48, devices=2), options=QUIET
+        )
+
+
 @pytest.mark.parametrize("memory", [0, 8])
 def test_two_processes_share_the_batches(markets: tuple[Market, ...], memory: int) -> None:
     items = [planted(market) for market in markets]
@@ -91,6 +128,7 @@ def test_fine_tuning_goes_on_from_an_extractor(markets: tuple[Market, ...]) -> N
     )
     assert tuned.scaler.to_json() == first.scaler.to_json()
     assert tuned.hash != first.hash
+    assert tuned.provenance.label_kind == "planted, then planted"
     before, after = (e.provenance.metrics["validation/loss"] for e in (first, tuned))
     assert abs(after - before) < 0.1
     with pytest.raises(ValueError, match="brings its own"):

@@ -91,7 +91,7 @@ def test_a_run_is_drawn_and_goes_on_with_real_bars(tmp_path: Path, capsys: pytes
     before, after = Extractor.load(run / "artifact"), Extractor.load(tmp_path / "tuned" / "artifact")
     assert after.config == before.config
     assert after.hash != before.hash
-    assert after.provenance.label_kind == "return over 16 bars"
+    assert after.provenance.label_kind == "filter oracle, then return over 16 bars"
     assert main(["pretrain", "--show-data-splits"]) == 2
     assert main([*tune, "--split", "token"]) == 2  # two markets are too few
     assert "at least three markets" in capsys.readouterr().err

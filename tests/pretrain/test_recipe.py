@@ -52,8 +52,14 @@ def test_the_shipped_recipe_is_read() -> None:
         ("tasks: easy", "unknown key 'tasks'"),
         ("training:\n  step: 3", "training: unknown key 'step'"),
         ("architecture: [1]", "architecture: expected keys"),
-        ("architecture:\n  width: wide", "width"),
+        ("architecture:\n  width: wide", "architecture: width='wide' is not allowed: it must be int"),
         ("markets: 0", "markets=0"),
+        ("markets: 2.5", "markets=2.5 is not allowed: it must be int"),
+        ("markets: many", "markets='many' is not allowed"),
+        ("teacher: oracel", "teacher='oracel' is unknown"),
+        ("task: standrad", "task='standrad' is unknown"),
+        ("seed: x", "seed='x' is not allowed"),
+        ("training:\n  learning_rate: 3e-4", "learning_rate='3e-4' is not allowed: it must be float; YAML takes"),
         ("a: [", "no YAML"),
         ("!!python/object/apply:os.system [true]", "no YAML"),
     ],
@@ -85,6 +91,7 @@ def test_the_shipped_artifact_is_the_shipped_recipe() -> None:
     extractor, recipe = Extractor.load("default"), Recipe.read("default")
     named = replace(recipe.architecture, feature_names=extractor.config.feature_names)
     assert extractor.config == named
+    assert extractor.provenance.recipe == recipe.digest
     assert extractor.provenance.metrics["steps"] <= recipe.training.steps
     assert sum(path.stat().st_size for path in (SHIPPED / "default").iterdir()) < 1_000_000
     market = random_market(0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cryptoenv.market import Market
 from pretrain import ExtractorConfig, LabelledMarket, TrainingConfig, fit_extractor
 from pretrain.lessons import lessons
-from pretrain.splits import HOWS, PARTS, Span, plot_splits, refuse_held_out, split_markets
+from pretrain.splits import HOWS, PARTS, Span, plot_splits, refuse_families, split_markets
 
 from .conftest import TIMEFRAMES, WINDOW, random_bars
 
@@ -89,10 +89,15 @@ def test_nothing_is_learned_from_markets_that_are_kept_to_judge_by() -> None:
         return item
 
     extractor, validation, test = (one(family) for family in ("extractor", "validation", "test"))
-    refuse_held_out([extractor.market, validation.market], "train")
+    refuse_families([extractor.market, validation.market], ("train", "test"), "train")
     config = ExtractorConfig(window=(16, 4, 2), patches=(4, 2, 2), width=8, feedforward=8)
-    for parts, place in ((((extractor, test), (validation,)), 1), (((extractor,), (test,)), 0)):
-        with pytest.raises(ValueError, match=rf"\[{place}\] is 'easy-\d+', of the seed family 'test'"):
+    agents_own = one("train")
+    for parts, found in (
+        (((extractor, test), (validation,)), r"train\[1\] is 'easy-\d+', of the seed family 'test'"),
+        (((extractor,), (test,)), r"validation\[0\] is 'easy-\d+', of the seed family 'test'"),
+        (((agents_own,), (validation,)), r"train\[0\] is 'easy-\d+', of the seed family 'train'"),
+    ):
+        with pytest.raises(ValueError, match=found):
             fit_extractor(*parts, config, TrainingConfig(steps=1))
 
 

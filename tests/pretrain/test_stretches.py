@@ -23,7 +23,7 @@ CONFIG = ExtractorConfig(window=WINDOW, patches=(16, 4, 2), memory=8, width=8, f
 
 @pytest.fixture(scope="module")
 def items() -> tuple[LabelledMarket, ...]:
-    return lessons("easy", "train", 2, 12, CONFIG.timeframes, WINDOW, progress=False)
+    return lessons("easy", "extractor", 2, 12, CONFIG.timeframes, WINDOW, progress=False)
 
 
 @pytest.fixture(scope="module")

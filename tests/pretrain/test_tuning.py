@@ -54,6 +54,38 @@ def test_a_failed_trial_does_not_count(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Bowl:
+    """The bowl, somewhere else, or a wall."""
+
+    x: float
+    wall: bool = False
+
+    def __call__(self, trial: Any) -> float:
+        if self.wall:
+            raise RuntimeError("no memory")
+        return (trial.suggest_float("x", -1.0, 1.0) - self.x) ** 2
+
+
+def test_a_study_keeps_to_its_objective(tmp_path: Path) -> None:
+    optimise(Study(tmp_path, 2), Bowl(0.1), progress=False)
+    assert finished(optimise(Study(tmp_path, 3), Bowl(0.1), progress=False)) == 3
+    with pytest.raises(ConfigError, match="a study of another recipe or budget"):
+        optimise(Study(tmp_path, 4), Bowl(0.2), progress=False)
+
+
+def test_a_study_that_goes_on_draws_anew(tmp_path: Path) -> None:
+    for trials in (3, 6):
+        found = optimise(Study(tmp_path, trials), bowl, progress=False)
+    drawn = [trial.params["x"] for trial in found.get_trials()]
+    assert len(set(drawn)) == 6
+
+
+def test_an_objective_that_always_fails_ends(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="3 trials in a row failed, the last: no memory"):
+        optimise(Study(tmp_path, 9), Bowl(0.0, wall=True), progress=False)
+
+
+@dataclass(frozen=True)
 class Meeting:
     """The bowl, once as many processes as asked for have begun a trial; else the first to start could do all."""
 
