@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except ModuleNotFoundError as error:
         return _one_line(extra_is_missing(error, " ".join((arguments or sys.argv[1:])[:1])))
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("CRYPTOENV_TRACEBACK"):
             raise
         return _one_line(str(error))

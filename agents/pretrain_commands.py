@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from pretrain.splits import Splits
 
 SPLITS_PICTURE = "splits.png"
+EMBARGO = 96  #: base bars
 
 
 def pretrain(
     recipe: Annotated[
-        str | None, typer.Option(help="One that ships (default, finetune), or a YAML file.", show_default="default")
+        str | None,
+        typer.Option(help="One that ships (default, easy, finetune), or a YAML file.", show_default="default"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
@@ -30,8 +32,16 @@ def pretrain(
     bars: Annotated[
         list[Path] | None, typer.Option(help="Fine-tune on these bars (CSV or Parquet); give it once per market.")
     ] = None,
-    start: Annotated[str, typer.Option(help="With --bars: the extractor to go on from, or a folder.")] = "default",
-    split: Annotated[str, typer.Option(help="With --bars: time, token (other markets) or mixed.")] = "time",
+    start: Annotated[
+        str | None, typer.Option(help="With --bars: the extractor to go on from.", show_default="default")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="With --bars: time, token (other markets) or mixed.", show_default="time")
+    ] = None,
+    embargo: Annotated[
+        int | None,
+        typer.Option(help="With --bars: base bars left out after a border of time.", min=0, show_default="96"),
+    ] = None,
     show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
 ) -> None:
     """Pretrain an extractor on synthetic markets, or fine-tune one on bars of your own.
@@ -40,15 +50,20 @@ def pretrain(
     """
     from pretrain import FitOptions, Recipe
 
-    if show_data_splits and not bars:
-        raise ValueError("--show-data-splits needs --bars: synthetic markets are split by seed family, never by time")
+    for name, given in (("show-data-splits", show_data_splits or None), ("start", start), ("split", split),
+                        ("embargo", embargo)):  # fmt: skip
+        if given is not None and not bars:
+            raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
+    if task is not None and bars:
+        raise ValueError("--task names synthetic markets: leave it out where --bars are learned from")
     chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
     budget: dict[str, Any] = {"steps": steps, "devices": devices}
-    given = {name: value for name, value in budget.items() if value is not None}
-    chosen = chosen.changed(training=replace(chosen.training, **given))
+    budget = {name: value for name, value in budget.items() if value is not None}
+    chosen = chosen.changed(training=replace(chosen.training, **budget))
     options = FitOptions(out, resume=resume, mlflow=mlflow)
     if bars:
-        _finetune(bars, start, split, chosen, options, only_show=show_data_splits)
+        how = (split or "time", EMBARGO if embargo is None else embargo)
+        _finetune(bars, start or "default", how, chosen, options, only_show=show_data_splits)
     else:
         _pretrain(chosen, options)
 
@@ -63,12 +78,15 @@ def _report(extractor: Any, options: FitOptions) -> None:
     for name, value in sorted(extractor.provenance.metrics.items()):
         print(f"{name:24s} {value:10.4f}")
     assert options.out is not None
-    print(f"artifact {extractor.hash[:16]} in {options.out / 'artifact'}\npictures in {options.out / 'pictures'}")
+    print(f"artifact {extractor.hash[:16]} in {options.out / 'artifact'}")
+    if (options.out / "pictures").is_dir():
+        print(f"pictures in {options.out / 'pictures'}")
 
 
 def _finetune(
-    files: list[Path], start: str, split: str, recipe: Recipe, options: FitOptions, *, only_show: bool
+    files: list[Path], start: str, how: tuple[str, int], recipe: Recipe, options: FitOptions, *, only_show: bool
 ) -> None:
+    """`how`: the kind of split, and its embargo in base bars."""
     from cryptoenv import Market
     from cryptoenv.bar_files import read_bars
     from pretrain import Extractor
@@ -80,8 +98,10 @@ def _finetune(
     markets = [
         Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0]) for file in files
     ]
-    how = cast(Literal["time", "token", "mixed"], split)
-    splits = split_markets(markets, layout.window, how, look_ahead=max(layout.horizons), seed=recipe.seed)
+    kind = cast(Literal["time", "token", "mixed"], how[0])
+    splits = split_markets(
+        markets, layout.window, kind, look_ahead=max(layout.horizons), embargo=how[1], seed=recipe.seed
+    )
     assert options.out is not None
     plot_splits(markets, splits, options.out / SPLITS_PICTURE)
     _print_splits(markets, splits)

@@ -31,7 +31,9 @@ class PretrainedExtractor(BaseFeaturesExtractor):
 
     With observation "window" the network reads the windows of each observation. With observation "index" it needs the
     env's `markets`: "frozen" then reads embeddings that were computed once per market (`pretrain.embedding_cache`),
-    the other modes gather the windows themselves.
+    the other modes gather the windows themselves. An extractor with a recurrent memory embeds a market in stretches, so
+    that its memory has seen up to 512 bars more than the window that an observation shows: the same decision has a
+    slightly different embedding either way, and an agent belongs to the one it was trained with.
 
     Args:
         observation_space: of `CryptoTrade-v0`, "window" or "index".
@@ -60,6 +62,8 @@ class PretrainedExtractor(BaseFeaturesExtractor):
         account = int(np.prod(observation_space["account"].shape or ()))
         super().__init__(observation_space, features_dim=loaded.width + account)
         self._frozen, self._table, self._source = mode == "frozen", None, None
+        for market in markets:
+            loaded.require(market)
         if "index" in observation_space.spaces:
             self._read_markets(loaded, markets)
         else:
@@ -73,8 +77,6 @@ class PretrainedExtractor(BaseFeaturesExtractor):
     def _read_markets(self, loaded: Extractor, markets: Sequence[Market]) -> None:
         if not markets:
             raise ValueError("observation='index' needs markets=env.unwrapped.pool.markets, to read their windows from")
-        for market in markets:
-            loaded.require(market)
         if self._frozen:
             self._table = EmbeddingTable([cached_embeddings(loaded, market) for market in markets])
             self.register_buffer("rows", torch.from_numpy(self._table.rows), persistent=False)

@@ -15,7 +15,7 @@ def tracking_uri() -> str:
 
 def mlflow_is_missing(error: ModuleNotFoundError) -> ImportError:
     """The error to raise where MLflow cannot be imported."""
-    return ImportError(f'logging to MLflow needs {error.name!r}: pip install "cryptoenv[tracking]"')
+    return ImportError(f'logging to MLflow needs {error.name or "mlflow"!r}: pip install "cryptoenv[tracking]"')
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

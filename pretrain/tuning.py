@@ -11,6 +11,7 @@ import hashlib
 import multiprocessing
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
@@ -295,8 +296,11 @@ def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: boo
 def draw_study(found: optuna.Study, folder: Path) -> None:
     """`history.png`: the value of every trial and the best so far; `importance.png`: what the value depends on."""
     optuna = _optuna()
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        warnings.warn(f'no pictures without {error.name}: pip install "cryptoenv[report]"', stacklevel=3)
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
