@@ -5,13 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from stable_baselines3.common.logger import KVWriter
+
 from agents.agent_recipe import AgentRecipe
 from pretrain.config import ConfigError
-from pretrain.tuning import BEST_RECIPE, TABLE, Study, draw_study, optimise
+from pretrain.tuning import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+
+
+class ReportsToTrial(KVWriter):
+    """Tells a trial every evaluation but the first, which is the clone's; ends the training where it falls behind."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial, self._told = trial, 0
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Called by Stable-Baselines3's logger.
+
+        Raises:
+            optuna.TrialPruned: earlier trials were better by then.
+        """
+        if step == 0 or "validation/log_return" not in key_values:
+            return
+        self._told += 1
+        self._trial.report(-float(key_values["validation/log_return"]), self._told)
+        if self._trial.should_prune():
+            raise import_optuna().TrialPruned
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +84,10 @@ class AgentObjective:
         extractor = Extractor.load(recipe.extractor)
         settings = recipe.training.settings_for(extractor)
         markets = taught_for(recipe.market, settings, recipe.training, progress=False)
-        trained = learn(recipe.algorithm, extractor, markets, recipe.training, seed=recipe.seed, progress=False)
+        trained = learn(
+            recipe.algorithm, extractor, markets, recipe.training, seed=recipe.seed, writer=ReportsToTrial(trial),
+            progress=False,
+        )  # fmt: skip
         # the first evaluation is the clone's, whatever was suggested
         return -max(score for step, score in trained.metrics["validation"] if step > 0)
 

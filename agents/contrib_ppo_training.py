@@ -11,13 +11,20 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 from agents.agent import Agent
 from agents.heads import actor_arguments, bind
 from agents.material import EmbeddedMarkets
-from agents.ppo_training import PPOConfig
+from agents.ppo_training import OnPolicyConfig
 from agents.recurrent_head import RecurrentPolicy, recurrent_arguments
 from agents.sb3_vec_env import training_env
 
 
 @dataclass(frozen=True)
-class RecurrentConfig(PPOConfig):
+class MaskableConfig(OnPolicyConfig):
+    """How MaskablePPO learns; `from_clone` starts it with the clone's weights."""
+
+    from_clone: bool = True
+
+
+@dataclass(frozen=True)
+class RecurrentConfig(OnPolicyConfig):
     """How RecurrentPPO learns; it starts from scratch, as an LSTM has no counterpart in the clone."""
 
     steps: int = 400_000
@@ -27,11 +34,10 @@ class RecurrentConfig(PPOConfig):
     epochs: int = 2
     learning_rate: float = 1e-3
     evaluate_every: int = 102_400
-    from_clone: bool = False
     curriculum: float = 0.5
 
 
-def _arguments(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, seed: int) -> dict[str, Any]:
+def _arguments(clone: Agent, train: EmbeddedMarkets, config: OnPolicyConfig, seed: int) -> dict[str, Any]:
     return {
         "env": training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
         "learning_rate": lambda remaining: config.learning_rate * remaining,
@@ -47,7 +53,7 @@ def _arguments(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, seed: in
     }
 
 
-def new_maskable_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> MaskablePPO:
+def new_maskable_ppo(clone: Agent, train: EmbeddedMarkets, config: MaskableConfig, *, seed: int) -> MaskablePPO:
     """MaskablePPO on the training markets: actions that the venue would refuse are never drawn.
 
     Its policy has the clone's layers, so the clone's weights carry over; critic warm-up and pull are `ppo`'s alone.

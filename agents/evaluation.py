@@ -18,14 +18,15 @@ from agents.features_extractor import embed
 from agents.heads import bind, copy_of
 from agents.policies import TradingPolicy
 from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
-from agents.run_folder import Run
+from agents.run_folder import Run, learned_until
 from agents.scoring import Estimate, mean, score
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
+from agents.taught_market import TaughtMarket, split_bars, synthetic_market, synthetic_markets
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
 from cryptoenv.metrics import performance
 from cryptoenv.timeframe import timeframe_ms
+from synthetic import family_of
 
 ORACLE = "filter oracle"
 FLAT = "flat"
@@ -210,26 +211,61 @@ def evaluate(run: Run, *, market: str = "easy", split: str = "test", markets: in
 
 
 def evaluate_runs(
-    runs: Sequence[Run], *, market: str, split: str = "test", markets: int = 32, days: int = 60
+    runs: Sequence[Run],
+    *,
+    market: str,
+    split: str = "test",
+    markets: int = 32,
+    days: int = 60,
+    seeds: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """As `evaluate`, for runs of the same settings (seeds, say); with several, each has a line of its own."""
+    """As `evaluate`, for runs of the same settings (agents' seeds, say); with several, each has a line of its own.
+
+    `seeds`: of the markets, in place of the first `markets` of `split`; none that anything learns from.
+    """
+    for seed in seeds:
+        if family_of(seed) not in (None, *EVALUATED):
+            raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
     if split not in EVALUATED:
         raise ValueError(f"split={split!r} is not allowed: agents are judged on {EVALUATED}, which teach nothing")
     settings = runs[0].agent.settings
-    taught = synthetic_markets(market, split, markets, days, settings)
+    if seeds:
+        taught = tuple(synthetic_market(market, seed, days, settings) for seed in seeds)
+    else:
+        taught = synthetic_markets(market, split, markets, days, settings)
     rule = baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
     policies = baseline_policies(taught, settings, rule, seed=0) | agent_policies(named_agents(runs), taught)
     return score_table(rollouts(policies, taught, settings), taught, settings)
 
 
 def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
-    """The table of `plain_table` on the last fifth of a file's bars, which training left alone, with full costs."""
-    settings = replace(runs[0].agent.settings, costs=Costs())
+    """The table of `plain_table` on the last fifth of a file's bars, with the runs' costs and market impact.
+
+    Of that fifth only what lies after every bar that a run learned from or chose by is looked at, whatever file those
+    bars came from.
+
+    Raises:
+        ValueError: the bars end before that.
+    """
+    settings = runs[0].agent.settings
+    settings = replace(settings, costs=replace(settings.costs, impact=Costs().impact))
     split = split_bars(read_bars(file), settings)
+    unseen = (_after(split.test, [until for run in runs if (until := learned_until(run)) is not None], file),)
     rule = baselines.tuned_cross((split.validation,), settings)
-    policies = baseline_policies((split.test,), settings, rule, seed=0)
-    policies |= agent_policies(named_agents(runs), (split.test,))
-    return plain_table(rollouts(policies, (split.test,), settings), settings)
+    policies = baseline_policies(unseen, settings, rule, seed=0)
+    policies |= agent_policies(named_agents(runs), unseen)
+    return plain_table(rollouts(policies, unseen, settings), settings)
+
+
+def _after(test: TaughtMarket, learned: Sequence[pd.Timestamp], file: Path) -> TaughtMarket:
+    """The market, with decisions that come after all moments in `learned` alone."""
+    if not learned:
+        return test
+    index = test.market.bars.index
+    first = max(test.first, int(index.searchsorted(max(learned), side="right")) - 1)
+    if first >= len(index) - 1:
+        raise ValueError(f"{file.name} ends at {index[-1]}, and the agent has learned from bars until {max(learned)}")
+    return replace(test, first=first)
 
 
 def named_agents(runs: Sequence[Run]) -> dict[str, Agent]:

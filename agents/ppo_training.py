@@ -12,8 +12,8 @@ from agents.sb3_vec_env import training_env
 
 
 @dataclass(frozen=True)
-class PPOConfig:
-    """How PPO goes on from the clone.
+class OnPolicyConfig:
+    """What PPO and sb3-contrib's variants of it have in common.
 
     Attributes:
         steps: env steps in total.
@@ -22,16 +22,12 @@ class PPOConfig:
         batch_size: samples per gradient step (1024 and more are several times faster than the usual 64).
         epochs: passes over each rollout.
         learning_rate: of Adam at the start; it falls linearly to zero.
-        critic_rate: the same for the critic, which starts from nothing where the actor starts at the clone.
         gamma: discount per bar.
         gae_lambda: of generalised advantage estimation.
         clip: clipping range of the probability ratio.
         entropy_weight: weight of the entropy bonus.
-        pull: weight of the KL pull toward the clone at the start; it falls linearly to zero.
-        warm_up: updates in which only the critic learns.
         episode_bars: steps of an episode.
         evaluate_every: env steps between evaluations on validation markets.
-        from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
         curriculum: share of the steps over which costs rise from nothing to the full ones.
     """
 
@@ -41,17 +37,30 @@ class PPOConfig:
     batch_size: int = 4096
     epochs: int = 4
     learning_rate: float = 1e-4
-    critic_rate: float = 1e-3
     gamma: float = 0.99
     gae_lambda: float = 0.8
     clip: float = 0.2
     entropy_weight: float = 0.0
-    pull: float = 0.1
-    warm_up: int = 10
     episode_bars: int = 960
     evaluate_every: int = 98_304
-    from_clone: bool = True
     curriculum: float = 0.0
+
+
+@dataclass(frozen=True)
+class PPOConfig(OnPolicyConfig):
+    """How PPO goes on from the clone.
+
+    Attributes:
+        critic_rate: learning rate of the critic, which starts from nothing where the actor starts at the clone.
+        pull: weight of the KL pull toward the clone at the start; it falls linearly to zero.
+        warm_up: updates in which only the critic learns.
+        from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
+    """
+
+    critic_rate: float = 1e-3
+    pull: float = 0.1
+    warm_up: int = 10
+    from_clone: bool = True
 
 
 def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from agents.agent import Agent
 from pretrain import Extractor
 from pretrain.typed_yaml import write_yaml
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 EXTRACTOR, AGENT, CLONE = "extractor", "agent", "clone"
 CONFIG, METRICS, PICTURE = "config.json", "metrics.json", "picture.png"
 RECIPE, SEEDS, CHECKPOINTS = "recipe.yaml", "seeds.json", "checkpoints"
+LEARNED_UNTIL = "learned_until"  #: key of `config.json`: open time of the last bar that learning or selection saw
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class Run:
             raise FileNotFoundError(f"{root} is not a run folder: it has no {CONFIG}")
         extractor = Extractor.load(root / EXTRACTOR)
         return cls(root, Agent.load(root / AGENT, extractor), Agent.load(root / CLONE, extractor))
+
+
+def learned_until(run: Run) -> pd.Timestamp | None:
+    """Open time (UTC) of the last bar that a run learned from or chose by; None for synthetic markets."""
+    found = json.loads((run.folder / CONFIG).read_text(encoding="utf-8")).get(LEARNED_UNTIL)
+    return None if found is None else pd.Timestamp(found)
 
 
 def load_runs(folder: str | Path) -> list[Run]:

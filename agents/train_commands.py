@@ -67,6 +67,7 @@ def evaluate(
     bars: Annotated[Path | None, typer.Option(help="Bars instead: the last fifth of them.", dir_okay=False)] = None,
     split: Annotated[str, typer.Option(help="Seed family: validation to choose, test for final figures.")] = "test",
     count: Annotated[int, typer.Option(help="Markets.", min=1)] = 32,
+    seeds: Annotated[list[int] | None, typer.Option(help="Markets by seed instead; give it once per market.")] = None,
     days: Annotated[int, typer.Option(help="Tradable days of each.", min=1)] = 60,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
 ) -> None:
@@ -80,8 +81,9 @@ def evaluate(
         table = evaluate_on_bars(runs, bars)
         title = f"{bars.name}, the last fifth"
     else:
-        table = evaluate_runs(runs, market=markets, split=split, markets=count, days=days)
-        title = f"{count} markets, task {markets!r}, split {split!r}, {len(runs)} run(s)"
+        table = evaluate_runs(runs, market=markets, split=split, markets=count, days=days, seeds=seeds or ())
+        which = f"{len(seeds)} markets by seed" if seeds else f"{count} markets of {split!r}"
+        title = f"{which}, task {markets!r}, {len(runs)} run(s)"
     print_table(table, title)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +24,7 @@ from agents.heads import bind, new_policy
 from agents.improvement import Schedule, improve
 from agents.material import EmbeddedMarkets, Material
 from agents.policy_shape import PolicyShape
-from agents.run_folder import CHECKPOINTS, CONFIG, Run
+from agents.run_folder import CHECKPOINTS, CONFIG, LEARNED_UNTIL, RECIPE, Run, write_recipe
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, markets_of, split_bars, synthetic_markets
 from agents.threads import use_one_thread
@@ -45,7 +45,7 @@ class Algorithm:
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": Algorithm("agents.ppo_training", "new_ppo", "PPOConfig", "actor"),
-    "maskable_ppo": Algorithm("agents.contrib_ppo_training", "new_maskable_ppo", "PPOConfig", "actor"),
+    "maskable_ppo": Algorithm("agents.contrib_ppo_training", "new_maskable_ppo", "MaskableConfig", "actor"),
     "recurrent_ppo": Algorithm("agents.contrib_ppo_training", "new_recurrent_ppo", "RecurrentConfig", "recurrent"),
     "dqn": Algorithm("agents.dqn_training", "new_dqn", "DQNConfig", "value"),
     "qrdqn": Algorithm("agents.dqn_training", "new_qrdqn", "DQNConfig", "quantile"),
@@ -301,6 +301,10 @@ def train(
     markets = taught_for(market, settings, config, progress=progress)
     name = "bars" if isinstance(market, pd.DataFrame) else str(market)
     told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
+    if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
+        told[LEARNED_UNTIL] = markets[1][-1].market.bars.index[-1].isoformat()
+    if not isinstance(market, pd.DataFrame) and not isinstance(extractor, Extractor) and config.settings is None:
+        _write_recipe((algorithm, str(market), str(extractor), seed), config, folder)
     with ExitStack() as stack:
         writer = None
         if mlflow is not None:
@@ -316,3 +320,13 @@ def train(
         if writer is not None:
             writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
     return run
+
+
+def _write_recipe(named: tuple[str, str, str, int], config: TrainingConfig, folder: Path) -> None:
+    """Write what `cryptoenv train --resume` goes on with, where the command has not done so; values have names."""
+    from agents.agent_recipe import AgentRecipe
+
+    if not (folder / RECIPE).exists():
+        if config.learning is None:
+            config = replace(config, learning=new_config(named[0]))
+        write_recipe(AgentRecipe(*named, config), 1, folder)

@@ -12,6 +12,7 @@ in processes of one thread; their budget is CPU time, so that neighbours do not 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Sequence
@@ -111,8 +112,10 @@ def _lessons(recipe: Recipe, task: str, teacher: str, count: int) -> tuple[Any, 
 
 
 def kept_or_run(folder: Path, recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
-    """What `run_one` gives, from `folder` where a run of the same kind left it there."""
-    place = folder / f"{task}-{name}-{seed}-{counts.seconds:g}-{counts.test_markets}.json".replace(" ", "_")
+    """What `run_one` gives, from `folder` where a run of the same code, recipe and counts left it there."""
+    same = repr((header()["commit"], recipe, contenders(recipe, task)[name], counts, RATE))
+    digest = hashlib.sha256(same.encode()).hexdigest()[:12]
+    place = folder / f"{task}-{name}-{seed}-{digest}.json".replace(" ", "_")
     if place.is_file():
         kept: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         return kept | {"earned": np.array(kept["earned"])}
@@ -224,6 +227,8 @@ def main() -> None:
             runs = {name: [job.result() for job in waiting] for name, waiting in started.items()}
             found: dict[str, Any] = {name: summary(those, best) for name, those in runs.items()}
             for name, line in found.items():
+                for run in line["runs"]:
+                    print(f"  {name}, loss of actions: " + " ".join(f"{loss:.3f}" for loss in run["curve"]))
                 late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
                 print(f"{task} {name:46s} {line['score']}{late}", flush=True)
             if FLAT in runs:

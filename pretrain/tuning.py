@@ -64,7 +64,12 @@ class Study:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed: a whole number >= 1")
 
 
-def _optuna() -> Any:
+def import_optuna() -> Any:
+    """Optuna, quiet.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import optuna
     except ModuleNotFoundError as error:
@@ -75,7 +80,7 @@ def _optuna() -> Any:
 
 def open_study(study: Study, worker: int = 0) -> optuna.Study:
     """The study in its journal, made where it does not exist; each worker samples with a seed of its own."""
-    optuna = _optuna()
+    optuna = import_optuna()
     from optuna.storages.journal import JournalFileBackend
 
     study.folder.mkdir(parents=True, exist_ok=True)
@@ -107,13 +112,13 @@ def require_objective(found: optuna.Study, study: Study, objective: Objective) -
 
 def finished(found: optuna.Study) -> int:
     """Trials that were completed or pruned."""
-    states = _optuna().trial.TrialState
+    states = import_optuna().trial.TrialState
     return sum(trial.state in (states.COMPLETE, states.PRUNED) for trial in found.get_trials(deepcopy=False))
 
 
 def fail_orphans(found: optuna.Study) -> int:
     """Tell trials failed whose process on this machine is no more; returns how many."""
-    states = _optuna().trial.TrialState
+    states = import_optuna().trial.TrialState
     host, count = socket.gethostname(), 0
     for trial in found.get_trials(deepcopy=False):
         owner = trial.user_attrs.get(OWNER)
@@ -249,7 +254,7 @@ class ExtractorObjective:
         from pretrain.fitting import FitOptions
         from pretrain.pretraining import pretrain_extractor
 
-        optuna = _optuna()
+        optuna = import_optuna()
         measurements = 0
 
         def measured(figures: dict[str, float]) -> None:
@@ -295,7 +300,7 @@ def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: boo
 
 def draw_study(found: optuna.Study, folder: Path) -> None:
     """`history.png`: the value of every trial and the best so far; `importance.png`: what the value depends on."""
-    optuna = _optuna()
+    optuna = import_optuna()
     try:
         import matplotlib
     except ModuleNotFoundError as error:

@@ -46,7 +46,10 @@ OFF_POLICY = {
 BUDGET: dict[str, dict[str, Any]] = {
     "ppo": {**ON_POLICY, "steps": 200_000, "curriculum": 0.4, "entropy_weight": 0.003},
     "maskable_ppo": {**ON_POLICY, "steps": 200_000, "curriculum": 0.4, "entropy_weight": 0.003},
-    "recurrent_ppo": {**ON_POLICY, "steps": 200_000, "curriculum": 0.4, "entropy_weight": 0.003},
+    "recurrent_ppo": {
+        **{k: v for k, v in ON_POLICY.items() if k != "from_clone"}, "steps": 200_000, "curriculum": 0.4,
+        "entropy_weight": 0.003,
+    },
     "dqn": {**OFF_POLICY, "steps": 100_000, "margin_weight": 0.0},
     "qrdqn": {**OFF_POLICY, "steps": 100_000, "margin_weight": 0.0},
     "sac": {**OFF_POLICY, "steps": 100_000},

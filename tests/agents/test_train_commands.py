@@ -20,7 +20,7 @@ from agents.command_line import main
 from agents.run_folder import Run
 from agents.training import NAMES, new_config
 from pretrain import ConfigError, Extractor
-from synthetic import regime_market
+from synthetic import regime_market, task_seeds
 
 TINY = """
 algorithm: {algorithm}
@@ -106,6 +106,13 @@ def test_train_evaluate_play_export_import(
     evaluate = ["evaluate", str(run), "--markets", "easy", "--split", "validation", "--count", "2", "--days", "3"]
     assert main([*evaluate, "--out", str(table)]) == 0
     assert {"clone", "ppo", "flat"} <= set(pd.read_csv(table, index_col=0).index)
+    assert main(["evaluate", str(run), "--markets", "easy", "--seeds", "7", "--days", "3"]) == 0
+    (taught,) = task_seeds("easy", "train", 1)
+    assert main(["evaluate", str(run), "--markets", "easy", "--seeds", str(taught)]) == 2
+    assert "of the family 'train', which teaches" in capsys.readouterr().err
+    assert main(["train", "--algo", "dqn", "--out", str(run)]) == 2
+    assert "holds an earlier run" in capsys.readouterr().err
+    assert AgentRecipe.read(run / "recipe.yaml").algorithm == "ppo"
 
     capsys.readouterr()
     assert main(["play", str(run), "--market", "easy", "--steps", "3"]) == 0
@@ -123,13 +130,13 @@ def test_train_evaluate_play_export_import(
     assert "--trust" in capsys.readouterr().err
     assert main([*again, "--trust"]) == 0
     assert same(run, clone)
-    with pytest.raises(FileExistsError, match="checkpoints of an earlier training"):
+    with pytest.raises(FileExistsError, match="holds an earlier run"):
         from agents.multi_seed import train_one
 
         train_one(AgentRecipe.read(recipe), run, False, False)
 
 
-def test_bars_of_ones_own(recipe: Path, tmp_path: Path) -> None:
+def test_bars_of_ones_own(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bars = tmp_path / "bars.csv"
     regime_market("easy", days=70, seed=11).bars.reset_index().to_csv(bars, index=False)
     run = tmp_path / "run"
@@ -139,6 +146,10 @@ def test_bars_of_ones_own(recipe: Path, tmp_path: Path) -> None:
     found = pd.read_csv(table, index_col=0)
     assert found.loc["flat", "log_return"] == 0.0
     assert {"buy and hold", "EMA cross (tuned)", "ppo"} <= set(found.index)
+    shorter = tmp_path / "shorter.csv"  # its last fifth lies within what was learned from
+    regime_market("easy", days=70, seed=11).bars.iloc[:-3_000].reset_index().to_csv(shorter, index=False)
+    assert main(["evaluate", str(run), "--bars", str(shorter)]) == 2
+    assert "the agent has learned from bars until" in capsys.readouterr().err
 
 
 def test_two_seeds_side_by_side_equal_one_after_the_other(recipe: Path, tmp_path: Path) -> None:
@@ -195,6 +206,9 @@ def test_options_that_contradict_a_resume_are_refused(tmp_path: Path, capsys: py
     assert "no run to resume" in capsys.readouterr().err
     assert main(["train", "--recipe", "dqn", "--algo", "ppo", "--out", str(tmp_path / "x")]) == 2
     assert "does not fit the recipe" in capsys.readouterr().err
+    assert main(["train", "--resume", str(tmp_path), "--seeds", "3"]) == 2
+    assert main(["train", "--ray", "--out", str(tmp_path / "x")]) == 2
+    assert "give --seeds, too" in capsys.readouterr().err
 
 
 def test_mlflow_has_the_figures_of_the_run(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,21 @@ def test_the_command_leaves_a_recipe_tables_and_pictures(tmp_path: Path, capsys:
     assert "params_learning_rate" in capsys.readouterr().out
 
 
+def test_an_agents_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
+    from agents.agent_tuning import ReportsToTrial
+
+    def evaluated(trial: Any) -> float:
+        worth = -1.0 if trial.number == 6 else 1.0
+        writer = ReportsToTrial(trial)
+        for step in range(8):
+            writer.write({"validation/log_return": worth}, {}, step)
+        return -worth
+
+    study = open_study(Study(tmp_path, 7))
+    study.optimize(evaluated, n_trials=7)
+    assert [trial.state.name for trial in study.get_trials()] == 6 * ["COMPLETE"] + ["PRUNED"]
+
+
 def test_an_agents_recipe_is_tuned_likewise(tmp_path: Path) -> None:
     from agents.agent_recipe import AgentRecipe
 
