@@ -147,7 +147,9 @@ def report(task: str, found: dict[str, Any]) -> list[str]:
         expected = line["expected"]
         seeds = " ".join(f"{value:.3f}" for value in line["per_seed"])
         interval = f"{expected['value']:+.3f} [{expected['low']:+.3f}, {expected['high']:+.3f}]"
-        print(f"{task:9s} {name:32s} {interval}  seeds {seeds}")
+        kept = line.get("kept_step", [])  # the weights that did best on validation markets may be the clone's own
+        same = f"  the clone itself in {kept.count(0)} of {len(kept)}" if kept.count(0) else ""
+        print(f"{task:9s} {name:40s} {interval}  seeds {seeds}{same}")
         target = TARGETS[task].get(name)
         if target is not None and expected["value"] < target:
             missed.append(f"{task}: {name} scores {expected['value']:.3f}, its target is {target}")
