@@ -10,7 +10,7 @@ from agents.cloning import CloningConfig
 from agents.dagger import DaggerConfig
 from agents.training import NAMES, TrainingConfig, new_config
 from pretrain.config import ConfigError
-from pretrain.typed_yaml import known_values, read_mapping, recipe_path, section
+from pretrain.typed_yaml import read_mapping, recipe_path, section
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -46,8 +46,8 @@ class AgentRecipe:
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
         parts = {name: values.pop(name, {}) for name in ("training", "cloning", "dagger", "learning")}
-        values = known_values(values, cls, str(path))
-        algorithm = values.get("algorithm", cls.algorithm)
+        named = section(values, cls, str(path))
+        algorithm = named.algorithm
         if algorithm not in NAMES:
             raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
         base = new_config(algorithm)
@@ -58,7 +58,9 @@ class AgentRecipe:
         training = section(parts["training"], TrainingConfig, f"{path}: training")
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
-        return cls(**values, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
+        return replace(
+            named, training=replace(training, cloning=cloning, dagger=correction, learning=learning)
+        )
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""

@@ -83,6 +83,8 @@ def test_all_shipped_recipes_are_read() -> None:
         ("dagger: {round: 3}", "dagger: unknown key 'round'"),
         ("dagger: {rounds: -1}", "rounds=-1"),
         ("cloning: 3", "cloning: expected keys"),
+        ("seed: one", "seed='one' is not allowed: it must be int"),
+        ("learning: {learning_rate: 3e-4}", "learning_rate='3e-4' is not allowed"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused_by_name(text: str, named: str, tmp_path: Path) -> None:
