@@ -155,8 +155,6 @@ class CounterfactualQ(BaseAlgorithm):
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total:
             callback.on_rollout_start()
-            if not callback.on_step():
-                break
             self._current_progress_remaining = 1.0 - self.num_timesteps / total
             losses = self._update()
             self.num_timesteps += self._config.batch_size
@@ -164,6 +162,8 @@ class CounterfactualQ(BaseAlgorithm):
             if self._n_updates % log_interval == 0:
                 for name, value in losses.items():
                     self.logger.record(f"train/{name}", value)
+            if not callback.on_step():
+                break
         callback.on_training_end()
         return self
 
