@@ -39,6 +39,7 @@ class DQNConfig:
         from_clone: start the network at the clone's log-odds; False takes nothing from clone or teacher.
         prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
             learning begins.
+        demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
         pull: weight of the KL toward the clone at the start.
         margin_weight: weight of the margin loss on the teacher's labels at the start (Hester et al. 2018); None is 0.1
             for labels of the oracle and 0 for labels of bars, which are too often wrong to insist on.
@@ -59,6 +60,7 @@ class DQNConfig:
     evaluate_every: int = 51_200
     from_clone: bool = True
     prefill: int = 200_000
+    demonstration_share: float = 0.0
     pull: float = 0.1
     margin_weight: float | None = None
     margin: float = 0.05
@@ -128,5 +130,6 @@ def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNCon
         )
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
+        algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)
     torch.manual_seed(seed)
     return algorithm

@@ -69,6 +69,44 @@ class IndexReplayBuffer(ReplayBuffer):
         self._latest = {"index": np.zeros((n_envs, 2), np.int32), "account": np.zeros((n_envs, ACCOUNT), np.float32)}
         self._ends = {"index": np.zeros((64, 2), np.int32), "account": np.zeros((64, ACCOUNT), np.float32)}
         self._free = list(range(63, -1, -1))
+        self.demonstrated, self.share = 0, 0.0
+
+    def keep_demonstrations(self, share: float) -> None:
+        """Take what the buffer holds for demonstrations: never overwritten, and at least `share` of every sample.
+
+        Raises:
+            ValueError: a share that is none, or a buffer without room for anything else.
+        """
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share={share} is not allowed: 0 <= share <= 1")
+        if share > 0.0 and (self.full or self.pos >= self.buffer_size - 1):
+            size = self.buffer_size * self.n_envs
+            raise ValueError(f"the buffer of {size} transitions holds nothing but the prefill: make it larger")
+        if share > 0.0:
+            self.demonstrated, self.share = self.pos, share
+
+    def sample(  # type: ignore[override]
+        self, batch_size: int, env: VecNormalize | None = None
+    ) -> DictReplayBufferSamples:
+        """`batch_size` transitions, drawn evenly but for the share of demonstrations."""
+        if not self.demonstrated:
+            return super().sample(batch_size, env)  # type: ignore[return-value]
+        fixed = round(self.share * batch_size)
+        held = self.buffer_size if self.full else self.pos
+        places = np.concatenate([
+            np.random.randint(0, self.demonstrated, size=fixed),  # noqa: NPY002 -- as the base class draws
+            np.random.randint(0, held, size=batch_size - fixed),  # noqa: NPY002 -- as the base class draws
+        ])  # fmt: skip
+        return self._get_samples(places, env)
+
+    def _next(self, places: NDArray[np.int64] | int) -> Any:
+        """The place filled after each: the next one, or after the last the first that is not a demonstration."""
+        return np.where(np.asarray(places) + 1 == self.buffer_size, self.demonstrated, np.asarray(places) + 1)
+
+    @property
+    def _newest(self) -> int:
+        """The place filled last."""
+        return self.buffer_size - 1 if self.full and self.pos == self.demonstrated else self.pos - 1
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +126,7 @@ class IndexReplayBuffer(ReplayBuffer):
         """Add one transition of every row; where `obs` is not what `next_obs` was before, the env was reset between."""
         at, store = self.pos, self.arrays
         if self.pos > 0 or self.full:
-            before = (self.pos - 1) % self.buffer_size
+            before = self._newest
             torn = (self._latest["index"] != obs["index"]).any(axis=1) & (store["end"][before] == NOT_AN_END)
             for row in np.flatnonzero(torn):
                 store["end"][before, row] = self._keep_end(self._latest, int(row))
@@ -106,7 +144,7 @@ class IndexReplayBuffer(ReplayBuffer):
             store["timeouts"][at, row] = self._timeouts_count and infos[row].get("TimeLimit.truncated", False)
         self.pos += 1
         if self.pos == self.buffer_size:
-            self.full, self.pos = True, 0
+            self.full, self.pos = True, self.demonstrated
 
     def _keep_end(self, last: dict[str, NDArray[Any]], row: int) -> int:
         if not self._free:
@@ -138,8 +176,8 @@ class IndexReplayBuffer(ReplayBuffer):
 
     def _following(self, places: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The observation after each transition: the row's next one, the newest of all, or the end of its episode."""
-        store, newest = self.arrays, (self.pos - 1) % self.buffer_size
-        after = (places + 1) % self.buffer_size
+        store, newest = self.arrays, self._newest
+        after = self._next(places)
         found = {}
         slots = store["end"][places, rows]
         ended = slots != NOT_AN_END
@@ -160,7 +198,8 @@ class IndexReplayBuffer(ReplayBuffer):
         found = {f"arrays/{name}": array for name, array in self.arrays.items()}
         found |= {f"latest/{name}": array for name, array in self._latest.items()}
         found |= {f"ends/{name}": array for name, array in self._ends.items()}
-        return found | {"free": np.array(self._free, np.int64), "place": np.array([self.pos, int(self.full)])}
+        place = np.array([self.pos, int(self.full), self.demonstrated])
+        return found | {"free": np.array(self._free, np.int64), "place": place}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """The inverse of `state_dict`, into a buffer of the same size.
@@ -178,3 +217,4 @@ class IndexReplayBuffer(ReplayBuffer):
         self._ends = {name: state[f"ends/{name}"].copy() for name in self._ends}
         self._free = state["free"].tolist()
         self.pos, self.full = int(state["place"][0]), bool(state["place"][1])
+        self.demonstrated = int(state["place"][2])

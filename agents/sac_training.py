@@ -34,6 +34,7 @@ class SACConfig:
         from_clone: start actor and critics at the clone; False takes nothing from it.
         prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
             learning begins.
+        demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
         pull: weight of the KL toward the clone at the start.
         warm_up: gradient steps in which only the critics learn.
     """
@@ -52,6 +53,7 @@ class SACConfig:
     evaluate_every: int = 51_200
     from_clone: bool = True
     prefill: int = 200_000
+    demonstration_share: float = 0.0
     pull: float = 0.1
     warm_up: int = 1_000
 
@@ -96,4 +98,5 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
     bind(algorithm.policy, train.table)
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
+        algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)  # type: ignore[union-attr, operator]
     return algorithm

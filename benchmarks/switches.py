@@ -38,6 +38,7 @@ FRESH = {"from_clone": False}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "ppo": {
         "all on": {}, "no critic warm-up": {"warm_up": 0}, "no pull": {"pull": 0.0},
+        "critic at the actor's rate": {"critic_rate": 1e-4},
         "no warm-up, no pull": {"warm_up": 0, "pull": 0.0},
         "from scratch": {**FRESH, "learning_rate": 3e-4, "entropy_weight": 0.003},
         "from scratch, cost curriculum": {
@@ -46,10 +47,12 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "dqn": {
         "all on": {}, "no pull": {"pull": 0.0}, "no margin loss": {"margin_weight": 0.0}, "no prefill": {"prefill": 0},
+        "mixed replay, 25% prefilled": {"demonstration_share": 0.25},
         "no guidance at all": {"pull": 0.0, "margin_weight": 0.0, "prefill": 0}, "from scratch": FRESH,
     },
     "sac": {
         "all on": {}, "no pull": {"pull": 0.0}, "no prefill": {"prefill": 0}, "no critic warm-up": {"warm_up": 0},
+        "mixed replay, 25% prefilled": {"demonstration_share": 0.25},
         "no guidance at all": {"pull": 0.0, "warm_up": 0, "prefill": 0}, "from scratch": FRESH,
     },
     "fitted_q": {"all on": {}, "no pull": {"pull": 0.0}},

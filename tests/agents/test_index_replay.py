@@ -70,6 +70,32 @@ def test_a_million_transitions_take_less_than_80_mb() -> None:
     assert windows * 1_000_000 > 250 * buffer.nbytes
 
 
+def test_demonstrations_stay_and_have_their_share() -> None:
+    buffer = IndexReplayBuffer(40 * ENVS, observation_space(), spaces.Discrete(3), "cpu", ENVS)
+    wide = DictReplayBuffer(500 * ENVS, observation_space(), spaces.Discrete(3), "cpu", ENVS)  # forgets nothing
+    streams = [list(stream(12, seed=1)), list(stream(95, seed=2))]
+    for number, transitions in enumerate(streams):
+        for transition in transitions:
+            buffer.add(*transition)
+            wide.add(*transition)
+        if number == 0:
+            buffer.keep_demonstrations(0.5)
+    kept = [*range(12), *range(12 + 95 - 28, 12 + 95)]  # the demonstrations and the last that fit beside them
+    known = {
+        tuple(wide.observations["index"][i, e]): tuple(wide.next_observations["index"][i, e])
+        for i in kept for e in range(ENVS)
+    }  # fmt: skip
+    samples = buffer.sample(4_000)
+    seen = [tuple(row) for row in samples.observations["index"].tolist()]
+    assert [known[key] for key in seen] == [tuple(row) for row in samples.next_observations["index"].tolist()]
+    demonstrated = {tuple(wide.observations["index"][i, e]) for i in range(12) for e in range(ENVS)}
+    assert 0.6 < np.mean([key in demonstrated for key in seen]) < 0.7  # a half, and 12 of 40 of the rest
+    with pytest.raises(ValueError, match="nothing but the prefill"):
+        buffer.keep_demonstrations(0.5)
+    with pytest.raises(ValueError, match="share=2"):
+        buffer.keep_demonstrations(2)
+
+
 def test_a_restored_buffer_samples_and_goes_on_alike() -> None:
     first, second = (
         IndexReplayBuffer(30 * ENVS, observation_space(), spaces.Discrete(3), "cpu", ENVS) for _ in range(2)
