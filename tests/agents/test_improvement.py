@@ -33,7 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     # an episode that does not end where the training is cut: the memory has to survive, too
     "recurrent_ppo": {**ON_POLICY, "num_envs": 16, "curriculum": 0.5, "episode_bars": 50},
     "dqn": {**OFF_POLICY, "labelled": 512},
-    "qrdqn": {**OFF_POLICY, "labelled": 512},
+    "qrdqn": {**OFF_POLICY, "labelled": 512, "demonstration_share": 0.25, "buffer_size": 1_024},
     "sac": {**OFF_POLICY, "warm_up": 20},
     "tqc": {**OFF_POLICY, "cloning_steps": 3, "labelled": 512, "warm_up": 20},
     "fitted_q": {"steps": 16_384, "batch_size": 256},
