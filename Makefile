@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The extractor of the learning benchmark's second task; five minutes.
+# The extractor of the learning benchmark's second task; seven minutes.
 EASY := runs/pretrain-easy/artifact/checksums.json
 
 .PHONY: demo test lint type bench bench-env bench-peers parity prove clean
