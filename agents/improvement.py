@@ -137,7 +137,7 @@ class Selection(BaseCallback):
         self._validation = validation
         self._rows = blocks(validation.taught, VALIDATION_BLOCK)
         self._schedule = schedule
-        self._compared = _comparison(clone, validation)
+        self._compared = states_of_comparison(clone, validation)
         self.next_evaluation = 0
         self.since_best = 0
         self.best_score = -float("inf")
@@ -163,7 +163,7 @@ class Selection(BaseCallback):
         bind(held, self._validation.table)
         found = margin_rollouts(self._agent, held, self._validation.taught, self._rows)
         best = int(found.earned.argmax())
-        metrics = found.figures(best) | _difference(self._agent, held, *self._compared)
+        metrics = found.figures(best) | difference_from_clone(self._agent, held, *self._compared)
         self.scores.append((self.num_timesteps, float(found.earned[best])))
         self.logger.record("validation/log_return", float(found.earned[best]))
         for name, value in metrics.items():
@@ -286,7 +286,7 @@ class Progress(BaseCallback):
         self._bar.close()
 
 
-def _comparison(clone: Agent, validation: EmbeddedMarkets) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+def states_of_comparison(clone: Agent, validation: EmbeddedMarkets) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
     """Validation states with positions held at random, and the clone's preferences there."""
     states = collect(validation.taught, clone.settings, samples=COMPARED, seed=0, num_envs=64, progress=False)
     observation = {"index": torch.from_numpy(states.index), "account": torch.from_numpy(states.account)}
@@ -296,10 +296,16 @@ def _comparison(clone: Agent, validation: EmbeddedMarkets) -> tuple[Mapping[str,
         return observation, HEADS[clone.head].preferences(policy, observation, clone.settings.positions)
 
 
-def _difference(
+def difference_from_clone(
     agent: Agent, policy: Any, observation: Mapping[str, torch.Tensor], clone: torch.Tensor
 ) -> dict[str, float]:
-    """KL divergence of the policy from the clone (mean, nats) and the share of states with another best position."""
+    """KL divergence of the policy from the clone (mean, nats) and the share of states with another best position.
+
+    Args:
+        agent: whose kind of policy and positions count.
+        policy: with the embeddings of the validation markets bound.
+        observation, clone: of `states_of_comparison`.
+    """
     with torch.no_grad():
         mine = HEADS[agent.head].preferences(policy, dict(observation), agent.settings.positions)
     log_clone, log_mine = clone.log_softmax(dim=1), mine.log_softmax(dim=1)

@@ -10,14 +10,12 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from agents.agent import Agent
 from agents.dagger import DaggerConfig
-from agents.demonstrations import collect
-from agents.heads import HEADS, bind, copy_of
-from agents.improvement import Schedule, improve
+from agents.heads import bind, copy_of
+from agents.improvement import Schedule, difference_from_clone, improve, states_of_comparison
 from agents.material import EmbeddedMarkets, Material
 from agents.rollout import roll, whole_markets
 from agents.settings import TradingSettings
@@ -66,17 +64,22 @@ def relabelled(taught: Sequence[TaughtMarket], task: str, settings: TradingSetti
     return tuple(found)
 
 
+def task_markets(task: str, settings: TradingSettings, counts: Counts) -> tuple[tuple[TaughtMarket, ...], ...]:
+    """Markets to learn on, to choose by, and to be judged on."""
+    families = {
+        "train": counts.train_markets, "validation": counts.validation_markets, "test": counts.test_markets
+    }  # fmt: skip
+    return tuple(
+        synthetic_markets(task, family, count, DAYS, settings, progress=False) for family, count in families.items()
+    )
+
+
 @lru_cache(maxsize=1)
 def material(task: str, folder: str, counts: Counts) -> tuple[Extractor, Material, Material, EmbeddedMarkets]:
     """Extractor, training and validation markets with the oracle's labels and with labels of bars, test markets."""
     extractor = Extractor.load(folder)
     settings = TrainingConfig().settings_for(extractor)
-    train, validation, test = (
-        synthetic_markets(task, family, count, DAYS, settings, progress=False)
-        for family, count in (
-            ("train", counts.train_markets), ("validation", counts.validation_markets), ("test", counts.test_markets)
-        )
-    )  # fmt: skip
+    train, validation, test = task_markets(task, settings, counts)
     oracle = Material(*(EmbeddedMarkets.of(extractor, part, progress=False) for part in (train, validation)))
     bars = replace(oracle, train=replace(oracle.train, taught=relabelled(train, task, settings)))
     return extractor, oracle, bars, EmbeddedMarkets.of(extractor, test, progress=False)
@@ -106,7 +109,7 @@ def run_seed(task: str, folder: str, counts: Counts, seed: int) -> dict[str, dic
         schedule = Schedule(config.steps, config.steps // 8, curriculum=getattr(config, "curriculum", 0.0))
         result = improve(learner, clone, (algorithm, entry.head), markets.validation, schedule, progress=False)
         seconds = process_time() - began
-        last = difference_at_end(learner, clone, entry.head, markets.validation)
+        last = difference_at_end(learner, result.agent, clone, markets.validation)
         held = copy_of(getattr(learner, "policy_to_judge", learner.policy))
         at_end = replace(result.agent, policy=held).on(test.taught, test.table)
         earned = roll(at_end, test.taught, whole_markets(test.taught), settings).expected(test.taught)
@@ -146,22 +149,12 @@ def clone_on(task: str, folder: str, counts: Counts) -> NDArray[np.float64]:
     )
 
 
-def difference_at_end(learner: Any, clone: Agent, head: str, validation: EmbeddedMarkets) -> dict[str, float]:
+def difference_at_end(learner: Any, agent: Agent, clone: Agent, validation: EmbeddedMarkets) -> dict[str, float]:
     """KL to the clone and share of changed actions of the last weights, not of the ones that were kept."""
-    states = collect(validation.taught, clone.settings, samples=4096, seed=0, num_envs=64, progress=False)
-    observation = {"index": torch.from_numpy(states.index), "account": torch.from_numpy(states.account)}
-    policies = [copy_of(getattr(learner, "policy_to_judge", learner.policy)), copy_of(clone.policy)]
-    with torch.no_grad():
-        for policy in policies:
-            bind(policy, validation.table)
-        mine, theirs = (
-            HEADS[kind].preferences(policy, observation, clone.settings.positions).log_softmax(dim=1)
-            for kind, policy in zip((head, clone.head), policies, strict=True)
-        )
-    return {
-        "end_kl_to_clone": float((theirs.exp() * (theirs - mine)).sum(dim=1).mean()),
-        "end_changed_actions": float((mine.argmax(dim=1) != theirs.argmax(dim=1)).float().mean()),
-    }
+    policy = copy_of(getattr(learner, "policy_to_judge", learner.policy))
+    bind(policy, validation.table)
+    found = difference_from_clone(agent, policy, *states_of_comparison(clone, validation))
+    return {f"end_{name}": value for name, value in found.items()}
 
 
 def run_end_to_end(task: str, folder: str, counts: Counts, seed: int) -> dict[str, Any]:
@@ -172,12 +165,7 @@ def run_end_to_end(task: str, folder: str, counts: Counts, seed: int) -> dict[st
     use_one_thread()
     extractor = Extractor.load(folder)
     settings = TrainingConfig().settings_for(extractor)
-    train, validation, test = (
-        synthetic_markets(task, family, count, DAYS, settings, progress=False)
-        for family, count in (
-            ("train", counts.train_markets), ("validation", counts.validation_markets), ("test", counts.test_markets)
-        )
-    )  # fmt: skip
+    train, validation, test = task_markets(task, settings, counts)
     full = extractor.config
     layout = replace(full, memory=0, window=(64, *full.window[1:]), patches=(8, *full.patches[1:]), feature_names=())
     seconds = counts.budget * (extractor.provenance.metrics["cpu_seconds"] + AFTER_PRETRAINING)
