@@ -1,7 +1,7 @@
 """What pretraining gives: scores of the extractor's own decisions, and encoders compared at equal CPU time.
 
-    python -m benchmarks.pretraining --quick      1 seed, 60 CPU seconds of training each, 16 test markets
-    python -m benchmarks.pretraining              3 seeds, 120 CPU seconds of training each, 48 test markets
+    python -m benchmarks.pretraining --quick      1 seed, 45 CPU seconds of training each, 16 test markets
+    python -m benchmarks.pretraining              3 seeds, 90 CPU seconds of training each, 48 test markets
 
 Every extractor is trained on labels of "extractor" seeds, its weights and hysteresis are chosen on "validation" seeds,
 and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds and markets. A
@@ -40,7 +40,7 @@ from pretrain.lessons import Teacher, lessons
 
 UNCONVERGED = 0.01  #: relative gain of the validation loss over the last third that counts as still improving
 BATCH = 512  #: windows per step of encoders without a memory
-#: The memory and batch of two minutes' training; the recipe's own are for a quarter of an hour.
+#: The memory and batch of ninety seconds' training; the recipe's own are for a quarter of an hour.
 SMALL_MEMORY, SMALL_BATCH = 64, 384
 #: Learning rate of encoders without a memory, which the recipe's is too high for.
 RATE = 0.003
@@ -57,7 +57,7 @@ class Counts:
     test_markets: int
 
 
-QUICK, FULL = Counts(1, 60.0, 128, 16), Counts(3, 120.0, 256, 48)
+QUICK, FULL = Counts(1, 45.0, 128, 16), Counts(3, 90.0, 192, 48)
 
 
 @dataclass(frozen=True)
