@@ -66,8 +66,8 @@ def test_every_algorithm_has_a_recipe_that_survives_its_file(name: str, tmp_path
 
 
 def test_all_shipped_recipes_are_read() -> None:
-    for path in RECIPES.glob("*.yaml"):
-        AgentRecipe.read(path)
+    found = [AgentRecipe.read(path) for path in RECIPES.glob("*.yaml")]
+    assert {recipe.algorithm for recipe in found} == set(NAMES)
 
 
 @pytest.mark.parametrize(
