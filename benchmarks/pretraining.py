@@ -2,6 +2,8 @@
 
     python -m benchmarks.pretraining --quick      1 seed, 45 CPU seconds of training each, 16 test markets
     python -m benchmarks.pretraining              3 seeds, 90 CPU seconds of training each, 48 test markets
+    python -m benchmarks.pretraining --full-only --full "three seeds" default runs/1/artifact runs/2/artifact
+                                                  only what extractors that whole recipes made are worth
 
 Every extractor is trained on labels of "extractor" seeds, its weights and hysteresis are chosen on "validation" seeds,
 and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds and markets. A
@@ -171,15 +173,22 @@ def _narrow(taught: Sequence[TaughtMarket]) -> tuple[TaughtMarket, ...]:
     return tuple(replace(t, market=base_only(t.market)) for t in taught)
 
 
-def shipped(recipe: Recipe, counts: Counts) -> NDArray[np.float64]:
-    """(M,) what the extractor that ships earns on the test markets of its task."""
+def trained_in_full(recipe: Recipe, counts: Counts, folders: Sequence[str]) -> list[dict[str, Any]]:
+    """What extractors that are trained already (artifacts; "default" ships) earn on the test markets of their task."""
     settings = _settings(recipe)
     validation, test = (
         synthetic_markets(recipe.task, family, count, recipe.days, settings, progress=False)
         for family, count in (("validation", recipe.validation_markets), ("test", counts.test_markets))
     )
-    trader = ExtractorTrader(Extractor.load("default"), settings).tuned(validation)
-    return roll(trader.on(test), test, whole_markets(test), settings).expected(test)
+    found = []
+    for folder in folders:
+        extractor = Extractor.load(folder)
+        trader = ExtractorTrader(extractor, settings).tuned(validation)
+        earned = roll(trader.on(test), test, whole_markets(test), settings).expected(test)
+        provenance = extractor.provenance
+        run = {"earned": earned, "hash": extractor.hash, "labels": provenance.label_kind, "margin": trader.margin}
+        found.append(run | dict(provenance.metrics))
+    return found
 
 
 def optimum(recipe: Recipe, task: str, counts: Counts) -> NDArray[np.float64]:
@@ -199,6 +208,30 @@ def summary(runs: list[dict[str, Any]], best: NDArray[np.float64]) -> dict[str, 
     }
 
 
+def comparison(task: str, runs: dict[str, list[dict[str, Any]]], best: NDArray[np.float64]) -> dict[str, Any]:
+    """Summaries of all contenders, printed with their learning curves, and what the first gains on the MLP."""
+    found: dict[str, Any] = {name: summary(those, best) for name, those in runs.items()}
+    for name, line in found.items():
+        for run in line["runs"]:
+            print(f"  {name}, loss of actions: " + " ".join(f"{loss:.3f}" for loss in run["curve"]))
+        late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
+        print(f"{task} {name:46s} {line['score']}{late}", flush=True)
+    if FLAT in runs:
+        first, second = (np.stack([run["earned"] for run in runs[name]]) for name in (FIRST, FLAT))
+        found[f"{FIRST} minus {FLAT}"] = asdict(score(first - second, best))
+        print(f"{task} minus {FLAT} {found[f'{FIRST} minus {FLAT}']}", flush=True)
+    return found
+
+
+def in_full(recipe: Recipe, counts: Counts, rows: Sequence[Sequence[str]], best: NDArray[np.float64]) -> dict[str, Any]:
+    """Summaries of extractors that are trained already; a row is a name and the artifacts of its seeds."""
+    found: dict[str, Any] = {}
+    for name, *folders in rows:
+        found[name] = summary(trained_in_full(recipe, counts, folders), best)
+        print(f"{recipe.task} {name:46s} {found[name]['score']} {found[name]['per_seed']}", flush=True)
+    return found
+
+
 def main() -> None:
     """Run, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -207,9 +240,18 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["standard", "easy"])
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
     parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/pretraining"), help="results of single runs")
+    parser.add_argument(
+        "--full", nargs="+", action="append", default=[], metavar="NAME ARTIFACT",
+        help="a further row of the recipe's task: its name, then one artifact per seed",
+    )  # fmt: skip
+    parser.add_argument("--full-only", action="store_true", help="train nothing: the rows of --full alone")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/pretraining.json"))
     arguments = parser.parse_args()
+    if incomplete := [row[0] for row in arguments.full if len(row) < 2]:
+        parser.error(f"--full {incomplete[0]!r} names no artifact: give its name, then one artifact per seed")
     counts, recipe = QUICK if arguments.quick else FULL, Recipe.read(arguments.recipe)
+    rows = arguments.full or [["the extractor that ships", "default"]]
+    tasks = [recipe.task] if arguments.full_only else arguments.tasks
     result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe), "tasks": {}}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = {
@@ -218,26 +260,16 @@ def main() -> None:
                     pool.submit(kept_or_run, arguments.keep, recipe, task, name, counts, seed)
                     for seed in range(counts.seeds)
                 ]
-                for name in contenders(recipe, task)
+                for name in ([] if arguments.full_only else contenders(recipe, task))
             }
-            for task in arguments.tasks
+            for task in tasks
         }
         for task, started in jobs.items():
             best = optimum(recipe, task, counts)
             runs = {name: [job.result() for job in waiting] for name, waiting in started.items()}
-            found: dict[str, Any] = {name: summary(those, best) for name, those in runs.items()}
-            for name, line in found.items():
-                for run in line["runs"]:
-                    print(f"  {name}, loss of actions: " + " ".join(f"{loss:.3f}" for loss in run["curve"]))
-                late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
-                print(f"{task} {name:46s} {line['score']}{late}", flush=True)
-            if FLAT in runs:
-                first, second = (np.stack([run["earned"] for run in runs[name]]) for name in (FIRST, FLAT))
-                found[f"{FIRST} minus {FLAT}"] = asdict(score(first - second, best))
-                print(f"{task} minus {FLAT} {found[f'{FIRST} minus {FLAT}']}", flush=True)
-            if task == recipe.task and arguments.recipe == "default":
-                found["the extractor that ships"] = asdict(score(shipped(recipe, counts), best))
-                print(f"{task} the extractor that ships {found['the extractor that ships']}", flush=True)
+            found = comparison(task, runs, best)
+            if task == recipe.task:
+                found |= in_full(recipe, counts, rows, best)
             result["tasks"][task] = {"contenders": found, ORACLE: float(best.mean())}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
