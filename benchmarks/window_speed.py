@@ -1,6 +1,7 @@
 """How fast windows reach a model, and a model reads them: loading against a plain data loader, windows per second.
 
-    python -m benchmarks.window_speed
+    python -m benchmarks.window_speed                  the CPU, and a GPU where torch finds one
+    python -m benchmarks.window_speed --device cpu     the section of the GPU on another device of torch
 
 Before anything is timed, both loaders must give the same windows. Rates are medians, on one torch thread.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -18,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from agents.threads import use_one_thread
 from benchmarks.machine import header
@@ -149,10 +152,78 @@ def sizes(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int) 
     return found
 
 
+def matrix_rate(device: torch.device) -> float:
+    """FLOP per second of square bfloat16 matrix products on `device`, the best of three sizes."""
+    best = 0.0
+    for size in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 16384):
+        one, other = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+        seconds = _median_seconds(lambda a=one, b=other: a @ b, device)  # type: ignore[misc]
+        best = max(best, 2.0 * size**3 / seconds)
+    return best
+
+
+def _median_seconds(work: Callable[[], object], device: torch.device, repeats: int = 8) -> float:
+    found = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(time.perf_counter() - began)
+    return median(found[1:])
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    """The same named tuples of tensors on `device`."""
+    if isinstance(part, Tensor):
+        return part.to(device)
+    moved = [_moved(item, device) for item in part]
+    return type(part)(*moved) if hasattr(part, "_fields") else tuple(moved)
+
+
+def on_device(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int, device: torch.device) -> Any:
+    """Training steps in bfloat16 on `device`, their batch already there: tokens and FLOP per second, share of matrices.
+
+    A token is one that attention sees, and with a memory also every base bar that the memory reads. FLOP are counted
+    by torch on the CPU, where recurrent cells are matrix products too.
+    """
+    dataset = WindowDataset(items, config.window, config.horizons)
+    loader: Any = ShuffledBatches(dataset, batch, 1, seed=0)
+    if config.memory:
+        loader = ShuffledStretches(StretchDataset(dataset), batch, 1, seed=0)
+    ready, model, task = next(iter(loader)), _fresh(config, dataset), ExtractorTask(TrainingConfig())
+    tokens = (ready.places.numel() if config.memory else batch) * config.tokens
+    tokens += ready.bars.shape[0] * ready.bars.shape[1] if config.memory else 0
+    with FlopCounterMode(display=False) as counter:
+        task.measure(model, ready).loss.backward()
+    model, ready = model.to(device), _moved(ready, device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = task.measure(model, ready).loss
+        loss.backward()
+        optimizer.step()
+
+    seconds, rate = _median_seconds(step, device), matrix_rate(device)
+    flops = float(counter.get_total_flops())
+    return {
+        "batch": batch,
+        "step_seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "flop_per_second": flops / seconds,
+        "matrix_flop_per_second": rate,
+        "share_of_matrix_rate": flops / seconds / rate,
+    }
+
+
 def main() -> None:
     """Measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="default")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else None, help="torch device")
+    parser.add_argument("--device-batch", type=int, default=8192, help="decisions of a training step on that device")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/window_speed.json"))
     arguments = parser.parse_args()
     use_one_thread()
@@ -164,6 +235,9 @@ def main() -> None:
     result: dict[str, Any] = header()
     for name, config in (("windows", windows_only), ("memory", with_memory)):
         result[name] = {"loading": loading(items, config, batch), "sizes": sizes(items, config, batch)}
+        if arguments.device is not None:
+            device = torch.device(arguments.device)
+            result[name][str(device)] = on_device(items, config, arguments.device_batch, device)
         print(name, json.dumps(result[name], indent=1), flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
