@@ -42,7 +42,7 @@ from pretrain.lessons import Teacher, lessons
 
 UNCONVERGED = 0.01  #: relative gain of the validation loss over the last third that counts as still improving
 BATCH = 512  #: windows per step of encoders without a memory
-#: The memory and batch of ninety seconds' training; the recipe's own are for a quarter of an hour.
+#: The memory and batch of ninety seconds' training; the recipe's own are for forty minutes.
 SMALL_MEMORY, SMALL_BATCH = 64, 384
 #: Learning rate of encoders without a memory, which the recipe's is too high for.
 RATE = 0.003
