@@ -144,10 +144,7 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
     options = FitOptions(progress=False, on_validation=lambda figures: curve.append(figures["validation/action"]))
     extractor = fit_extractor(train, held_out, layout, training, seed=seed, options=options)
     settings = _settings(recipe)
-    validation, test = (
-        synthetic_markets(task, family, count, recipe.days, settings, progress=False)
-        for family, count in (("validation", recipe.validation_markets), ("test", counts.test_markets))
-    )
+    validation, test = _judging_markets(recipe, task, counts)
     seen = (_narrow(validation), _narrow(test)) if narrow else (validation, test)
     own = replace(settings, timeframes=layout.timeframes, window=layout.window)
     trader = ExtractorTrader(extractor, own).tuned(seen[0])
@@ -169,6 +166,16 @@ def _settings(recipe: Recipe) -> TradingSettings:
     return TradingSettings(timeframes=recipe.architecture.timeframes, window=recipe.architecture.window)
 
 
+@lru_cache(maxsize=1)
+def _judging_markets(recipe: Recipe, task: str, counts: Counts) -> tuple[tuple[TaughtMarket, ...], ...]:
+    """The markets that hysteresis is tuned on, and those that are judged on."""
+    families = (("validation", recipe.validation_markets), ("test", counts.test_markets))
+    return tuple(
+        tuple(synthetic_markets(task, family, count, recipe.days, _settings(recipe), progress=False))
+        for family, count in families
+    )
+
+
 def _narrow(taught: Sequence[TaughtMarket]) -> tuple[TaughtMarket, ...]:
     return tuple(replace(t, market=base_only(t.market)) for t in taught)
 
@@ -176,10 +183,7 @@ def _narrow(taught: Sequence[TaughtMarket]) -> tuple[TaughtMarket, ...]:
 def trained_in_full(recipe: Recipe, counts: Counts, folders: Sequence[str]) -> list[dict[str, Any]]:
     """What extractors that are trained already (artifacts; "default" ships) earn on the test markets of their task."""
     settings = _settings(recipe)
-    validation, test = (
-        synthetic_markets(recipe.task, family, count, recipe.days, settings, progress=False)
-        for family, count in (("validation", recipe.validation_markets), ("test", counts.test_markets))
-    )
+    validation, test = _judging_markets(recipe, recipe.task, counts)
     found = []
     for folder in folders:
         extractor = Extractor.load(folder)
@@ -194,7 +198,7 @@ def trained_in_full(recipe: Recipe, counts: Counts, folders: Sequence[str]) -> l
 def optimum(recipe: Recipe, task: str, counts: Counts) -> NDArray[np.float64]:
     """(M,) expected net log-return of the filter oracle on the test markets."""
     settings = _settings(recipe)
-    test = synthetic_markets(task, "test", counts.test_markets, recipe.days, settings, progress=False)
+    test = _judging_markets(recipe, task, counts)[1]
     return roll(baselines.oracle(test, settings), test, whole_markets(test), settings).expected(test)
 
 
@@ -250,7 +254,8 @@ def main() -> None:
     if incomplete := [row[0] for row in arguments.full if len(row) < 2]:
         parser.error(f"--full {incomplete[0]!r} names no artifact: give its name, then one artifact per seed")
     counts, recipe = QUICK if arguments.quick else FULL, Recipe.read(arguments.recipe)
-    rows = arguments.full or [["the extractor that ships", "default"]]
+    ships = [["the extractor that ships", "default"]] if arguments.recipe == "default" else []
+    rows = arguments.full or ships
     tasks = [recipe.task] if arguments.full_only else arguments.tasks
     result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe), "tasks": {}}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:

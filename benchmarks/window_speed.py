@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,6 +38,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "D 48": {"width": 48, "feedforward": 96},
     "D 64": {"width": 64, "feedforward": 128, "heads": 4},
 }
+
+DEVICE_BATCH = 8192  #: decisions of a training step on a GPU
 
 
 class PlainDataset(Dataset[tuple[Any, ...]]):
@@ -72,11 +74,8 @@ def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int
     expected = dataset.batch(np.arange(batch))
     for one, other in zip((*expected.windows, *expected[1:]), some, strict=True):
         torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True)
-    ours: Any = ShuffledBatches(dataset, batch, 40, seed=0)
-    decisions = batch
-    if config.memory:
-        ours = ShuffledStretches(StretchDataset(dataset), batch, 40, seed=0)
-        decisions = batch // ROWS * STRETCH
+    ours = _loader(dataset, config, batch, 40)
+    decisions = batch // ROWS * STRETCH if config.memory else batch
     rates: dict[str, list[float]] = {"plain": [], "gathered": []}
     for _ in range(3):
         began = time.perf_counter()
@@ -94,9 +93,7 @@ def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int
 
 def share_of_step(dataset: WindowDataset, config: ExtractorConfig, batch: int) -> dict[str, float]:
     """Seconds of a training step, and the share of them spent on making its batch."""
-    loader: Any = ShuffledBatches(dataset, batch, 8, seed=0)
-    if config.memory:
-        loader = ShuffledStretches(StretchDataset(dataset), batch, 8, seed=0)
+    loader = _loader(dataset, config, batch, 8)
     model, task = _fresh(config, dataset), ExtractorTask(TrainingConfig())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     making, whole = [], []
@@ -129,6 +126,13 @@ def inference_rate(model: ExtractorModel, dataset: WindowDataset, config: Extrac
                 model(windows)
                 rates.append(4096 / (time.perf_counter() - began))
     return median(rates[1:])
+
+
+def _loader(dataset: WindowDataset, config: ExtractorConfig, batch: int, count: int) -> Any:
+    """`count` batches as a training draws them: windows, or stretches where there is a memory."""
+    if config.memory:
+        return ShuffledStretches(StretchDataset(dataset), batch, count, seed=0)
+    return ShuffledBatches(dataset, batch, count, seed=0)
 
 
 def _fresh(config: ExtractorConfig, dataset: WindowDataset) -> ExtractorModel:
@@ -173,30 +177,23 @@ def _median_seconds(work: Callable[[], object], device: torch.device, repeats: i
     return median(found[1:])
 
 
-def _moved(part: Any, device: torch.device) -> Any:
-    """The same named tuples of tensors on `device`."""
-    if isinstance(part, Tensor):
-        return part.to(device)
-    moved = [_moved(item, device) for item in part]
-    return type(part)(*moved) if hasattr(part, "_fields") else tuple(moved)
-
-
-def on_device(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int, device: torch.device) -> Any:
+def on_device(items: Sequence[LabelledMarket], config: ExtractorConfig, device: torch.device) -> dict[str, float]:
     """Training steps in bfloat16 on `device`, their batch already there: tokens and FLOP per second, share of matrices.
 
     A token is one that attention sees, and with a memory also every base bar that the memory reads. FLOP are counted
     by torch on the CPU, where recurrent cells are matrix products too.
     """
     dataset = WindowDataset(items, config.window, config.horizons)
-    loader: Any = ShuffledBatches(dataset, batch, 1, seed=0)
-    if config.memory:
-        loader = ShuffledStretches(StretchDataset(dataset), batch, 1, seed=0)
-    ready, model, task = next(iter(loader)), _fresh(config, dataset), ExtractorTask(TrainingConfig())
-    tokens = (ready.places.numel() if config.memory else batch) * config.tokens
-    tokens += ready.bars.shape[0] * ready.bars.shape[1] if config.memory else 0
+    ready, model, task = (
+        next(iter(_loader(dataset, config, DEVICE_BATCH, 1))),
+        _fresh(config, dataset),
+        ExtractorTask(TrainingConfig()),
+    )
+    tokens = len(ready.decisions.labels if config.memory else ready.labels) * config.tokens
+    tokens += ready.bars[..., 0].numel() if config.memory else 0
     with FlopCounterMode(display=False) as counter:
         task.measure(model, ready).loss.backward()
-    model, ready = model.to(device), _moved(ready, device)
+    model, ready = model.to(device), move_data_to_device(ready, device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
     def step() -> None:
@@ -209,7 +206,6 @@ def on_device(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: i
     seconds, rate = _median_seconds(step, device), matrix_rate(device)
     flops = float(counter.get_total_flops())
     return {
-        "batch": batch,
         "step_seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "flop_per_second": flops / seconds,
@@ -223,7 +219,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else None, help="torch device")
-    parser.add_argument("--device-batch", type=int, default=8192, help="decisions of a training step on that device")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/window_speed.json"))
     arguments = parser.parse_args()
     use_one_thread()
@@ -237,7 +232,7 @@ def main() -> None:
         result[name] = {"loading": loading(items, config, batch), "sizes": sizes(items, config, batch)}
         if arguments.device is not None:
             device = torch.device(arguments.device)
-            result[name][str(device)] = on_device(items, config, arguments.device_batch, device)
+            result[name][str(device)] = on_device(items, config, device)
         print(name, json.dumps(result[name], indent=1), flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
