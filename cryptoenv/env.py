@@ -30,7 +30,7 @@ from cryptoenv.account import (
     ExitKind,
     OrderStatus,
 )
-from cryptoenv.environment_spec import EnvironmentSpec, checked_options
+from cryptoenv.environment_spec import EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
 from cryptoenv.rendering import RENDER_MODES, Renderer, usable_render_modes
 from cryptoenv.rewards import finite_reward
@@ -71,11 +71,15 @@ QUIET = {
     "exit_price": NOT_FILLED,
     "ruined": False,
 }
+#: What an exception (Ctrl-C, a timer) may have cut short.
+NOTHING, STEP, RESET = range(3)
 CUMULATIVE = {"fees": FEES, "slippage": SLIPPAGE, "funding": FUNDING_PAID, "borrow": BORROW_PAID}
 
 
 class CryptoTradeEnv(gym.Env[Observation, Any]):
     """Trade one crypto market bar by bar, seeing several timeframes, paying for everything.
+
+    `gym.make("CryptoTrade-v0")` after `import cryptoenv`; `gym.make("cryptoenv:CryptoTrade-v0")` without it.
 
     A decision at index `t` is made when base bar `t` closes; it sees base bars up to `t` and only those
     higher-timeframe bars that have ended by then. The order fills at the open of bar `t + 1`, adversely, and the
@@ -139,6 +143,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
+        self._begun, self._unsettled = False, NOTHING
         self._quiet: dict[str, Any] = {}
         self._watched = self._renderer is not None or self.setup.reward_function is not None
         self._point_to_memory()
@@ -150,7 +155,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         shapes = {name: tuple(self.observation_space[name].shape or ()) for name in names}
         self._memory = FreshMemory(shapes, len(self._targets or ()), self._account, self._clock, self.setup.world)
         self._wiring = self._memory.wiring
-        self._fresh: Iterator[tuple[Observation, NDArray[np.bool_]]] = iter(())
+        self._fresh: Iterator[tuple[Observation, NDArray[np.bool_], int]] = iter(())
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle or a deep copy keeps: all but addresses and views."""
@@ -181,10 +186,12 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         given = checked_options(options, RESET_OPTIONS)
         market, start = self.setup.checked_start(given)
         exposure = self.setup.checked_exposure(given.get("exposure", 0.0))
+        self._unsettled = RESET
         super().reset(seed=seed)
-        if seed is not None or self._end < 0:
+        if seed is not None or not self._begun:
             self._clock[SEED] = int(self.np_random_seed or 0) & SEED_MASK
             self._clock[EPISODE] = 0
+            self._begun = True
         else:
             self._clock[EPISODE] += 1
         world = self.setup.world
@@ -194,14 +201,30 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             traded = self.pool.markets[self._market]
             self._renderer.begin(traded, traded.name or f"market {self._market}", self._bar, self._shown)
         self._quiet = {**QUIET, "market": self._market}
-        observation, mask = next(self._fresh, None) or self._first_of_block()
-        observe_single(self._wiring)
-        return observation, self._info(mask)
+        observation, mask, row = next(self._fresh, None) or self._first_of_block()
+        observe_single(self._wiring, row)
+        info = self._info(mask)
+        self._unsettled = NOTHING
+        return observation, info
 
-    def _first_of_block(self) -> tuple[Observation, NDArray[np.bool_]]:
+    def _first_of_block(self) -> tuple[Observation, NDArray[np.bool_], int]:
         """The first row of fresh memory, whose observation the next jitted call fills."""
-        self._fresh = self._memory.renew()
-        return next(self._fresh)
+        fresh = self._memory.renew()
+        first = next(fresh)
+        self._fresh = fresh
+        return first
+
+    def _settle(self) -> None:
+        """Take up the account as it is after a call that an exception cut short: before its bar, or after it."""
+        if self._unsettled == RESET:
+            raise RuntimeError("the last reset() was interrupted: call it again")
+        self._bar, self._end = self._clock[[BAR, END]].tolist()
+        if self._account[RUINED] == 1.0:
+            self._end = self._bar
+        row = self._shown.tolist()
+        for name, column in CUMULATIVE.items():
+            self._quiet[name] = row[column]
+        self._unsettled = NOTHING
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Ask for a target exposure and go on to the close of the next bar.
@@ -219,18 +242,21 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             target = self._levels[action]
         else:
             target = self._target(action)
+        if self._unsettled:
+            self._settle()
         if self._bar >= self._end:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
+        self._unsettled = STEP
         self._bar += 1
-        observation, mask = next(self._fresh, None) or self._first_of_block()
-        reward = step_single(self._wiring, target)
+        observation, mask, row = next(self._fresh, None) or self._first_of_block()
+        reward = step_single(self._wiring, target, row)
         if self._watched:
             reward = self._watch(reward)
         info = self._info(mask)
         if info["ruined"]:
             self._end = self._bar
-            return observation, reward, True, False, info
-        return observation, reward, False, self._bar >= self._end, info
+        self._unsettled = NOTHING
+        return observation, reward, info["ruined"], self._bar >= self._end and not info["ruined"], info
 
     def _watch(self, reward: float) -> float:
         """Show the step to the renderer and to a reward callable; returns the reward."""
@@ -284,7 +310,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
                 f"action {action!r} at bar {self._bar} is not allowed: pass a whole number from 0 to "
                 f"{len(self._targets) - 1}, an index into actions={tuple(self._targets)}"
             )
-        value, low = np.asarray(action), self.setup.lowest_action
+        value, low = numbers_of(action, f"action at bar {self._bar}"), self.setup.lowest_action
         if value.size != 1 or value.dtype.kind not in "fiu" or not low <= value.item() <= 1.0:
             raise ValueError(
                 f"action {action!r} at bar {self._bar} is not allowed: pass one finite number in [{low}, 1.0]"

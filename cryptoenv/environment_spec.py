@@ -1,6 +1,5 @@
 """The keyword arguments of the environment, validated once for the single and the vector env alike."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptoenv.timeframe import timeframe_ms
 
 DEFAULT_WINDOW = (32, 16, 8)
 OBSERVATIONS = ("window", "index")
+CASH_RANGE = (1e-6, 1e15)  #: beyond it cents, or the floor of ruin, are lost to rounding
 FLOAT32_EXACT = 16_777_216  #: largest integer up to which float32 is exact; SB3 casts index observations to it
 
 
@@ -43,7 +43,7 @@ class EnvironmentSpec:
         timeframes: Sequence[str] | None = None,
         window: Sequence[int] | None = None,
         instrument: str = "perpetual",
-        actions: Sequence[float] | str = (-1.0, 0.0, 1.0),
+        actions: Sequence[float] | str | None = None,
         observation: str = "window",
         reward: str | dict[str, float] | RewardFunction = "log_return",
         costs: Costs | None = None,
@@ -111,8 +111,14 @@ class EnvironmentSpec:
         """The exposure limit."""
         return float(self.trading.limits.exposure)
 
-    def _validated_actions(self, actions: Sequence[float] | str) -> NDArray[np.float64] | None:
-        """(A,) float64 targets of discrete actions, None for "continuous"."""
+    def _validated_actions(self, actions: Sequence[float] | str | None) -> NDArray[np.float64] | None:
+        """(A,) float64 targets of discrete actions, None for "continuous".
+
+        Where none are given: flat and long, and short where the instrument allows it, each within the exposure limit.
+        """
+        if actions is None:
+            full = min(1.0, self.limit)
+            return np.array([-full, 0.0, full] if self.trading.shorts_allowed else [0.0, full])
         if isinstance(actions, str):
             if actions != "continuous":
                 raise ValueError(f"actions={actions!r} is unknown; pass 'continuous' or a tuple of target exposures")
@@ -136,8 +142,9 @@ class EnvironmentSpec:
     def _validated_episode(initial_cash: float, episode_bars: int, random_start: bool) -> EpisodeRules:
         if isinstance(initial_cash, bool) or not isinstance(initial_cash, (int, float, np.floating, np.integer)):
             raise TypeError(f"initial_cash={initial_cash!r} must be a number, an amount of quote currency")
-        if not math.isfinite(initial_cash) or initial_cash <= 0.0:
-            raise ValueError(f"initial_cash={initial_cash!r} must be a positive, finite amount of quote currency")
+        low, high = CASH_RANGE
+        if not low <= initial_cash <= high:
+            raise ValueError(f"initial_cash={initial_cash!r} must be from {low:g} to {high:g} of quote currency")
         if isinstance(episode_bars, bool) or not isinstance(episode_bars, (int, np.integer)) or episode_bars < 1:
             raise ValueError(f"episode_bars={episode_bars!r} must be a whole number of bars >= 1")
         if not isinstance(random_start, (bool, np.bool_)):
@@ -238,6 +245,21 @@ class EnvironmentSpec:
         if not low <= exposure <= self.limit:
             raise ValueError(f"options['exposure']={exposure} is outside [{low}, {self.limit}]")
         return float(exposure)
+
+
+def numbers_of(actions: Any, name: str) -> NDArray[Any]:
+    """`actions` as an array; what cannot be one (a tensor that requires grad or lives on a GPU) is refused by name.
+
+    Raises:
+        ValueError: not an array of numbers.
+    """
+    try:
+        return np.asarray(actions)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = f"{type(actions).__module__}.{type(actions).__name__}"
+        raise ValueError(
+            f"{name}: a {kind} is no array of numbers ({error}); pass numpy numbers (a tensor: .detach().cpu().numpy())"
+        ) from error
 
 
 def checked_integer(name: str, value: Any) -> int:

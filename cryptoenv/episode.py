@@ -91,11 +91,16 @@ def _mix32(x: int) -> int:
 
 @njit(cache=True, error_model="numpy")
 def episode_draw(seed: int, episode: int, salt: int, bound: int) -> int:
-    """An integer in [0, bound) that depends on seed, episode number and salt alone; `bound` < 2**31."""
-    x = _mix32(seed + 0x3243F6A8 + salt)
+    """An integer in [0, bound) that depends on seed, episode number and salt alone; `bound` < 2**31.
+
+    Each of the three is hashed by itself before it is joined to what came before: a sum of two of them would make the
+    draw of one seed (episode, salt) that of its neighbour.
+    """
+    x = _mix32(seed + 0x3243F6A8)
     x = _mix32(x ^ (seed >> 32))
-    x = _mix32(x + episode)
+    x = _mix32(x ^ _mix32(episode + 0x13198A2E))
     x = _mix32(x ^ (episode >> 32))
+    x = _mix32(x ^ _mix32(salt + 0x24A1D5F3))
     return (x * bound) >> 32
 
 

@@ -7,8 +7,9 @@ step, for a decision at the close of bar `t` (everything else happens in bar `t 
 2. the order is sized from what is known at close `t`, rounded, capped by participation, perhaps refused; what the
    bar's volume leaves of it (PARTIAL, NO_VOLUME) stays due in the next step, until another target is asked for;
 3. it fills at the open, always adversely;
-4. intrabar exits: gap liquidation at the open, then the nearer of stop and liquidation, then take-profit. These are
-   emergency orders: they close everything at once, whatever the participation limit says of a bar's volume;
+4. exits: what the open has already passed (liquidation, stop or take-profit) goes at the open; then, later in the bar,
+   the nearer of stop and liquidation, then take-profit. These are emergency orders: they close everything at once,
+   whatever the participation limit says of a bar's volume;
 5. the account is marked at the close; at the floor it is ruined.
 
 `equity = start + realised + unrealised - fees - funding - borrow + shortfall` holds at every step. Only `math`
@@ -284,7 +285,7 @@ def _close_position(
 def _exit_inside_bar(
     account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
 ) -> int:
-    """Event 4: liquidation, stop-loss and take-profit, adverse before favourable. Returns the exit kind.
+    """Event 4: what is gapped at the open, then adverse before favourable inside the bar. Returns the exit kind.
 
     A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
     """
@@ -305,17 +306,18 @@ def _exit_inside_bar(
     liquidation = liquidation_price(account, p)
     stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
     traded = bar[VOLUME] > 0.0
+    profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
+    profit_set = traded and p[TAKE_PROFIT] < math.inf and profit > 0.0
+    if profit_set and (open_price - profit) * side >= 0.0:  # a resting order: filled before anything later in the bar
+        return _close_position(account, open_price, sigma, bar, p, TOOK_PROFIT)
     stop_set = traded and p[STOP_LOSS] < math.inf
     if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:
         level = stop if (open_price - stop) * side > 0.0 else open_price
         return _close_position(account, level, sigma, bar, p, STOPPED)
     if liquidation > 0.0 and (adverse - liquidation) * side <= 0.0:
         return _close_position(account, liquidation, sigma, bar, p, LIQUIDATED)
-    if traded and p[TAKE_PROFIT] < math.inf:
-        profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
-        if profit > 0.0 and (favourable - profit) * side >= 0.0:
-            level = profit if (profit - open_price) * side > 0.0 else open_price
-            return _close_position(account, level, sigma, bar, p, TOOK_PROFIT)
+    if profit_set and (favourable - profit) * side >= 0.0:
+        return _close_position(account, profit, sigma, bar, p, TOOK_PROFIT)
     return NO_EXIT
 
 

@@ -9,6 +9,8 @@ import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,8 +203,16 @@ def display_is_missing() -> str:
     return ""
 
 
+@cache
+def _can_draw() -> bool:
+    """Whether matplotlib is there, without importing it."""
+    return find_spec("matplotlib") is not None
+
+
 def usable_render_modes() -> list[str]:
-    """The render modes that can work here: without a display, no window."""
+    """The render modes that can work here: without a display no window, without matplotlib no picture."""
+    if not _can_draw():
+        return ["ansi"]
     return [mode for mode in RENDER_MODES if mode != "human" or not display_is_missing()]
 
 
@@ -210,10 +220,13 @@ def require_render_mode(mode: str) -> None:
     """Check a render mode.
 
     Raises:
-        ValueError: an unknown mode. RuntimeError: "human" where there is no display.
+        ValueError: an unknown mode. RuntimeError: "human" where there is no display. ImportError: a picture where there
+            is no matplotlib.
     """
     if mode not in RENDER_MODES:
         raise ValueError(f"render_mode={mode!r} is unknown; choose from {list(RENDER_MODES)}")
+    if mode != "ansi" and not _can_draw():
+        raise ImportError(f"render_mode={mode!r} draws with matplotlib, which is not installed: pip install matplotlib")
     if mode not in usable_render_modes():
         raise RuntimeError(
             f"render_mode='human' needs a display, and {display_is_missing()}; use 'rgb_array' or 'ansi' here"

@@ -29,9 +29,8 @@ from cryptoenv.rewards import REWARD_NAMES
 # Columns of the wiring: addresses, unless said otherwise.
 ACCOUNT, CLOCK, TABLE, PARAMETERS, WEIGHTS = range(5)
 MARKETS, TABLE_WIDTH = 5, 6  #: shape of the market table
-OBSERVATION, OBSERVATION_BYTES = 7, 8  #: where the next observation is written, and how long one is
-ACCOUNT_OFFSET, HAS_INDEX = 9, 10  #: cells before the account; 1: the first four cells are two int64
-WINDOWS = 11  #: then, per timeframe: cells before the window, W, W * F
+ACCOUNT_OFFSET, HAS_INDEX = 7, 8  #: cells before the account; 1: the first four cells are two int64
+WINDOWS = 9  #: then, per timeframe: cells before the window, W, W * F
 PER_WINDOW = 3
 
 BLOCK_BYTES = 131_072  #: a block's size: what a new block costs is shared by its rows
@@ -52,11 +51,10 @@ def _world(wiring: NDArray[np.int64]) -> World:
 
 
 @njit(cache=True, error_model="numpy")
-def observe_single(wiring: NDArray[np.int64]) -> None:
-    """Write the observation into the next row of the block."""
+def observe_single(wiring: NDArray[np.int64], row: int) -> None:
+    """Write the observation into the row of a block at the address `row`."""
     account, clock = float64_at(wiring[ACCOUNT], (ACCOUNT_WIDTH,)), int64_at(wiring[CLOCK], (CLOCK_WIDTH,))
-    world, row = _world(wiring), wiring[OBSERVATION]
-    wiring[OBSERVATION] = row + wiring[OBSERVATION_BYTES]
+    world = _world(wiring)
     seen = float32_at(row + wiring[ACCOUNT_OFFSET] * CELL_BYTES, (ACCOUNT_OBSERVATION,))
     observe_account(account, seen, world.parameters[EXPOSURE_LIMIT])
     if wiring[HAS_INDEX] == 1:
@@ -69,18 +67,18 @@ def observe_single(wiring: NDArray[np.int64]) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def step_single(wiring: NDArray[np.int64], target: float) -> float:
-    """Step toward `target`, write the observation into the next row of the block; returns the reward."""
+def step_single(wiring: NDArray[np.int64], target: float, row: int) -> float:
+    """Step toward `target`, write the observation into the row at the address `row`; returns the reward."""
     account, clock = float64_at(wiring[ACCOUNT], (ACCOUNT_WIDTH,)), int64_at(wiring[CLOCK], (CLOCK_WIDTH,))
     reward = step_episode(account, clock, _world(wiring), target)
-    observe_single(wiring)
+    observe_single(wiring, row)
     return float(reward)  # un-jitted it is an np.float64
 
 
 @njit(cache=True, error_model="numpy")
-def _point_to(wiring: NDArray[np.int64], block: NDArray[np.float32]) -> None:
-    """Write observations into `block` from now on (`block.ctypes` in Python takes three times as long)."""
-    wiring[OBSERVATION] = block.ctypes.data
+def _address(block: NDArray[np.float32]) -> int:
+    """Where `block` begins (`block.ctypes` in Python takes three times as long)."""
+    return int(block.ctypes.data)
 
 
 class FreshMemory:
@@ -126,18 +124,21 @@ class FreshMemory:
             self.wiring[column] = array.ctypes.data
         self.wiring[PARAMETERS], self.wiring[WEIGHTS] = world.parameters.ctypes.data, world.weights.ctypes.data
         self.wiring[MARKETS], self.wiring[TABLE_WIDTH] = world.table.shape
-        self.wiring[OBSERVATION_BYTES] = self._cells * CELL_BYTES
         self.wiring[ACCOUNT_OFFSET], self.wiring[HAS_INDEX] = self._places["account"][0].start, "index" in shapes
 
-    def renew(self) -> Iterator[tuple[Observation, NDArray[np.bool_]]]:
-        """Allocate the next block; returns its rows, to be taken in step with the jitted calls, and masks of ones."""
+    def renew(self) -> Iterator[tuple[Observation, NDArray[np.bool_], int]]:
+        """Allocate the next block; returns its rows, masks of ones, and the address that the row is written at.
+
+        A row and its address go together: an interrupt between taking a row and filling it costs that row alone.
+        """
         rows = self._rows
         block = np.empty((rows, self._cells), dtype=np.float32)
-        _point_to(self.wiring, block)
+        first, size = _address(block), self._cells * CELL_BYTES
         views: list[NDArray[Any]] = [
             block[:, place].view(np.int64) if name == "index" else block[:, place].reshape(rows, *shape)
             for name, (place, shape) in self._places.items()
         ]
         names = self._names
         seen = [dict(zip(names, arrays)) for arrays in zip(*views)]  # noqa: B905 (equal by construction, hot)
-        return zip(seen, np.ones((rows, self._actions), dtype=np.bool_), strict=True)
+        masks = np.ones((rows, self._actions), dtype=np.bool_)
+        return zip(seen, masks, range(first, first + rows * size, size), strict=True)

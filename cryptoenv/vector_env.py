@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.config import Costs
-from cryptoenv.environment_spec import EnvironmentSpec, checked_options
+from cryptoenv.environment_spec import EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
 from cryptoenv.rewards import batched_reward
+from cryptoenv.row_checks import check_rows
 from cryptoenv.stepping_threads import granted_threads, threads_usable
 from cryptoenv.vector_rows import (
     AMOUNTS,
@@ -42,7 +43,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     wrappers take to mean that every row has every key; only final infos, which not all rows have, bring them.
 
     Args:
-        num_envs: N.
+        num_envs: N. Through Gymnasium, these arguments stand beside the env's own, not in `vector_kwargs`:
+            `gym.make_vec("CryptoTrade-v0", num_envs=1024, autoreset_mode="SameStep")`.
         market: as for `CryptoTradeEnv`.
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
@@ -95,7 +97,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         )
         function = self.setup.reward_function
         self._custom_reward = None if function is None else batched_reward(function)
-        self._started = False
+        self._started, self._cut_short = False, False
         self._threads = granted_threads()
 
     def reset(  # type: ignore[override]
@@ -116,6 +118,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         given = checked_options(options, RESET_OPTIONS)
         mask = self._checked_mask(given.pop("reset_mask", None))
         markets, starts, exposures = self._checked_starts(given)
+        self._cut_short = False
         self._seed_rows(seed, mask)
         begin_rows(mask, self._rows, self.setup.world, self.setup.rules, markets, starts, exposures)
         self._started = True
@@ -141,10 +144,13 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise RuntimeError("no episode was begun: call reset() before step()")
         rows, next_step = self._rows, self.autoreset_mode == AutoresetMode.NEXT_STEP
         self._set_targets(actions)
+        if self._cut_short:  # an exception came between the last step and the new episodes of rows that it ended
+            self._begin_next(rows.clocks[:, ENDED] == 1)
         if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
             row = int(np.argmax(rows.clocks[:, ENDED] == 1))
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
+        self._cut_short = self.autoreset_mode == AutoresetMode.SAME_STEP
         seen = self._memory()
         if self.num_envs >= PARALLEL_ROWS and self._threads > 1 and threads_usable():
             step_parallel(rows, self.setup.world, self.setup.rules, next_step, seen, self._threads)
@@ -156,11 +162,17 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         final: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and (ended := terminated | truncated).any():
             final = self._final(ended, seen)
-            rows.clocks[ended, EPISODE] += 1
-            drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
-            begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
+            self._begin_next(ended)
             seen = self._seen()
+        self._cut_short = False
         return self._observation(seen, self.copies), rewards, terminated, truncated, {**self._info(seen), **final}
+
+    def _begin_next(self, ended: NDArray[np.bool_]) -> None:
+        """Begin the next episode of the rows where `ended` (N,) is True."""
+        rows = self._rows
+        rows.clocks[ended, EPISODE] += 1
+        drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
+        begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
 
     def _reward_by_function(self, rewards: NDArray[np.float64], restarted: NDArray[np.bool_] | None) -> None:
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
@@ -220,13 +232,15 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Put all rows where `state_dict` found them; the env must be made with the same markets and arguments.
 
         Raises:
-            ValueError: an array is missing, or has another shape or dtype.
+            ValueError: an array is missing, has another shape or dtype, or holds what no episode on these markets can
+                (the row and the column are named); the env is left as it was.
         """
         for name, mine in self._rows._asdict().items():
             given = state.get(name)
-            if given is None or given.shape != mine.shape or given.dtype != mine.dtype:
-                found = "nothing" if given is None else f"{given.dtype} {given.shape}"
+            if not isinstance(given, np.ndarray) or given.shape != mine.shape or given.dtype != mine.dtype:
+                found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
                 raise ValueError(f"state[{name!r}] must be {mine.dtype} of shape {mine.shape}, got {found}")
+        check_rows(Rows(**{name: state[name] for name in self._rows._fields}), self.setup)
         for name, mine in self._rows._asdict().items():
             mine[:] = state[name]
         self._started = True
@@ -298,7 +312,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _set_targets(self, actions: NDArray[Any]) -> None:
         """Write the target exposures of `actions` into the rows."""
-        values = np.asarray(actions)
+        values = numbers_of(actions, "actions")
         if self.setup.targets is None:
             if values.shape not in {(self.num_envs, 1), (self.num_envs,)}:
                 raise ValueError(f"actions must have shape ({self.num_envs}, 1), got {values.shape}")

@@ -170,7 +170,7 @@ def test_bad_reset_options(market: cryptoenv.Market, options: dict[str, Any], wo
     ("arguments", "words"),
     [
         ({"actions": (0.0, 2.0)}, ["actions[1]=2.0", "[-1.0, 1.0]"]),
-        ({"instrument": "spot"}, ["actions[0]=-1.0", "spot"]),
+        ({"instrument": "spot", "actions": (-1.0, 0.0, 1.0)}, ["actions[0]=-1.0", "spot"]),
         ({"actions": (1.0,)}, ["at least two"]),
         ({"actions": "box"}, ["continuous"]),
         ({"instrument": "futures"}, ["futures", "perpetual"]),
@@ -181,12 +181,14 @@ def test_bad_reset_options(market: cryptoenv.Market, options: dict[str, Any], wo
         ({"window": (32, 16, 0)}, ["window", ">= 1"]),
         ({"window": (32, 16, 500)}, ["market 0", "1d"]),
         ({"episode_bars": 0}, ["episode_bars", ">= 1"]),
-        ({"initial_cash": -5.0}, ["initial_cash", "positive"]),
+        ({"initial_cash": -5.0}, ["initial_cash", "1e-06", "1e+15"]),
+        ({"initial_cash": 5e-324}, ["initial_cash", "1e-06", "1e+15"]),
+        ({"initial_cash": math.nan}, ["initial_cash", "1e-06", "1e+15"]),
         ({"initial_cash": "x"}, ["initial_cash='x'", "number"]),
         ({"initial_cash": None}, ["initial_cash", "number"]),
         ({"actions": ("a", "b")}, ["actions=('a', 'b')", "numbers"]),
         ({"actions": ((1,), (2, 3))}, ["actions", "numbers"]),
-        ({"actions": None}, ["actions", "two"]),
+        ({"actions": 5}, ["actions", "two"]),
         ({"timeframes": 5}, ["timeframes=5", "sequence"]),
         ({"timeframes": ()}, ["timeframes=()", "sequence"]),
         ({"reward": {"pnl": 0.0}}, ["reward", "not 0"]),
@@ -324,3 +326,26 @@ def test_action_mask_follows_minimum_notional(market: cryptoenv.Market) -> None:
     assert env.action_masks().tolist() == [True, False, True]
     _, _, _, _, info = env.step(1)
     assert info["order_status"] == cryptoenv.OrderStatus.BELOW_MIN_NOTIONAL
+
+
+def test_default_actions_follow_instrument_and_limit(market: cryptoenv.Market) -> None:
+    def levels(**arguments: Any) -> list[float]:
+        return cryptoenv.CryptoTradeEnv(market, **arguments).setup.targets.tolist()
+
+    assert levels() == [-1.0, 0.0, 1.0]
+    assert levels(instrument="spot") == [0.0, 1.0]
+    assert levels(limits=cryptoenv.RiskLimits(exposure=0.5)) == [-0.5, 0.0, 0.5]
+    assert levels(limits=cryptoenv.RiskLimits(exposure=3.0)) == [-1.0, 0.0, 1.0]
+
+
+def test_a_tensor_that_requires_grad_is_refused_by_name(market: cryptoenv.Market) -> None:
+    torch = pytest.importorskip("torch")
+    env = cryptoenv.CryptoTradeEnv(market, actions="continuous")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action at bar .*torch\.Tensor.*detach"):
+        env.step(torch.tensor([0.5], requires_grad=True))
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, actions="continuous")
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions: .*torch\.Tensor.*detach"):
+        envs.step(torch.tensor([[0.5], [0.1]], requires_grad=True))
+    env.step(torch.tensor([0.5]))

@@ -200,6 +200,27 @@ def test_a_stop_wins_a_tie_with_the_profit() -> None:
     assert (info["exit_kind"], info["exit_price"]) == (ExitKind.STOP_LOSS, 95.0)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_profit_gapped_at_the_open_is_taken_before_a_stop_later_in_the_bar(side: int) -> None:
+    """A resting order that the open has passed fills at the open, whatever the bar touches afterwards."""
+    up, down = {1: 110.0}, {1: 90.0}
+    opens, stopped = (up, {1: 94.0}) if side > 0 else (down, {1: 106.0})
+    extreme = {"low": stopped} if side > 0 else {"high": stopped}
+    market = scripted_market([100.0, 100.0], opens=opens, **extreme)
+    env = begin(market, limits=RiskLimits(stop_loss=0.05, take_profit=0.05))
+    env.step(1 + side)
+    info = env.step(1 + side)[4]
+    assert (info["exit_kind"], info["exit_price"]) == (ExitKind.TAKE_PROFIT, opens[1])
+
+
+def test_a_profit_gapped_at_the_open_is_taken_before_liquidation_later_in_the_bar() -> None:
+    market = scripted_market([100.0, 100.0], opens={1: 110.0}, low={1: 1.0})
+    env = begin(market, limits=RiskLimits(exposure=5.0, take_profit=0.05), actions=(-5.0, 0.0, 5.0))
+    env.step(2)
+    info = env.step(2)[4]
+    assert (info["exit_kind"], info["exit_price"]) == (ExitKind.TAKE_PROFIT, 110.0)
+
+
 def test_slippage_is_always_adverse() -> None:
     """TorchTrade: mean-zero noise makes slippage free on average."""
     market = scripted_market([100.0] * 60)

@@ -1,5 +1,6 @@
 """Rendering: frames show what happened, and looking changes nothing."""
 
+import subprocess
 import sys
 from typing import Any
 
@@ -102,3 +103,19 @@ def test_record_video_takes_every_frame(market: cryptoenv.Market, tmp_path: Any)
         env.step(2)
     env.close()
     assert list(tmp_path.glob("*.mp4"))
+
+
+def test_without_matplotlib_the_checker_is_green_and_pictures_say_what_to_install(market: cryptoenv.Market) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import importlib.util as u; found = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'matplotlib' else found(name, *more)\n"
+        "import gymnasium as gym, cryptoenv\n"
+        "from gymnasium.utils.env_checker import check_env\n"
+        "check_env(gym.make('CryptoTrade-v0').unwrapped)\n"
+        "try: cryptoenv.CryptoTradeEnv(render_mode='rgb_array')\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "pip install matplotlib" in done.stdout

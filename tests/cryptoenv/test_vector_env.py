@@ -1,6 +1,7 @@
 """The vector env: every row is a single env, in every autoreset mode, serial and parallel."""
 
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,8 @@ from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import cryptoenv
 from cryptoenv import vector_env
+from cryptoenv.account import BARS_HELD, CLOSE_PRICE, EQUITY, EXIT_KIND, ORDER_STATUS, QUANTITY
+from cryptoenv.episode import BAR, END, ENDED, EPISODE, MARKET, SEED
 from tests.cryptoenv.test_env import same
 
 SCALARS = ("equity", "exposure", "close", "fill_price", "fill_quantity", "fees", "slippage", "funding", "borrow", "bar")
@@ -113,6 +116,8 @@ FORK = """import os, sys
 import gymnasium as gym, numpy as np
 import cryptoenv
 from cryptoenv import vector_env
+from cryptoenv.account import BARS_HELD, CLOSE_PRICE, EQUITY, EXIT_KIND, ORDER_STATUS, QUANTITY
+from cryptoenv.episode import BAR, END, ENDED, EPISODE, MARKET, SEED
 from tests.naive.random_bars import random_bars
 
 market = cryptoenv.Market.from_bars(random_bars(70, seed=1))
@@ -294,6 +299,79 @@ def test_a_restored_env_goes_on_as_it_would_have(markets: list[cryptoenv.Market]
     assert follow(other, actions[60:]) == expected
     with pytest.raises(ValueError, match=r"state\['clocks'\] must be int64 of shape"):
         other.unwrapped.load_state_dict(state | {"clocks": state["clocks"][:4]})
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "words"),
+    [
+        ("clocks", BAR, 10**9, "the bar is 1000000000"),
+        ("clocks", BAR, -1, "the bar is -1"),
+        ("clocks", BAR, 0, "first decidable bar"),
+        ("clocks", MARKET, 5, "the market is 5, which must be from 0 to"),
+        ("clocks", MARKET, -1, "the market is -1"),
+        ("clocks", END, 10**12, "the episode's last bar"),
+        ("clocks", ENDED, 7, "ended episode"),
+        ("clocks", EPISODE, -3, "the episode's number"),
+        ("clocks", SEED, -3, "the seed"),
+        ("accounts", BARS_HELD, -1.0, "the bars held"),
+        ("accounts", BARS_HELD, 1e300, "the bars held"),
+        ("accounts", EQUITY, 0.0, "equity"),
+        ("accounts", QUANTITY, np.inf, f"column {QUANTITY}"),
+        ("accounts", ORDER_STATUS, 99.0, "OrderStatus"),
+        ("accounts", EXIT_KIND, 0.5, "ExitKind"),
+        ("accounts", CLOSE_PRICE, 3.25, "the same markets"),
+        ("targets", None, np.nan, "the target exposure"),
+        ("targets", None, 40.0, "within +-1"),
+    ],
+)
+def test_a_state_that_no_episode_has_is_refused_and_changes_nothing(
+    markets: list[cryptoenv.Market], name: str, column: int | None, value: float, words: str
+) -> None:
+    envs = gym.make_vec("CryptoTrade-v0", num_envs=3, market=markets, episode_bars=40).unwrapped
+    envs.reset(seed=3)
+    envs.step(np.array([0, 1, 2]))
+    good = envs.state_dict()
+    bad = {key: array.copy() for key, array in good.items()}
+    bad[name][(1,) if column is None else (1, column)] = value
+    with pytest.raises(ValueError, match=f"row 1 of the state: .*{re.escape(words)}"):
+        envs.load_state_dict(bad)
+    assert same(envs.state_dict(), good)
+    with pytest.raises(ValueError, match="must be float64"):
+        envs.load_state_dict(good | {"targets": good["targets"].tolist()})
+    envs.load_state_dict(good)
+
+
+def test_a_state_of_other_markets_is_refused(markets: list[cryptoenv.Market]) -> None:
+    envs = [gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, episode_bars=40).unwrapped for market in markets]
+    for one in envs:
+        one.reset(seed=1)
+    with pytest.raises(ValueError, match="are they the same markets"):
+        envs[1].load_state_dict(envs[0].state_dict())
+
+
+def test_rows_that_ended_begin_anew_even_after_an_interrupt(
+    market: cryptoenv.Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception between the step and the new episodes of SAME_STEP must not let ended rows go on."""
+    envs = gym.make_vec(
+        "CryptoTrade-v0", num_envs=2, market=market, episode_bars=5, autoreset_mode=AutoresetMode.SAME_STEP
+    ).unwrapped
+    envs.reset(seed=1)
+    for _ in range(4):
+        envs.step(np.array([2, 2]))
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(envs, "_final", interrupted)
+        envs.step(np.array([2, 2]))
+    first = envs.state_dict()["clocks"][:, END] - 5
+    *_, info = envs.step(np.array([2, 2]))
+    clocks = envs.state_dict()["clocks"]
+    np.testing.assert_array_equal(clocks[:, EPISODE], 1)
+    np.testing.assert_array_equal(info["bar"], clocks[:, END] - 4)
+    assert (clocks[:, END] - 5 != first).any()
 
 
 def test_costs_can_change_between_steps(markets: list[cryptoenv.Market]) -> None:

@@ -291,7 +291,10 @@ def margin_price(book: Ledger) -> float | None:
 
 
 def exits(book: Ledger, bar: Bar, sigma: float) -> None:
-    """Event 4: the gap, then the nearer of stop and liquidation, then the profit; without volume only liquidation."""
+    """Event 4: what the open passed, then the nearer of stop and liquidation, then the profit.
+
+    Without volume nothing but liquidation.
+    """
     rules = book.rules
     if book.held == 0:
         return None
@@ -299,6 +302,12 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     worth, value = book.cash + book.held * bar.open, abs(book.held) * bar.open
     if rules.instrument != "spot" and worth - rules.maintenance * value <= 0:
         return leave(book, bar.open, bar, sigma, "LIQUIDATION")
+    goal = None
+    if rules.take_profit is not None and bar.volume > 0:
+        goal = book.entry * (1.0 + rules.take_profit) if long else book.entry * (1.0 - rules.take_profit)
+        goal = goal if goal > 0 else None
+    if goal is not None and (bar.open >= goal if long else bar.open <= goal):
+        return leave(book, bar.open, bar, sigma, "TAKE_PROFIT")
     margin = margin_price(book)
     adverse = []
     if margin is not None and (bar.low <= margin if long else bar.high >= margin):
@@ -313,11 +322,8 @@ def exits(book: Ledger, bar: Bar, sigma: float) -> None:
     if adverse:
         _, _, level, kind = min(adverse)
         return leave(book, level, bar, sigma, kind)
-    if rules.take_profit is not None and bar.volume > 0:
-        goal = book.entry * (1.0 + rules.take_profit) if long else book.entry * (1.0 - rules.take_profit)
-        if goal > 0 and (bar.high >= goal if long else bar.low <= goal):
-            beyond = bar.open >= goal if long else bar.open <= goal
-            return leave(book, bar.open if beyond else goal, bar, sigma, "TAKE_PROFIT")
+    if goal is not None and (bar.high >= goal if long else bar.low <= goal):
+        return leave(book, goal, bar, sigma, "TAKE_PROFIT")
     return None
 
 
