@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cryptoenv.durable_files import TEMPORARY, sync_folder, write_file
 from cryptoenv.store_key import SeriesKey, StoreError, key_of
 from cryptoenv.store_lock import StoreLockedError, series_lock
 from cryptoenv.store_manifest import MANIFEST, CorruptManifestError, Manifest, read_manifest, write_manifest
 from cryptoenv.store_parts import (
-    TEMPORARY,
     CorruptPartError,
     Part,
     describe_part,
@@ -31,8 +31,6 @@ from cryptoenv.store_parts import (
     period_span,
     periods_of,
     rows_of,
-    sync_folder,
-    write_file,
 )
 from cryptoenv.store_ranges import gaps_between, merged, not_covered, subtracted
 from cryptoenv.store_repair import problems_of, repaired

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cryptoenv.durable_files import write_file
 from cryptoenv.store_key import StoreError
-from cryptoenv.store_parts import write_file
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".feather")
 

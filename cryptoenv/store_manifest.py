@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from cryptoenv.durable_files import write_file
 from cryptoenv.store_key import SeriesKey, StoreError
-from cryptoenv.store_parts import Part, write_file
+from cryptoenv.store_parts import Part
 from cryptoenv.store_ranges import Ranges
 
 MANIFEST = "manifest.json"

@@ -5,9 +5,7 @@ of it never overwrites the old one; which version counts is what the manifest sa
 """
 
 import hashlib
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from cryptoenv.store_key import SeriesKey, StoreError
 from cryptoenv.store_rows import Rows
 from cryptoenv.timeframe import grid_offset_ms
 
-TEMPORARY = ".tmp-"
 _PART_NAME = re.compile(r"(\d{4}(?:-\d{2})?)-([0-9a-f]{64})\.parquet")
 
 
@@ -110,33 +107,3 @@ def rows_of(key: SeriesKey, path: Path, sha256: str) -> Rows:
     for position, column in enumerate(key.columns):
         values[:, position] = table.column(column).to_numpy()
     return Rows(opens, values)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """The whole file or none of it: a temporary file in the same folder, fsync, `os.replace`, fsync of the folder.
-
-    Raises:
-        OSError: the disk is full, the folder read-only, ...; what was at `path` is still there.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{reason}: cannot write {path}; nothing that was stored is lost") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

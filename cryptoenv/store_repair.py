@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from cryptoenv.durable_files import sync_folder
 from cryptoenv.store_key import SeriesKey
 from cryptoenv.store_manifest import MANIFEST, CorruptManifestError, Manifest, read_manifest, write_manifest
 from cryptoenv.store_parts import (
@@ -15,7 +16,6 @@ from cryptoenv.store_parts import (
     named_part,
     period_span,
     rows_of,
-    sync_folder,
 )
 from cryptoenv.store_ranges import merged, runs_of, subtracted
 from cryptoenv.store_rows import Rows, checked_rows, frame_of, iso

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cryptoenv.durable_files import TEMPORARY
 from cryptoenv.store import BarStore, SeriesKey, StoreError, StoreLockedError
-from cryptoenv.store_parts import TEMPORARY, named_part
+from cryptoenv.store_parts import named_part
 from tests.cryptoenv.test_store import bars_at, contents
 
 KEY = SeriesKey("binance", "BTC/USDT:USDT", "15m")
