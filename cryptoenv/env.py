@@ -71,8 +71,8 @@ QUIET = {
     "exit_price": NOT_FILLED,
     "ruined": False,
 }
-#: What an exception (Ctrl-C, a timer) may have cut short.
-NOTHING, STEP, RESET = range(3)
+#: In place of the bar while a call is under way: what an exception (Ctrl-C, a timer) has cut short if it stays there.
+IN_STEP, IN_RESET = 2**62, 2**62 + 1
 CUMULATIVE = {"fees": FEES, "slippage": SLIPPAGE, "funding": FUNDING_PAID, "borrow": BORROW_PAID}
 
 
@@ -143,7 +143,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         self._account = np.zeros(ACCOUNT_WIDTH, dtype=np.float64)
         self._clock = np.zeros(CLOCK_WIDTH, dtype=np.int64)
         self._market, self._bar, self._end = 0, 0, -1
-        self._begun, self._unsettled = False, NOTHING
+        self._begun = False
         self._quiet: dict[str, Any] = {}
         self._watched = self._renderer is not None or self.setup.reward_function is not None
         self._point_to_memory()
@@ -186,7 +186,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         given = checked_options(options, RESET_OPTIONS)
         market, start = self.setup.checked_start(given)
         exposure = self.setup.checked_exposure(given.get("exposure", 0.0))
-        self._unsettled = RESET
+        self._bar = IN_RESET
         super().reset(seed=seed)
         if seed is not None or not self._begun:
             self._clock[SEED] = int(self.np_random_seed or 0) & SEED_MASK
@@ -196,15 +196,15 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             self._clock[EPISODE] += 1
         world = self.setup.world
         begin_episode(self._account, self._clock, world, self.setup.rules, market, start, exposure)
-        self._market, self._bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        self._market, bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
         if self._renderer is not None:
             traded = self.pool.markets[self._market]
-            self._renderer.begin(traded, traded.name or f"market {self._market}", self._bar, self._shown)
+            self._renderer.begin(traded, traded.name or f"market {self._market}", bar, self._shown)
         self._quiet = {**QUIET, "market": self._market}
         observation, mask, row = next(self._fresh, None) or self._first_of_block()
         observe_single(self._wiring, row)
-        info = self._info(mask)
-        self._unsettled = NOTHING
+        info = self._info(mask, bar)
+        self._bar = bar
         return observation, info
 
     def _first_of_block(self) -> tuple[Observation, NDArray[np.bool_], int]:
@@ -214,17 +214,22 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         self._fresh = fresh
         return first
 
-    def _settle(self) -> None:
-        """Take up the account as it is after a call that an exception cut short: before its bar, or after it."""
-        if self._unsettled == RESET:
+    def _settle(self) -> int:
+        """The bar to step from, the last call having been cut short or the episode being over.
+
+        After an interrupted step the account stands before its bar or after it, and is taken up as it is.
+        """
+        if self._bar == IN_RESET:
             raise RuntimeError("the last reset() was interrupted: call it again")
+        if self._bar != IN_STEP:
+            raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
         self._bar, self._end = self._clock[[BAR, END]].tolist()
         if self._account[RUINED] == 1.0:
             self._end = self._bar
         row = self._shown.tolist()
         for name, column in CUMULATIVE.items():
             self._quiet[name] = row[column]
-        self._unsettled = NOTHING
+        return self._bar if self._bar < self._end else self._settle()
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:
         """Ask for a target exposure and go on to the close of the next bar.
@@ -242,26 +247,26 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             target = self._levels[action]
         else:
             target = self._target(action)
-        if self._unsettled:
-            self._settle()
-        if self._bar >= self._end:
-            raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
-        self._unsettled = STEP
-        self._bar += 1
+        bar = self._bar
+        if bar >= self._end:
+            bar = self._settle()
+        self._bar = IN_STEP
         observation, mask, row = next(self._fresh, None) or self._first_of_block()
         reward = step_single(self._wiring, target, row)
+        bar += 1
         if self._watched:
-            reward = self._watch(reward)
-        info = self._info(mask)
+            reward = self._watch(reward, bar)
+        info = self._info(mask, bar)
+        self._bar = bar
         if info["ruined"]:
-            self._end = self._bar
-        self._unsettled = NOTHING
-        return observation, reward, info["ruined"], self._bar >= self._end and not info["ruined"], info
+            self._end = bar
+            return observation, reward, True, False, info
+        return observation, reward, False, bar >= self._end, info
 
-    def _watch(self, reward: float) -> float:
+    def _watch(self, reward: float, bar: int) -> float:
         """Show the step to the renderer and to a reward callable; returns the reward."""
         if self.setup.reward_function is not None:
-            reward = finite_reward(self.setup.reward_function, self._account, self._bar)
+            reward = finite_reward(self.setup.reward_function, self._account, bar)
         if self._renderer is not None:
             self._renderer.record(self._shown)
         return reward
@@ -317,10 +322,10 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             )
         return float(value.item()) * self.setup.limit
 
-    def _info(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    def _info(self, mask: NDArray[np.bool_], bar: int) -> dict[str, Any]:
         info = self._quiet.copy()
         info["equity"], info["exposure"], info["close"], eventful = self._brief.tolist()
-        info["bar"] = self._bar
+        info["bar"] = bar
         if eventful:
             self._tell(info)
         if self._targets is not None:

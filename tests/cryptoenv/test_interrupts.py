@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import cryptoenv
+from cryptoenv.env import IN_RESET
 
 HERE = "cryptoenv"
 
@@ -69,7 +70,7 @@ def test_every_line_of_a_step_and_a_reset_can_be_interrupted(market: cryptoenv.M
             break
         interrupts += 1
         if call == "reset":
-            if env._unsettled:
+            if env._bar == IN_RESET:
                 with pytest.raises(RuntimeError, match="interrupted"):
                     env.step(1)
             shown(env, market, *env.reset())
@@ -103,7 +104,7 @@ def test_a_storm_of_timer_signals(market: cryptoenv.Market) -> None:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
             except Interrupted:
                 hits += 1
-                over = bool(env._unsettled == 2)
+                over = env._bar == IN_RESET
                 continue
             except RuntimeError:
                 over = True
