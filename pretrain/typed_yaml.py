@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+from cryptoenv.bounded_yaml import YamlError, read_yaml
+from cryptoenv.durable_files import write_file
 from pretrain.config import ConfigError
 
 T = TypeVar("T")
@@ -35,9 +37,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ConfigError: no YAML, or something else than keys and values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no YAML: {error}") from error
+        values = read_yaml(path)
+    except YamlError as error:
+        raise ConfigError(str(error)) from error
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}")
     return values or {}
@@ -101,5 +103,5 @@ def plain(value: Any) -> Any:
 
 
 def write_yaml(values: dict[str, Any], path: Path) -> None:
-    """Write plain values in their order."""
-    path.write_text(yaml.safe_dump(plain(values), sort_keys=False), encoding="utf-8")
+    """Write plain values in their order, the whole file or none of it."""
+    write_file(path, str(yaml.safe_dump(plain(values), sort_keys=False)))

@@ -183,12 +183,9 @@ class FeatureSpec:
     @classmethod
     def from_yaml(cls, text: str, functions: Sequence[FeatureFunction] = ()) -> Self:
         """The spec from YAML; arguments and errors as `from_dict`."""
-        import yaml
+        from cryptoenv.bounded_yaml import parse_yaml
 
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"the feature spec is no YAML: {error}") from error
+        content = parse_yaml(text, "the feature spec")
         return cls.from_dict({} if content is None else content, functions)
 
 
