@@ -94,8 +94,8 @@ def test_the_hash_knows_every_parameter() -> None:
         ("base: {custom: [{name: Gap, bound: 1.0, memory: 1, digest: x}]}", "feature name 'Gap'; allowed: lower-case"),
         ("base: [1]", r"base is \[1\]; allowed: a mapping"),
         ("- base", "feature spec is .*; allowed: a mapping"),
-        ("base: {", "the feature spec is no YAML"),
-        ("base: !!python/object:os.system {}", "the feature spec is no YAML"),
+        ("base: {", "the feature spec: no YAML"),
+        ("base: !!python/object:os.system {}", "the feature spec: no YAML"),
     ],
 )
 def test_what_a_file_may_not_hold(text: str, message: str) -> None:
