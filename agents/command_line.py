@@ -19,6 +19,7 @@ except ModuleNotFoundError:
 
 from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
 from agents.features_commands import app as features_commands  # noqa: E402
+from agents.new_outputs import INTERRUPTED  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 from agents.synth_commands import synth  # noqa: E402
 from agents.train_commands import evaluate, export, import_model, play, train  # noqa: E402
@@ -90,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except typer.Abort:
-        return 130
+        print("cryptoenv: interrupted; nothing half-made is left", file=sys.stderr)
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         return _one_line(extra_is_missing(error, " ".join((arguments or sys.argv[1:])[:1])))
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -10,6 +10,7 @@ import typer
 
 from agents.data_download import download_bars
 from agents.data_import import clean_file
+from agents.new_outputs import require_new_file, write_new_file
 
 if TYPE_CHECKING:
     from cryptoenv.store import BarStore, SeriesKey
@@ -105,10 +106,11 @@ def export(
 ) -> None:
     """Write one series to a file."""
     from cryptoenv.store import BarStore, SeriesKey
-    from cryptoenv.store_export import export_rows
+    from cryptoenv.store_export import SUFFIXES, export_rows
 
+    require_new_file(out, *SUFFIXES)
     rows = BarStore(store).read(SeriesKey(exchange, symbol, timeframe), since, until)
-    export_rows(rows, out)
+    write_new_file(out, lambda path: export_rows(rows, path))
     print(f"{out}: {len(rows):,} rows")
 
 

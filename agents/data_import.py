@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agents.new_outputs import require_new_file, write_new_file
+
 
 def clean_file(
     file: Annotated[Path, typer.Argument(help="CSV, JSON, Parquet or Feather; gzip and zip too.")],
@@ -25,7 +27,7 @@ def clean_file(
     import cryptoenv
     from cryptoenv.store_export import SUFFIXES, export_rows
 
-    _check_target(out, file, SUFFIXES)
+    _check_targets(file, out, report, SUFFIXES)
     names = tuple(name.strip() for name in columns.split(",")) if columns else None
     bars, imported = cryptoenv.import_bars(
         file, time=time, volume=volume, columns=names, keep=keep or (), time_zone=time_zone, day_first=day_first
@@ -34,7 +36,7 @@ def clean_file(
     cleaned, found = cryptoenv.clean(bars, timeframe)
     print(found)
     if report is not None:
-        found.table.to_csv(report, index=False)
+        write_new_file(report, lambda path: found.table.to_csv(path, index=False))
         print(f"{len(found.table)} findings: {report}")
     if len(found.unusable) and not drop_unusable:
         raise ValueError(
@@ -42,15 +44,15 @@ def clean_file(
             f"nothing was written; mend the file, or leave gaps there with --drop-unusable"
         )
     usable = cleaned.drop(found.unusable)
-    export_rows(usable, out)
+    write_new_file(out, lambda path: export_rows(usable, path))
     print(f"{len(usable)} bars: {out}")
 
 
-def _check_target(out: Path, file: Path, suffixes: tuple[str, ...]) -> None:
-    if not out.name.lower().endswith(suffixes):
-        raise ValueError(f"--out is {out}; allowed: a name ending in {', '.join(suffixes)}")
-    if out.exists():
-        what = "the file to be read" if file.exists() and out.samefile(file) else "there already"
-        raise ValueError(f"--out {out} is {what}; allowed: a name that is free")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"no such folder for --out: {out.parent}")
+def _check_targets(file: Path, out: Path, report: Path | None, suffixes: tuple[str, ...]) -> None:
+    if out.exists() and file.exists() and out.samefile(file):
+        raise ValueError(f"--out {out} is the file to be read; allowed: a name that is free")
+    require_new_file(out, *suffixes)
+    if report is not None:
+        require_new_file(report)
+        if report.absolute() == out.absolute():
+            raise ValueError(f"--report and --out are both {out}; allowed: two names")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from agents.new_outputs import require_new_folder, write_new_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(help="Features: what they are worth, and whether they stay what they are.", no_args_is_help=True)
 
@@ -34,6 +39,7 @@ def inspect(
     from cryptoenv.feature_analysis import inspect_features
     from cryptoenv.features import FeatureSpec
 
+    require_new_folder(out)
     if task not in synthetic.TASKS:
         raise ValueError(f"task {task!r} is unknown; allowed: {', '.join(synthetic.TASKS)}")
     source = synthetic.regime_market(task, days=days, seed=seed).bars if bars is None else read_bars(bars)
@@ -43,6 +49,7 @@ def inspect(
         features=None if spec is None else FeatureSpec.from_yaml(spec.read_text(encoding="utf-8")),
         reference=None if reference is None else read_bars(reference),
     )
-    table = inspect_features(market, out, seed=seed)
-    print(table.to_string(float_format=lambda value: f"{value:.3f}"))
+    tables: list[pd.DataFrame] = []
+    write_new_folder(out, lambda folder: tables.append(inspect_features(market, folder, seed=seed)))
+    print(tables[0].to_string(float_format=lambda value: f"{value:.3f}"))
     print(f"tables and pictures: {out}")

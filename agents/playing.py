@@ -11,6 +11,7 @@ import numpy as np
 import cryptoenv
 from agents.agent import Agent
 from agents.features_extractor import EmbeddingTable
+from agents.new_outputs import require_new_file, write_new_file
 from cryptoenv.bar_files import read_bars
 
 RENDERED = ("human", "ansi", "rgb_array")
@@ -37,6 +38,8 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
         raise ValueError(f"render={render!r} is unknown; choose one of {RENDERED}")
     if render == "rgb_array" and out.suffix not in {".gif", ".png"}:
         raise ValueError(f"{out} must end in .gif (a film) or .png (the last frame)")
+    if render == "rgb_array":
+        require_new_file(out)
     settings = agent.settings
     source: Any = market
     if Path(market).is_file():
@@ -66,7 +69,8 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
             frames.append(shown)
     env.close()
     if render == "rgb_array":
-        _write(frames, out)
+        write_new_file(out, lambda path: _write(frames, path))
+        print(f"picture: {out}")
     return dict(info)
 
 
@@ -74,9 +78,7 @@ def _write(frames: list[Any], out: Path) -> None:
     from PIL import Image
 
     images = [Image.fromarray(np.asarray(frame)) for frame in frames]
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".png":
         images[-1].save(out)
     else:
         images[0].save(out, save_all=True, append_images=images[1:], duration=80, loop=0)
-    print(f"picture: {out}")

@@ -7,7 +7,7 @@ keep an agent. Reading one therefore needs `trust=True`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import torch
@@ -16,6 +16,7 @@ from stable_baselines3.common.save_util import load_from_zip_file
 
 from agents.agent import Agent
 from agents.heads import PolicyShape, new_policy
+from agents.new_outputs import require_new_file, write_new_file
 from agents.pretrained_extractor import PretrainedExtractor
 from agents.settings import TradingSettings
 from pretrain import Extractor
@@ -33,11 +34,17 @@ def export_zip(agent: Agent, path: str | Path) -> Path:
 
     Args:
         agent: to export.
-        path: of the file, `.zip`.
+        path: of the file, `.zip` (which is added to a name without ending); its folders are made.
+
+    Returns:
+        The file.
 
     Raises:
-        ValueError: a head that Stable-Baselines3 has no policy for.
+        ValueError: a head that Stable-Baselines3 has no policy for. FileExistsError: something stands at `path`.
+        OSError: the file cannot be written; none of it is there.
     """
+    file = Path(path) if Path(path).suffix else Path(path).with_name(f"{Path(path).name}.zip")
+    require_new_file(file)
     if agent.head not in ALGORITHM_OF_HEAD:
         raise ValueError(
             f"an agent with head {agent.head!r} has no counterpart in Stable-Baselines3; "
@@ -62,9 +69,9 @@ def export_zip(agent: Agent, path: str | Path) -> Path:
     missing, unexpected = model.policy.load_state_dict(weights, strict=False)
     assert not unexpected and all(FEATURES in name for name in missing), (missing, unexpected)
     model.set_env(model.env, force_reset=False)
-    model.save(path)
+    write_new_file(file, model.save)
     env.close()
-    return Path(path)
+    return file
 
 
 def import_zip(
@@ -86,13 +93,13 @@ def import_zip(
             f"{path} holds pickles, which can run any code when they are read: pass trust=True (--trust) if you made "
             "it, or know and trust who did"
         )
-    data, parameters, _ = load_from_zip_file(path, device="cpu")
-    weights = cast(dict[str, torch.Tensor], parameters.get("policy", {}))
-    told = (data or {}).get("policy_kwargs", {})
+    told, weights = _read(path)
     head, prefix = ("value", "q_net.q_net.") if "q_net.q_net.0.weight" in weights else ("actor", "")
     hidden = _hidden(weights, prefix or "mlp_extractor.policy_net.")
     if not hidden:
         raise ValueError(f"{path} holds neither a PPO nor a DQN with hidden layers")
+    if odd := [name for name, weight in weights.items() if not bool(torch.isfinite(weight).all())]:
+        raise ValueError(f"{path}: weight {odd[0]!r} holds a number that is not finite")
     if told.get("activation_fn", torch.nn.Tanh if head == "actor" else torch.nn.ReLU) is not torch.nn.Tanh:
         raise ValueError(f"{path}: activation_fn={told.get('activation_fn')} is not an agent's, which is Tanh")
     _require_same_extractor(weights, extractor, path)
@@ -104,14 +111,36 @@ def import_zip(
     own = {name: weight for name, weight in weights.items() if FEATURES not in name}
     try:
         policy.load_state_dict(own)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: the network does not fit {shape}: {error}") from error
     return Agent(extractor, policy, shape, settings, algorithm="dqn" if head == "value" else "ppo", head=head)
 
 
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The policy's keyword arguments and its weights, none where the file has no policy.
+
+    Raises:
+        ValueError: the file cannot be read as a model. FileNotFoundError: there is none.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        data, parameters, _ = load_from_zip_file(Path(path), device="cpu")
+    except Exception as error:  # zip, JSON, base64, pickle, torch: a damaged file can end in any error of theirs
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} cannot be read as a model of Stable-Baselines3: {said}") from error
+    told = (data or {}).get("policy_kwargs", {})
+    weights = (parameters or {}).get("policy", {})
+    tensors = isinstance(weights, dict) and all(isinstance(weight, torch.Tensor) for weight in weights.values())
+    if not isinstance(told, dict) or not tensors:
+        raise ValueError(f"{path} cannot be read as a model of Stable-Baselines3: its policy is not one")
+    return told, weights
+
+
 def _hidden(weights: dict[str, torch.Tensor], prefix: str) -> tuple[int, ...]:
     """Widths of the hidden layers under `prefix`; the last layer of a Q-network is its output."""
-    layers = [len(w) for name, w in weights.items() if name.startswith(prefix) and name.endswith(".weight")]
+    named = {name: w for name, w in weights.items() if name.startswith(prefix) and name.endswith(".weight")}
+    layers = [len(w) for w in named.values() if w.dim() == 2]
     return tuple(layers[:-1] if prefix.startswith("q_net") else layers)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.new_outputs import require_new_folder, write_new_folder
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -45,8 +47,7 @@ def synth(
     picture: Annotated[bool, typer.Option(help="Draw a PNG of it too (pattern and token).")] = False,
 ) -> None:
     """Write synthetic bars, their truth beside them (never in them) and the parameters as JSON."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is there already: name a new or empty folder with --out")
+    require_new_folder(out)
     if kind is Kind.regime and picture:
         raise ValueError("--picture draws patterns and tokens: it has no picture of --kind regime")
     if kind is Kind.regime:
@@ -55,12 +56,16 @@ def synth(
         tables, truth = _patterns(pattern, noise, bars, seed)
     else:
         tables, truth = _tokens(tokens, bars, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        _write(table, out / f"{name}.{table_format.value}")
-    (out / "truth.json").write_text(json.dumps({"kind": kind.value, "seed": seed, **truth}, indent=1) + "\n", "utf-8")
-    if picture:
-        _draw(kind, out / "picture.png", pattern, noise, bars, tokens, seed)
+
+    def fill(folder: Path) -> None:
+        for name, table in tables.items():
+            _write(table, folder / f"{name}.{table_format.value}")
+        told = json.dumps({"kind": kind.value, "seed": seed, **truth}, indent=1)
+        (folder / "truth.json").write_text(told + "\n", "utf-8")
+        if picture:
+            _draw(kind, folder / "picture.png", pattern, noise, bars, tokens, seed)
+
+    write_new_folder(out, fill)
     typer.echo(f"{out}: {', '.join(sorted(file.name for file in out.iterdir()))}")
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from agents.new_outputs import require_new_file, require_new_folder, write_new_file, write_new_folder
+
 
 def train(
     recipe: Annotated[str | None, typer.Option(help="One that ships (ppo, dqn, sac, ...), or a YAML file.")] = None,
@@ -76,6 +78,8 @@ def evaluate(
     from agents.report import print_table
     from agents.run_folder import load_runs
 
+    if out is not None:
+        require_new_file(out)
     runs = load_runs(run)
     if bars is not None:
         table = evaluate_on_bars(runs, bars)
@@ -86,8 +90,7 @@ def evaluate(
         title = f"{which}, task {markets!r}, {len(runs)} run(s)"
     print_table(table, title)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(out)
+        write_new_file(out, table.to_csv)
         print(f"table: {out}")
 
 
@@ -115,7 +118,7 @@ def export(
     from agents.sb3_zip import export_zip
 
     agent = Run.load(run).agent
-    export_zip(agent, file)
+    file = export_zip(agent, file)
     kept = f"; the hysteresis of {agent.margin:g} is not part of it" if agent.margin else ""
     print(f"{file}: {agent.algorithm} for Stable-Baselines3{kept}")
 
@@ -131,6 +134,8 @@ def import_model(
     from agents.sb3_zip import import_zip
     from pretrain import Extractor
 
+    require_new_folder(out)
     agent = import_zip(file, Extractor.load(extractor), trust=trust)
-    Run(out, agent, agent).save({"algorithm": agent.algorithm, "imported": file.name}, {})
+    told = {"algorithm": agent.algorithm, "imported": file.name}
+    write_new_folder(out, lambda folder: Run(folder, agent, agent).save(told, {}))
     print(f"{out}: {agent.algorithm}")

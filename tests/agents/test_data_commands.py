@@ -89,7 +89,7 @@ def test_export_of_funding(store: Path, tmp_path: Path) -> None:
         (["list", "--store", "nowhere"], "no such series in nowhere; there are: none"),
         (["validate", "--symbol", "XRP/USDT"], "no such series in .*binance BTC/USDT 1m"),
         (["export", *_named(KEY), "--out", "bars.xlsx"], r"bars.xlsx; allowed: a name that ends in .csv, .csv.gz"),
-        (["export", *_named(KEY), "--out", "nowhere/bars.csv"], "nowhere/bars.csv"),
+        (["export", *_named(KEY), "--out", "/dev/null/bars.csv"], "/dev/null is no folder"),
         (["export", *_named(KEY), "--out", "x.csv", "--since", "soon"], "since is 'soon'"),
         (["export", "--exchange", "binance", "--symbol", "A/B", "--timeframe", "7m", "--out", "x.csv"], "'7m'"),
     ],
