@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The extractor of the learning benchmark's second task; seven minutes.
 EASY := runs/pretrain-easy/artifact/checksums.json
 
-.PHONY: demo test lint type bench bench-env bench-peers parity prove clean
+.PHONY: demo test lint type docs bench bench-env bench-peers parity prove clean
 
 demo: $(STAMP)
 	$(BIN)/cryptoenv demo
@@ -19,6 +19,11 @@ lint: $(STAMP)
 
 type: $(STAMP)
 	$(BIN)/mypy
+
+# Warnings are errors: a broken link or a missing docstring fails.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(STAMP) $(EASY)
 	$(BIN)/python -m benchmarks.learning --quick
@@ -52,7 +57,7 @@ $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cryptoenv needs Python >= 3.11, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt torch
-	$(BIN)/python -m pip install -c constraints.txt -e ".[all,distributed,dev]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[all,distributed,docs,dev]"
 	$(BIN)/python -m pip install --no-deps -c constraints.txt imitation
 	touch $(STAMP)
 

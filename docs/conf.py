@@ -1,0 +1,54 @@
+"""Settings of the documentation site (`make docs`)."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import cryptoenv  # noqa: E402 -- from this checkout
+
+project = "cryptoenv"
+author = "the cryptoenv authors"
+copyright = "the cryptoenv authors, MIT licence"
+version = release = cryptoenv.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["images"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # fields of a dataclass are described once, by its docstring
+nitpicky = False
+
+# Links into other projects' pages need the network; a build without one has to succeed.
+intersphinx_mapping = {}
+intersphinx_timeout = 3
+
+html_theme = "furo"
+html_title = "cryptoenv"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
