@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import cryptoenv  # noqa: E402 -- from this checkout
+from command_tree import write_command_reference  # noqa: E402 -- from this checkout
+
+import cryptoenv  # noqa: E402
+
+write_command_reference(ROOT / "docs" / "reference" / "commands.md")
 
 project = "cryptoenv"
 author = "the cryptoenv authors"
@@ -18,10 +22,10 @@ version = release = cryptoenv.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "docstring_markup",
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
-    "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
 ]
