@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import cryptoenv
-from tests.clients import single_file_ppo
+from examples import single_file_ppo
 
 
 @pytest.fixture(scope="module")

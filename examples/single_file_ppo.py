@@ -1,5 +1,9 @@
-"""PPO in one file, in the manner of CleanRL: `gym.make_vec`, vector wrappers, NEXT_STEP autoreset, plain torch."""
+"""PPO in one file, in the manner of CleanRL: `gym.make_vec`, vector wrappers, NEXT_STEP autoreset, plain torch.
 
+    python examples/single_file_ppo.py --iterations 50
+"""
+
+import argparse
 from typing import Any
 
 import gymnasium as gym
@@ -7,6 +11,8 @@ import numpy as np
 import torch
 from gymnasium.wrappers import vector as vector_wrappers
 from torch import nn
+
+import cryptoenv  # noqa: F401 -- registers the environment
 
 GAMMA, LAMBDA, CLIP, EPOCHS, BATCHES = 0.9, 0.9, 0.2, 4, 4
 
@@ -82,3 +88,18 @@ def train(num_envs: int, horizon: int, iterations: int, seed: int, **arguments: 
                    "returns": gains + values}  # fmt: skip
         update(agent, optimiser, {name: column.flatten(0, 1)[kept] for name, column in columns.items()})
     return agent, [float(x) for x in np.asarray(finished)]
+
+
+def main() -> None:
+    """Train on the default pool of markets and print how the returns of episodes went."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--iterations", type=int, default=50, help="rollouts of 16 environments x 128 steps")
+    iterations = parser.parse_args().iterations
+    _, returns = train(16, 128, iterations, 0, episode_bars=96)
+    if returns:
+        print(f"{len(returns)} episodes; mean log-return of the first 16: {np.mean(returns[:16]):+.4f}, "
+              f"of the last 16: {np.mean(returns[-16:]):+.4f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
