@@ -35,7 +35,7 @@ def main() -> None:
         total += float(reward)
         if terminated or truncated:
             observation, info = env.reset()
-    print(f"{steps} steps, log-return {total:+.3f}; now at equity {info['equity']:.0f}, exposure {info['exposure']:+.2f}")
+    print(f"{steps} steps, log-return {total:+.3f}; equity {info['equity']:.0f}, exposure {info['exposure']:+.2f}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 """
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import FlattenObservation
@@ -12,7 +13,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import cryptoenv  # noqa: F401 -- registers the environment
 
-TASK = {"market": "easy", "window": (16, 4, 2), "episode_bars": 960}
+TASK: dict[str, Any] = {"market": "easy", "window": (16, 4, 2), "episode_bars": 960}
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ class ActorCritic(nn.Module):
         self.critic = nn.Sequential(nn.Linear(inputs, 16), nn.Tanh(), nn.Linear(16, 1))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.distributions.Categorical, torch.Tensor]:
+        """The policy's distribution over actions, and the values."""
         return torch.distributions.Categorical(logits=self.actor(x)), self.critic(x).squeeze(-1)
 
 
@@ -63,10 +64,11 @@ def update(agent: ActorCritic, optimiser: torch.optim.Optimizer, batch: dict[str
 def train(num_envs: int, horizon: int, iterations: int, seed: int, **arguments: Any) -> tuple[ActorCritic, list[float]]:
     """The trained agent, and the return of every finished episode in order."""
     torch.manual_seed(seed)
-    envs = vector_wrappers.RecordEpisodeStatistics(gym.make_vec("CryptoTrade-v0", num_envs, **arguments))
+    envs: Any = vector_wrappers.RecordEpisodeStatistics(gym.make_vec("CryptoTrade-v0", num_envs, **arguments))
     envs = vector_wrappers.NormalizeReward(vector_wrappers.FlattenObservation(envs), gamma=GAMMA)
     agent = ActorCritic(envs.single_observation_space.shape[0], envs.single_action_space.n)
-    optimiser, finished = torch.optim.Adam(agent.parameters(), lr=3e-3), []
+    optimiser = torch.optim.Adam(agent.parameters(), lr=3e-3)
+    finished: list[float] = []
     seen, resetting = torch.as_tensor(envs.reset(seed=seed)[0]), torch.zeros(num_envs)
     for _ in range(iterations):
         steps: list[tuple[torch.Tensor, ...]] = []
