@@ -32,6 +32,14 @@ if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
         """The C-contiguous int64 array of `shape` at `address`."""
         return _at(address, shape, ctypes.c_int64)
 
+    def int8_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
+        """The C-contiguous int8 array of `shape` at `address`."""
+        return _at(address, shape, ctypes.c_int8)
+
+    def bool_at(address: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The C-contiguous bool array of `shape` at `address`."""
+        return _at(address, shape, ctypes.c_bool)
+
     def prefetch(address: int) -> None:
         """Ask for the cache line at `address`, which will be read soon."""
 
@@ -72,6 +80,8 @@ else:
     _float64_pointer = _pointer_to(types.float64)
     _float32_pointer = _pointer_to(types.float32)
     _int64_pointer = _pointer_to(types.int64)
+    _int8_pointer = _pointer_to(types.int8)
+    _bool_pointer = _pointer_to(types.boolean)
 
     @njit(cache=True, error_model="numpy")
     def float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -87,3 +97,13 @@ else:
     def int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """The C-contiguous int64 array of `shape` at `address`."""
         return carray(_int64_pointer(address), shape)
+
+    @njit(cache=True, error_model="numpy")
+    def int8_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
+        """The C-contiguous int8 array of `shape` at `address`."""
+        return carray(_int8_pointer(address), shape)
+
+    @njit(cache=True, error_model="numpy")
+    def bool_at(address: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """The C-contiguous bool array of `shape` at `address`."""
+        return carray(_bool_pointer(address), shape)

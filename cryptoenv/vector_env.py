@@ -14,23 +14,22 @@ from cryptoenv.environment_spec import EnvironmentSpec, checked_options, numbers
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
 from cryptoenv.rewards import batched_reward
 from cryptoenv.row_checks import check_rows
-from cryptoenv.stepping_threads import granted_threads, threads_usable
+from cryptoenv.shared_rows import copy_windows_shared, step_shared
+from cryptoenv.stepping_threads import granted_threads, helping
 from cryptoenv.vector_rows import (
     AMOUNTS,
     Rows,
     Seen,
     begin_rows,
     copy_windows,
-    copy_windows_parallel,
     empty_seen,
     mask_rows,
     see_serial,
-    step_parallel,
     step_serial,
 )
 
 RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
-PARALLEL_ROWS = 64  #: from here on stepping pays for waking the threads
+PARALLEL_ROWS = 512  #: from here on stepping pays for waking a helper
 PARALLEL_CELLS = 262_144  #: window cells (N * W * F) from which copying does
 Observation = dict[str, NDArray[Any]]
 
@@ -152,10 +151,11 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
         self._cut_short = self.autoreset_mode == AutoresetMode.SAME_STEP
         seen = self._memory()
-        if self.num_envs >= PARALLEL_ROWS and self._threads > 1 and threads_usable():
-            step_parallel(rows, self.setup.world, self.setup.rules, next_step, seen, self._threads)
-        else:
+        board = helping(self._threads) if self.num_envs >= PARALLEL_ROWS else None
+        if board is None:
             step_serial(rows, self.setup.world, self.setup.rules, next_step, seen)
+        else:
+            step_shared(rows, self.setup.world, self.setup.rules, next_step, seen, board)
         if self._custom_reward is not None:
             self._reward_by_function(seen.rewards, restarted)
         rewards, terminated, truncated = seen.rewards, seen.terminated, seen.truncated
@@ -364,10 +364,11 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             self._windows = windows
         table, clocks = self.setup.world.table, self._rows.clocks
         for k, window in enumerate(windows.values()):
-            if window.size >= PARALLEL_CELLS and self._threads > 1 and threads_usable():
-                copy_windows_parallel(table, clocks, k, window, self._threads)
-            else:
+            board = helping(self._threads) if window.size >= PARALLEL_CELLS else None
+            if board is None:
                 copy_windows(table, clocks, k, window)
+            else:
+                copy_windows_shared(table, clocks, k, window, board)
         return {**windows, "account": seen.account}
 
     def _info(self, seen: Seen) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""N environments, jitted: their state, one step of all, and what they show; on one thread or over several."""
+"""N environments, jitted: their state, one step of all, and what they show."""
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from cryptoenv.account import (
@@ -183,7 +183,7 @@ def see_serial(rows: Rows, seen: Seen, limit: float) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _step_block(
+def step_block(
     first: int, last: int, rows: Rows, world: World, rules: EpisodeRules, restart: bool, seen: Seen
 ) -> None:
     """Step rows `first` to `last` (exclusive) and write what they show, some rows at a time, while they are cached."""
@@ -200,15 +200,7 @@ def step_serial(rows: Rows, world: World, rules: EpisodeRules, restart: bool, se
 
     `restart`: rows that had ended begin their next episode instead.
     """
-    _step_block(0, rows.accounts.shape[0], rows, world, rules, restart, seen)
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def step_parallel(rows: Rows, world: World, rules: EpisodeRules, restart: bool, seen: Seen, chunks: int) -> None:
-    """As `step_serial`, in `chunks` contiguous blocks over the threads; the results are the same bits."""
-    n = rows.accounts.shape[0]
-    for chunk in prange(chunks):
-        _step_block(chunk * n // chunks, (chunk + 1) * n // chunks, rows, world, rules, restart, seen)
+    step_block(0, rows.accounts.shape[0], rows, world, rules, restart, seen)
 
 
 @njit(cache=True, error_model="numpy")
@@ -228,9 +220,10 @@ def begin_rows(
 
 
 @njit(cache=True, error_model="numpy")
-def _copy_windows(
+def copy_some_windows(
     first: int, last: int, table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
 ) -> None:
+    """Write the windows of rows `first` to `last` (exclusive) into the (N, W, F) `out`."""
     cells, bars = out.shape[1] * out.shape[2], out.shape[1]
     windows = float32_at(out.ctypes.data, (out.shape[0], cells))
     every = int64_at(clocks.ctypes.data, (clocks.shape[0], clocks.shape[1]))
@@ -241,17 +234,7 @@ def _copy_windows(
 @njit(cache=True, error_model="numpy")
 def copy_windows(table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]) -> None:
     """Write the (N, W, F) windows of a timeframe."""
-    _copy_windows(0, out.shape[0], table, clocks, timeframe, out)
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def copy_windows_parallel(
-    table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe: int, out: NDArray[np.float32], chunks: int
-) -> None:
-    """As `copy_windows`, in `chunks` blocks over the threads."""
-    n = out.shape[0]
-    for chunk in prange(chunks):
-        _copy_windows(chunk * n // chunks, (chunk + 1) * n // chunks, table, clocks, timeframe, out)
+    copy_some_windows(0, out.shape[0], table, clocks, timeframe, out)
 
 
 @njit(cache=True, error_model="numpy")

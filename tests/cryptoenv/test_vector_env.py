@@ -1,6 +1,5 @@
-"""The vector env: every row is a single env, in every autoreset mode, serial and parallel."""
+"""The vector env: every row is a single env, in every autoreset mode."""
 
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import cryptoenv
-from cryptoenv import vector_env
 from cryptoenv.account import BARS_HELD, CLOSE_PRICE, EQUITY, EXIT_KIND, ORDER_STATUS, QUANTITY
 from cryptoenv.episode import BAR, END, ENDED, EPISODE, MARKET, SEED
 from tests.cryptoenv.test_env import same
@@ -98,53 +96,6 @@ def test_disabled_autoreset_asks_for_a_mask(market: cryptoenv.Market) -> None:
         envs.step(np.array([0, 1]))
     after = envs.reset(options={"reset_mask": np.array([False, True])})[1]["bar"]
     assert after[0] == bars[0], "an unmasked row keeps its episode"
-
-
-def test_parallel_equals_serial_bit_for_bit(market: cryptoenv.Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trajectory() -> list[Any]:
-        envs = gym.make_vec("CryptoTrade-v0", num_envs=37, market=market, episode_bars=30)
-        rng = np.random.default_rng(2)
-        return [envs.reset(seed=9)] + [envs.step(rng.integers(3, size=37)) for _ in range(70)]
-
-    serial = trajectory()
-    monkeypatch.setattr(vector_env, "PARALLEL_ROWS", 1)
-    monkeypatch.setattr(vector_env, "PARALLEL_CELLS", 1)
-    assert same(serial, trajectory())
-
-
-FORK = """import os, sys
-import gymnasium as gym, numpy as np
-import cryptoenv
-from cryptoenv import vector_env
-from cryptoenv.account import BARS_HELD, CLOSE_PRICE, EQUITY, EXIT_KIND, ORDER_STATUS, QUANTITY
-from cryptoenv.episode import BAR, END, ENDED, EPISODE, MARKET, SEED
-from tests.naive.random_bars import random_bars
-
-market = cryptoenv.Market.from_bars(random_bars(70, seed=1))
-vector_env.PARALLEL_CELLS = 1
-
-def equity(envs):
-    envs.reset(seed=1)
-    envs._threads = 2  # also on a machine with one core
-    return envs.step(np.full(80, 2))[4]["equity"].tobytes()
-
-old = gym.make_vec("CryptoTrade-v0", num_envs=80, market=market)
-if sys.argv[1] == "after":
-    expected = equity(old)
-pid = os.fork()
-if pid == 0:
-    mine = equity(old), equity(gym.make_vec("CryptoTrade-v0", num_envs=80, market=market))
-    serial = vector_env.threads_usable() == (sys.argv[1] == "before")
-    os._exit(0 if serial and (sys.argv[1] == "before" or mine == (expected, expected)) else 7)
-print(os.waitpid(pid, 0)[1])
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("when", ["after", "before"])
-def test_a_child_forked_after_threads_steps_serially(when: str) -> None:
-    run = subprocess.run([sys.executable, "-c", FORK, when], capture_output=True, text=True, check=False, timeout=300)
-    assert run.stdout.strip() == "0", run.stderr
 
 
 GRANTED = """import gymnasium as gym, numba
