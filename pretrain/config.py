@@ -12,13 +12,10 @@ from itertools import pairwise
 from typing import Any, Self
 
 from cryptoenv.market import Market
+from pretrain.typed_values import ConfigError
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-class ConfigError(ValueError):
-    """A configuration value that is not allowed; the message names the field and what is allowed."""
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:

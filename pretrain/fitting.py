@@ -15,16 +15,19 @@ from typing import Any, NamedTuple, Protocol
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from pretrain.config import ConfigError, TrainingConfig
+from cryptoenv.durable_files import make_folder
+from cryptoenv.folder_lock import folder_lock
+from pretrain.config import TrainingConfig
+from pretrain.generations import CheckpointError, Generations
 from pretrain.mlflow_tracking import mlflow_is_missing, tracking_uri
 
 MONITOR = "validation/loss"
-BEST, LAST, CHECKPOINTS = "best.ckpt", "last.ckpt", "checkpoints"
+CHECKPOINTS, LOG = "checkpoints", "tensorboard"
 
 
 class Measured(NamedTuple):
@@ -48,7 +51,7 @@ class FitOptions:
 
     Attributes:
         out: folder of the TensorBoard log (`tensorboard/`) and of the checkpoints (`checkpoints/`); None: neither.
-        resume: go on from `out`'s last checkpoint where there is one.
+        resume: go on from `out`'s newest good checkpoint; from the start where training ended before the first one.
         progress: show a progress bar.
         mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where,
             `mlflow.db` in the working directory by default).
@@ -69,12 +72,11 @@ class Diverged(ValueError, RuntimeError):
 class TaskLearner(lightning.LightningModule):
     """Minimises a task's loss with AdamW, a linear warm-up and a cosine to zero over the budget."""
 
-    def __init__(self, model: nn.Module, task: Task, training: TrainingConfig, identity: dict[str, Any]) -> None:
+    def __init__(self, model: nn.Module, task: Task, training: TrainingConfig) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.training_config = training
-        self.identity = identity
         self._started = time.process_time()
         self._random_state: Tensor | None = None
 
@@ -131,7 +133,6 @@ class TaskLearner(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what Lightning leaves out: the random state (dropout draws from it) and the seconds used."""
         checkpoint["random_state"], checkpoint["cpu_seconds"] = torch.get_rng_state(), self.cpu_seconds
-        checkpoint["identity"] = self.identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes up what `on_save_checkpoint` added."""
@@ -153,6 +154,7 @@ def fit(
     *,
     seed: int,
     data: str = "",
+    made_of: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Trains `model` in place and leaves the weights in it that were best on the validation batches.
 
@@ -168,51 +170,58 @@ def fit(
         options: what is written and shown.
         seed: of dropout.
         data: a hash of what the batches come from; a run is only resumed on the same.
+        made_of: further plain values that must not have changed in a resumed run (architecture, what it starts from).
 
     Returns:
         What was measured with the best weights, the steps taken and the CPU seconds used.
 
     Raises:
         Diverged: the loss is not finite. FileExistsError: `options.out` holds checkpoints of another run, and
-            `resume` was not asked for. ConfigError: the run to resume has another seed, data or training. ImportError:
-            MLflow is asked for and not installed.
+            `resume` was not asked for. CheckpointError: the run to resume has no good checkpoint left.
+            FolderLockedError: another training writes there. ConfigError: the run to resume has another seed, data or
+            training. ImportError: MLflow is asked for and not installed.
     """
-    identity = {"seed": seed, "data": data} | asdict(training)
+    identity = {"seed": seed, "data": data} | asdict(training) | dict(made_of or {})
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads)
     try:
         with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
             folder = Path(scratch) if options.out is None else options.out / CHECKPOINTS
-            return _fit(TaskLearner(model, task, training, identity), batches, folder, options)
+            make_folder(folder)
+            with folder_lock(folder, f"the training in {options.out}"):
+                return _fit(TaskLearner(model, task, training), batches, Generations(folder, identity), options)
     finally:
         torch.set_num_threads(threads)
 
 
 def _fit(
-    learner: TaskLearner, batches: tuple[Iterable[Any], Iterable[Any]], folder: Path, options: FitOptions
+    learner: TaskLearner,
+    batches: tuple[Iterable[Any], Iterable[Any]],
+    generations: Generations,
+    options: FitOptions,
 ) -> dict[str, float]:
     refuse_earlier_run(options)
-    last = folder / LAST
-    training = learner.training_config
-    best = _Checkpoints(folder, options.on_validation)
-    trainer = _trainer(training, best, options)
-    before = _loaded(last)
-    _require_same(before, learner.identity, last)
-    if not _stopped_early(before):
-        trainer.fit(learner, *batches, ckpt_path=str(last) if before else None, weights_only=True)
-    kept = _loaded(folder / BEST)
-    measured: dict[str, float] = kept.get("callbacks", {}).get(best.state_key, {}).get("measured", {})
-    if not math.isfinite(measured.get(MONITOR, math.nan)):
-        rate = training.learning_rate
-        raise Diverged(f"training diverged: {MONITOR} is {measured.get(MONITOR)}; try less than {rate=}")
-    learner.load_state_dict(kept["state_dict"])
-    if training.devices > 1 or trainer.global_step == 0:  # what others did is only in their checkpoint
-        after = _loaded(last)
-        steps, seconds = after["global_step"], after["cpu_seconds"]
+    before = generations.newest()
+    if before is None:
+        _refuse_removed(options)
+    generations.begin()
+    keeper = _Keeper(generations, options.on_validation)
+    trainer = _trainer(learner.training_config, keeper, options)
+    if before is None or not _stopped_early(_loaded(before)):
+        trainer.fit(learner, *batches, ckpt_path=before, weights_only=True)
+    made = generations.newest(fall_back=False)
+    kept = {} if made is None else _loaded(made)
+    state = kept.get("callbacks", {}).get(keeper.state_key, {})
+    if not state.get("measured"):
+        rate = learner.training_config.learning_rate
+        raise Diverged(f"training diverged: {MONITOR} is not finite; try less than {rate=}")
+    learner.model.load_state_dict(state["best"])
+    if learner.training_config.devices > 1 or trainer.global_step == 0:  # what others did is only in their checkpoint
+        steps, seconds = kept["global_step"], kept["cpu_seconds"]
     else:
         steps, seconds = trainer.global_step, learner.cpu_seconds
-    return measured | {"steps": float(steps), "cpu_seconds": round(seconds, 2)}
+    return state["measured"] | {"steps": float(steps), "cpu_seconds": round(seconds, 2)}
 
 
 def refuse_earlier_run(options: FitOptions) -> None:
@@ -224,15 +233,19 @@ def refuse_earlier_run(options: FitOptions) -> None:
     if options.out is None or options.resume:
         return
     folder = options.out / CHECKPOINTS
-    if (folder / LAST).exists():
+    if Generations(folder, {}).hold_a_training():
         raise FileExistsError(f"{folder} holds checkpoints of an earlier run: resume it, or choose another folder")
 
 
-def _require_same(checkpoint: dict[str, Any], identity: dict[str, Any], path: Path) -> None:
-    """Refuse to go on with another training than the one that was interrupted."""
-    for name, now in identity.items() if checkpoint else ():
-        if (then := checkpoint["identity"].get(name)) != now:
-            raise ConfigError(f"{path} is of another training: {name} was {then!r} and is {now!r}")
+def _refuse_removed(options: FitOptions) -> None:
+    """Refuse to begin anew what a log says was trained before; say that training begins at the start."""
+    if options.out is None or not options.resume:
+        return
+    folder = options.out / CHECKPOINTS
+    if any((options.out / LOG).glob("events.*")) and not Generations(folder, {}).begun():
+        raise CheckpointError(f"{options.out} holds the log of a training, but {folder} holds none of its checkpoints: "
+                              "put them back, or begin anew in another folder")  # fmt: skip
+    warnings.warn(f"{folder} holds no checkpoint to resume from: training begins at its start", stacklevel=5)
 
 
 def _stopped_early(checkpoint: dict[str, Any]) -> bool:
@@ -242,12 +255,12 @@ def _stopped_early(checkpoint: dict[str, Any]) -> bool:
 
 
 def _loaded(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's content, plain values and tensors only; empty where there is none."""
-    return torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else {}
+    """A checkpoint's content, plain values and tensors only."""
+    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 
-def _trainer(training: TrainingConfig, best: ModelCheckpoint, options: FitOptions) -> lightning.Trainer:
-    callbacks: list[Callback] = [EarlyStopping(MONITOR, patience=training.patience, check_finite=True), best]
+def _trainer(training: TrainingConfig, keeper: Callback, options: FitOptions) -> lightning.Trainer:
+    callbacks: list[Callback] = [EarlyStopping(MONITOR, patience=training.patience, check_finite=True), keeper]
     if options.progress:
         callbacks.append(_TrainingBar(refresh_rate=20))
     measurements = max(1, round(training.steps / training.validate_every))
@@ -280,7 +293,7 @@ def uses_bfloat16(training: TrainingConfig) -> bool:
 def _loggers(options: FitOptions) -> list[Logger] | bool:
     loggers: list[Logger] = []
     if options.out is not None:
-        loggers.append(TensorBoardLogger(str(options.out), name="tensorboard", version=""))
+        loggers.append(TensorBoardLogger(str(options.out), name=LOG, version=""))
     if options.mlflow is not None:
         from lightning.pytorch.loggers import MLFlowLogger
 
@@ -300,36 +313,46 @@ class _TrainingBar(TQDMProgressBar):
         return bar
 
 
-class _Checkpoints(ModelCheckpoint):
-    """Saves, at each measurement, the state to resume from and, where it is the best so far, the weights to keep."""
+class _Keeper(Checkpoint):
+    """Saves, at each measurement, the state to resume from; the best weights so far and their figures are part of it.
 
-    def __init__(self, folder: Path, tell: Callable[[dict[str, float]], None] | None) -> None:
-        self._tell = tell
-        super().__init__(
-            folder,
-            BEST.removesuffix(".ckpt"),
-            MONITOR,
-            save_last=True,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,
-        )
-        self.measured: dict[str, float] = {}
+    What was best is thus never apart from what was measured of it, wherever the folder is moved to. A measurement that
+    is not finite is not saved: the last good checkpoint stays.
+    """
+
+    def __init__(self, generations: Generations, tell: Callable[[dict[str, float]], None] | None) -> None:
+        self._generations, self._tell = generations, tell
+        self._measured: dict[str, float] = {}
+        self._best: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Keeps and saves; Lightning runs it after all other callbacks, so that their state is of the same moment."""
         found = {name: float(value) for name, value in trainer.callback_metrics.items() if "validation/" in name}
-        if not self.measured or found[MONITOR] < self.measured[MONITOR]:
-            self.measured = found
-        super().on_validation_end(trainer, pl_module)
+        if math.isfinite(found[MONITOR]):
+            if not self._measured or found[MONITOR] < self._measured[MONITOR]:
+                weights = pl_module.get_submodule("model").state_dict()
+                self._measured = found
+                self._best = {name: value.detach().cpu().clone() for name, value in weights.items()}
+            self._save(trainer)
+        elif self._measured and trainer.is_global_zero:
+            warnings.warn(f"{MONITOR} is {found[MONITOR]} after {trainer.global_step} steps: training ends, and the "
+                          "best weights before it are kept", stacklevel=1)  # fmt: skip
         if self._tell is not None:
             self._tell(found)
 
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if trainer.is_global_zero:
+            self._generations.save(trainer.global_step, trainer.save_checkpoint)
+        else:  # every process takes part in making a checkpoint, the first one writes it
+            trainer.save_checkpoint(self._generations.folder)
+
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"measured": self.measured}
+        """Figures and weights that were best."""
+        return {"measured": self._measured, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.measured = state_dict["measured"]
-        super().load_state_dict(state_dict)
+        """Takes them up."""
+        self._measured, self._best = state_dict["measured"], state_dict["best"]
 
 
 @contextmanager

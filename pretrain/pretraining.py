@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import cast
 
+from cryptoenv.durable_files import make_folder, write_file
+from cryptoenv.folder_lock import folder_lock
 from cryptoenv.market import Market
 from pretrain.artifact import Extractor
 from pretrain.checked_folder import json_bytes
-from pretrain.fitting import FitOptions, refuse_earlier_run
+from pretrain.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
 from pretrain.lessons import Teacher, bar_lessons, lessons
 from pretrain.recipe import Recipe
 from pretrain.splits import Splits
 from pretrain.training import fit_extractor
+from pretrain.typed_values import ConfigError
 from pretrain.windows import LabelledMarket
 
-ARTIFACT, RECIPE, PICTURES, LOG, INPUTS = "artifact", "recipe.yaml", "pictures", "tensorboard", "inputs.json"
-
+ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
 
 Taught = tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]
 """Markets to learn from, and markets to choose weights on."""
@@ -51,15 +55,17 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught |
 
     Raises:
         ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
+        FolderLockedError: another pretraining writes there. CheckpointError: nothing good is left to resume from.
     """
-    refuse_earlier_run(options)
-    train, validation = markets or taught_markets(recipe, progress=options.progress)
-    _write_recipe(recipe, options)
-    trained = fit_extractor(
-        train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
-    )
-    extractor = Extractor(trained.model, trained.scaler, replace(trained.provenance, recipe=recipe.digest))
-    _keep(extractor, validation, options)
+    with _held(options):
+        train, validation = markets or taught_markets(recipe, progress=options.progress)
+        if options.out is not None:
+            _write_once(options.out / RECIPE, recipe.text(), options)
+        trained = fit_extractor(
+            train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
+        )
+        extractor = Extractor(trained.model, trained.scaler, replace(trained.provenance, recipe=recipe.digest))
+        _keep(extractor, validation, options)
     return extractor
 
 
@@ -77,9 +83,9 @@ def finetune_extractor(
 
     Raises:
         ValueError: a teacher that needs the truth. ArtifactError: a market does not fit `start`. FileExistsError:
-            `options.out` holds another run.
+            `options.out` holds another run. FolderLockedError: another pretraining writes there. CheckpointError:
+            nothing good is left to resume from.
     """
-    refuse_earlier_run(options)
     for market in markets:
         start.require(market)
     teacher = cast(Teacher, recipe.teacher)
@@ -87,20 +93,48 @@ def finetune_extractor(
     train, validation = (
         bar_lessons(markets, part, teacher=teacher, positions=positions) for part in (splits.train, splits.validation)
     )
-    _write_recipe(recipe, options)
-    if options.out is not None:
-        bars = [{"name": market.name, "hash": market.hash} for market in markets]
-        inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
-        (options.out / INPUTS).write_bytes(json_bytes(inputs))
-    extractor = fit_extractor(train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start)
-    _keep(extractor, validation, options)
+    with _held(options):
+        if options.out is not None:
+            _write_once(options.out / RECIPE, recipe.text(), options)
+            bars = [{"name": market.name, "hash": market.hash} for market in markets]
+            inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
+            _write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
+        extractor = fit_extractor(
+            train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start
+        )
+        _keep(extractor, validation, options)
     return extractor
 
 
-def _write_recipe(recipe: Recipe, options: FitOptions) -> None:
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        recipe.write(options.out / RECIPE)
+@contextmanager
+def _held(options: FitOptions) -> Iterator[None]:
+    """Holds the run folder, so that recipe, checkpoints and artifact are of one run; refuses one that has another's."""
+    if options.out is None:
+        yield
+        return
+    make_folder(options.out)
+    with folder_lock(options.out, f"the run in {options.out}"):
+        refuse_earlier_run(options)
+        if (options.out / ARTIFACT).exists() and not (options.out / CHECKPOINTS).is_dir():
+            raise FileExistsError(f"{options.out} holds an artifact without its checkpoints: choose another folder")
+        yield
+
+
+def _write_once(path: Path, text: str, options: FitOptions) -> None:
+    """Write what a run is made from; a run that goes on must be made from what it was.
+
+    Raises:
+        ConfigError: it is not; the first line that differs is named.
+    """
+    if options.resume and path.exists():
+        before = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for was, now in zip_longest(before, text.splitlines(), fillvalue="nothing"):
+            if was != now:
+                raise ConfigError(
+                    f"the run to resume is of something else: {path} says {was.strip()[:200]!r}, not "
+                    f"{now.strip()[:200]!r}; resume it as it was, or choose another folder"
+                )
+    write_file(path, text)
 
 
 def _keep(extractor: Extractor, held_out: Sequence[LabelledMarket], options: FitOptions) -> None:

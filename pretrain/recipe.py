@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from cryptoenv.durable_files import write_file
 from pretrain.checked_folder import json_bytes
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
 from pretrain.lessons import TEACHERS
-from pretrain.typed_yaml import read_mapping, recipe_path, section, write_yaml
+from pretrain.typed_yaml import read_mapping, recipe_path, section, yaml_text
 from synthetic import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -76,6 +77,10 @@ class Recipe:
         """This recipe with other values; None leaves one as it is."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
+    def text(self) -> str:
+        """All of it, defaults included, as YAML."""
+        return yaml_text(asdict(self))
+
     def write(self, path: Path) -> None:
-        """Write all of it, defaults included, as YAML."""
-        write_yaml(asdict(self), path)
+        """Write `text` to a file, whole or not at all."""
+        write_file(path, self.text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -55,7 +56,7 @@ def fit_extractor(
         ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
             validation share, synthetic markets that agents learn from or that are kept to judge by, or a `config`
             beside `start`.
-        Diverged: the loss is not finite.
+        Diverged: the loss is not finite. CheckpointError: the run to resume has no good checkpoint left.
     """
     training = TrainingConfig() if training is None else training
     if not train:
@@ -78,9 +79,12 @@ def fit_extractor(
     if start is not None:
         model.load_state_dict(start.model.state_dict())
     batches = _batches(dataset, held_out, config, training, seed)
+    made_of = {f"architecture.{name}": value for name, value in asdict(config).items()}
+    made_of["start"] = None if start is None else start.hash
     metrics = fit(
-        model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed, data=dataset.hash
-    )
+        model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed, data=dataset.hash,
+        made_of=made_of,
+    )  # fmt: skip
     kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
     return Extractor(model, scaler, Provenance(kind, dataset.hash, "", _versions(), metrics))
 

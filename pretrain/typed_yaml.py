@@ -11,7 +11,7 @@ import yaml
 
 from cryptoenv.bounded_yaml import YamlError, read_yaml
 from cryptoenv.durable_files import write_file
-from pretrain.config import ConfigError
+from pretrain.typed_values import ConfigError, require_types
 
 T = TypeVar("T")
 
@@ -66,28 +66,13 @@ def section(values: object, kind: type[T], where: str, *, base: T | None = None)
         ConfigError: an unknown key, or a value of the wrong type or out of range.
     """
     given = {key: tupled(value) for key, value in known_values(values, kind, where).items()}
-    for item in fields(kind):  # type: ignore[arg-type]
-        if item.name in given:
-            _require_plain(given[item.name], str(item.type), f"{where}: {item.name}")
+    require_types(kind, given, where)
     if base is not None:
         given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
     try:
         return kind(**given)
     except TypeError as error:
         raise ConfigError(f"{where}: a value has the wrong type: {error}") from error
-
-
-PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-
-
-def _require_plain(value: Any, annotation: str, where: str) -> None:
-    """Check a number, word or truth value against the annotation of its field; other kinds are the dataclass's."""
-    wanted = PLAIN.get(annotation.removesuffix(" | None"))
-    if wanted is None or (value is None and annotation.endswith("| None")):
-        return
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted != (bool,)):
-        hint = "; YAML takes 3e-4 for a word: write 3.0e-4" if isinstance(value, str) and "e" in value else ""
-        raise ConfigError(f"{where}={value!r} is not allowed: it must be {annotation}{hint}")
 
 
 def tupled(value: Any) -> Any:
@@ -102,6 +87,11 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
+def yaml_text(values: dict[str, Any]) -> str:
+    """Plain values in their order, as YAML."""
+    return str(yaml.safe_dump(plain(values), sort_keys=False))
+
+
 def write_yaml(values: dict[str, Any], path: Path) -> None:
-    """Write plain values in their order, the whole file or none of it."""
-    write_file(path, str(yaml.safe_dump(plain(values), sort_keys=False)))
+    """Write `yaml_text` to a file, whole or not at all."""
+    write_file(path, yaml_text(values))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +26,7 @@ from cryptoenv.durable_files import (
     write_folder,
 )
 from cryptoenv.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
-
-FORK = multiprocessing.get_context("fork")
-CALLS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "ctypes.dlsym")
+from tests.killed import FORK, killed_at
 
 
 def version(number: int) -> dict[str, bytes]:
@@ -45,29 +40,6 @@ def write_version(folder: Path, number: int) -> None:
             (empty / name).write_bytes(content)
 
     write_folder(folder, make)
-
-
-def killed_at(point: int, work: Callable[[], None]) -> bool:
-    """Runs `work` in a process that is killed before its call number `point` to the file system; whether it was."""
-
-    def run() -> None:
-        left = [point]
-
-        def hook(event: str, _: object) -> None:
-            if event in CALLS:
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        work()
-        os._exit(0)
-
-    process = FORK.Process(target=run)
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
 
 
 @pytest.fixture(params=["one step", "two renames"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,26 +41,35 @@ def test_every_encoder_learns_a_planted_rule(markets: tuple[Market, ...], encode
     assert (loaded.embed(markets[2]) == trained.embed(markets[2])).all()
 
 
-def killed_at(folder: Path, seconds: float, memory: int) -> bool:
-    """Whether a training process was killed after `seconds`, before it had ended."""
+def killed_after(folder: Path, seconds: float, memory: int) -> bool:
+    """Whether a training process was killed `seconds` after it had saved a checkpoint, before it had ended."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", WORKER, str(folder), str(memory)]
+    before = set(folder.glob("checkpoints/step-*"))
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    end = time.monotonic() + seconds
-    while process.poll() is None and (time.monotonic() < end or not (folder / "checkpoints" / "last.ckpt").exists()):
-        time.sleep(0.02)
+    while process.poll() is None and set(folder.glob("checkpoints/step-*")) <= before:
+        time.sleep(0.002)
+    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
     return process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("memory", [0, 8])
-@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, kills: int, memory: int) -> None:
+    """T1: each kill comes somewhere between two checkpoints, or in the middle of one."""
     from tests.pretrain.interrupted import run
 
+    rng = np.random.default_rng(kills)
     expected = run(tmp_path / "whole", resume=False, memory=memory)
-    assert sum(killed_at(tmp_path / "killed", 0.2 * number, memory) for number in range(kills)) > 0
+    seconds = [float(rng.uniform(0.0, 0.06)) for _ in range(kills)]
+    killed = 0
+    while killed < kills:
+        if not killed_after(tmp_path / "killed", seconds[killed], memory):
+            shutil.rmtree(tmp_path / "killed")  # it came to its end: begin anew
+            continue
+        killed += 1
     assert run(tmp_path / "killed", resume=True, memory=memory) == expected
 
 
