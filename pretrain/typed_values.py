@@ -45,7 +45,7 @@ def require_types(kind: type[Any], values: Mapping[str, Any], where: str = "") -
     Raises:
         ConfigError: a value of another type; `where`, the field and its annotation are named.
     """
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     for name, value in values.items():
         if name in hints and not _is(value, hints[name]):
             word = isinstance(value, str) and "e" in value and value[:1] in "0123456789.+-"
