@@ -6,6 +6,10 @@ Shape legend used in all docstrings: `T` bars, `N` envs, `F` features, `W` windo
 
 from pathlib import Path
 
+from synthetic.jit_cache import drop_stale_cache  # first: it guards the cache of what is imported below
+
+# isort: split
+
 from cryptoenv.account import ExitKind, OrderStatus
 from cryptoenv.bar_files import ImportReport, import_bars, read_bars
 from cryptoenv.bars import BarsError, validate_bars
@@ -20,7 +24,6 @@ from cryptoenv.pool import MarketPool
 from cryptoenv.registration import register_environments
 from cryptoenv.slippage_calibration import SlippageFit, calibrate_slippage
 from cryptoenv.vector_env import CryptoTradeVectorEnv
-from synthetic.jit_cache import drop_stale_cache
 
 __version__ = "0.1.0"
 

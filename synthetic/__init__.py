@@ -6,10 +6,13 @@ as the environment does, goes through its module: `from synthetic.regime_market 
 
 from pathlib import Path
 
+from synthetic.jit_cache import drop_stale_cache  # first: it guards the cache of what is imported below
+
+# isort: split
+
 from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
 from synthetic.filter_oracle import GROWTH, Objective, filter_oracle
 from synthetic.hindsight import hindsight_oracle
-from synthetic.jit_cache import drop_stale_cache
 from synthetic.label_barriers import Barriers, BarrierTouches, triple_barrier, triple_barrier_labels
 from synthetic.label_horizon import horizon_labels
 from synthetic.label_regimes import REGIME_NAMES, Segmentation, regime_labels
