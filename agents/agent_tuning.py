@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3.common.logger import KVWriter
 
 from agents.agent_recipe import AgentRecipe
+from cryptoenv.durable_files import write_file
 from pretrain.config import ConfigError
 from pretrain.tuning import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
 
@@ -99,6 +100,6 @@ def tune_agent(study: Study, objective: AgentObjective, *, progress: bool = True
     found = optimise(study, objective, progress=progress)
     write_agent_recipe(objective.suggested(found.best_trial), study.folder / BEST_RECIPE)
     table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
-    table.to_csv(study.folder / TABLE, index=False)
+    write_file(study.folder / TABLE, table.to_csv(index=False))
     draw_study(found, study.folder)
     return table

@@ -146,24 +146,33 @@ def read_regular(path: Path, limit: int | None = None, *, inside: int | None = N
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise NotRegularError(f"{path} is a link or a socket; only regular files are read") from error
+            raise NotRegularError(f"{path} is no regular file (a link or a socket); only those are read") from error
         raise
     with open(handle, "rb") as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise NotRegularError(f"{path} is no regular file (a folder, a pipe or a device); only those are read")
+        if limit is not None and found.st_size > limit:
+            raise NotRegularError(f"{path} has {found.st_size} bytes; at most {limit} are read")
         content = file.read() if limit is None else file.read(limit + 1)
-    if limit is not None and len(content) > limit:
-        raise NotRegularError(f"{path} has {found.st_size} bytes; at most {limit} are read")
+    if limit is not None and len(content) > limit:  # it grew meanwhile
+        raise NotRegularError(f"{path} has more than {limit} bytes, which is as much as is read")
     return content
 
 
-def read_files(folder: Path, limit: int | None = None) -> dict[str, bytes]:
+def read_files(
+    folder: Path, limit: int | None = None, require: Callable[[list[str]], object] = list
+) -> dict[str, bytes]:
     """All files of a folder by name, sorted; of one version, though a writer exchanges the folder meanwhile.
+
+    Args:
+        folder: of files alone.
+        limit: bytes that each may have; None for any number.
+        require: is called with the sorted names before any is read, and may raise.
 
     Raises:
         NotRegularError: something in it is no regular file, or larger than `limit` bytes.
-        FileNotFoundError, NotADirectoryError: no such folder.
+        FileNotFoundError, NotADirectoryError: no such folder. Whatever `require` raises.
     """
     while True:
         try:
@@ -173,7 +182,11 @@ def read_files(folder: Path, limit: int | None = None) -> dict[str, bytes]:
                 raise
             continue
         try:
-            content = {name: read_regular(Path(name), limit, inside=handle) for name in sorted(os.listdir(handle))}
+            names = sorted(os.listdir(handle))
+            if not _is_at(handle, folder):
+                continue
+            require(names)
+            content = {name: read_regular(Path(name), limit, inside=handle) for name in names}
             if _is_at(handle, folder):
                 return content
         except NotRegularError as error:

@@ -30,6 +30,7 @@ from pretrain.config import ConfigError, ExtractorConfig
 from pretrain.extractor_model import ExtractorModel
 from pretrain.scaler import RobustScaler
 from pretrain.stretches import STRETCH
+from pretrain.typed_values import require_types
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"
@@ -65,6 +66,7 @@ class Extractor:
         self.model = model.cpu().eval()
         self.scaler = scaler
         self.provenance = provenance
+        self._hashed: tuple[object, str] | None = None
 
     @property
     def config(self) -> ExtractorConfig:
@@ -78,10 +80,17 @@ class Extractor:
 
     @property
     def hash(self) -> str:
-        """sha256 (hex) over what decides embeddings: weights, architecture and scaler (not metrics or versions)."""
-        digest = hashlib.sha256(json_bytes([asdict(self.config), self.scaler.to_json()]))
-        digest.update(weights_bytes(self.model))
-        return digest.hexdigest()
+        """sha256 (hex) over what decides embeddings: weights, architecture and scaler (not metrics or versions).
+
+        It is computed once, and again when a tensor of the model was replaced or written to.
+        """
+        state = self.model.state_dict()
+        now = tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in state.items())
+        if self._hashed is None or self._hashed[0] != now:
+            digest = hashlib.sha256(json_bytes([asdict(self.config), self.scaler.to_json()]))
+            digest.update(weights_bytes(self.model))
+            self._hashed = now, digest.hexdigest()
+        return self._hashed[1]
 
     def require(self, market: Market, window: tuple[int, ...] | None = None) -> None:
         """Refuses a market, or an environment's `window`, that the extractor was not trained for.
@@ -194,8 +203,9 @@ class Extractor:
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:
-    kinds = {"label_kind": str, "training_data": str, "recipe": str, "versions": dict, "metrics": dict}
-    for name, kind in kinds.items():
-        if not isinstance(values[name], kind):
-            raise ArtifactError(f"{CONFIG}: {name} must be {kind.__name__}, got {type(values[name]).__name__}")
-    return Provenance(**{name: values[name] for name in kinds})
+    given = {name: values[name] for name in ("label_kind", "training_data", "recipe", "versions", "metrics")}
+    try:
+        require_types(Provenance, given, CONFIG)
+    except ConfigError as error:
+        raise ArtifactError(str(error)) from error
+    return Provenance(**given)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from cryptoenv import durable_files
+from cryptoenv.bounded_json import JsonError, parse_json
+from cryptoenv.durable_files import NotRegularError, read_files, recover_folder
+
 CHECKSUMS = "checksums.json"
+LARGEST_FILE = 4 * 1024**3  #: bytes of a file that is read
+LARGEST_HEADER = 2 * 1024**2  #: bytes of what a safetensors file says of its tensors
 
 
 class ArtifactError(ValueError):
@@ -34,51 +37,48 @@ def weights_bytes(module: nn.Module) -> bytes:
 
 
 def write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
-    """Writes files and their checksums beside their place and moves them there whole; what stood there is replaced.
+    """Writes files and their checksums beside their place and puts them there in one step; an artifact is replaced.
+
+    Whatever kills the process: the folder is there, and is the old artifact or the new one.
 
     Raises:
         ArtifactError: `folder` exists and is no artifact.
+        OSError: the disk is full, ...; what stood at `folder` still does.
     """
-    if folder.exists() and not (folder / CHECKSUMS).is_file():
-        raise ArtifactError(f"{folder} exists and is no artifact: it has no {CHECKSUMS}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(folder)
+    if folder.is_symlink() or (folder.exists() and not (folder / CHECKSUMS).is_file()):
+        raise ArtifactError(f"{folder} exists and is no artifact: it is a link, or has no {CHECKSUMS}")
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        made = scratch / "new"
-        made.mkdir()
-        for name, data in (dict(content) | {CHECKSUMS: json_bytes(sums)}).items():
-            (made / name).write_bytes(data)
-        if folder.exists():
-            os.replace(folder, scratch / "old")
-        os.replace(made, folder)
-    except BaseException:
-        if (scratch / "old").exists() and not folder.exists():
-            os.replace(scratch / "old", folder)
-        raise
-    finally:
-        shutil.rmtree(scratch)
+    files = dict(content) | {CHECKSUMS: json_bytes(sums)}
+
+    def make(place: Path) -> None:
+        for name, data in files.items():
+            (place / name).write_bytes(data)
+
+    durable_files.write_folder(folder, make)
 
 
 def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """The files `names` of an artifact, each equal to its checksum.
 
     Raises:
-        ArtifactError: no such folder; a file is missing, unexpected, a link, or changed.
+        ArtifactError: no such folder; a file is missing, unexpected, a link, a pipe, too large, or changed.
     """
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder} is no artifact: no such folder")
     expected = {*names, CHECKSUMS}
-    found = {path.name for path in folder.iterdir()}
-    if missing := sorted(expected - found):
-        raise ArtifactError(f"{folder}: {missing[0]} is missing")
-    if foreign := sorted(found - expected):
-        raise ArtifactError(f"{folder}: unexpected file {foreign[0]}, an artifact holds only {sorted(expected)}")
-    for name in sorted(expected):
-        if (folder / name).is_symlink() or not (folder / name).is_file():
-            raise ArtifactError(f"{folder}: {name} is no regular file")
-    sums = exact_keys(parsed((folder / CHECKSUMS).read_bytes(), CHECKSUMS), names, CHECKSUMS)
-    content = {name: (folder / name).read_bytes() for name in names}
+
+    def require(found: list[str]) -> None:
+        if missing := sorted(expected.difference(found)):
+            raise ArtifactError(f"{folder}: {missing[0]} is missing")
+        if foreign := sorted({*found} - expected):
+            raise ArtifactError(f"{folder}: unexpected file {foreign[0]}, an artifact holds only {sorted(expected)}")
+
+    try:
+        content = read_files(folder, LARGEST_FILE, require)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArtifactError(f"{folder} is no artifact: no such folder") from error
+    except NotRegularError as error:
+        raise ArtifactError(str(error)) from error
+    sums = exact_keys(parsed(content.pop(CHECKSUMS), CHECKSUMS), names, CHECKSUMS)
     for name, data in content.items():
         if hashlib.sha256(data).hexdigest() != sums[name]:
             raise ArtifactError(f"{folder}: {name} does not have the sha256 in {CHECKSUMS}: truncated or changed")
@@ -86,15 +86,15 @@ def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def parsed(data: bytes, name: str) -> object:
-    """The JSON in file `name`.
+    """The JSON in file `name`, bounded (`cryptoenv.bounded_json`).
 
     Raises:
-        ArtifactError: it is none.
+        ArtifactError: it is none, holds a number that is not finite or a key twice, or is more than is read.
     """
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{name} is no JSON: {error}") from error
+        return parse_json(data, name)
+    except JsonError as error:
+        raise ArtifactError(str(error)) from error
 
 
 def exact_keys(value: object, keys: tuple[str, ...], name: str) -> dict[str, Any]:
@@ -127,9 +127,13 @@ def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> d
     Raises:
         ArtifactError: names the tensor that differs.
     """
+    header = int.from_bytes(data[:8], "little")
+    if header > LARGEST_HEADER:
+        raise ArtifactError(f"{file} is no safetensors file: its header has {header:,} bytes, over {LARGEST_HEADER:,}")
     try:
+        parse_json(data[8 : 8 + header], f"the header of {file}")
         weights = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ArtifactError(f"{file} is no safetensors file: {error}") from error
     if different := sorted(set(weights) ^ set(expected)):
         state = "missing" if different[0] in expected else "unknown to the architecture"

@@ -12,10 +12,28 @@ from itertools import pairwise
 from typing import Any, Self
 
 from cryptoenv.market import Market
-from pretrain.typed_values import ConfigError
+from pretrain.typed_values import ConfigError, Range, require_ranges, require_types
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+MOST_TOKENS = 16_384
+#: Far beyond what anybody trains, and small enough that nothing is built, or looped over, for ever.
+_SIZES = {
+    "width": Range(1, 16_384), "layers": Range(1, 256), "heads": Range(1, 1_024), "feedforward": Range(1, 65_536),
+    "bar_width": Range(0, 16_384), "memory": Range(0, 16_384), "regimes": Range(0, 4_096),
+    "window": Range(1, 1_000_000), "patches": Range(1, 1_000_000), "positions": Range(-1_000, 1_000),
+    "horizons": Range(1, 10_000_000),
+}  # fmt: skip
+_LENGTHS = {"timeframes": 32, "positions": 128, "horizons": 256, "quantiles": 256}
+_BUDGETS = {
+    **dict.fromkeys(("steps", "validate_every", "validation_windows", "patience"), Range(1, 10**12)),
+    "batch": Range(1, 2**20), "threads": Range(1, 4_096), "devices": Range(1, 4_096),
+    **dict.fromkeys(("learning_rate", "gradient_clip", "max_seconds"), Range(0.0, math.inf, above=True)),
+    **dict.fromkeys(
+        ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight"), Range(0.0, math.inf)
+    ),
+}  # fmt: skip
 
 
 def _require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -76,36 +94,32 @@ class ExtractorConfig:
     regimes: int = 0
 
     def __post_init__(self) -> None:
+        require_types(type(self), vars(self))
+        require_ranges(self, _SIZES)
+        for name, most in _LENGTHS.items():
+            _require(len(getattr(self, name)) <= most, name, getattr(self, name), f"at most {most} of them")
         count = len(self.timeframes)
-        named = count > 0 and all(isinstance(name, str) for name in self.timeframes)
-        _require(named, "timeframes", self.timeframes, "at least one timeframe, by name")
+        _require(count > 0, "timeframes", self.timeframes, "at least one timeframe, by name")
         for name in ("window", "patches"):
             value = getattr(self, name)
             _require(len(value) == count, name, value, f"one number per timeframe ({count})")
-            _require(all(_whole(number, 1) for number in value), name, value, "whole numbers >= 1")
         for bars, patch in zip(self.window, self.patches, strict=True):
             _require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
         if self.feature_names:
             _require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
-            named = all(names and all(isinstance(name, str) for name in names) for names in self.feature_names)
-            _require(named, "feature_names", self.feature_names, "at least one name per timeframe")
-        for name in ("width", "layers", "heads", "feedforward"):
-            _require(_whole(getattr(self, name), 1), name, getattr(self, name), "a whole number >= 1")
+            _require(all(self.feature_names), "feature_names", self.feature_names, "at least one name per timeframe")
+        _require(self.tokens <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} patches in all")
         _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
         _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
         _require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
-        finite = all(math.isfinite(position) for position in self.positions) and _increasing(self.positions)
-        _require(finite, "positions", self.positions, "strictly increasing, finite exposures")
-        ahead = all(_whole(bars, 1) for bars in self.horizons) and _increasing(self.horizons) and self.horizons != ()
+        _require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
+        ahead = _increasing(self.horizons) and self.horizons != ()
         _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
         inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
         _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
         _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
-        _require(_whole(self.bar_width, 0), "bar_width", self.bar_width, "units of the layer over bars, or 0 for none")
-        _require(_whole(self.memory, 0), "memory", self.memory, "units of the recurrent memory, or 0 for none")
         fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
         _require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
-        _require(_whole(self.regimes, 0), "regimes", self.regimes, "the number of regimes, or 0 for none")
 
     @property
     def tokens(self) -> int:
@@ -174,26 +188,16 @@ class TrainingConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every", "validation_windows", "patience", "threads", "devices"):
-            _require(_whole(getattr(self, name), 1), name, getattr(self, name), "a whole number >= 1")
-        for name in ("learning_rate", "gradient_clip"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value > 0.0, name, value, "a finite number > 0")
-        for name in ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0.0, name, value, "a finite number >= 0")
+        require_types(type(self), vars(self))
+        require_ranges(self, _BUDGETS)
+        _require(self.accelerator in ACCELERATORS, "accelerator", self.accelerator, f"one of {ACCELERATORS}")
         _require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")
         shared = f"a multiple of devices={self.devices}, so that every process gets as much"
         _require(self.batch % self.devices == 0, "batch", self.batch, shared)
         _require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
         seconds = self.max_seconds
-        _require(seconds is None or seconds > 0.0, "max_seconds", seconds, "CPU seconds > 0, or None")
         alone = seconds is None or self.devices == 1
         _require(alone, "max_seconds", seconds, "None with several devices, which would not stop at the same step")
-
-
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _increasing(values: tuple[float, ...]) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoenv.durable_files import make_file, make_folder
 from cryptoenv.market import Market
 from pretrain.artifact import FORMAT_VERSION, Extractor
 
@@ -42,16 +42,9 @@ def cached_embeddings(extractor: Extractor, market: Market, folder: Path | None 
     kept = _mapped(path, shape)
     if kept is not None:
         return kept
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-        try:
-            np.save(file, extractor.embed(market))
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    make_folder(folder)
+    embeddings = extractor.embed(market)
+    make_file(path, lambda place: np.save(place, embeddings))
     written = _mapped(path, shape)
     if written is None:
         raise OSError(f"{path} cannot be read back")

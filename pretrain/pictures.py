@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryptoenv.durable_files import make_file
 from cryptoenv.price_columns import CLOSE
 from pretrain.artifact import Extractor
 from pretrain.extractor_model import Predictions
@@ -61,7 +62,7 @@ def _pyplot() -> Any:
 
 
 def _save(pyplot: Any, figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=110)
+    make_file(path, lambda place: figure.savefig(place, dpi=110))
     pyplot.close(figure)
 
 

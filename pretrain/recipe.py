@@ -11,10 +11,15 @@ from cryptoenv.durable_files import write_file
 from pretrain.checked_folder import json_bytes
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
 from pretrain.lessons import TEACHERS
+from pretrain.typed_values import Range, require_ranges, require_types
 from pretrain.typed_yaml import read_mapping, recipe_path, section, yaml_text
 from synthetic import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
+_COUNTS = {
+    "markets": Range(1, 1_000_000), "validation_markets": Range(1, 1_000_000), "days": Range(1, 36_500),
+    "seed": Range(0, 2**63 - 1),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,8 @@ class Recipe:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("markets", "validation_markets", "days"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is not allowed: a whole number >= 1")
+        require_types(type(self), vars(self))
+        require_ranges(self, _COUNTS)
         for name, allowed in (("task", tuple(TASKS)), ("teacher", TEACHERS)):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")

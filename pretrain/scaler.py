@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -16,6 +15,7 @@ from pretrain.config import ConfigError
 NORMAL_IQR = 1.349
 # Scaled features beyond this many robust standard deviations are clipped: heavy tails must not steer a batch.
 SCALED_BOUND = 8.0
+FLOAT32_MOST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,6 @@ def _keyed(value: object, keys: Sequence[str], where: str) -> dict[str, object]:
 
 
 def _finite(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigError(f"{where}={value!r} is not allowed: a finite number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FLOAT32_MOST:
+        raise ConfigError(f"{where}={value!r} is not allowed: a finite number that a float32 can hold")
     return float(value)

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoenv.durable_files import make_file, make_folder
 from cryptoenv.market import Market
 from cryptoenv.timeframe import timeframe_ms
 from synthetic import family_of
@@ -179,6 +180,6 @@ def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(ticks))
     axes.legend(ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    make_folder(path.parent)
+    make_file(path, lambda place: figure.savefig(place, dpi=100))
     pyplot.close(figure)

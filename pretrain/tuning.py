@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cryptoenv.durable_files import make_file, write_file
 from pretrain.config import ConfigError
 from pretrain.recipe import Recipe
 
@@ -293,7 +294,7 @@ def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: boo
     best = objective.suggested(found.best_trial)
     best.write(study.folder / BEST_RECIPE)
     table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
-    table.to_csv(study.folder / TABLE, index=False)
+    write_file(study.folder / TABLE, table.to_csv(index=False))
     draw_study(found, study.folder)
     return table
 
@@ -318,7 +319,7 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     axis.set_xlabel("trial")
     axis.set_ylabel("objective")
     axis.legend(frameon=False)
-    figure.savefig(folder / HISTORY, dpi=110)
+    _keep_picture(figure, folder / HISTORY)
     pyplot.close(figure)
     if len(done) < 2:
         return
@@ -329,5 +330,9 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("share of the objective's variation (PED-ANOVA, Watanabe et al. 2023)")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(folder / IMPORTANCE, dpi=110)
+    _keep_picture(figure, folder / IMPORTANCE)
     pyplot.close(figure)
+
+
+def _keep_picture(figure: Any, path: Path) -> None:
+    make_file(path, lambda place: figure.savefig(place, dpi=110))

@@ -30,7 +30,7 @@ class Range:
 
     def __str__(self) -> str:
         low = f"> {self.least:g}" if self.above else f">= {self.least:g}"
-        return f"{low} and <= {self.most:g}"
+        return low if self.most == math.inf else f"{low} and <= {self.most:g}"
 
     def holds(self, value: float) -> bool:
         """Whether `value` lies in it; not a number does not."""
@@ -66,7 +66,7 @@ def require_ranges(owner: object, ranges: Mapping[str, Range], where: str = "") 
         for value in given if isinstance(given, tuple) else (given,):
             if value is not None and not allowed.holds(value):
                 field = f"{where}: {name}" if where else name
-                raise ConfigError(f"{field}={given!r} is not allowed: {allowed}")
+                raise ConfigError(f"{field}={repr(given)[:200]} is not allowed: numbers {allowed}")
 
 
 @lru_cache(maxsize=64)
@@ -85,6 +85,8 @@ def _is(value: Any, hint: Any) -> bool:
             return False
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         return len(kinds) == len(value) and all(_is(item, one) for item, one in zip(value, kinds, strict=True))
+    if origin is dict:
+        return isinstance(value, dict) and all(_is(k, inner[0]) and _is(v, inner[1]) for k, v in value.items())
     if hint is float:
         return isinstance(value, float | int) and not isinstance(value, bool) and _finite(value)
     if hint is int:
@@ -105,6 +107,8 @@ def _named(hint: Any) -> str:
     """An annotation as a person writes it."""
     if get_origin(hint) in (Union, types.UnionType):
         return " | ".join(_named(one) for one in get_args(hint))
+    if get_origin(hint) is dict:
+        return str(hint)
     if get_origin(hint) is tuple:
         return f"tuple[{', '.join('...' if one is Ellipsis else _named(one) for one in get_args(hint))}]"
     return "None" if hint is types.NoneType else getattr(hint, "__name__", str(hint))
