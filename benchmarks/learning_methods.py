@@ -58,7 +58,8 @@ def relabelled(taught: Sequence[TaughtMarket], task: str, settings: TradingSetti
     """The same markets with labels that need no truth; scores still use it."""
     found = []
     for t in taught:
-        bars = regime_market(task, DAYS, int(t.market.name.rsplit("-", 1)[1])).bars
+        assert t.market.origin is not None
+        bars = regime_market(task, DAYS, t.market.origin.seed).bars
         labels, kind = bar_labels("horizon", bars, settings.turnover_cost, settings.positions)
         found.append(replace(t, labels=labels, label_kind=kind))
     return tuple(found)

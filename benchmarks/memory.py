@@ -61,6 +61,7 @@ def private_copy(market: cryptoenv.Market) -> cryptoenv.Market:
     return cryptoenv.Market(
         market.timeframes, market.start_ms, np.array(market.prices), tuple(np.array(f) for f in market.features),
         market.feature_names, np.array(market.align), market.valid_from, market.funding_series, market.name,
+        origin=market.origin,
     )  # fmt: skip
 
 

@@ -100,6 +100,7 @@ def base_only(market: Market) -> Market:
     return Market(
         market.timeframes[:1], market.start_ms, market.prices, market.features[:1], market.feature_names[:1],
         np.ascontiguousarray(market.align[:, :1]), market.valid_from[:1], market.funding_series, market.name,
+        origin=market.origin,
     )  # fmt: skip
 
 

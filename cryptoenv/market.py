@@ -21,6 +21,7 @@ from cryptoenv.market_files import MarketFileError, content_hash, read_market, w
 from cryptoenv.market_series import base_series, series_of
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
+from synthetic.origin import Origin
 
 SIGMA_BARS = 96
 _LARGEST_RATE = 0.1
@@ -49,6 +50,7 @@ class Market:
         name: for people; no part of the hash.
         folder: where it was loaded from or saved to; it pickles by that folder.
         feature_spec: what its features were made by.
+        origin: of a synthetic market, its task and seed, whatever it is called; part of the hash.
     """
 
     timeframes: tuple[str, ...]
@@ -62,6 +64,7 @@ class Market:
     name: str = ""
     folder: Path | None = None
     feature_spec: FeatureSpec = field(default_factory=FeatureSpec)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         for array in (self.prices, self.align, *self.features):
@@ -113,7 +116,7 @@ class Market:
             names, start, _prices(start, base, ohlcv, funding), feature_matrices(plans, series),
             tuple(plan.names for plan in plans), align,
             tuple(plan.first_valid_row(s.start_ms) for plan, s in zip(plans, series, strict=True)),
-            funding is not None, name, feature_spec=spec,
+            funding is not None, name, feature_spec=spec, origin=Origin.of(bars),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -126,7 +129,7 @@ class Market:
         if self.folder is not None:
             return _load_same, (self.folder, self.hash)
         fields = (self.timeframes, self.start_ms, self.prices, self.features, self.feature_names, self.align)
-        return Market, (*fields, self.valid_from, self.funding_series, self.name, None, self.feature_spec)
+        return Market, (*fields, self.valid_from, self.funding_series, self.name, None, self.feature_spec, self.origin)
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""
@@ -135,11 +138,14 @@ class Market:
     @cached_property
     def bars(self) -> pd.DataFrame:
         """Base bars, gaps filled: T rows, float64, on a UTC index; a read-only view of `prices`."""
-        return bars_frame(self.start_ms, timeframe_ms(self.timeframes[0]), self.prices[:, : VOLUME + 1])
+        frame = bars_frame(self.start_ms, timeframe_ms(self.timeframes[0]), self.prices[:, : VOLUME + 1])
+        if self.origin is not None:
+            self.origin.mark(frame)
+        return frame
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) over all arrays, timeframes, feature names and spec: two markets with one hash are the same."""
+        """sha256 (hex) over arrays, timeframes, feature names, spec and origin: markets with one hash are the same."""
         return content_hash(self._header(), self._arrays())
 
     def first_decision(self, window: Sequence[int]) -> int:
@@ -194,7 +200,7 @@ class Market:
             timeframes, header["start_ms"], arrays["prices"], features,
             tuple(tuple(names) for names in header["feature_names"]), arrays["align"],
             tuple(header["valid_from"]), header["funding_series"], name, path,
-            FeatureSpec.from_dict(header["feature_spec"]),
+            FeatureSpec.from_dict(header["feature_spec"]), _origin_in(header, path),
         )  # fmt: skip
 
     def _header(self) -> dict[str, Any]:
@@ -207,6 +213,7 @@ class Market:
             "valid_from": list(self.valid_from),
             "funding_series": self.funding_series,
             "price_columns": list(PRICE_COLUMNS),
+            **({} if self.origin is None else {"origin": self.origin.to_dict()}),
         }
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -214,6 +221,13 @@ class Market:
             f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)
         }
         return {"prices": self.prices, "align": self.align, **features}
+
+
+def _origin_in(header: dict[str, Any], folder: Path) -> Origin | None:
+    try:
+        return Origin.from_dict(header["origin"]) if "origin" in header else None
+    except ValueError as error:
+        raise MarketFileError(f"{folder}: {error}; save the market again") from error
 
 
 def _load_same(folder: Path, expected: str) -> Market:

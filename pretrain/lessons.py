@@ -82,7 +82,7 @@ def lesson(
     """
     if teacher not in TEACHERS:
         raise ValueError(f"teacher={teacher!r} is unknown; choose one of {TEACHERS}")
-    market = Market.from_bars(sample.bars, timeframes=timeframes, name=f"{sample.task.name}-{sample.seed}")
+    market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
     start = market.first_decision(window)
     if teacher == "oracle":
         beliefs = filter_beliefs(sample).astype(np.float16)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from cryptoenv.durable_files import make_file, make_folder
 from cryptoenv.market import Market
 from cryptoenv.timeframe import timeframe_ms
-from synthetic import family_of
 
 PARTS = ("train", "validation", "test")
 How = Literal["time", "token", "mixed"]
@@ -136,7 +135,8 @@ def refuse_families(markets: Sequence[Market], forbidden: Sequence[str], where: 
     """Check that synthetic markets are of none of these seed families: extractors, agents and judges share nothing.
 
     Args:
-        markets: those of `pretrain.lessons` are named by task and seed, which tells their family.
+        markets: a synthetic one is known by its origin, whatever it is called; bars of one's own are of no family,
+            whatever they are called.
         forbidden: members of `synthetic.SEED_FAMILIES`.
         where: what the markets are for, for the message.
 
@@ -144,12 +144,13 @@ def refuse_families(markets: Sequence[Market], forbidden: Sequence[str], where: 
         ValueError: a market of a forbidden family; it is named.
     """
     for number, market in enumerate(markets):
-        seed = market.name.rpartition("-")[2]
-        family = family_of(int(seed)) if seed.isdecimal() else None
-        if family in forbidden:
+        origin = market.origin
+        if origin is not None and origin.family in forbidden:
+            called = f", called {market.name!r}" if market.name not in ("", f"{origin.task}-{origin.seed}") else ""
             raise ValueError(
-                f"{where}[{number}] is {market.name!r}, of the seed family {family!r}, which is not for this: "
-                "extractors learn from 'extractor', agents from 'train', and only evaluation reads 'test' and 'demo'"
+                f"{where}[{number}] is '{origin.task}-{origin.seed}'{called}, of the seed family {origin.family!r}, "
+                "which is not for this: extractors learn from 'extractor', agents from 'train', and only evaluation "
+                "reads 'test' and 'demo'"
             )
 
 

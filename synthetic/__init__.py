@@ -20,6 +20,7 @@ from synthetic.labels import NO_LABEL, oracle_labels, path_labels
 from synthetic.macro_filter import EVERYTHING, OBSERVABLE, Information
 from synthetic.macro_task import MacroTask, VarianceAverages, VolumeLaw
 from synthetic.oracle import Cost, Oracle
+from synthetic.origin import Origin
 from synthetic.regime_filter import filter_beliefs
 from synthetic.regime_market import regime_market
 from synthetic.regime_sample import RegimeSample
@@ -57,6 +58,7 @@ __all__ = [
     "MacroTask",
     "Objective",
     "Oracle",
+    "Origin",
     "PatternParams",
     "PatternTruth",
     "RegimeSample",

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from synthetic.macro_task import MacroTask
+from synthetic.origin import Origin
 from synthetic.regime_task import RegimeTask
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -33,7 +34,7 @@ class RegimeSample:
 
     Attributes:
         bars: (T,) rows of `open high low close volume` (float64) on a UTC index named `timestamp`, 15 minutes apart;
-            each open is the previous close. The first `WARMUP_DAYS` days are warm-up.
+            each open is the previous close. The first `WARMUP_DAYS` days are warm-up. They carry their `origin`.
         truth: on the same index, `regime` (int8, place in `task.regimes`), `drift` = E[r_t | regime_t, past],
             `second_moment` = E[r_t**2 | regime_t, past], and `volatility`, the scale known before the bar. `r_t` is
             the log-return from open to close. With a macro state also `macro` (int8, place in `task.macros`) and
@@ -46,6 +47,11 @@ class RegimeSample:
     truth: pd.DataFrame
     task: RegimeTask | MacroTask
     seed: int
+
+    @property
+    def name(self) -> str:
+        """What its market is called: task and seed."""
+        return f"{self.task.name}-{self.seed}"
 
 
 @njit(cache=True)
@@ -85,8 +91,10 @@ def sample_of(
 ) -> RegimeSample:
     """Put prices (T, 5) and truth (T,) on the index that all markets share."""
     index = pd.date_range(START, periods=len(prices), freq="15min", name="timestamp")
+    bars = pd.DataFrame(prices, index=index, columns=["open", "high", "low", "close", "volume"])
+    Origin(task.name, int(seed)).mark(bars)
     return RegimeSample(
-        bars=pd.DataFrame(prices, index=index, columns=["open", "high", "low", "close", "volume"]),
+        bars=bars,
         truth=pd.DataFrame(truth, index=index),
         task=task,
         seed=seed,

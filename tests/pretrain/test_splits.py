@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from cryptoenv.market import Market
 from pretrain import ExtractorConfig, LabelledMarket, TrainingConfig, fit_extractor
 from pretrain.lessons import lessons
-from pretrain.splits import HOWS, PARTS, Span, plot_splits, refuse_families, split_markets
+from pretrain.splits import HOWS, JUDGED_BY, PARTS, Span, plot_splits, refuse_families, split_markets
+from synthetic import SEED_FAMILIES, Origin, regime_market, task_seeds
 
 from .conftest import TIMEFRAMES, WINDOW, random_bars
 
@@ -99,6 +103,35 @@ def test_nothing_is_learned_from_markets_that_are_kept_to_judge_by() -> None:
     ):
         with pytest.raises(ValueError, match=found):
             fit_extractor(*parts, config, TrainingConfig(steps=1))
+
+
+def test_a_test_market_is_known_under_any_name_and_own_bars_are_refused_for_none(tmp_path: Path) -> None:
+    sample = regime_market("easy", 5, *task_seeds("easy", "test", 1))
+    own = Market.from_bars(random_bars(1), TIMEFRAMES, name=sample.name)
+    renamed = Market.from_bars(sample.bars, name="mine")
+    folder = tmp_path / "mine"
+    others = [
+        replace(Market.from_bars(sample.bars, name=sample.name), name=""),
+        Market.from_bars(sample.bars.iloc[200:].copy()),
+        Market.from_bars(renamed.bars, name="again", timeframes=("1h", "4h")),
+        pickle.loads(pickle.dumps(renamed)),
+        copy.deepcopy(renamed),
+        renamed.save(folder),
+        pickle.loads(pickle.dumps(Market.load(folder))),
+    ]
+    for market in (renamed, *others):
+        with pytest.raises(ValueError, match=r"train\[1\] is 'easy-5\d+'.*of the seed family 'test'"):
+            refuse_families([own, market], JUDGED_BY, "train")
+    refuse_families([own, replace(own, name="demo-6000000000001")], SEED_FAMILIES, "train")
+    drawn = replace(own, origin=Origin("easy", sample.seed))
+    assert len({own.hash, drawn.hash, replace(own, origin=Origin("hard", sample.seed)).hash}) == 3
+    assert replace(own, origin=Origin("easy", 1)).hash != drawn.hash
+    assert replace(drawn, name="other").hash == drawn.hash
+
+
+def test_an_origin_that_lies_about_its_family_is_refused() -> None:
+    with pytest.raises(ValueError, match="the seed's family"):
+        Origin.from_dict({"task": "easy", "family": "train", "seed": task_seeds("easy", "test", 1)[0]})
 
 
 def test_the_picture_shows_every_part(shifted: list[Market], tmp_path: Path) -> None:
