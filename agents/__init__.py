@@ -14,6 +14,7 @@ _HOME = {
     "TradingSettings": "agents.settings",
     "TrainingConfig": "agents.training",
     "evaluate": "agents.evaluation",
+    "score": "agents.judging",
     "train": "agents.training",
 }
 

@@ -72,9 +72,9 @@ def rollouts(
 
 
 def score_table(
-    found: Mapping[str, Rollout], taught: Sequence[TaughtMarket], settings: TradingSettings
+    found: Mapping[str, Rollout], taught: Sequence[TaughtMarket], settings: TradingSettings, *, seed: int = 0
 ) -> pd.DataFrame:
-    """One line per method on synthetic markets.
+    """One line per method on synthetic markets; `seed` draws the bootstrap.
 
     Columns: `score` (expected), `realised_score`, each with `_low` and `_high` (95% bootstrap over markets), then the
     plain figures of `net_figures`.
@@ -90,7 +90,7 @@ def score_table(
         earned = {"score": rollout.expected(taught), "realised_score": rollout.realised}
         line: dict[str, float] = {}
         for column, values in earned.items():
-            line |= _columns(column, score(values, optimum[column]))
+            line |= _columns(column, score(values, optimum[column], seed=seed))
         lines[name] = line | net_figures(rollout, settings)
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 
@@ -226,16 +226,36 @@ def evaluate_runs(
     for seed in seeds:
         if family_of(seed) not in (None, *EVALUATED):
             raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
+    settings = runs[0].agent.settings
+    taught, rule = judging_markets(market, split, markets, days, settings, seeds=seeds)
+    policies = baseline_policies(taught, settings, rule, seed=0) | agent_policies(named_agents(runs), taught)
+    return score_table(rollouts(policies, taught, settings), taught, settings)
+
+
+def require_judged(split: str) -> None:
+    """Check that a seed family teaches nothing.
+
+    Raises:
+        ValueError: it does, or there is no such family.
+    """
     if split not in EVALUATED:
         raise ValueError(f"split={split!r} is not allowed: agents are judged on {EVALUATED}, which teach nothing")
-    settings = runs[0].agent.settings
+
+
+def judging_markets(
+    market: str, split: str, markets: int, days: int, settings: TradingSettings, *, seeds: Sequence[int] = ()
+) -> tuple[tuple[TaughtMarket, ...], baselines.CrossRule]:
+    """Markets to judge on (the first of `split`, or those of `seeds`), and the rule tuned on validation markets.
+
+    Raises:
+        ValueError: a task or split that is not allowed.
+    """
+    require_judged(split)
     if seeds:
         taught = tuple(synthetic_market(market, seed, days, settings) for seed in seeds)
     else:
         taught = synthetic_markets(market, split, markets, days, settings)
-    rule = baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
-    policies = baseline_policies(taught, settings, rule, seed=0) | agent_policies(named_agents(runs), taught)
-    return score_table(rollouts(policies, taught, settings), taught, settings)
+    return taught, baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
 
 
 def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -12,6 +13,17 @@ from numpy.typing import NDArray
 from agents.policies import TradingPolicy
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import TaughtMarket, markets_of
+
+Seen = dict[str, NDArray[Any]]  #: observations of N rows, (N, ...) each
+Decide = Callable[[Seen], NDArray[Any]]  #: actions (N,), or exposures (N, 1) where they are continuous
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the env shows a policy, "index" or "window", and whether its actions are exposures."""
+
+    observation: str = "index"
+    continuous: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,20 +102,35 @@ def blocks(taught: Sequence[TaughtMarket], steps: int) -> Rows:
     return Rows(np.array(market, dtype=np.int64), np.array(start, dtype=np.int64), min(steps, shortest))
 
 
+def decided_by(policy: TradingPolicy) -> Decide:
+    """The policy's decisions on observations "index"."""
+    return lambda seen: policy.act(seen["index"], seen["account"])
+
+
 def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings) -> Rollout:
-    """Run `policy` over `rows`, from flat, through the env; a row that is ruined keeps what the ruin left.
+    """`roll_seen` for a policy that decides from (market, bar) and the account."""
+    return roll_seen(decided_by(policy), taught, rows, settings)
+
+
+def roll_seen(
+    decide: Decide, taught: Sequence[TaughtMarket], rows: Rows, settings: TradingSettings, sight: Sight | None = None
+) -> Rollout:
+    """Run a policy over `rows`, from flat, through the env; a row that is ruined keeps what the ruin left.
 
     Args:
-        policy: decides for all rows at once.
+        decide: for all rows at once.
         taught: the markets that `rows.market` numbers.
         rows: where to start and for how long.
         settings: positions and costs.
+        sight: what it sees and answers.
     """
+    sight = sight or Sight()
     count = len(rows.market)
     # NEXT_STEP: a ruined row begins another episode, which is not looked at: ruin is final.
     envs = vector_env(
-        markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.NEXT_STEP
-    )
+        markets_of(taught), settings, num_envs=count, episode_bars=rows.steps, autoreset_mode=AutoresetMode.NEXT_STEP,
+        observation=sight.observation, continuous=sight.continuous,
+    )  # fmt: skip
     observation, info = envs.reset(seed=0, options={"market": rows.market, "start": rows.start, "exposure": 0.0})
     equity = np.empty((rows.steps + 1, count))
     exposure = np.empty((rows.steps, count))
@@ -112,8 +139,7 @@ def roll(policy: TradingPolicy, taught: Sequence[TaughtMarket], rows: Rows, sett
     returns = _log_returns(taught, rows)
     equity[0] = info["equity"]
     for s in range(rows.steps):
-        actions = policy.act(observation["index"], observation["account"])
-        observation, _, terminated, _, info = envs.step(actions)
+        observation, _, terminated, _, info = envs.step(decide(observation))
         traded = np.abs(info["fill_quantity"]) * np.nan_to_num(info["fill_price"])
         equity[s + 1] = np.where(solvent, info["equity"], equity[s])
         exposure[s] = np.where(solvent, _held_over_bar(info["exposure"], returns[s]), 0.0)

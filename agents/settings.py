@@ -70,8 +70,9 @@ def vector_env(
     episode_bars: int,
     autoreset_mode: Any = None,
     continuous: bool = False,
+    observation: str = "index",
 ) -> CryptoTradeVectorEnv:
-    """The native vector env over `markets` with observation "index" (market and bar numbers, account).
+    """The native vector env over `markets`, with observation "index" (market and bar numbers, account) by default.
 
     Args:
         markets: the pool; the env numbers them in this order.
@@ -80,6 +81,7 @@ def vector_env(
         episode_bars: steps until truncation.
         autoreset_mode: a `gymnasium.vector.AutoresetMode`; the env's default where None.
         continuous: actions are exposures instead of the settings' positions.
+        observation: "index", or "window".
     """
     options = {} if autoreset_mode is None else {"autoreset_mode": autoreset_mode}
     return CryptoTradeVectorEnv(
@@ -89,7 +91,7 @@ def vector_env(
         window=settings.window,
         instrument=settings.instrument,
         actions="continuous" if continuous else settings.positions,
-        observation="index",
+        observation=observation,
         costs=settings.costs,
         episode_bars=episode_bars,
         **options,
