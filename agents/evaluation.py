@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ FLAT = "flat"
 YEAR_MS = 365 * 24 * 3600 * 1000
 EVALUATED = ("validation", "test", "demo")  #: seed families that agents may be judged on
 VALIDATION_BLOCK = 480  #: decisions per block on validation markets
+NO_SHARE = Estimate(math.nan, math.nan, math.nan)  #: of an optimum that lost
 MARGINS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -77,10 +79,11 @@ def score_table(
     """One line per method on synthetic markets; `seed` draws the bootstrap.
 
     Columns: `score` (expected), `realised_score`, each with `_low` and `_high` (95% bootstrap over markets), then the
-    plain figures of `net_figures`.
+    plain figures of `net_figures`. The realised score is NaN where the optimum happened to lose on these markets: few
+    and short ones.
 
     Raises:
-        ValueError: no filter oracle among the methods.
+        ValueError: no filter oracle among the methods, or one that is not expected to earn anything.
     """
     if ORACLE not in found:
         raise ValueError(f"scores need the method {ORACLE!r} among {sorted(found)}")
@@ -90,7 +93,8 @@ def score_table(
         earned = {"score": rollout.expected(taught), "realised_score": rollout.realised}
         line: dict[str, float] = {}
         for column, values in earned.items():
-            line |= _columns(column, score(values, optimum[column], seed=seed))
+            lost = column == "realised_score" and not optimum[column].sum() > 0.0
+            line |= _columns(column, NO_SHARE if lost else score(values, optimum[column], seed=seed))
         lines[name] = line | net_figures(rollout, settings)
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 

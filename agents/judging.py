@@ -14,6 +14,7 @@ from agents.rollout import decided_by, roll_seen, whole_markets
 from agents.run_folder import Run
 from agents.settings import TradingSettings
 from agents.taught_market import synthetic_markets
+from agents.threads import one_thread
 from cryptoenv.market import Market
 
 POLICY = "policy"  #: the policy's line in the table
@@ -42,8 +43,8 @@ def score(
         policy: one of
 
             - a callable `(observation) -> actions`. It gets all N = `markets` rows at once, arrays (N, ...), and
-              returns (N,) whole numbers, or (N, 1) exposures where actions are continuous. With `batched=False` it gets the
-              observation of one row, as a single env gives it, and returns one action;
+              returns (N,) whole numbers, or (N, 1) exposures where actions are continuous. With `batched=False` it gets
+              the observation of one row, as a single env gives it, and returns one action;
             - a model or policy of Stable-Baselines3 or sb3-contrib, recurrent ones too: `predict`, deterministic. Its
               spaces are checked, and say whether it observes windows, indices or flat arrays;
             - a torch module that gets the batch as tensors (a dict of them, or one (N, D) where flat) and returns
@@ -82,10 +83,11 @@ def score(
         view.check(policy, _small_market(market, split, settings))
     elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
         raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
-    taught, rule = judging_markets(market, split, markets, days, settings)
-    decide = view.decider(policy, batched) if agent is None else decided_by(agent.on(taught))
-    mine = roll_seen(decide, taught, whole_markets(taught), settings, view.sight)
-    found = {POLICY: mine} | rollouts(baseline_policies(taught, settings, rule, seed), taught, settings)
+    with one_thread():
+        taught, rule = judging_markets(market, split, markets, days, settings)
+        decide = view.decider(policy, batched) if agent is None else decided_by(agent.on(taught))
+        mine = roll_seen(decide, taught, whole_markets(taught), settings, view.sight)
+        found = {POLICY: mine} | rollouts(baseline_policies(taught, settings, rule, seed), taught, settings)
     return score_table(found, taught, settings, seed=seed)
 
 

@@ -60,6 +60,8 @@ def _caption(scored: bool) -> str:
 
 def _interval(line: pd.Series, name: str, scale: float, digits: int) -> str:
     value, low, high = (scale * line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        return "-"  # the optimum lost on these markets
     return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 

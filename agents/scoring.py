@@ -41,7 +41,10 @@ def score(
     if runs.shape[1:] != best.shape:
         raise ValueError(f"method {np.shape(method)} and optimum {best.shape} are not on the same markets")
     if not best.sum() > 0.0:
-        raise ValueError(f"the optimum earns {best.sum():.4g} over these markets: a share of it means nothing")
+        raise ValueError(
+            f"the optimum earns {best.sum():.4g} over these {len(best)} markets: a share of it means nothing; judge on "
+            "more markets, or longer ones"
+        )
     rng = np.random.default_rng(seed)
     markets = rng.integers(len(best), size=(resamples, len(best)))
     trained = rng.integers(len(runs), size=(resamples, len(runs)))
