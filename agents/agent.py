@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,17 @@ from pretrain.checked_folder import (
     parsed,
     read_folder,
     require_format,
+    require_header,
     weights_bytes,
     write_folder,
 )
+from pretrain.typed_values import Range, require_ranges, require_types
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
 FORMAT, FORMAT_VERSION = "cryptoenv-agent", 1
+LARGEST_MARGIN, LONGEST_NAME, LONGEST_WINDOW = 1e6, 100, 1_000_000
+WIDEST_LAYER = 65_536
 KEYS = (
     "format", "format_version", "algorithm", "extractor", "head", "inputs", "margin", "settings", "shape", "spaces",
     "config", "metrics",
@@ -144,27 +149,60 @@ class Agent:
         if told["extractor"] != extractor.hash:
             given = str(told["extractor"])[:12]
             raise ArtifactError(f"the agent in {folder} was trained on extractor {given}, not on {extractor.hash[:12]}")
-        head = told["head"]
-        if head not in HEADS:
-            raise ArtifactError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
-        margin = told["margin"]
-        if isinstance(margin, bool) or not isinstance(margin, int | float) or margin < 0.0:
-            raise ArtifactError(f"{DESCRIPTION}: margin={margin!r} is not allowed: a number >= 0")
+        head, margin = _known_head(told["head"], folder), _margin(told["margin"])
+        require_header(content[WEIGHTS], WEIGHTS)
+        settings, shape = _sizes(told, extractor, len(content[WEIGHTS]))
         try:
-            settings = TradingSettings.from_dict(told["settings"])
-            sizes = told["shape"]
-            shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
             policy = new_policy(shape, 0, head, settings)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
         for name, expected in (("inputs", _inputs(extractor)), ("spaces", _spaces(settings))):
             if told[name] != json.loads(json_bytes(expected)):
                 raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
-        expected_width = (extractor.width, len(settings.positions))
-        if (shape.embedding_width, shape.actions) != expected_width:
-            raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit width and positions {expected_width}")
         policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
-        return cls(extractor, policy, shape, settings, float(margin), str(told["algorithm"]), head)
+        return cls(extractor, policy, shape, settings, margin, _algorithm(told["algorithm"]), head)
+
+
+def _known_head(head: object, folder: Path) -> str:
+    if not isinstance(head, str) or head not in HEADS:
+        raise ArtifactError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
+    return head
+
+
+def _margin(margin: object) -> float:
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin <= LARGEST_MARGIN:
+        raise ArtifactError(f"{DESCRIPTION}: margin={margin!r} is not allowed: a number >= 0 and <= {LARGEST_MARGIN:g}")
+    return float(margin)
+
+
+def _algorithm(name: object) -> str:
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        raise ArtifactError(f"{DESCRIPTION}: algorithm={name!r:.200} is not allowed: a name")
+    return name
+
+
+def _sizes(told: Mapping[str, Any], extractor: Extractor, weights: int) -> tuple[TradingSettings, PolicyShape]:
+    """Settings and shape, checked before anything is built of such sizes: not more than `weights` bytes can hold.
+
+    Raises:
+        ArtifactError: a value of another type, out of range, or other than the extractor's.
+    """
+    try:
+        settings = TradingSettings.from_dict(told["settings"])
+        require_types(TradingSettings, vars(settings), "settings")
+        require_ranges(settings, {"window": Range(1, LONGEST_WINDOW), "positions": Range(-1_000, 1_000)}, "settings")
+        sizes = exact_keys(told["shape"], ("embedding_width", "actions", "hidden"), "shape")
+        shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
+        require_types(PolicyShape, vars(shape), "shape")
+        require_ranges(shape, {"hidden": Range(1, WIDEST_LAYER)}, "shape")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error}") from error
+    if (shape.embedding_width, shape.actions) != (extractor.width, len(settings.positions)):
+        width = (extractor.width, len(settings.positions))
+        raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit width and positions {width}")
+    if 4 * sum(into * out for into, out in pairwise((shape.embedding_width, *shape.hidden))) > weights:
+        raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit: {WEIGHTS} holds fewer weights")
+    return settings, shape
 
 
 def _inputs(extractor: Extractor) -> dict[str, Any]:

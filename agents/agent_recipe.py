@@ -10,9 +10,29 @@ from agents.cloning import CloningConfig
 from agents.dagger import DaggerConfig
 from agents.training import NAMES, TrainingConfig, new_config
 from pretrain.config import ConfigError
+from pretrain.typed_values import Range, require_ranges
 from pretrain.typed_yaml import read_mapping, recipe_path, section
 
 RECIPES = Path(__file__).parent / "recipes"
+SECTIONS = ("training", "cloning", "dagger", "learning")
+NESTED = ("cloning", "dagger", "learning", "settings")  #: fields of `TrainingConfig` that no file has there
+_SHARE, _RATE, _WEIGHT = Range(0.0, 1.0), Range(0.0, 1.0, above=True), Range(0.0, 10_000.0)
+#: What the numbers of all sections may be, by name: a name means the same in every algorithm. The upper ends are far
+#: beyond what anybody trains; they keep a slip of the pen from taking all memory, or years.
+RANGES = {
+    "seed": Range(0, 2**63 - 1),
+    **dict.fromkeys(("steps", "evaluate_every", "checkpoint_every"), Range(1, 10**12)),
+    **dict.fromkeys(("samples", "buffer_size"), Range(1, 10**9)),
+    **dict.fromkeys(("prefill", "labelled", "cloning_steps", "warm_up"), Range(0, 10**9)),
+    **dict.fromkeys(("episode_bars", "dwell", "patience", "gradient_steps", "batch_size"), Range(1, 2**24)),
+    **dict.fromkeys(("num_envs", "rollout_steps", "epochs", "rounds_with_teacher"), Range(1, 2**17)),
+    **dict.fromkeys(("train_markets", "validation_markets"), Range(1, 1_000_000)),
+    "rounds": Range(0, 10_000), "days": Range(1, 36_500),
+    **dict.fromkeys(("gamma", "gae_lambda", "averaging", "demonstration_share", "curriculum", "pull_left", "entropy",
+                     "exploration"), _SHARE),
+    **dict.fromkeys(("learning_rate", "critic_rate", "clip"), _RATE), "actor_rate": Range(0.0, 1_000.0),
+    **dict.fromkeys(("pull", "entropy_weight", "weight_decay", "margin_weight", "margin", "temperature"), _WEIGHT),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,22 +65,34 @@ class AgentRecipe:
         """
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
-        parts = {name: values.pop(name, {}) for name in ("training", "cloning", "dagger", "learning")}
-        named = section(values, cls, str(path))
+        parts = {name: given if (given := values.pop(name, None)) is not None else {} for name in SECTIONS}
+        named = section(values, cls, str(path), further=SECTIONS)
         algorithm = named.algorithm
         if algorithm not in NAMES:
             raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
         base = new_config(algorithm)
-        if parts["learning"] and base is None:
+        if parts["learning"] != {} and base is None:
             raise ConfigError(f"{path}: 'bc' learns nothing after cloning: leave 'learning' out")
         learning: Any = None if base is None else section(parts["learning"], type(base), f"{path}: learning")
         refuse_nested(parts["training"], str(path))
-        training = section(parts["training"], TrainingConfig, f"{path}: training")
-        cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] else None
+        training = section(parts["training"], TrainingConfig, f"{path}: training", without=NESTED)
+        cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
-        return replace(
-            named, training=replace(training, cloning=cloning, dagger=correction, learning=learning)
-        )
+        read = replace(named, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
+        read.require_ranges(str(path))
+        return read
+
+    def require_ranges(self, where: str = "") -> None:
+        """Check all numbers of all sections.
+
+        Raises:
+            ConfigError: one that cannot be meant; `where`, its section and its name are named.
+        """
+        prefix = f"{where}: " if where else ""
+        require_ranges(self, RANGES, where)
+        for name, part in (("training", self.training), *((n, getattr(self.training, n)) for n in SECTIONS[1:])):
+            if part is not None:
+                require_ranges(part, RANGES, f"{prefix}{name}")
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
@@ -88,6 +120,6 @@ class AgentRecipe:
 def refuse_nested(training: object, where: str) -> None:
     """`cloning`, `dagger` and `learning` are sections of their own, and settings come from the extractor."""
     if isinstance(training, dict):
-        for name in ("cloning", "dagger", "learning", "settings"):
+        for name in NESTED:
             if name in training:
                 raise ConfigError(f"{where}: training: {name!r} does not belong there")

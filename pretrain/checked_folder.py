@@ -121,17 +121,29 @@ def require_format(values: dict[str, Any], name: str, expected: tuple[str, int])
         raise ArtifactError(f"{name}: format is {found}, expected {expected[0]!r} version {expected[1]}")
 
 
-def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
-    """The tensors in `data`, of the names, shapes and dtypes of `expected`, all finite.
+def require_header(data: bytes, file: str) -> None:
+    """Refuse what does not begin as a safetensors file does: with the length of a header, and bounded JSON.
 
     Raises:
-        ArtifactError: names the tensor that differs.
+        ArtifactError: it does not.
     """
     header = int.from_bytes(data[:8], "little")
     if header > LARGEST_HEADER:
         raise ArtifactError(f"{file} is no safetensors file: its header has {header:,} bytes, over {LARGEST_HEADER:,}")
     try:
         parse_json(data[8 : 8 + header], f"the header of {file}")
+    except JsonError as error:
+        raise ArtifactError(f"{file} is no safetensors file: {error}") from error
+
+
+def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+    """The tensors in `data`, of the names, shapes and dtypes of `expected`, all finite.
+
+    Raises:
+        ArtifactError: names the tensor that differs.
+    """
+    require_header(data, file)
+    try:
         weights = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ArtifactError(f"{file} is no safetensors file: {error}") from error

@@ -73,7 +73,9 @@ class Recipe:
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
         for name, kind in (("architecture", ExtractorConfig), ("training", TrainingConfig)):
-            if name in values:
+            if values.get(name, 0) is None:  # a heading whose lines are comments
+                del values[name]
+            elif name in values:
                 values[name] = section(values[name], kind, f"{path}: {name}")
         return section(values, cls, str(path))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,48 +31,67 @@ def recipe_path(recipe: str | Path, shipped: Path) -> Path:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping.
+    """The mapping in a YAML file.
 
     Raises:
-        ConfigError: no YAML, or something else than keys and values.
+        ConfigError: no YAML, nothing at all, or something else than keys and values.
     """
     try:
         values = read_yaml(path)
     except YamlError as error:
         raise ConfigError(str(error)) from error
-    if values is not None and not isinstance(values, dict):
+    if values is None or values == {}:
+        raise ConfigError(f"{path}: the file says nothing; leave the recipe out for the default one")
+    if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}")
-    return values or {}
+    return values
 
 
-def known_values(values: object, kind: type[Any], where: str) -> dict[str, Any]:
-    """`values` as a dict whose keys are all fields of `kind`.
+def known_values(values: object, known: Sequence[str], where: str) -> dict[str, Any]:
+    """`values` as a dict whose keys are all in `known`.
 
     Raises:
         ConfigError: no mapping, or an unknown key; `where` and the known keys are named.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected keys and values, got {type(values).__name__}")
-    known = [item.name for item in fields(kind)]
     if unknown := sorted(set(map(str, values)) - set(known)):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {known}")
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {list(known)}")
     return dict(values)
 
 
-def section(values: object, kind: type[T], where: str, *, base: T | None = None) -> T:
+def section(
+    values: object,
+    kind: type[T],
+    where: str,
+    *,
+    base: T | None = None,
+    further: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> T:
     """`kind` from a mapping of some of its fields; lists become tuples, the others are `base`'s or the defaults.
+
+    Args:
+        values: the mapping, as it was read.
+        kind: a dataclass.
+        where: names the mapping in messages.
+        base: values of what the mapping leaves out.
+        further: keys that the file may have beside them, and that were taken out before.
+        without: fields that it may not have.
 
     Raises:
         ConfigError: an unknown key, or a value of the wrong type or out of range.
     """
-    given = {key: tupled(value) for key, value in known_values(values, kind, where).items()}
+    names = [item.name for item in fields(kind) if item.name not in without]  # type: ignore[arg-type]
+    known = dict.fromkeys((*names, *further))
+    given = {key: tupled(value) for key, value in known_values(values, tuple(known), where).items()}
     require_types(kind, given, where)
     if base is not None:
         given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
     try:
         return kind(**given)
-    except TypeError as error:
-        raise ConfigError(f"{where}: a value has the wrong type: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def tupled(value: Any) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,8 +153,33 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an unknown key": (described(lambda t: t.update(more=1)), "key 'more' is unknown"),
     "no margin": (described(lambda t: t.pop("margin")), "key 'margin' is missing"),
     "a negative margin": (described(lambda t: t.update(margin=-1)), "margin=-1"),
+    "a margin that is no number": (described(lambda t: t.update(margin=float("nan"))), "not a finite number"),
+    "an infinite margin": (described(lambda t: t.update(margin=float("inf"))), "not a finite number"),
+    "a margin out of reach": (described(lambda t: t.update(margin=1e300)), r"margin=1e\+300"),
+    "a margin in words": (described(lambda t: t.update(margin="1")), "margin='1'"),
+    "a margin that is true": (described(lambda t: t.update(margin=True)), "margin=True"),
+    "a head in a list": (described(lambda t: t.update(head=["actor"])), "head of kind"),
+    "an algorithm in a list": (described(lambda t: t.update(algorithm=["ppo"])), "algorithm="),
+    "wide layers": (described(lambda t: t["shape"].update(hidden=[60_000, 60_000])), "fewer weights"),
+    "wider layers": (described(lambda t: t["shape"].update(hidden=[10**12])), "hidden="),
+    "layers of no width": (described(lambda t: t["shape"].update(hidden=[0])), "hidden="),
+    "layers below none": (described(lambda t: t["shape"].update(hidden=[-64, 64])), "hidden="),
+    "layers in words": (described(lambda t: t["shape"].update(hidden="64")), "hidden="),
+    "half a layer": (described(lambda t: t["shape"].update(hidden=[64.5])), "hidden="),
+    "many layers": (described(lambda t: t["shape"].update(hidden=[1] * 100_000)), "hidden="),
+    "many actions": (described(lambda t: t["shape"].update(actions=10**9)), "shape"),
+    "a shape with more": (described(lambda t: t["shape"].update(depth=3)), "key 'depth' is unknown"),
+    "windows without end": (described(lambda t: t["settings"].update(window=[10**15, 1, 1])), "window="),
+    "windows in words": (described(lambda t: t["settings"].update(window="321")), "window="),
+    "timeframes in one word": (described(lambda t: t["settings"].update(timeframes=5)), "settings or shape"),
+    "positions that are true": (described(lambda t: t["settings"].update(positions=[False, True, 2.0])), "positions="),
+    "nested description": (lambda f: rewrite(f, DESCRIPTION, b"[" * 50_000), "no JSON"),
+    "nested metrics": (described(lambda t: t.update(metrics=json.loads("[" * 50 + "]" * 50))), "more than 32 levels"),
+    "a description of two minds": (lambda f: rewrite(f, DESCRIPTION, b'{"head": 1, "head": 2}'), "given twice"),
+    "a header that lies": (lambda f: rewrite(f, WEIGHTS, (2**40).to_bytes(8, "little") + b"{}"), "its header has"),
+    "a pipe": (lambda f: ((f / WEIGHTS).unlink(), os.mkfifo(f / WEIGHTS)), "no regular file"),
     "a huge network": (described(lambda t: t["shape"].update(embedding_width=17)), "shape"),
-    "other positions": (described(lambda t: t["settings"].update(positions=[0.0, 1.0])), "spaces differ"),
+    "other positions": (described(lambda t: t["settings"].update(positions=[0.0, 1.0])), "width and positions"),
     "settings of a wrong type": (described(lambda t: t.update(settings=[])), "settings or shape"),
     "other windows": (described(lambda t: t["inputs"]["timeframes"]["15m"].update(window=3)), "inputs differ"),
     "another scaler": (described(lambda t: t["inputs"].update(scaler={})), "inputs differ"),

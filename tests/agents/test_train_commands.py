@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +86,39 @@ def test_all_shipped_recipes_are_read() -> None:
         ("cloning: 3", "cloning: expected keys"),
         ("seed: one", "seed='one' is not allowed: it must be int"),
         ("learning: {learning_rate: 3e-4}", "learning_rate='3e-4' is not allowed"),
+        ("learning: {learning_rate: .inf}", "not a finite number"),
+        ("learning: {learning_rate: -0.1}", "learning: learning_rate=-0.1 is not allowed: numbers > 0"),
+        ("learning: {learning_rate: true}", "learning_rate=True is not allowed"),
+        ("learning: {learning_rate: 30}", "learning_rate=30"),
+        ("learning: {steps: -5}", "learning: steps=-5"),
+        ("learning: {steps: 2.5}", "steps=2.5"),
+        ("learning: {batch_size: 100000000000}", "batch_size=100000000000"),
+        ("learning: {num_envs: 100000000}", "num_envs=100000000"),
+        ("learning: {gamma: 1.5}", "gamma=1.5"),
+        ("learning: {clip: 0}", "clip=0"),
+        ("algorithm: dqn\nlearning: {buffer_size: 0}", "buffer_size=0"),
+        ("algorithm: dqn\nlearning: {exploration: [0.5, -0.1]}", "exploration="),
+        ("algorithm: dqn\nlearning: {exploration: [0.5]}", "exploration=.* it must be tuple"),
+        ("algorithm: dqn\nlearning: {exploration: [a, b]}", "exploration="),
+        ("algorithm: sac\nlearning: {temperature: -1}", "temperature=-1"),
+        ("algorithm: fitted_q\nlearning: {gamma: 2}", "learning: gamma=2"),
+        ("cloning: {samples: 100000000000}", "cloning: samples="),
+        ("cloning: {learning_rate: 0}", "cloning: learning_rate=0"),
+        ("dagger: {rounds: 1000000}", "dagger: rounds="),
+        ("training: {days: 0}", "training: days=0"),
+        ("training: {train_markets: -1}", "training: train_markets=-1"),
+        ("training: {patience: true}", "patience=True"),
+        ("seed: -1", "seed=-1"),
+        ("market: 5", "market=5"),
+        ("cloning: []", "cloning: expected keys"),
+        ("", "the file says nothing"),
+        ("# only a comment", "the file says nothing"),
+        ("algo: ppo", "known are .*'training', 'cloning', 'dagger', 'learning'"),
+        ("training: {day: 3}", r"known are \['train_markets', 'validation_markets', 'days'"),
+        ("seed: 1\nseed: 2", "key 'seed' is given twice"),
+        ("a: &a [1,1,1,1,1,1,1,1,1]\n" + "\n".join(
+            f"{x}: &{x} [{','.join([f'*{y}'] * 9)}]" for x, y in pairwise("abcdefgh"[::-1])
+        ), "bad.yaml"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused_by_name(text: str, named: str, tmp_path: Path) -> None:
