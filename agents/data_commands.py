@@ -36,7 +36,7 @@ def list_series(store: StoreFolder = DEFAULT_STORE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cryptoenv.store import BarStore, CorruptManifestError
+    from cryptoenv.store import BarStore, CorruptManifestError, NewerManifestError
 
     held = BarStore(store)
     keys = _chosen(held, None, None, None)
@@ -53,6 +53,9 @@ def list_series(store: StoreFolder = DEFAULT_STORE) -> None:
         except CorruptManifestError:
             table.add_row(*names, "damaged")
             damaged += 1
+            continue
+        except NewerManifestError:
+            table.add_row(*names, "of a later release")
             continue
         first, last = (time.strftime("%Y-%m-%d %H:%M") if time else "-" for time in (manifest.first, manifest.last))
         gaps = f"{len(manifest.gaps)} ({manifest.missing_bars:,} bars)" if manifest.gaps else "0"

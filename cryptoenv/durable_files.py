@@ -148,10 +148,11 @@ def read_regular(path: Path, limit: int | None = None, *, inside: int | None = N
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise NotRegularError(f"{path} is no regular file (a link or a socket); only those are read") from error
         raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise NotRegularError(f"{path} is no regular file (a folder, a pipe or a device); only those are read")
     with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotRegularError(f"{path} is no regular file (a folder, a pipe or a device); only those are read")
         if limit is not None and found.st_size > limit:
             raise NotRegularError(f"{path} has {found.st_size} bytes; at most {limit} are read")
         content = file.read() if limit is None else file.read(limit + 1)

@@ -9,6 +9,7 @@ Equal contents are equal bytes, whatever the order of the appends and the time z
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +22,14 @@ import pandas as pd
 from cryptoenv.durable_files import TEMPORARY, sync_folder, write_file
 from cryptoenv.store_key import SeriesKey, StoreError, key_of
 from cryptoenv.store_lock import StoreLockedError, series_lock
-from cryptoenv.store_manifest import MANIFEST, CorruptManifestError, Manifest, read_manifest, write_manifest
+from cryptoenv.store_manifest import (
+    MANIFEST,
+    CorruptManifestError,
+    Manifest,
+    NewerManifestError,
+    read_manifest,
+    write_manifest,
+)
 from cryptoenv.store_parts import (
     CorruptPartError,
     Part,
@@ -41,6 +49,7 @@ __all__ = [
     "CorruptManifestError",
     "CorruptPartError",
     "Manifest",
+    "NewerManifestError",
     "Part",
     "SeriesKey",
     "SeriesWriter",
@@ -70,7 +79,9 @@ class BarStore:
 
         Raises:
             StoreLockedError: another writer has it; the message names its process.
-            CorruptManifestError: the manifest is damaged; nothing is removed then.
+            StoreError: a link in the store leads elsewhere.
+            CorruptManifestError: the manifest is damaged; nothing is removed then. NewerManifestError: it is of a later
+                release.
             OSError: the folder cannot be written.
         """
         folder = key.folder(self.folder)
@@ -86,8 +97,8 @@ class BarStore:
         """What the series holds.
 
         Raises:
-            StoreError: no such series.
-            CorruptManifestError: the manifest is damaged.
+            StoreError: no such series, or a link in the store leads elsewhere.
+            CorruptManifestError: the manifest is damaged. NewerManifestError: it is of a later release.
         """
         folder = key.folder(self.folder)
         if not _is_series(folder):
@@ -145,7 +156,7 @@ class BarStore:
         Raises:
             StoreError: no such series.
         """
-        with suppress(CorruptManifestError):
+        with suppress(CorruptManifestError, NewerManifestError):
             self.manifest(key)
         return problems_of(key.folder(self.folder), key)
 
@@ -156,8 +167,9 @@ class BarStore:
             What was done, one line each; () where nothing had to be.
 
         Raises:
-            StoreError: no such series.
+            StoreError: no such series, or a link in the store leads elsewhere.
             StoreLockedError: a writer has it.
+            NewerManifestError: the manifest is of a later release; nothing was moved.
             OSError: the folder cannot be written.
         """
         with suppress(CorruptManifestError):
@@ -173,7 +185,7 @@ class SeriesWriter:
     def __init__(self, folder: Path, key: SeriesKey) -> None:
         self._folder = folder
         self._key = key
-        self._open = True
+        self._owner: int | None = os.getpid()  # None: closed
         self._latest: tuple[Part, Rows] | None = None  # a download appends to the same part again and again
         if not _is_series(folder):
             # An empty manifest first: parts without one are then always damage, never a first append cut short.
@@ -190,7 +202,7 @@ class SeriesWriter:
 
     def close(self) -> None:
         """Refuses appends from now on: the lock is gone."""
-        self._open = False
+        self._owner = None
 
     def missing(self, since_ms: int, until_ms: int) -> list[tuple[int, int]]:
         """The ranges of [since_ms, until_ms) that are not covered yet, half-open, in order."""
@@ -211,8 +223,13 @@ class SeriesWriter:
             OSError: disk full, folder read-only, ...; the series is as before, or (where only the last fsync failed)
                 as after.
         """
-        if not self._open:
+        if self._owner is None:
             raise StoreError(f"{self._key}: this writer is closed; allowed: appends inside `with store.writer(key)`")
+        if self._owner != os.getpid():
+            raise StoreError(
+                f"{self._key}: this writer is process {self._owner}'s; a forked process opens one of its own when that "
+                "has ended"
+            )
         start, end = (int(moment) for moment in covered)
         new = checked_rows(self._key, bars, (start, end))
         changed, opens = self._merged_with_stored(new, start, end)
@@ -271,7 +288,8 @@ class SeriesWriter:
         """Removes what a writer that was killed left over."""
         kept = {part.name for part in self._manifest.parts}
         for path in self._folder.iterdir():
-            if path.name.startswith(TEMPORARY) or (named_part(path) and path.name not in kept):
+            left_over = path.name.startswith(TEMPORARY) or (named_part(path) and path.name not in kept)
+            if left_over and (path.is_symlink() or not path.is_dir()):  # of a link the link alone goes
                 path.unlink()
 
 

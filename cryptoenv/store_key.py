@@ -75,8 +75,24 @@ class SeriesKey:
         return "M" if not self.is_funding and self.step_ms < HOUR_MS else "Y"
 
     def folder(self, store: Path) -> Path:
-        """The folder of the series in a store."""
-        return store / file_name(self.exchange) / file_name(self.symbol) / self.timeframe
+        """The folder of the series in a store.
+
+        Raises:
+            StoreError: it, or one above it in the store, is a link: a foreign store must not lead out of itself.
+        """
+        folder = store / file_name(self.exchange) / file_name(self.symbol) / self.timeframe
+        for place in (folder, *folder.parents[:2]):
+            refuse_link(place)
+        return folder
+
+
+def refuse_link(folder: Path) -> None:
+    """Raises StoreError where a link stands in the place of a store's folder."""
+    if folder.is_symlink():
+        raise StoreError(
+            f"{folder} is a link; a store's folders are its own: put what it points to in its place (the store's "
+            "topmost folder may be a link)"
+        )
 
 
 def file_name(name: str) -> str:

@@ -9,17 +9,25 @@ from typing import Any
 
 import pandas as pd
 
-from cryptoenv.durable_files import write_file
+from cryptoenv.durable_files import NotRegularError, read_regular, write_file
 from cryptoenv.store_key import SeriesKey, StoreError
-from cryptoenv.store_parts import Part
-from cryptoenv.store_ranges import Ranges
+from cryptoenv.store_parts import Part, part_problem
+from cryptoenv.store_ranges import Ranges, merged, without
+from cryptoenv.timeframe import grid_offset_ms
 
 MANIFEST = "manifest.json"
 _VERSION = 1
+_LONGEST = 256 << 20  # bytes: ten million gaps
+_LATEST_MS = 9_000_000_000_000  # year 2255: pandas ends in 2262
+_MEND = "`cryptoenv data repair` moves it to quarantine and makes a new one of the parts"
 
 
 class CorruptManifestError(StoreError):
     """A manifest that is missing or not what was written."""
+
+
+class NewerManifestError(StoreError):
+    """A manifest of a later release: nothing is wrong with it, and nothing of this release may touch it."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +102,24 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path, key: SeriesKey) -> Manifest:
-    """The manifest in a folder, once its bytes are what was written.
+    """The manifest in a folder, once its bytes are what was written and what it says can be.
+
+    Whether it says the truth of the rows is a question for `store_repair`.
 
     Raises:
-        CorruptManifestError: missing, other bytes than those written, of another series, or of a later version.
+        CorruptManifestError: missing, other bytes than those written, of another series, or of what cannot be.
+        NewerManifestError: of a later release.
     """
     path = folder / MANIFEST
-    mend = "`cryptoenv data repair` moves it to quarantine and makes a new one of the parts"
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _LONGEST)
     except FileNotFoundError:
-        raise CorruptManifestError(f"{path} is missing; {mend}") from None
+        raise CorruptManifestError(f"{path} is missing; {_MEND}") from None
+    except NotRegularError as error:
+        raise CorruptManifestError(f"{error}; {_MEND}") from error
     try:
         document = json.loads(content)
+        _refuse_newer(path, document)
         version = document.pop("version")
         manifest = Manifest(
             key=SeriesKey(**document["key"]),
@@ -114,12 +127,48 @@ def read_manifest(folder: Path, key: SeriesKey) -> Manifest:
             gaps=tuple((int(a), int(b)) for a, b in document["gaps"]),
             parts=tuple(Part(**part) for part in document["parts"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptManifestError(f"{path}: not a manifest ({type(error).__name__}: {error}); {mend}") from error
-    if version != _VERSION:
-        raise CorruptManifestError(f"{path} has version {version!r}; this release reads version {_VERSION}")
-    if manifest_bytes(manifest) != content:
-        raise CorruptManifestError(f"{path}: the bytes are not those written; {mend}")
+    except NewerManifestError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise CorruptManifestError(f"{path}: not a manifest ({type(error).__name__}: {error}); {_MEND}") from error
+    if version != _VERSION or manifest_bytes(manifest) != content:
+        raise CorruptManifestError(f"{path}: the bytes are not those written; {_MEND}")
     if manifest.key != key:
-        raise CorruptManifestError(f"{path} is of {manifest.key}, the folder of {key}; {mend}")
+        raise CorruptManifestError(f"{path} is of {manifest.key}, the folder of {key}; {_MEND}")
+    if problem := _impossible(manifest):
+        raise CorruptManifestError(f"{path}: {problem}; {_MEND}")
     return manifest
+
+
+def _refuse_newer(path: Path, document: Any) -> None:
+    """Raises NewerManifestError for a later version, but not for this one with its number changed by damage."""
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is not int or version <= _VERSION:
+        return
+    ours = {name: value for name, value in document.items() if name != "sha256"} | {"version": _VERSION}
+    if hashlib.sha256(_canonical(ours)).hexdigest() == document.get("sha256"):
+        return
+    raise NewerManifestError(
+        f"{path} has version {version}, of a later release of cryptoenv; this one reads version {_VERSION}: install "
+        "the later one (nothing was changed)"
+    )
+
+
+def _impossible(manifest: Manifest) -> str | None:
+    """What cannot be in a manifest, whatever the parts hold: a foreign one is sealed as well as any."""
+    key = manifest.key
+    for part in manifest.parts:
+        if problem := part_problem(key, part):
+            return problem
+    periods = [part.period for part in manifest.parts]
+    if periods != sorted(set(periods)):
+        return f"its parts are of the periods {periods}, not one of each in order"
+    offset = grid_offset_ms(key.step_ms)
+    for name, ranges in (("covered", manifest.covered), ("gaps", manifest.gaps)):
+        if any((edge - offset) % key.step_ms or abs(edge) > _LATEST_MS for pair in ranges for edge in pair):
+            return f"{name} has times off the grid of {key.timeframe}"
+        if merged(ranges) != ranges:
+            return f"{name} is not in order, or overlaps itself"
+    if without(manifest.gaps, manifest.covered):
+        return "gaps is not inside covered"
+    return "gaps of funding rates, which have no grid" if key.is_funding and manifest.gaps else None

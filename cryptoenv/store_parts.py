@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cryptoenv.durable_files import NotRegularError, read_regular
 from cryptoenv.store_key import SeriesKey, StoreError
 from cryptoenv.store_rows import Rows
 from cryptoenv.timeframe import grid_offset_ms
 
+_MOST_ROWS = 1_000_000  # of a part: a month of minutes has 44,640 rows, a year of hours 8,784
+_MOST_BYTES = 64 * 8 * _MOST_ROWS
+_PERIOD = {"M": re.compile("(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])"), "Y": re.compile("(19|20|21)[0-9]{2}")}
 _PART_NAME = re.compile(r"(\d{4}(?:-\d{2})?)-([0-9a-f]{64})\.parquet")
 
 
@@ -50,6 +54,24 @@ class Part:
         return f"{self.period}-{self.sha256}.parquet"
 
 
+def part_problem(key: SeriesKey, part: Part) -> str | None:
+    """What cannot be in a manifest's entry, whatever the file holds: it comes from a file and names another."""
+    numbers = {name: getattr(part, name) for name in ("rows", "first_ms", "last_ms", "size")}
+    if not (isinstance(part.period, str) and _PERIOD[key.period_unit].fullmatch(part.period)):
+        return f"a part's period is {part.period!r}"
+    if not (isinstance(part.sha256, str) and re.fullmatch("[0-9a-f]{64}", part.sha256)):
+        return f"the SHA-256 of part {part.period} is {part.sha256!r}"
+    for name, number in numbers.items():
+        if type(number) is not int or (number < 0 and name in ("rows", "size")):
+            return f"{name} of part {part.period} is {number!r}"
+    start, end = period_span(key, part.period)
+    if not start <= part.first_ms <= part.last_ms < end:
+        return f"part {part.period} goes from {part.first_ms} to {part.last_ms} ms, which is not in its period"
+    if not 1 <= part.rows <= (part.last_ms - part.first_ms) // key.step_ms + 1:
+        return f"part {part.period} has {part.rows} rows, more than there is time for, or none"
+    return None
+
+
 def periods_of(key: SeriesKey, opens_ms: np.ndarray) -> np.ndarray:
     """(T,) datetime64 in months or years: the part that each open (T,) int64 belongs to."""
     return opens_ms.view("datetime64[ms]").astype(f"datetime64[{key.period_unit}]")
@@ -81,8 +103,12 @@ def part_bytes(key: SeriesKey, rows: Rows) -> bytes:
 
 def describe_part(rows: Rows, period: str, content: bytes) -> Part:
     """The manifest's entry of a part with these rows and bytes."""
-    digest = hashlib.sha256(content).hexdigest()
-    return Part(period, digest, len(rows), int(rows.opens[0]), int(rows.opens[-1]), len(content))
+    return described_part(rows, period, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def described_part(rows: Rows, period: str, sha256: str, size: int) -> Part:
+    """The same where the bytes are a file whose SHA-256 and size are known."""
+    return Part(period, sha256, len(rows), int(rows.opens[0]), int(rows.opens[-1]), size)
 
 
 def rows_of(key: SeriesKey, path: Path, sha256: str) -> Rows:
@@ -90,16 +116,19 @@ def rows_of(key: SeriesKey, path: Path, sha256: str) -> Rows:
 
     Raises:
         FileNotFoundError: no such file.
-        CorruptPartError: other bytes than those written, or not a part of this series.
+        CorruptPartError: other bytes than those written, a link or a pipe, or not a part of this series.
     """
-    content = path.read_bytes()
+    try:
+        content = read_regular(path, _MOST_BYTES)
+    except NotRegularError as error:
+        raise CorruptPartError(f"{error}; `cryptoenv data repair` moves it to quarantine as it is") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise CorruptPartError(
             f"{path}: the SHA-256 is not that of the bytes written ({len(content)} bytes now); `cryptoenv data repair` "
             "moves the file to quarantine and marks its time as missing, so that the next download fetches it again"
         )
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=["timestamp", *key.columns], use_threads=False)
+        table = _table(key, content)
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise CorruptPartError(f"{path}: not a part of {key} ({error}); `cryptoenv data repair` moves it") from error
     opens = table.column("timestamp").cast(pa.int64()).to_numpy()
@@ -107,3 +136,13 @@ def rows_of(key: SeriesKey, path: Path, sha256: str) -> Rows:
     for position, column in enumerate(key.columns):
         values[:, position] = table.column(column).to_numpy()
     return Rows(opens, values)
+
+
+def _table(key: SeriesKey, content: bytes) -> pa.Table:
+    """The columns of a part, once it says of itself that they fit into memory: a foreign one may unpack to anything."""
+    file = pq.ParquetFile(pa.BufferReader(content))
+    found = file.metadata
+    size = sum(found.row_group(k).total_byte_size for k in range(found.num_row_groups))
+    if found.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+        raise ValueError(f"{found.num_rows} rows, {size} bytes unpacked; at most {_MOST_ROWS} and {_MOST_BYTES}")
+    return file.read(columns=["timestamp", *key.columns], use_threads=False)

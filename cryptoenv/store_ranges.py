@@ -32,6 +32,23 @@ def subtracted(ranges: Iterable[tuple[int, int]], hole: tuple[int, int]) -> Rang
     return tuple((a, b) for a, b in pieces if a < b)
 
 
+def without(ranges: Ranges, holes: Ranges) -> Ranges:
+    """The times of `ranges` that are in none of `holes` (both plain form)."""
+    pieces, first = [], 0
+    for start, end in ranges:
+        while first < len(holes) and holes[first][1] <= start:
+            first += 1
+        hole = first
+        while hole < len(holes) and holes[hole][0] < end:
+            if holes[hole][0] > start:
+                pieces.append((start, holes[hole][0]))
+            start = max(start, holes[hole][1])
+            hole += 1
+        if start < end:
+            pieces.append((start, end))
+    return tuple(pieces)
+
+
 def not_covered(ranges: Iterable[tuple[int, int]], start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     """The times of [start_ms, end_ms) that are in none of `ranges` (plain form)."""
     absent, reached = [], start_ms
