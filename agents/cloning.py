@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
-from tqdm import tqdm
 
 from agents.demonstrations import Batches, Demonstrations
 from agents.missing_extra import imitation_is_missing
+from cryptoenv.progress import tqdm
 from pretrain.lessons import ORACLE_LABELS
 
 try:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from agents.policies import TablePolicy, TradingPolicy, held_position
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings, vector_env
 from agents.taught_market import TaughtMarket, markets_of
+from cryptoenv.progress import tqdm
 
 NO_LABEL = -1
 

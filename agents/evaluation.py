@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from agents import baselines
 from agents.agent import Agent, AgentPolicy
@@ -26,6 +25,7 @@ from agents.taught_market import TaughtMarket, split_bars, synthetic_market, syn
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
 from cryptoenv.metrics import performance
+from cryptoenv.progress import tqdm
 from cryptoenv.timeframe import timeframe_ms
 from synthetic import family_of
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from tqdm import tqdm
 
 from agents.taught_market import TaughtMarket
 from cryptoenv.market import Market
+from cryptoenv.progress import tqdm
 from pretrain import Extractor
 from pretrain.embedding_cache import cache_folder, cached_embeddings
 

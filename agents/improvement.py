@@ -11,7 +11,6 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, configure
-from tqdm import tqdm
 
 from agents.agent import Agent
 from agents.checkpoint import Checkpoints
@@ -22,6 +21,7 @@ from agents.material import EmbeddedMarkets
 from agents.rollout import blocks
 from agents.sb3_vec_env import Sb3VecEnv
 from cryptoenv.config import Costs
+from cryptoenv.progress import tqdm
 
 COMPARED = 4096  #: validation states on which a policy is compared with the clone
 

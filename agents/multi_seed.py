@@ -9,10 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from agents.agent_recipe import AgentRecipe
 from agents.run_folder import Run
+from cryptoenv.progress import tqdm
 
 
 def train_one(

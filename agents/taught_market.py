@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from agents.settings import TradingSettings
 from cryptoenv.market import Market
+from cryptoenv.progress import tqdm
 from pretrain import LabelledMarket
 from pretrain.lessons import bar_labels, lesson
 from synthetic import regime_market, task_seeds

@@ -173,7 +173,7 @@ class _Series:
 
     async def run(self, since: int, until: int) -> SeriesReport:
         """Fetch what the store lacks of [since, until)."""
-        from tqdm import tqdm
+        from cryptoenv.progress import tqdm
 
         key = SeriesKey(self._asker.request.exchange, self._symbol, self._timeframe)
         with self._store.writer(key) as writer:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from cryptoenv.durable_files import make_folder
 from cryptoenv.folder_lock import folder_lock
+from cryptoenv.progress import tqdm
 from pretrain.config import TrainingConfig
 from pretrain.generations import CheckpointError, Generations
 from pretrain.mlflow_tracking import mlflow_is_missing, tracking_uri
@@ -305,7 +306,10 @@ def _loggers(options: FitOptions) -> list[Logger] | bool:
 
 
 class _TrainingBar(TQDMProgressBar):
-    """One bar over all steps; validation is short and shows as figures at its end."""
+    """One bar over all steps, or plain lines; validation is short and shows as figures at its end."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        return tqdm(desc=self.train_description, disable=self.is_disabled, dynamic_ncols=True, smoothing=0)
 
     def init_validation_tqdm(self) -> Tqdm:
         bar = Tqdm(disable=True)

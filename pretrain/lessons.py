@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cryptoenv.market import Market
+from cryptoenv.progress import tqdm
 from pretrain.splits import Span
 from pretrain.windows import IGNORED, LabelledMarket
 from synthetic import (

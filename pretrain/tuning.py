@@ -189,7 +189,7 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
         ImportError: Optuna is not installed. ConfigError: the folder holds another study. RuntimeError: trial after
             trial fails.
     """
-    from tqdm import tqdm
+    from cryptoenv.progress import tqdm
 
     found = open_study(study)
     require_objective(found, study, objective)
