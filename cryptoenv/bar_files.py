@@ -120,10 +120,14 @@ def read_bars(
     columns: Sequence[str] | None = None,
     time_zone: str | None = None,
     day_first: bool | None = None,
+    timeframe: str | None = None,
 ) -> pd.DataFrame:
     """Bars from a file that needs no repair: CSV, JSON, Parquet or Feather, plain, gzipped or zipped.
 
     Arguments as those of `import_bars`, which logs (INFO) what it guessed. A file that is newest first is turned round.
+
+    Args:
+        timeframe: of the bars, e.g. "1m", where so few of them are there that it cannot be told.
 
     Returns:
         Bars as `validate_bars` returns them: (T, 5) float64 on a UTC index. Gaps stay gaps.
@@ -138,7 +142,7 @@ def read_bars(
         if len(bars) > 1 and (np.diff(bars.index.asi8) < 0).all():  # type: ignore[attr-defined]
             _LOG.info("%s: newest first: turned round", path)
             bars = bars[::-1]
-        valid = validate_bars(bars, bars_timeframe(bars))
+        valid = validate_bars(bars, bars_timeframe(bars, timeframe))
         _require_base_volume(bars)
     except BarsError as error:
         raise BarsError(f"{path}: {error} (cryptoenv.clean repairs what is certain, and lists the rest)") from error

@@ -6,15 +6,18 @@ float64 columns open, high, low, close, volume. Further columns are left aside.
 Shapes: `T` bars; `ohlcv` is (T, 5) float64 in that order of columns.
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from numba import njit
 
 from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
-from cryptoenv.timeframe import detect_timeframe, grid_offset_ms, timeframe_ms
+from cryptoenv.timeframe import coarser_run, detect_timeframe, grid_offset_ms, timeframe_ms, timeframe_name
 
 _UTC_NAMES = ("utc", "etc/utc", "utc+00:00", "zulu", "etc/zulu")
 _COLUMNS = ", ".join(BAR_COLUMNS)
+_TIME = "timestamp"
 
 
 class BarsError(ValueError):
@@ -57,23 +60,61 @@ def require_utc(index: pd.Index, what: str) -> pd.DatetimeIndex:
     return index
 
 
+def indexed_bars(bars: pd.DataFrame) -> pd.DataFrame:
+    """Bars by their times: a column `timestamp` (UTC times, or numbers since 1970) becomes the index where none is.
+
+    Raises:
+        BarsError: not a DataFrame, columns of several levels, or times in `timestamp` that cannot be read.
+    """
+    if not isinstance(bars, pd.DataFrame):
+        raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame with columns {_COLUMNS}")
+    if isinstance(bars.columns, pd.MultiIndex):
+        raise BarsError(_levels(bars.columns))
+    if isinstance(bars.index, pd.DatetimeIndex) or list(bars.columns).count(_TIME) != 1:
+        return bars
+    from cryptoenv.bar_file_times import TimeReading, utc_times  # which needs BarsError
+
+    index, _ = utc_times(bars[_TIME], TimeReading())
+    return bars.drop(columns=_TIME).set_axis(index, axis=0)
+
+
+def _levels(columns: pd.MultiIndex) -> str:
+    names = [level if level is not None else i for i, level in enumerate(columns.names)]
+    prices = [len({str(c).lower() for c in columns.get_level_values(i)} & set(BAR_COLUMNS)) for i in range(len(names))]
+    others = [i for i in range(len(names)) if i != max(range(len(names)), key=prices.__getitem__)]
+    markets = list(dict.fromkeys(columns.droplevel([i for i in range(len(names)) if i not in others])))
+    levels = f"columns have {'two' if len(names) == 2 else len(names)} levels (a MultiIndex), {names}"
+    if len(markets) == 1:
+        drop = names[others[0]] if len(others) == 1 else [names[i] for i in others]
+        return f"{levels}; allowed: one: bars.droplevel({drop!r}, axis=1)"
+    take = names[others[0]] if len(others) == 1 else [names[i] for i in others]
+    return (
+        f"{levels}, with {len(markets)} markets ({', '.join(map(str, markets[:3]))}{', ...' if markets[3:] else ''}); "
+        f"allowed: one level and one market: bars.xs({markets[0]!r}, axis=1, level={take!r})"
+    )
+
+
 def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     """Checks bars and returns them in plain form: the five columns, float64, index `timestamp` in UTC microseconds.
 
     Args:
-        bars: T rows; gaps (missing rows) are allowed, everything else must be right.
+        bars: T rows, by their times or with a column `timestamp`; gaps (missing rows) are allowed, everything else
+            must be right.
         timeframe: the bars' own timeframe, e.g. "5m".
 
     Raises:
         BarsError: not a DataFrame, no rows, a missing or non-numeric column, a time that is naive, non-UTC, unsorted,
             duplicate or off the grid, NaN or infinity, a price <= 0, a volume < 0, high < low, open or close beyond.
     """
-    if not isinstance(bars, pd.DataFrame):
-        raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame with columns {_COLUMNS}")
+    bars = indexed_bars(bars)
     for column in BAR_COLUMNS:
         if list(bars.columns).count(column) != 1:
             found = "missing" if column not in bars.columns else "there more than once"
-            raise BarsError(f"column {column!r} is {found} in {list(bars.columns)}; needed once each: {_COLUMNS}")
+            lower = (
+                "; bars.rename(columns=str.lower) has it" if column in map(str.lower, map(str, bars.columns)) else ""
+            )
+            hint = lower if found == "missing" else ""
+            raise BarsError(f"column {column!r} is {found} in {list(bars.columns)}; needed once each: {_COLUMNS}{hint}")
         if not pd.api.types.is_numeric_dtype(bars[column].dtype) or pd.api.types.is_bool_dtype(bars[column].dtype):
             raise BarsError(_not_numbers(bars[column]))
     if len(bars) == 0:
@@ -117,7 +158,18 @@ def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
     off = (opens - grid_offset_ms(step) * 1_000_000) % (step * 1_000_000) != 0
     if off.any():
         allowed = f"opens at whole multiples of {timeframe} in UTC" + (", on Mondays" if grid_offset_ms(step) else "")
-        raise BarsError(f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: {allowed}")
+        raise BarsError(
+            f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: {allowed}{_of_closes(opens, step)}"
+        )
+
+
+def _of_closes(opens_ns: np.ndarray, step_ms: int) -> str:
+    # 23:59:59.999 or 23:59:59 all along: venues stamp a bar's close so.
+    for before_ns, shown in ((1, "1ns"), (1_000, "1us"), (1_000_000, "1ms"), (1_000_000_000, "1s")):
+        if not ((opens_ns + before_ns - grid_offset_ms(step_ms) * 1_000_000) % (step_ms * 1_000_000)).any():
+            opened = f"index + pd.Timedelta('{shown}') - pd.Timedelta('{step_ms // 60_000}min')"
+            return f"; these are times of the bars' CLOSE, their open is needed: {opened}, or another column"
+    return ""
 
 
 def _check_values(index: pd.DatetimeIndex, ohlcv: np.ndarray) -> None:
@@ -236,17 +288,60 @@ def require_multiple(source: str, timeframe: str) -> None:
         )
 
 
-def bars_timeframe(bars: pd.DataFrame) -> str:
-    """The timeframe of bars, from their index.
+def bars_timeframe(bars: pd.DataFrame, timeframe: str | None = None) -> str:
+    """The timeframe of bars: the one given, or from their index.
+
+    Args:
+        bars: T rows, by their times or with a column `timestamp`.
+        timeframe: what they are known to be; two timeframes in one table are not looked for then.
 
     Raises:
-        BarsError: not a DataFrame, times that are naive, non-UTC, unsorted or duplicate, or at no known distance.
+        BarsError: not a DataFrame, times that are naive, non-UTC, unsorted or duplicate, at no known distance, or of
+            two timeframes.
+        ValueError: `timeframe` is none.
     """
-    if not isinstance(bars, pd.DataFrame):
-        raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame with columns {_COLUMNS}")
-    index = require_utc(bars.index, "bars")
+    index = require_utc(indexed_bars(bars).index, "bars")
     _check_order(index)
+    if timeframe is not None:
+        timeframe_ms(timeframe)
+        return timeframe
     try:
-        return detect_timeframe(index)
+        found = detect_timeframe(index)
     except ValueError as error:
-        raise BarsError(str(error)) from error
+        raise BarsError(f"{error}; if you know it, say it with timeframe=") from error
+    two = two_timeframes(index, found)
+    if two:
+        raise BarsError(two)
+    return found
+
+
+def two_timeframes(index: pd.DatetimeIndex, timeframe: str) -> str:
+    """What to say of bars of which some are of a longer timeframe; "" where nothing is to be said.
+
+    Args:
+        index: strictly increasing opens.
+        timeframe: the shorter one.
+    """
+    run = coarser_run(index, timeframe_ms(timeframe))
+    if run is None:
+        return ""
+    first, last, distance = run
+    try:
+        apart = timeframe_name(distance)
+    except ValueError:
+        apart = str(pd.Timedelta(distance, "ms"))
+    return (
+        f"bars of two timeframes, or times of another clock: from {_row(index, first)} to {_row(index, last)} they are "
+        f"{apart} apart, elsewhere {timeframe}: a longer bar would be shown before it has "
+        f"ended; allowed: one timeframe (if these really are {timeframe} bars, say timeframe={timeframe!r})"
+    )
+
+
+def warn_without_volume(volume: np.ndarray) -> None:
+    """Warns where no bar of `volume` (T,) has any: no order would ever fill."""
+    if len(volume) and not (volume > 0.0).any():
+        warnings.warn(
+            f"none of {len(volume)} bars has any volume: no order will ever fill (indices, mark prices and some "
+            "vendors come without; fill in a volume of your own if orders shall fill)",
+            stacklevel=3,
+        )

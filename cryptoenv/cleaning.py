@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, require_utc
-from cryptoenv.cleaning_prices import flash_bars, unusual_bars, with_one_price_unit
+from cryptoenv.bars import BarsError, indexed_bars, require_utc
+from cryptoenv.cleaning_prices import flash_bars, jumps, swapped_open_and_close, unusual_bars, with_one_price_unit
 from cryptoenv.cleaning_report import CleaningReport, Finding, findings_table
 from cryptoenv.cleaning_rows import (
     gaps,
     in_order,
+    not_ended,
+    two_timeframes,
     unusable_rows,
     with_true_times,
     without_duplicates,
@@ -19,21 +21,25 @@ from cryptoenv.price_columns import BAR_COLUMNS
 from cryptoenv.timeframe import detect_timeframe, timeframe_ms
 
 
-def clean(bars: pd.DataFrame, timeframe: str | None = None) -> tuple[pd.DataFrame, CleaningReport]:
+def clean(
+    bars: pd.DataFrame, timeframe: str | None = None, *, now: pd.Timestamp | None = None
+) -> tuple[pd.DataFrame, CleaningReport]:
     """Repairs what is certain, reports everything, invents nothing.
 
     Repaired: rows out of order; repetitions equal in all columns; rows without any price (removed: gaps); times read in
     the wrong unit; base and quote volume swapped, where quote volume / volume against low and high proves it; prices a
     power of ten off, where the volumes prove it. All else stays as it is and is in the report: as "kept" if likely
     wrong (conflicting duplicates, impossible values, flash bars, volumes that do not fit the price or are cut off, a
-    change of the volume's unit), as "noted" if a fact of the market (gaps, bars without trades, wide bars, large
-    returns). No price is made up: missing bars stay missing (`Market.from_bars` fills them with flat bars that cannot
-    be traded).
+    change of the volume's unit, no volume at all, two timeframes, prices of another order of magnitude as where a
+    symbol is used again, open and close in each other's place, bars that have not ended), as "noted" if a fact of the
+    market (gaps, bars without trades, wide bars, large returns). No price is made up: missing bars stay missing
+    (`Market.from_bars` fills them with flat bars that cannot be traded).
 
     Args:
         bars: T rows on a UTC index, in any order: open, high, low, close, volume, numbers; `quote_volume` (money
             traded) serves as evidence; further columns are carried along. `import_bars` reads such a table from a file.
-        timeframe: of the bars; by default their most frequent distance.
+        timeframe: of the bars; by default the longest whose grid nearly all opens lie on.
+        now: time against which bars count as ended; the clock's where None.
 
     Returns:
         The bars without `quote_volume`, float64, sorted, index `timestamp`; and the report. The bars are what
@@ -48,6 +54,7 @@ def clean(bars: pd.DataFrame, timeframe: str | None = None) -> tuple[pd.DataFram
         table, found = step(table)
         findings += found
     times = pd.DatetimeIndex(table.index)
+    detected = timeframe is None
     try:
         timeframe = timeframe or detect_timeframe(times[~times.duplicated()])
     except ValueError as error:
@@ -58,6 +65,8 @@ def clean(bars: pd.DataFrame, timeframe: str | None = None) -> tuple[pd.DataFram
         findings += found
     unusable, found = unusable_rows(table, step_ms)
     findings += found + _observed(table, step_ms)
+    findings += two_timeframes(table, step_ms) if detected else []
+    findings += not_ended(table, step_ms, pd.Timestamp.now("UTC") if now is None else now)
     report = CleaningReport(findings_table(findings), len(bars), len(table), timeframe, times[unusable])
     return table.drop(columns=QUOTE_VOLUME, errors="ignore"), report
 
@@ -68,6 +77,8 @@ def _observed(table: pd.DataFrame, step_ms: int) -> list[Finding]:
         *volume_level(table),
         *flash_bars(table, step_ms),
         *unusual_bars(table, step_ms),
+        *jumps(table, step_ms),
+        *swapped_open_and_close(table),
         *gaps(table, step_ms),
         *zero_volume(table),
     ]
@@ -76,6 +87,7 @@ def _observed(table: pd.DataFrame, step_ms: int) -> list[Finding]:
 def _numbers(bars: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(bars, pd.DataFrame):
         raise BarsError(f"bars are {type(bars).__name__}; allowed: a DataFrame; import_bars reads one from a file")
+    bars = indexed_bars(bars)
     missing = [column for column in BAR_COLUMNS if list(bars.columns).count(column) != 1]
     if missing:
         raise BarsError(f"column {missing[0]!r} is not there once in {list(bars.columns)}; needed: {BAR_COLUMNS}")

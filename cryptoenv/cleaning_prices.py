@@ -7,12 +7,15 @@ from cryptoenv.cleaning_report import KEPT, NOTED, Finding, stretches
 from cryptoenv.cleaning_rows import Cleaned, utc_index
 from cryptoenv.cleaning_volume import QUOTE_VOLUME
 from cryptoenv.price_columns import BAR_COLUMNS
+from cryptoenv.price_order import closes_precede
 from cryptoenv.timeframe import HOUR_MS
 from cryptoenv.volume_identity import volume_identity
 
 WIDE = 1.3
 """A bar is wide above this ratio of high to low, up to an hour; see `wide_limit`."""
 LARGE_RETURN = 0.2
+JUMP, JUMP_OVER_A_GAP = 10.0, 5.0
+"""An open that many times the close before it (or that part of it) is no market's: another asset, or another unit."""
 _DECADE_TOLERANCE = 0.05
 _PRICES = list(BAR_COLUMNS[:4])
 
@@ -106,3 +109,31 @@ def unusual_bars(bars: pd.DataFrame, step_ms: int) -> list[Finding]:
     return wide + [
         Finding("large return", index[a], index[b], b - a + 1, NOTED, f"{returns[a]:+.1%}") for a, b in stretches(large)
     ]
+
+
+def jumps(bars: pd.DataFrame, step_ms: int) -> list[Finding]:
+    """Opens that are orders of magnitude from the close before, most of all over a gap: a symbol that is used again."""
+    open_, _, _, close = _price_arrays(bars)
+    index = utc_index(bars)
+    missing = np.diff(index.as_unit("ms").asi8) // step_ms - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = open_[1:] / close[:-1]
+        size = np.abs(np.log(ratio))
+    limit = np.log(np.where(missing > 0, JUMP_OVER_A_GAP, JUMP))
+    return [
+        Finding(
+            "price jump", index[i + 1], index[i + 1], 1, KEPT,
+            f"open is {ratio[i]:.3g} times the close before, {missing[i]} bars missing between: another asset?",
+        )
+        for i in np.flatnonzero(np.isfinite(size) & (size >= limit)).tolist()
+    ]  # fmt: skip
+
+
+def swapped_open_and_close(bars: pd.DataFrame) -> list[Finding]:
+    """Opens and closes in each other's place, all along: see `closes_precede`."""
+    open_, _, _, close = _price_arrays(bars)
+    if not closes_precede(open_, close):
+        return []
+    index = utc_index(bars)
+    detail = "each close is near the open before it, no open is near the close before it"
+    return [Finding("open and close swapped", index[0], index[-1], len(index), KEPT, detail)]

@@ -5,7 +5,7 @@ import pandas as pd
 
 from cryptoenv.cleaning_report import KEPT, NOTED, Finding, stretches
 from cryptoenv.price_columns import BAR_COLUMNS
-from cryptoenv.timeframe import grid_offset_ms
+from cryptoenv.timeframe import coarser_run, grid_offset_ms
 
 _FIRST, _LAST = pd.Timestamp("2009-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
 
@@ -129,3 +129,29 @@ def gaps(bars: pd.DataFrame, step_ms: int) -> list[Finding]:
         )
         for i in np.flatnonzero(missing > 0).tolist()
     ]  # fmt: skip
+
+
+def two_timeframes(bars: pd.DataFrame, step_ms: int) -> list[Finding]:
+    """The longest stretch of bars of a longer timeframe among bars of `step_ms`."""
+    index = utc_index(bars)
+    index = index[~index.duplicated()]
+    run = coarser_run(index, step_ms)
+    if run is None:
+        return []
+    first, last, distance = run
+    detail = f"bars {pd.Timedelta(distance, 'ms')} apart among bars of {pd.Timedelta(step_ms, 'ms')}"
+    return [Finding("two timeframes", index[first], index[last], last - first + 1, KEPT, detail)]
+
+
+def not_ended(bars: pd.DataFrame, step_ms: int, now: pd.Timestamp) -> list[Finding]:
+    """Bars that end after `now`: one that is still open will change, one of the future cannot be known."""
+    index, step = utc_index(bars), pd.Timedelta(step_ms, "ms")
+    future, still_open = np.asarray(index > now), np.asarray((index <= now) & (index + step > now))
+    return [
+        Finding(kind, index[a], index[b], b - a + 1, KEPT, detail)
+        for kind, mask, detail in (
+            ("bar still open", still_open, "its end is not over: it will change"),
+            ("bar of the future", future, f"opens after {now.isoformat(timespec='seconds')}"),
+        )
+        for a, b in stretches(mask)
+    ]

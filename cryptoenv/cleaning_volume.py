@@ -70,9 +70,11 @@ def volume_mismatches(bars: pd.DataFrame) -> list[Finding]:
 
 
 def zero_volume(bars: pd.DataFrame) -> list[Finding]:
-    """Runs of bars without a trade."""
+    """Runs of bars without a trade; an alarm where no bar has any."""
     index = utc_index(bars)
     empty = bars["volume"].to_numpy(dtype=np.float64) == 0.0
+    if len(empty) and empty.all():
+        return [Finding("zero volume", index[0], index[-1], len(empty), KEPT, "no bar has any: no order ever fills")]
     return [
         Finding("zero volume", index[a], index[b], b - a + 1, NOTED, "no trade, cannot be traded")
         for a, b in stretches(empty)

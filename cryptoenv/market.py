@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, bars_frame, require_utc
+from cryptoenv.bars import BarsError, bars_frame, indexed_bars, require_utc, warn_without_volume
 from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
 from cryptoenv.features.columns import REFERENCE
 from cryptoenv.features.view import Series
@@ -80,13 +80,14 @@ class Market:
         reference: pd.DataFrame | None = None,
         funding: pd.Series | None = None,
         name: str = "",
+        timeframe: str | None = None,
     ) -> Self:
         """Builds a market.
 
         Args:
-            bars: open, high, low, close, volume on a UTC index (bar open); further columns are left aside, but for
-                those that `features` names. Bars finer than the first timeframe are aggregated to it; missing bars
-                become flat ones without volume.
+            bars: open, high, low, close, volume on a UTC index (bar open), or with a column `timestamp` (UTC times, or
+                numbers since 1970); further columns are left aside, but for those that `features` names. Bars finer
+                than the first timeframe are aggregated to it; missing bars become flat ones without volume.
             timeframes: names, base first, each made of whole bars of the base.
             features: which features it gets; the default set where None, none with `FeatureSpec.none()`.
             reference: bars of another market, such as BTC, that correlation and beta are taken against.
@@ -94,6 +95,10 @@ class Market:
                 times they fall due, from within 8 hours of the first bar to within 8 hours of the last. Times are cut
                 to whole seconds: venues stamp them milliseconds late.
             name: shown in reports.
+            timeframe: of `bars`, where few of them are there; found out where None.
+
+        Warns:
+            UserWarning: no bar has any volume: no order will ever fill.
 
         Raises:
             BarsError: bars, reference or funding that cannot be used; the message names row and column.
@@ -101,7 +106,9 @@ class Market:
         """
         names = validate_timeframes(timeframes)
         spec = FeatureSpec() if features is None else features
-        series = series_of(names, base_series(bars, names[0], spec.columns, reference))
+        bars = indexed_bars(bars)
+        series = series_of(names, base_series(bars, names[0], spec.columns, reference, timeframe))
+        warn_without_volume(series[0].ohlcv[:, VOLUME])
         if len(series[0].ohlcv) > _MOST_GAPS * max(len(bars), 1):
             raise BarsError(
                 f"{len(bars)} bars from {bars.index[0]} to {bars.index[-1]} leave {len(series[0].ohlcv)} bars of "

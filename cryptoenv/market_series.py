@@ -11,6 +11,7 @@ from cryptoenv.bars import (
     bars_timeframe,
     filled_rows,
     higher_bars,
+    indexed_bars,
     require_multiple,
     validate_bars,
 )
@@ -19,7 +20,11 @@ from cryptoenv.timeframe import timeframe_ms
 
 
 def base_series(
-    bars: pd.DataFrame, timeframe: str, columns: tuple[str, ...] = (), reference: pd.DataFrame | None = None
+    bars: pd.DataFrame,
+    timeframe: str,
+    columns: tuple[str, ...] = (),
+    reference: pd.DataFrame | None = None,
+    given: str | None = None,
 ) -> Series:
     """Gapless bars of the base timeframe, aggregated from finer ones where need be.
 
@@ -28,11 +33,13 @@ def base_series(
         timeframe: of the base.
         columns: further columns wanted.
         reference: bars of the reference market; its close becomes the last column.
+        given: the bars' own timeframe, where it is known; found out where None.
 
     Raises:
         BarsError: bars, columns or reference that cannot be used; the message names row and column.
     """
-    source = bars_timeframe(bars)
+    bars = indexed_bars(bars)
+    source = bars_timeframe(bars, given)
     require_multiple(source, timeframe)
     valid = validate_bars(bars, source)
     opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(timeframe)
@@ -42,7 +49,7 @@ def base_series(
     if len(ohlcv) == 0:
         raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {timeframe}; more bars are needed")
     closes = start + base * np.arange(1, len(ohlcv) + 1, dtype=np.int64)
-    return Series(start, ohlcv, known_columns(bars, columns, reference, closes))
+    return Series(start, ohlcv, known_columns(bars, source, columns, reference, closes))
 
 
 def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
@@ -57,12 +64,13 @@ def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
 
 
 def known_columns(
-    bars: pd.DataFrame, names: tuple[str, ...], reference: pd.DataFrame | None, closes_ms: np.ndarray
+    bars: pd.DataFrame, timeframe: str, names: tuple[str, ...], reference: pd.DataFrame | None, closes_ms: np.ndarray
 ) -> np.ndarray:
     """The last value of each column that was known at each close.
 
     Args:
         bars: validated but for its further columns; their values become known when their bar ends.
+        timeframe: of `bars`.
         names: further columns wanted; NaN in them means that nothing new became known.
         reference: bars of the reference market, of any timeframe; its closes are the last column.
         closes_ms: (T,) int64, when the market's bars close.
@@ -75,7 +83,7 @@ def known_columns(
             bars that cannot be used or do not cover the closes.
     """
     out = np.empty((len(closes_ms), len(names) + (reference is not None)))
-    ends = bar_opens_ms(bars) + timeframe_ms(bars_timeframe(bars)) if names else np.empty(0, dtype=np.int64)
+    ends = bar_opens_ms(bars) + timeframe_ms(timeframe) if names else np.empty(0, dtype=np.int64)
     for k, name in enumerate(names):
         values = _numbers(bars, name)
         known = ~np.isnan(values)

@@ -4,6 +4,7 @@ Bars of a timeframe open at whole multiples of it since the Unix epoch; weeks op
 Thursday).
 """
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday after the epoch
 
+_SHARE_OFF = 0.01
+_LEAST_RUN, _FILES = 3, 1e6
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 _NAME = re.compile(r"([1-9][0-9]*)([mhdw])")
 _ALLOWED = 'a whole number and one of m, h, d, w, such as "5m", "15m", "4h", "1d", "1w"'
@@ -86,16 +89,65 @@ def validate_timeframes(timeframes: Sequence[str]) -> tuple[str, ...]:
 
 
 def detect_timeframe(index: pd.DatetimeIndex) -> str:
-    """The timeframe of bars that open at `index`: their most frequent distance (gaps do not disturb it).
+    """The timeframe of bars that open at `index`: the longest whose distances nearly all opens keep.
+
+    It starts from the most frequent distance, which gaps do not disturb. Where venues leave out bars without trades,
+    that is a multiple of the timeframe: so it is divided until all but a hundredth of the opens (or one of them) lie a
+    whole number of steps apart. Opens that all lie beside the grid by the same time keep their distance.
 
     Raises:
-        ValueError: fewer than two bars, or that distance is no timeframe.
+        ValueError: fewer than two bars, or no timeframe fits their distances.
     """
     if len(index) < 2:
         raise ValueError(f"{len(index)} bar(s): at least 2 are needed to tell the timeframe")
-    distances = np.diff(index.as_unit("ms").asi8)
+    opens = index.as_unit("us").asi8
+    distances = np.diff(opens)
     distances = distances[distances > 0]
     if distances.size == 0:
         raise ValueError("no bar opens later than the one before it; allowed: strictly increasing timestamps")
     values, counts = np.unique(distances, return_counts=True)
-    return timeframe_name(int(values[counts.argmax()]))
+    usual = int(values[counts.argmax()])
+    others = max(1, int(_SHARE_OFF * len(opens)))
+    for step in _steps_within(usual // 1000) if usual % 1000 == 0 else ():
+        phases = np.unique(opens % (step * 1000), return_counts=True)[1]
+        if len(opens) - int(phases.max()) <= others:
+            return timeframe_name(step)
+    return timeframe_name(usual // 1000)
+
+
+def _steps_within(usual_ms: int) -> list[int]:
+    # Timeframes that divide the usual distance, longest first.
+    minutes = usual_ms // MINUTE_MS
+    if usual_ms % MINUTE_MS or minutes < 1:
+        return []
+    divisors = {d for low in range(1, math.isqrt(minutes) + 1) if minutes % low == 0 for d in (low, minutes // low)}
+    steps = sorted((d * MINUTE_MS for d in divisors), reverse=True)
+    return [step for step in steps if (step % DAY_MS == 0 if step >= DAY_MS else DAY_MS % step == 0)]
+
+
+def coarser_run(index: pd.DatetimeIndex, duration_ms: int) -> tuple[int, int, int] | None:
+    """The longest run of bars that keep a distance of several durations, as bars of a longer timeframe do.
+
+    Bars that are left out because nobody traded are left out by chance. What chance would not do in a million files
+    (each bar there or not, however likely) is another timeframe in the same file, or times of another clock.
+
+    Args:
+        index: strictly increasing opens.
+        duration_ms: of a bar.
+
+    Returns:
+        First and last row of the run, and its distance in ms; None where there is none.
+    """
+    steps = np.diff(index.as_unit("ms").asi8) // duration_ms
+    if not (steps > 1).any():
+        return None
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(steps)) + 1, [len(steps)]])
+    lengths, ratios = np.diff(edges), steps[edges[:-1]].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Among all shares p of bars that are there, p = 1 / k makes a distance of k likeliest: p (1 - p)^(k - 1).
+        evidence = lengths * (np.log(ratios) - (ratios - 1.0) * np.log1p(-1.0 / ratios))
+    evidence = np.where(ratios > 1, evidence, 0.0)
+    best = int(evidence.argmax())
+    if lengths[best] < _LEAST_RUN or evidence[best] < math.log(_FILES * len(index)):
+        return None
+    return int(edges[best]), int(edges[best + 1]), int(ratios[best]) * duration_ms
