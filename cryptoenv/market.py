@@ -17,7 +17,7 @@ from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
 from cryptoenv.features.columns import REFERENCE
 from cryptoenv.features.view import Series
 from cryptoenv.features.windowed import rolling_sigma
-from cryptoenv.market_files import MarketFileError, content_hash, read_market, write_market
+from cryptoenv.market_files import FORMAT, MarketFileError, content_hash, read_market, write_market
 from cryptoenv.market_series import base_series, series_of
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
@@ -26,7 +26,6 @@ from synthetic.origin import Origin
 SIGMA_BARS = 96
 _LARGEST_RATE = 0.1
 _MOST_GAPS = 20  #: filled bars per bar that was given: beyond it the times are wrong
-_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +182,11 @@ class Market:
         return int(needed - 1)
 
     def save(self, folder: str | Path) -> "Market":
-        """Writes the market to a folder (made if need be) and returns the market loaded from it."""
+        """Writes the market to a folder of its own, whole or not at all, and returns the market loaded from it.
+
+        Raises:
+            FileExistsError: the folder holds something else than a market, which would be lost.
+        """
         write_market(Path(folder), self.name, self._header(), self._arrays())
         return Market.load(folder)
 
@@ -193,26 +196,27 @@ class Market:
 
         Raises:
             FileNotFoundError: the folder holds no market.
-            MarketFileError: a file is damaged, or from another version of the format.
+            MarketFileError: a file is damaged, of another version of the format, a link or a pipe, or holds what no
+                market can (checked value by value before jitted code reads it).
         """
         path = Path(folder).resolve()
-        name, header, arrays = read_market(path)
-        if header.get("format") != _FORMAT:
-            raise MarketFileError(
-                f"{path} has format {header.get('format')!r}; allowed: {_FORMAT}; save the market again"
-            )
+        name, header, arrays, digest = read_market(path)
         timeframes = tuple(header["timeframes"])
         features = tuple(arrays[f"features_{timeframe}"] for timeframe in timeframes)
-        return cls(
+        market = cls(
             timeframes, header["start_ms"], arrays["prices"], features,
             tuple(tuple(names) for names in header["feature_names"]), arrays["align"],
             tuple(header["valid_from"]), header["funding_series"], name, path,
-            FeatureSpec.from_dict(header["feature_spec"]), _origin_in(header, path),
+            _spec_in(header, path), _origin_in(header, path),
         )  # fmt: skip
+        if market._header() != header:
+            raise MarketFileError(f"{path} has a header of another version; build and save the market again")
+        market.__dict__["hash"] = digest  # just reckoned from the same header and bytes: not twice
+        return market
 
     def _header(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "timeframes": list(self.timeframes),
             "start_ms": self.start_ms,
             "feature_names": [list(names) for names in self.feature_names],
@@ -228,6 +232,13 @@ class Market:
             f"features_{timeframe}": array for timeframe, array in zip(self.timeframes, self.features, strict=True)
         }
         return {"prices": self.prices, "align": self.align, **features}
+
+
+def _spec_in(header: dict[str, Any], folder: Path) -> FeatureSpec:
+    try:
+        return FeatureSpec.from_dict(header["feature_spec"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MarketFileError(f"{folder}: the feature spec cannot be used ({error}); save the market again") from error
 
 
 def _origin_in(header: dict[str, Any], folder: Path) -> Origin | None:
