@@ -22,7 +22,9 @@ import pandas as pd
 
 import cryptoenv
 from benchmarks import peers
+from benchmarks.busy_neighbours import busy_neighbours
 from benchmarks.machine import header
+from benchmarks.walk import walk_bars
 from cryptoenv import single_step
 from cryptoenv import vector_env as vector_env_module
 from cryptoenv.episode import BAR
@@ -37,17 +39,6 @@ env = gymnasium.make("CryptoTrade-v0"); made = time.perf_counter()
 env.reset(seed=0); env.step(0); stepped = time.perf_counter()
 print(imported - begin, made - imported, stepped - made, stepped - begin)
 """
-
-
-def walk_bars(bars: int, seed: int = 0) -> pd.DataFrame:
-    """Random-walk 15m bars for timing."""
-    rng = np.random.default_rng(seed)
-    close = 100.0 * np.exp(np.cumsum(0.002 * rng.standard_normal(bars)))
-    opened = np.concatenate([[100.0], close[:-1]])
-    index = pd.date_range("1970-01-01", periods=bars, freq="15min", tz="UTC", name="timestamp")
-    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
-    volume = rng.lognormal(12.0, 0.5, bars)
-    return pd.DataFrame({"open": opened, "high": high, "low": low, "close": close, "volume": volume}, index=index)
 
 
 def interleaved(sides: dict[str, Callable[[], float]]) -> dict[str, float]:
@@ -340,6 +331,7 @@ def main() -> None:
     rows += vector_env(market, long_bars, vector_steps)
     rows += window_copy(market, vector_steps)
     rows += crossover(market, vector_steps)
+    rows += busy_neighbours(market, vector_steps // 5)
     rows += [data_size(10_000, 200_000 if options.quick else 10_000_000, steps), reset_time(market), cold_start()]
     rows += step_parts(market, steps)
     for row in rows:

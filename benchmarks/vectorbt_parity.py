@@ -34,8 +34,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import cryptoenv
-from benchmarks.env_speed import walk_bars
 from benchmarks.machine import header
+from benchmarks.walk import walk_bars
 from cryptoenv import Costs, Market, RiskLimits
 from cryptoenv.timeframe import detect_timeframe
 
