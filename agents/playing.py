@@ -53,7 +53,7 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
     number = int(seen["index"][0])
     pool = env.unwrapped.setup.pool.markets
     # the other markets of the pool are not visited within one episode
-    tables = [np.zeros((1, agent.shape.embedding_width), np.float32) for _ in pool]
+    tables = [np.zeros((1, agent.shape.embedding_width), np.float32) for _ in range(len(pool))]
     tables[number] = agent.extractor.embed(pool[number])
     policy = agent.decide_on(EmbeddingTable(tables))
     frames = []

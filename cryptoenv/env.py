@@ -39,6 +39,7 @@ from cryptoenv.single_step import FreshMemory, Observation, observe_single, step
 RESET_OPTIONS = ("market", "start", "exposure")
 ORDER_STATUSES = tuple(OrderStatus)
 EXIT_KINDS = tuple(ExitKind)
+ONLY_ROW = np.zeros(1, dtype=np.int64)
 
 
 class NotFilled(float):
@@ -113,13 +114,16 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
     (`OrderStatus`), `exit_kind` (`ExitKind`), `ruined`, `bar` (t), `market`, `action_mask` (discrete actions).
 
     Args:
-        market: None for a pool of seeded synthetic markets; a task name ("easy"); bars (DataFrame), a file of bars, a
-            `Market`, a saved market's folder, or a sequence of these.
+        market: None for a pool of 64 seeded synthetic markets; a task's name ("easy") or parameters; bars (DataFrame),
+            a file of bars, a `Market`, a saved market's folder, a sample of `synthetic.regime_market`, or a sequence
+            of these.
+        markets: of a task: how many (64), or "stream" for a new one in every episode.
+        days: of a task: tradable days in each market (60).
         render_mode: None; "rgb_array" ((600, 800, 3) uint8: candles, position, fills, equity, drawdown); "human" (the
             same in a live window, at most 10 frames per second); "ansi" (a text panel).
         **arguments: `split`, `timeframes`, `window`, `instrument`, `actions`, `observation`, `reward`, `costs`,
-            `limits`, `rules`, `sizing`, `reward_adaptation`, `initial_cash`, `episode_bars`, `random_start`;
-            see `cryptoenv.environment_spec.EnvironmentSpec` for defaults.
+            `limits`, `rules`, `sizing`, `reward_adaptation`, `initial_cash`, `episode_bars`, `random_start`, and of
+            tasks `markets` and `days`; see `cryptoenv.environment_spec.EnvironmentSpec`.
 
     Raises:
         ValueError, TypeError: an argument that is not allowed, with what is. RuntimeError: render_mode "human" where
@@ -174,8 +178,9 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
 
         Args:
             seed: restarts the sequence of episodes; same seed, same episodes.
-            options: any of `market` (index in the pool), `start` (bar t of the first decision), `exposure` (held from
-                the start, opened at the close at no cost). What is not given is drawn (exposure: 0).
+            options: any of `market` (index in the pool, or number in the stream), `start` (bar t of the first
+                decision), `exposure` (held from the start, opened at the close at no cost). What is not given is drawn
+                (exposure: 0).
 
         Returns:
             First observation and info.
@@ -194,11 +199,13 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             self._begun = True
         else:
             self._clock[EPISODE] += 1
-        world = self.setup.world
-        begin_episode(self._account, self._clock, world, self.setup.rules, market, start, exposure)
-        self._market, bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        world, visits = self.setup.world, self.setup.visits
+        place = int(visits.prepare(self._clock[None], ONLY_ROW, np.array([market]))[0])
+        begin_episode(self._account, self._clock, world, self.setup.rules, place, start, exposure)
+        place, bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        self._market = int(visits.numbers(self._clock[MARKET : MARKET + 1])[0])
         if self._renderer is not None:
-            traded = self.pool.markets[self._market]
+            traded = visits.market(place)
             self._renderer.begin(traded, traded.name or f"market {self._market}", bar, self._shown)
         self._quiet = {**QUIET, "market": self._market}
         observation, mask, row = next(self._fresh, None) or self._first_of_block()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRule
 from cryptoenv.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.features import FEATURE_BOUND
 from cryptoenv.market_table import FIRST, LAST
+from cryptoenv.market_visits import PoolVisits, StreamVisits, Visits
 from cryptoenv.pool import DEFAULT_TIMEFRAMES, MarketPool, make_pool
 from cryptoenv.rewards import RewardFunction, reward_weights
+from cryptoenv.task_markets import MarketStream
 from cryptoenv.timeframe import timeframe_ms
 
 DEFAULT_WINDOW = (32, 16, 8)
@@ -26,10 +27,23 @@ FLOAT32_EXACT = 16_777_216  #: largest integer up to which float32 is exact; SB3
 class EnvironmentSpec:
     """Validated arguments of `CryptoTrade-v0`, and what follows from them: pool, spaces, kernel parameters.
 
-    `split` ("train", "validation", "test") chooses the markets of a named task; own bars have no splits.
+    Args:
+        market: None ("easy"), a task's name or parameters (`synthetic.RegimeTask`, `synthetic.MacroTask`), a sample of
+            `synthetic.regime_market`, bars, a file of them, a `Market`, its folder, a `MarketPool`, or a sequence of
+            these. A task's name is the task, though a file or folder be called so: `Path("easy")` is the folder.
+        split: "train" (default), "validation" or "test": the seed family of a task's markets; own bars have none.
+        markets: how many markets each task has, 64 by default (a policy learns the noise of a few by heart:
+            docs/pools.md), the first seeds of the family. Each is made (about 20 ms, 2.5 MB at 60 days) when an episode
+            first begins on it, and kept. "stream": every episode has a market of its own, one of the 10**9 of the
+            family, which seed and episode number choose; it is made ahead in a thread and goes with its episode, so
+            that memory stays flat (one market per env, and up to 64 ahead). `info["market"]` and
+            `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
+            stream they are refused.
+        days: tradable days in each market of a task, 60 by default, after 56 days of warm-up.
 
     Attributes:
-        pool: the markets. world: the kernel's view of them. rules: the kernel's view of episodes.
+        pool: the markets (of a stream, one that stands for all). stream: what they are drawn from, or None.
+        visits: which of them episodes begin on. world: the kernel's view of them. rules: the kernel's view of episodes.
         window: bars per timeframe. targets: (A,) float64 target exposures, or None for continuous actions.
         trading: the validated trading configuration. observation: "window" or "index".
         reward_function: the reward callable, or None where named components are weighted.
@@ -54,6 +68,8 @@ class EnvironmentSpec:
         initial_cash: float = 10_000.0,
         episode_bars: int = 2880,
         random_start: bool = True,
+        markets: int | str | None = None,
+        days: int | None = None,
     ) -> None:
         self.trading = TradingConfig(
             instrument=instrument,  # type: ignore[arg-type]
@@ -72,13 +88,20 @@ class EnvironmentSpec:
             raise TypeError(f"timeframes={timeframes!r} must be a sequence such as {DEFAULT_TIMEFRAMES}, base first")
         weights = reward_weights(reward)
         self.reward_function: RewardFunction | None = reward if callable(reward) else None
-        self.pool: MarketPool = make_pool(market, timeframes, split)
-        own = market is not None and (not isinstance(market, str) or Path(market).exists())
-        if own and split != "train":
-            raise ValueError(f"split={split!r} is of named tasks only: cut your own bars in time order instead")
+        found = make_pool(market, timeframes, split, markets, days)
+        self.stream = found if isinstance(found, MarketStream) else None
+        self.pool = found if isinstance(found, MarketPool) else MarketPool((found.draw(0),))
+        if self.stream is not None:
+            self.rules = self.rules._replace(keeps_place=True)
+            if observation == "index":
+                raise ValueError(
+                    "observation='index' names a market by its place in a fixed pool, and markets='stream' has none: "
+                    "pass markets= a number, or observation='window'"
+                )
         self.window = self._validated_window(window)
         self._check_funding()
-        self.world = World(self.pool.table(self.window), self._parameters(), weights)
+        self.visits = self._visits(1)
+        self.world = World(self.visits.table, self._parameters(), weights)
         self.observation_space = self._observation_space()
         self.action_space = self._action_space()
         self.masks_actions = (
@@ -90,7 +113,18 @@ class EnvironmentSpec:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickle: addresses of another process mean nothing here, so the table is made anew."""
         self.__dict__.update(state)
-        self.world = self.world._replace(table=self.pool.table(self.window))
+        self.world = self.world._replace(table=self.visits.table)
+
+    def _visits(self, rows: int) -> Visits:
+        if self.stream is None:
+            return PoolVisits(self.pool, self.window)
+        return StreamVisits(self.stream, self.pool, self.window, rows)
+
+    def serve(self, rows: int) -> None:
+        """Give each of N = `rows` environments a place of its own in the table, if their markets are a stream's."""
+        if self.stream is not None:
+            self.visits = self._visits(rows)
+            self.world = self.world._replace(table=self.visits.table)
 
     def _parameters(self) -> NDArray[np.float64]:
         return self.trading.parameters(timeframe_ms(self.pool.timeframes[0]) / 1000.0)
@@ -172,8 +206,8 @@ class EnvironmentSpec:
         """
         if self.trading.costs.funding == 0.0:
             return
-        for i, market in enumerate(self.pool.markets):
-            if market.funding_series:
+        for i in self.pool.representatives:
+            if self.pool.markets[i].funding_series:
                 raise ValueError(
                     f"market {i} brings a funding series; Costs.funding={self.trading.costs.funding} would charge twice"
                 )
@@ -216,22 +250,23 @@ class EnvironmentSpec:
         """
         if "market" not in options and "start" not in options:
             return DRAWN, DRAWN
-        if "market" not in options and len(self.pool.markets) > 1:
-            raise ValueError(f"options['start'] needs options['market'] too: the pool has {len(self.pool.markets)}")
+        if "market" not in options and self.stream is None and self.visits.count > 1:
+            raise ValueError(f"options['start'] needs options['market'] too: the pool has {self.visits.count}")
         market = checked_integer("market", options.get("market", 0))
-        if not 0 <= market < len(self.pool.markets):
-            raise ValueError(f"options['market']={market} is outside [0, {len(self.pool.markets) - 1}]")
+        if not 0 <= market < self.visits.count:
+            raise ValueError(f"options['market']={market} is outside [0, {self.visits.count - 1}]")
         if "start" not in options:
             return market, DRAWN
         start = checked_integer("start", options["start"])
-        first, last = int(self.world.table[market, FIRST]), int(self.world.table[market, LAST])
+        place = self.visits.place(market)
+        first, last = int(self.world.table[place, FIRST]), int(self.world.table[place, LAST])
         if not first <= start < last:
-            index = self.pool.markets[market].bars.index
+            index = self.pool.markets[place].bars.index
             raise ValueError(
                 f"options['start']={start} is outside [{first}, {last - 1}]: the first decidable bar of market "
                 f"{market} is {first} ({index[first]}), the last bar with one to trade after it {last - 1}"
             )
-        return market, start
+        return (market if "market" in options or self.stream is None else DRAWN), start
 
     def checked_exposure(self, exposure: float) -> float:
         """Starting exposure of a reset.

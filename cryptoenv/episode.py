@@ -40,6 +40,8 @@ ENDED = 5  #: 1 when the last step terminated or truncated
 CLOCK_WIDTH = 6
 SEED_MASK = 2**62 - 1  #: seeds are reduced to what the clock can hold
 DRAWN = -1  #: stands for a market or start that is to be drawn
+#: Salts of what is drawn for an episode: its market's place in a pool, its start, its market's number in a stream.
+MARKET_DRAW, START_DRAW, STREAM_DRAW = 1, 2, 3
 
 ACCOUNT_FIELDS = ("exposure", "target", "unrealised_return", "drawdown", "bars_held")
 ACCOUNT_OBSERVATION = len(ACCOUNT_FIELDS)
@@ -71,11 +73,17 @@ class World(NamedTuple):
 
 
 class EpisodeRules(NamedTuple):
-    """How episodes begin and end: steps until truncation, whether the start is drawn, starting equity in quote."""
+    """How episodes begin and end.
+
+    Attributes:
+        bars: steps until truncation. random_start: whether the start is drawn. cash: starting equity in quote.
+        keeps_place: an env trades at the same place in the table in every episode, where a stream puts new markets.
+    """
 
     bars: int
     random_start: bool
     cash: float
+    keeps_place: bool = False
 
 
 @njit(cache=True, error_model="numpy")
@@ -118,19 +126,23 @@ def begin_episode(
 
     Args:
         account: (ACCOUNT_WIDTH,) float64, overwritten.
-        clock: (CLOCK_WIDTH,) int64 with SEED and EPISODE set; the rest is overwritten.
+        clock: (CLOCK_WIDTH,) int64 with SEED and EPISODE set, and MARKET where rows keep their places; the rest is
+            overwritten.
         world: the pool. rules: how long, where from, with how much.
         market: index in the pool, or DRAWN. start: first decision's bar, or DRAWN.
         exposure: signed fraction of equity already held at the start.
     """
     seed, episode = int(clock[SEED]), int(clock[EPISODE])
     if market == DRAWN:
-        market = episode_draw(seed, episode, 1, world.table.shape[0])
+        if rules.keeps_place:
+            market = int(clock[MARKET])
+        else:
+            market = episode_draw(seed, episode, MARKET_DRAW, world.table.shape[0])
     first, last = int(world.table[market, FIRST]), int(world.table[market, LAST])
     if start == DRAWN:
         start = first
         if rules.random_start:
-            start += episode_draw(seed, episode, 2, max(last - rules.bars - first + 1, 1))
+            start += episode_draw(seed, episode, START_DRAW, max(last - rules.bars - first + 1, 1))
     clock[MARKET] = market
     clock[BAR] = start
     clock[END] = min(start + rules.bars, last)

@@ -52,27 +52,43 @@ def feature_cells(table: NDArray[np.int64], market: int, timeframe: int, first: 
     return float32_at(address, (count,))
 
 
-def market_table(
-    markets: list[tuple[NDArray[np.float64], NDArray[np.int64], tuple[NDArray[np.float32], ...]]],
-    decidable: list[tuple[int, int]],
-) -> NDArray[np.int64]:
-    """The (M, 5 + 3K) int64 table of markets given as (prices, align, features), with their first and last bars.
+MarketArrays = tuple[NDArray[np.float64], NDArray[np.int64], tuple[NDArray[np.float32], ...]]
+
+
+def market_row(number: int, arrays: MarketArrays, decidable: tuple[int, int]) -> NDArray[np.int64]:
+    """The (5 + 3K,) int64 row of one market, given as (prices, align, features), with its first and last bar.
 
     Raises:
-        ValueError: an array whose dtype, shape or memory layout jitted code would misread.
+        ValueError: an array whose dtype, shape or memory layout jitted code would misread; it is of market `number`.
     """
-    timeframes = len(markets[0][2])
-    table = np.zeros((len(markets), FEATURES + PER_TIMEFRAME * timeframes), dtype=np.int64)
-    for i, ((prices, align, features), (first, last)) in enumerate(zip(markets, decidable, strict=True)):
-        bars = prices.shape[0]
-        _check(i, "prices", prices, np.float64, (bars, PRICE_COLUMNS))
-        _check(i, "align", align, np.int64, (bars, timeframes))
-        table[i, :FEATURES] = (prices.ctypes.data, bars, align.ctypes.data, first, last)
-        for k, matrix in enumerate(features):
-            _check(i, f"features[{k}]", matrix, np.float32, matrix.shape)
-            column = FEATURES + PER_TIMEFRAME * k
-            table[i, column : column + PER_TIMEFRAME] = (matrix.ctypes.data, *matrix.shape)
-    return table
+    prices, align, features = arrays
+    row = np.zeros(FEATURES + PER_TIMEFRAME * len(features), dtype=np.int64)
+    bars = prices.shape[0]
+    _check(number, "prices", prices, np.float64, (bars, PRICE_COLUMNS))
+    _check(number, "align", align, np.int64, (bars, len(features)))
+    row[:FEATURES] = (prices.ctypes.data, bars, align.ctypes.data, *decidable)
+    for k, matrix in enumerate(features):
+        _check(number, f"features[{k}]", matrix, np.float32, matrix.shape)
+        column = FEATURES + PER_TIMEFRAME * k
+        row[column : column + PER_TIMEFRAME] = (matrix.ctypes.data, *matrix.shape)
+    return row
+
+
+def without_addresses(row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of a market of the same shape that is not there yet."""
+    blank = row.copy()
+    blank[[PRICES, ALIGN, *range(FEATURES, len(row), PER_TIMEFRAME)]] = 0
+    return blank
+
+
+def market_table(markets: list[MarketArrays], decidable: list[tuple[int, int]]) -> NDArray[np.int64]:
+    """The (M, 5 + 3K) int64 table of markets, each given as for `market_row`.
+
+    Raises:
+        ValueError: as `market_row`.
+    """
+    pairs = zip(markets, decidable, strict=True)
+    return np.array([market_row(i, arrays, span) for i, (arrays, span) in enumerate(pairs)])
 
 
 def _check(market: int, name: str, array: NDArray[Any], dtype: Any, shape: tuple[int, ...]) -> None:

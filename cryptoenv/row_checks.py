@@ -22,6 +22,7 @@ from cryptoenv.account import (
 )
 from cryptoenv.environment_spec import EnvironmentSpec
 from cryptoenv.episode import BAR, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.market import Market
 from cryptoenv.market_table import FIRST, LAST
 from cryptoenv.price_columns import CLOSE
 from cryptoenv.vector_rows import Rows
@@ -37,22 +38,37 @@ def _require(holds: NDArray[np.bool_], values: NDArray[Any], name: str, allowed:
         raise ValueError(f"row {row} of the state: {name} is {values[row]}, which must be {allowed}")
 
 
-def check_rows(rows: Rows, setup: EnvironmentSpec) -> None:
+def check_rows(rows: Rows, numbers: NDArray[np.int64], setup: EnvironmentSpec) -> list[Market]:
     """Check the values of a state of N environments against the markets and arguments it is to go on with.
+
+    Args:
+        rows: the state. numbers: (N,) what infos call the rows' markets. setup: of the env.
+
+    Returns:
+        The market of each row.
 
     Raises:
         ValueError: a value that no episode can have; row, column and what is allowed are named.
     """
+    highest = setup.visits.count - 1
+    _require((numbers >= 0) & (numbers <= highest), numbers, "the market", f"from 0 to {highest}")
+    if setup.stream is not None:
+        places = rows.clocks[:, MARKET]
+        _require(places == np.arange(len(places)), places, "the market's place", "the row's own number")
     _check_clocks(rows.clocks, setup)
-    _check_accounts(rows, setup)
+    _check_accounts(rows)
     limit = setup.limit
     _require(np.abs(rows.targets) <= limit, rows.targets, "the target exposure", f"within +-{limit}")
+    markets = setup.visits.restored(numbers)
+    bars, closes = rows.clocks[:, BAR].tolist(), rows.accounts[:, CLOSE_PRICE]
+    prices = [market.prices[bar, CLOSE] for market, bar in zip(markets, bars, strict=True)]
+    same = closes == np.array(prices)
+    _require(same, closes, "the close", "the close of its bar in its market (are they the same markets?)")
+    return markets
 
 
 def _check_clocks(clocks: NDArray[np.int64], setup: EnvironmentSpec) -> None:
-    markets = len(setup.pool.markets)
     market, bar, end = clocks[:, MARKET], clocks[:, BAR], clocks[:, END]
-    _require((market >= 0) & (market < markets), market, "the market", f"from 0 to {markets - 1}")
     first, last = setup.world.table[market, FIRST], setup.world.table[market, LAST]
     between = "from the market's first decidable bar to its last"
     _require((bar >= first) & (bar <= last), bar, "the bar", between)
@@ -65,8 +81,8 @@ def _check_clocks(clocks: NDArray[np.int64], setup: EnvironmentSpec) -> None:
     _require((seed >= 0) & (seed <= SEED_MASK), seed, "the seed", f"from 0 to {SEED_MASK}")
 
 
-def _check_accounts(rows: Rows, setup: EnvironmentSpec) -> None:
-    accounts, clocks = rows.accounts, rows.clocks
+def _check_accounts(rows: Rows) -> None:
+    accounts = rows.accounts
     finite = np.isfinite(accounts)
     finite[:, MAY_BE_NAN] = True
     for row, column in np.argwhere(~finite)[:1]:
@@ -81,7 +97,3 @@ def _check_accounts(rows: Rows, setup: EnvironmentSpec) -> None:
         _require(np.isin(values, codes), values, kinds.__name__, f"one of {codes}")
     held = accounts[:, BARS_HELD]
     _require((held >= 0.0) & (held < 2.0**31), held, "the bars held", "0 or more")
-    prices = [setup.pool.markets[market].prices[bar, CLOSE] for market, bar in clocks[:, [MARKET, BAR]].tolist()]
-    closes = accounts[:, CLOSE_PRICE]
-    same = closes == np.array(prices)
-    _require(same, closes, "the close", "the close of its bar in its market (are they the same markets?)")

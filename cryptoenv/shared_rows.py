@@ -70,7 +70,7 @@ def _step_one(job: NDArray[np.int64], first: int, last: int) -> None:
         bool_at(job[_SEEN + 8], (n,)),
     )
     cash = float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0]
-    rules = EpisodeRules(job[_BARS], job[_RANDOM] == 1, cash)
+    rules = EpisodeRules(job[_BARS], job[_RANDOM] % 2 == 1, cash, job[_RANDOM] >= 2)
     step_block(first, last, rows, world, rules, job[_RESTART] == 1, seen)
 
 
@@ -190,7 +190,7 @@ def step_shared(
     job = board[JOB : JOB + JOB_WIDTH]
     n = rows.accounts.shape[0]
     job[KIND], job[N], job[BLOCK], job[_RESTART] = _STEP, n, CACHED_ROWS, restart
-    job[_BARS], job[_RANDOM] = rules.bars, rules.random_start
+    job[_BARS], job[_RANDOM] = rules.bars, rules.random_start + 2 * rules.keeps_place
     float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0] = rules.cash
     job[_ROWS], job[_ROWS + 1] = rows.accounts.ctypes.data, rows.clocks.ctypes.data
     job[_ROWS + 2] = rows.targets.ctypes.data

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.config import Costs
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options, numbers_of
-from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, ENDED, EPISODE, SEED, SEED_MASK
+from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
 from cryptoenv.rewards import batched_reward
 from cryptoenv.row_checks import check_rows
 from cryptoenv.shared_rows import copy_windows_shared, step_shared
@@ -44,11 +44,15 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     Args:
         num_envs: N. Through Gymnasium, these arguments stand beside the env's own, not in `vector_kwargs`:
             `gym.make_vec("CryptoTrade-v0", num_envs=1024, autoreset_mode="SameStep")`.
-        market: as for `CryptoTradeEnv`.
+        market: as for `CryptoTradeEnv`; with `markets="stream"` every row has a market of its own (about 2.5 MB).
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
             `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
         copy: False reuses the arrays of the last call's results (faster; keep none of them).
+        stagger: True spreads the ends of episodes: where a reset begins all rows, row `i` has the first `1 - i / N` of
+            the steps of its episode and is truncated then. The episode is the one that a single env reset with
+            `seed + i` begins, cut short; all later ones are that env's, whole, and rows go on ending at different
+            times. A reset of some rows (`reset_mask`) cuts nothing.
         render_mode: None.
         **arguments: as for `CryptoTradeEnv`.
 
@@ -65,6 +69,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         *,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         copy: bool = True,
+        stagger: bool = False,
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
@@ -78,13 +83,16 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.setup = EnvironmentSpec(market, **arguments)
+        self.setup.serve(self.num_envs)
         self.pool = self.setup.pool
         self.single_observation_space = self.setup.observation_space
         self.single_action_space = self.setup.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        if not isinstance(copy, (bool, np.bool_)):
-            raise TypeError(f"copy={copy!r} must be True or False")
+        for name, value in (("copy", copy), ("stagger", stagger)):
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name}={value!r} must be True or False")
+        self.staggers = bool(stagger)  #: whether a reset of all rows cuts their first episodes to different lengths
         self.copies = bool(copy)  #: whether results are in fresh memory
         self._reused: Seen | None = None
         self._windows: Observation = {}  # of the last call, with copy=False
@@ -119,7 +127,12 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         markets, starts, exposures = self._checked_starts(given)
         self._cut_short = False
         self._seed_rows(seed, mask)
+        beginning, clocks = np.flatnonzero(mask), self._rows.clocks
+        markets[beginning] = self.setup.visits.prepare(clocks, beginning, markets[beginning])
         begin_rows(mask, self._rows, self.setup.world, self.setup.rules, markets, starts, exposures)
+        if self.staggers and mask.all():
+            steps = clocks[:, END] - clocks[:, BAR]
+            clocks[:, END] -= steps * np.arange(self.num_envs) // self.num_envs
         self._started = True
         seen = self._seen()
         return self._observation(seen, self.copies), self._info(seen)
@@ -148,6 +161,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
             row = int(np.argmax(rows.clocks[:, ENDED] == 1))
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
+        if next_step and not self.setup.visits.settled and (due := np.flatnonzero(rows.clocks[:, ENDED])).size:
+            self.setup.visits.prepare(rows.clocks, due, later=1)
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
         self._cut_short = self.autoreset_mode == AutoresetMode.SAME_STEP
         seen = self._memory()
@@ -169,10 +184,12 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _begin_next(self, ended: NDArray[np.bool_]) -> None:
         """Begin the next episode of the rows where `ended` (N,) is True."""
-        rows = self._rows
-        rows.clocks[ended, EPISODE] += 1
+        rows, beginning = self._rows, np.flatnonzero(ended)
         drawn, flat = np.full(self.num_envs, DRAWN), np.zeros(self.num_envs)
-        begin_rows(ended, rows, self.setup.world, self.setup.rules, drawn, drawn, flat)
+        markets = drawn.copy()
+        markets[beginning] = self.setup.visits.prepare(rows.clocks, beginning, later=1)
+        rows.clocks[ended, EPISODE] += 1
+        begin_rows(ended, rows, self.setup.world, self.setup.rules, markets, drawn, flat)
 
     def _reward_by_function(self, rewards: NDArray[np.float64], restarted: NDArray[np.bool_] | None) -> None:
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
@@ -219,14 +236,17 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """The state of all rows, as copies: after `load_state_dict` the env goes on as it would from here.
 
         Arrays `accounts` (N, ACCOUNT_WIDTH) float64, `clocks` (N, CLOCK_WIDTH) int64 (seeds and episode numbers among
-        them) and `targets` (N,) float64.
+        them) and `targets` (N,) float64; of a stream also `markets` (N,) int64, the numbers of the rows' markets.
 
         Raises:
             RuntimeError: not reset yet.
         """
         if not self._started:
             raise RuntimeError("no episode was begun: call reset() before state_dict()")
-        return {name: value.copy() for name, value in self._rows._asdict().items()}
+        state = {name: value.copy() for name, value in self._rows._asdict().items()}
+        if self.setup.stream is not None:
+            state["markets"] = self.setup.visits.numbers(self._rows.clocks[:, MARKET])
+        return state
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Put all rows where `state_dict` found them; the env must be made with the same markets and arguments.
@@ -235,12 +255,17 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             ValueError: an array is missing, has another shape or dtype, or holds what no episode on these markets can
                 (the row and the column are named); the env is left as it was.
         """
-        for name, mine in self._rows._asdict().items():
+        own: dict[str, NDArray[Any]] = self._rows._asdict()
+        if self.setup.stream is not None:
+            own = own | {"markets": np.zeros(self.num_envs, dtype=np.int64)}
+        for name, mine in own.items():
             given = state.get(name)
             if not isinstance(given, np.ndarray) or given.shape != mine.shape or given.dtype != mine.dtype:
                 found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
                 raise ValueError(f"state[{name!r}] must be {mine.dtype} of shape {mine.shape}, got {found}")
-        check_rows(Rows(**{name: state[name] for name in self._rows._fields}), self.setup)
+        numbers = state["clocks"][:, MARKET] if self.setup.stream is None else state["markets"]
+        markets = check_rows(Rows(**{name: state[name] for name in self._rows._fields}), numbers, self.setup)
+        self.setup.visits.put_back(numbers, markets)
         for name, mine in self._rows._asdict().items():
             mine[:] = state[name]
         self._started = True
@@ -373,7 +398,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     def _info(self, seen: Seen) -> dict[str, Any]:
         info: dict[str, Any] = dict(zip(AMOUNTS, seen.amounts, strict=True))
-        info["market"], info["bar"] = seen.clock
+        markets, info["bar"] = seen.clock
+        info["market"] = self.setup.visits.numbers(markets)
         info["order_status"], info["exit_kind"] = seen.kinds
         info["ruined"] = seen.ruined
         if self.setup.targets is not None:

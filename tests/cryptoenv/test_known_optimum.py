@@ -76,7 +76,7 @@ def test_hindsight_earns_in_the_environment_what_it_claims(gaps: bool, error: fl
 def test_a_named_task_is_its_seed_family_and_quickly_there(task: str) -> None:
     regime_market(task, 1, 0)
     begin = time.perf_counter()
-    env = gym.make("CryptoTrade-v0", market=task, split="test")
+    env = gym.make("CryptoTrade-v0", market=task, split="test", markets=8)
     assert time.perf_counter() - begin < 10.0
     env.reset(seed=0)
     pool = env.unwrapped.setup.pool  # type: ignore[attr-defined]

@@ -57,5 +57,5 @@ def test_tasks_and_bars_make_one_pool(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "easy").mkdir()
     monkeypatch.chdir(tmp_path)  # a folder of a task's name does not hide the task
     env = gym.make("CryptoTrade-v0", market=["easy", random_bars(100, 1)])
-    assert len(env.unwrapped.pool.markets) == 9  # type: ignore[attr-defined]
-    assert len(gym.make("CryptoTrade-v0", market="easy").unwrapped.pool.markets) == 8  # type: ignore[attr-defined]
+    assert len(env.unwrapped.pool.markets) == 65  # type: ignore[attr-defined]
+    assert len(gym.make("CryptoTrade-v0", market="easy").unwrapped.pool.markets) == 64  # type: ignore[attr-defined]
