@@ -12,7 +12,7 @@ from benchmarks.walk import walk_bars
 @pytest.mark.parametrize("blocks", [2, pytest.param(60, marks=pytest.mark.slow)])
 def test_never_far_below_serial(blocks: int) -> None:
     """The bound of 0.8 is held on average over steps; a few steps bear only 0.3 (a spinning barrier: 0.1)."""
-    market = cryptoenv.Market.from_bars(walk_bars(3_000))
+    market = cryptoenv.Market.from_bars(walk_bars(20_000))
     ratios = []
     with neighbours(os.cpu_count() or 1):
         while len(ratios) < 3 and not any(ratio >= (0.8 if blocks > 2 else 0.3) for ratio in ratios):
