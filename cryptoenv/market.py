@@ -12,19 +12,20 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, bars_frame, indexed_bars, require_utc, warn_without_volume
+from cryptoenv.bars import BarsError, bars_frame, indexed_bars, warn_without_volume
 from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
 from cryptoenv.features.columns import REFERENCE
 from cryptoenv.features.view import Series
 from cryptoenv.features.windowed import rolling_sigma
+from cryptoenv.funding import funding_due
+from cryptoenv.market_checks import MARK_MS
 from cryptoenv.market_files import FORMAT, MarketFileError, content_hash, read_market, write_market
 from cryptoenv.market_series import base_series, series_of
 from cryptoenv.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
-from cryptoenv.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms, validate_timeframes
+from cryptoenv.timeframe import DAY_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 from synthetic.origin import Origin
 
 SIGMA_BARS = 96
-_LARGEST_RATE = 0.1
 _MOST_GAPS = 20  #: filled bars per bar that was given: beyond it the times are wrong
 
 
@@ -91,8 +92,8 @@ class Market:
             features: which features it gets; the default set where None, none with `FeatureSpec.none()`.
             reference: bars of another market, such as BTC, that correlation and beta are taken against.
             funding: funding rates (fraction of the position's value, paid by longs, within +-0.1) on a UTC index of the
-                times they fall due, from within 8 hours of the first bar to within 8 hours of the last. Times are cut
-                to whole seconds: venues stamp them milliseconds late.
+                times they fall due, for all of the bars: where the venue's interval (8 hours at most; it may
+                change) lets expect one and none is there, it is a hole and refused. Times are cut to whole seconds: stamps come late.
             name: shown in reports.
             timeframe: of `bars`, where few of them are there; found out where None.
 
@@ -282,44 +283,7 @@ def _prices(start_ms: int, base_ms: int, ohlcv: np.ndarray, funding: pd.Series |
     prices[:, : VOLUME + 1] = ohlcv
     prices[:, SIGMA] = rolling_sigma(np.ascontiguousarray(ohlcv[:, CLOSE]), SIGMA_BARS)
     opens = start_ms + base_ms * np.arange(-1, len(ohlcv), dtype=np.int64)
-    prices[:, FUNDING_MARKS] = np.diff(opens // (8 * HOUR_MS))
+    prices[:, FUNDING_MARKS] = np.diff(opens // MARK_MS)
     if funding is not None:
-        times, rates = _funding_rates(funding)
-        _require_coverage(times, int(opens[1]), int(opens[-1]))
-        inside = (times > opens[0]) & (times <= opens[-1])
-        np.add.at(prices[:, FUNDING], np.searchsorted(opens[1:], times[inside]), rates[inside])
+        prices[:, FUNDING] = funding_due(funding, opens)
     return prices
-
-
-def _funding_rates(funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(funding, pd.Series):
-        raise BarsError(f"funding is {type(funding).__name__}; allowed: a pandas Series of rates on a UTC index")
-    if not pd.api.types.is_numeric_dtype(funding.dtype):
-        raise BarsError(f"funding holds {funding.dtype}, not numbers; allowed: float64 rates")
-    index = require_utc(funding.index, "funding")
-    times, rates = index.as_unit("s").asi8 * 1000, funding.to_numpy(dtype=np.float64, na_value=np.nan)
-    for bad, allowed in (
-        (~np.isfinite(rates), "finite rates"),
-        (np.diff(times, prepend=-1) <= 0, "strictly increasing times, of whole seconds"),
-        (~(np.abs(rates) <= _LARGEST_RATE), f"rates within +-{_LARGEST_RATE}"),
-    ):
-        if bad.any():
-            position = int(bad.argmax())
-            raise BarsError(
-                f"funding row {position} ({index[position].isoformat()}), rate {rates[position]!r}; allowed: {allowed}"
-            )
-    return times, rates
-
-
-def _require_coverage(times: np.ndarray, start: int, end: int) -> None:
-    """Refuse funding that leaves out some of the bars: what is missing would count as free."""
-    if not len(times) or times[0] > start + 8 * HOUR_MS or times[-1] < end - 8 * HOUR_MS:
-        rates = f"from {_utc(times[0])} to {_utc(times[-1])}" if len(times) else "none"
-        raise BarsError(
-            f"bars go from {_utc(start)} to {_utc(end)}, funding rates {rates}; allowed: rates for all of the bars: "
-            "cut the bars to them"
-        )
-
-
-def _utc(ms: int) -> str:
-    return pd.Timestamp(int(ms), unit="ms", tz="UTC").isoformat()
