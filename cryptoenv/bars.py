@@ -13,10 +13,12 @@ import pandas as pd
 from numba import njit
 
 from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
-from cryptoenv.timeframe import coarser_run, detect_timeframe, grid_offset_ms, timeframe_ms, timeframe_name
+from cryptoenv.timeframe import MINUTE_MS, coarser_run, detect_timeframe, grid_offset_ms, timeframe_ms, timeframe_name
 
 _UTC_NAMES = ("utc", "etc/utc", "utc+00:00", "zulu", "etc/zulu")
 _COLUMNS = ", ".join(BAR_COLUMNS)
+MOST_GAPS = 20  #: filled bars per bar that was given: beyond it the times are wrong
+_FILLED_ANYWAY = 2_000_000  # rows, 80 MB: two years of minutes in which hardly anything was traded
 _TIME = "timestamp"
 
 
@@ -189,6 +191,26 @@ def _check_values(index: pd.DatetimeIndex, ohlcv: np.ndarray) -> None:
             raise BarsError(f"{_row(index, position)}, column {BAR_COLUMNS[column]!r} of {values}; allowed: {allowed}")
 
 
+def require_few_gaps(opens_ms: np.ndarray, step_ms: int, fewest: int = 0) -> None:
+    """Refuses bars that leave so many gaps that their times must be wrong, before memory is taken for them.
+
+    Args:
+        opens_ms: (T,) int64, increasing.
+        step_ms: duration of the bars that are to be filled in.
+        fewest: bars that are filled in whatever the share of gaps.
+
+    Raises:
+        BarsError: more than `MOST_GAPS` bars for each that was given.
+    """
+    count = int(opens_ms[-1] - opens_ms[0]) // step_ms + 1
+    if count > max(MOST_GAPS * len(opens_ms), fewest):
+        first, last = (pd.Timestamp(int(ms), unit="ms", tz="UTC").isoformat() for ms in opens_ms[[0, -1]])
+        raise BarsError(
+            f"{len(opens_ms)} bars from {first} to {last} leave {count} bars of {step_ms // MINUTE_MS} minutes, "
+            "nearly all of them gaps: check the times"
+        )
+
+
 def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.ndarray:
     """One row per step from the first to the last open; missing bars are flat at the previous close, volume 0.
 
@@ -199,7 +221,11 @@ def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.nda
 
     Returns:
         (T', 5) float64 with T' >= T; `ohlcv` itself where nothing is missing.
+
+    Raises:
+        BarsError: millions of bars, nearly all of them gaps.
     """
+    require_few_gaps(opens_ms, step_ms, _FILLED_ANYWAY)
     rows = (opens_ms - opens_ms[0]) // step_ms
     count = int(rows[-1]) + 1
     if count == len(ohlcv):

@@ -26,7 +26,6 @@ from cryptoenv.timeframe import DAY_MS, grid_offset_ms, timeframe_ms, validate_t
 from synthetic.origin import Origin
 
 SIGMA_BARS = 96
-_MOST_GAPS = 20  #: filled bars per bar that was given: beyond it the times are wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ class Market:
             reference: bars of another market, such as BTC, that correlation and beta are taken against.
             funding: funding rates (fraction of the position's value, paid by longs, within +-0.1) on a UTC index of the
                 times they fall due, for all of the bars: where the venue's interval (8 hours at most; it may
-                change) lets expect one and none is there, it is a hole and refused. Times are cut to whole seconds: stamps come late.
+                change) lets expect one and none is there, it is a hole and refused. Times are cut to whole seconds.
             name: shown in reports.
             timeframe: of `bars`, where few of them are there; found out where None.
 
@@ -109,11 +108,6 @@ class Market:
         bars = indexed_bars(bars)
         series = series_of(names, base_series(bars, names[0], spec.columns, reference, timeframe))
         warn_without_volume(series[0].ohlcv[:, VOLUME])
-        if len(series[0].ohlcv) > _MOST_GAPS * max(len(bars), 1):
-            raise BarsError(
-                f"{len(bars)} bars from {bars.index[0]} to {bars.index[-1]} leave {len(series[0].ohlcv)} bars of "
-                f"{names[0]}, nearly all of them gaps: check the times"
-            )
         plans = feature_plans(spec, names, spec.columns + (() if reference is None else (REFERENCE,)))
         start, ohlcv, base = series[0].start_ms, series[0].ohlcv, timeframe_ms(names[0])
         align = np.empty((len(ohlcv), len(names)), dtype=np.int64)

@@ -12,10 +12,12 @@ from cryptoenv.bars import (
     filled_rows,
     higher_bars,
     indexed_bars,
+    require_few_gaps,
     require_multiple,
     validate_bars,
 )
 from cryptoenv.features.view import Series
+from cryptoenv.market_checks import require_magnitudes
 from cryptoenv.timeframe import timeframe_ms
 
 
@@ -43,6 +45,8 @@ def base_series(
     require_multiple(source, timeframe)
     valid = validate_bars(bars, source)
     opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(timeframe)
+    require_few_gaps(opens, base)
+    require_magnitudes(pd.DatetimeIndex(valid.index), valid.to_numpy())
     start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(copy=True), step)
     if base != step:
         start, ohlcv = higher_bars(start, ohlcv, step, base)

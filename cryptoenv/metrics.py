@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_NOISE = 1e-12  # of a return; the last digit of a double is 2e-16
+
 
 def performance(
     equity: Sequence[float] | np.ndarray,
@@ -25,6 +27,8 @@ def performance(
     | turnover, turnover_per_year | sum of `turnover`; the same times A / T |
     | trades, win_rate | number of closed trades; share of them with a gain > 0 (0 where there is none) |
 
+    What varies or loses no more than rounding does (1e-12 of a bar's return) neither varies nor loses.
+
     Args:
         equity: (T + 1,) equity at the start and after each of T >= 1 bars; finite, start > 0, none negative, 0 for good
             once it is 0.
@@ -40,9 +44,11 @@ def performance(
     bars = len(curve) - 1
     before = curve[:-1]
     returns = np.divide(curve[1:], before, out=np.ones(bars), where=before > 0.0) - 1.0
-    mean = float(returns.mean())
-    deviation = float(returns.std(ddof=1)) if bars > 1 and np.ptp(returns) > 0.0 else 0.0
+    mean, noise = float(returns.mean()), _noise(equity, returns)
+    deviation = float(returns.std(ddof=1)) if bars > 1 else 0.0
+    deviation = deviation if deviation > noise else 0.0
     shortfall = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
+    shortfall = shortfall if shortfall > noise else 0.0
     growth = float(curve[-1] / curve[0])
     figures = {
         "total_return": growth - 1.0,
@@ -63,6 +69,13 @@ def performance(
         figures["trades"] = float(gains.size)
         figures["win_rate"] = float((gains > 0.0).mean()) if gains.size else 0.0
     return figures
+
+
+def _noise(equity: Sequence[float] | np.ndarray, returns: np.ndarray) -> float:
+    """What rounding alone makes of returns: thousands of last digits, as a curve is summed or multiplied up."""
+    given = np.asarray(equity).dtype
+    digits = 4.0 * float(np.finfo(given).eps) if given in (np.float32, np.float16) else _NOISE
+    return digits * (1.0 + float(np.abs(returns).max()))
 
 
 def _annualised(growth: float, years_inverse: float) -> float:

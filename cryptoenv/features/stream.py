@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, aggregated_rows, validate_bars
+from cryptoenv.bars import BarsError, aggregated_rows, bar_opens_ms, require_few_gaps, validate_bars
 from cryptoenv.features.anchored import TimeframePlan, feature_plans
 from cryptoenv.features.spec import FeatureSpec
 from cryptoenv.features.view import Series
+from cryptoenv.market_checks import require_magnitudes
 from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, VOLUME
-from cryptoenv.timeframe import bar_open_ms, timeframe_ms, validate_timeframes
+from cryptoenv.timeframe import DAY_MS, bar_open_ms, timeframe_ms, validate_timeframes
+
+_LONGEST_GAP_MS = 30 * DAY_MS  # that is filled in: no exchange was down for longer
+_FEWEST_GAPS = 5  # bars of long timeframes
 
 
 class _Tail:
@@ -19,7 +23,7 @@ class _Tail:
 
     def __init__(self, start_ms: int, duration_ms: int, keep: int, columns: int) -> None:
         self._start_ms, self._duration_ms, self._keep = start_ms, duration_ms, keep
-        self._ohlcv, self._columns = np.empty((2 * keep, 5)), np.empty((2 * keep, columns))
+        self._ohlcv, self._columns = np.empty((2 * keep, len(BAR_COLUMNS))), np.empty((2 * keep, columns))
         self._count = 0
 
     def append(self, ohlcv: np.ndarray, columns: np.ndarray) -> None:
@@ -98,7 +102,10 @@ class FeatureStream:
             if name not in bars.columns:
                 raise BarsError(f"column {name!r}, which the stream needs, is missing in {list(bars.columns)}")
         further = bars[list(self._columns)].to_numpy(dtype=np.float64, na_value=np.nan)
-        opens = pd.DatetimeIndex(valid.index).as_unit("ms").asi8
+        opens = bar_opens_ms(valid)
+        reaching = opens if self._next_ms is None else np.append(min(self._next_ms, opens[0]), opens)
+        require_few_gaps(reaching, self._step, _LONGEST_GAP_MS // self._step)
+        require_magnitudes(pd.DatetimeIndex(valid.index), valid.to_numpy())
         for open_ms, ohlcv, columns in zip(opens.tolist(), valid.to_numpy(), further, strict=True):
             self._take(open_ms, ohlcv, columns, compute=False)
 
@@ -117,7 +124,8 @@ class FeatureStream:
             without its whole warm-up is 0, as in a market.
 
         Raises:
-            BarsError: a bar that cannot be used: off the grid, not later than the one before, or wrong in its values.
+            BarsError: a bar that cannot be used: off the grid, not later than the one before, over 30 days later, or
+                wrong in its values.
             ValueError: a column that the spec does not name, or none known yet of one that it names.
         """
         index = pd.DatetimeIndex([open_time], name="timestamp")
@@ -128,6 +136,8 @@ class FeatureStream:
                 raise ValueError(f"column {name!r} is not in the spec; allowed: {self._columns}")
         further = np.array([float(given.get(name, math.nan)) for name in self._columns])
         open_ms = int(pd.DatetimeIndex(valid.index).as_unit("ms").asi8[0])
+        require_magnitudes(index, valid.to_numpy())
+        self._require_near(open_ms)
         rows = self._take(open_ms, valid.to_numpy()[0], further, compute=True)
         return {
             plan.timeframe: np.array(found, dtype=np.float32).reshape(len(found), len(plan.names))
@@ -144,13 +154,25 @@ class FeatureStream:
             name = self._columns[int(np.isnan(known).argmax())]
             raise ValueError(f"column {name!r} is not known yet at the first bar; bring its value")
         while self._next_ms is not None and self._next_ms < open_ms:
-            flat = np.full(5, self._close)
+            flat = np.full(len(BAR_COLUMNS), self._close)
             flat[VOLUME] = 0.0
             self._close_bar(flat, rows, compute)
         self._next_ms = open_ms if self._next_ms is None else self._next_ms
         self._known = known
         self._close_bar(ohlcv, rows, compute)
         return rows
+
+    def _require_near(self, open_ms: int) -> None:
+        # Before any of the bars between is filled in: a time in the wrong unit would fill them for ever.
+        missing = 0 if self._next_ms is None else (open_ms - self._next_ms) // self._step
+        most = max(_LONGEST_GAP_MS // self._step, _FEWEST_GAPS)
+        if missing > most:
+            assert self._next_ms is not None
+            there, here = (pd.Timestamp(ms, unit="ms", tz="UTC").isoformat() for ms in (open_ms, self._next_ms))
+            raise BarsError(
+                f"the bar of {there} is {missing} bars of {self.timeframes[0]} after the next one, {here}; allowed: "
+                f"gaps of at most {most} bars; check the time, or begin a new stream there"
+            )
 
     def _close_bar(self, ohlcv: np.ndarray, rows: list[list[np.ndarray]], compute: bool) -> None:
         assert self._next_ms is not None

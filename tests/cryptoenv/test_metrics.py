@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from cryptoenv import performance
@@ -33,6 +34,29 @@ def test_drawdown_is_from_the_highest_point_so_far() -> None:
 def test_flat_is_zero_throughout() -> None:
     assert set(performance([5.0] * 10, 365.0).values()) == {0.0}
     assert performance([5.0, 5.0], 365.0)["sharpe"] == 0.0
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e-4, 1e-9, -1e-4, -1e-2, 1.0])
+@pytest.mark.parametrize("bars", [1, 2, 250, 5000])
+def test_growth_at_one_rate_varies_by_nothing(rate: float, bars: int) -> None:
+    bars = min(bars, 100) if abs(rate) > 0.1 else bars
+    multiplied = 100 * np.cumprod(np.r_[1.0, np.full(bars, 1 + rate)])
+    for curve in (multiplied, np.exp(np.arange(bars + 1) * math.log1p(rate))):
+        figures = performance(curve, 35_040)
+        assert (figures["sharpe"], figures["volatility"]) == (0.0, 0.0)
+        loss = rate < 0.0
+        assert figures["sortino"] == pytest.approx(-math.sqrt(35_040) if loss else 0.0)
+    single = performance(np.float32([1.0, *np.cumprod(np.full(bars, 1 + rate), dtype=np.float32)]), 35_040)
+    assert single["sharpe"] == 0.0
+
+
+def test_rounding_is_no_loss_and_no_volatility() -> None:
+    flat = 1000.0 * (1.0 + 1e-16 * np.random.default_rng(0).integers(-2, 3, 500))
+    figures = performance(flat, 35_040)
+    assert (figures["sharpe"], figures["sortino"], figures["volatility"]) == (0.0, 0.0, 0.0)
+    small = performance(1000.0 * np.cumprod(1.0 + 1e-9 * np.random.default_rng(0).standard_normal(500)), 35_040)
+    assert small["volatility"] == pytest.approx(1e-9 * math.sqrt(35_040), rel=0.1)
+    assert small["sharpe"] != 0.0
 
 
 def test_ruin() -> None:
