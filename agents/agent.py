@@ -93,6 +93,10 @@ class Agent:
     algorithm: str = "bc"
     head: str = "actor"
 
+    def __repr__(self) -> str:
+        positions, margin = self.settings.positions, self.margin
+        return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {margin=:g})"
+
     def decide_on(self, table: EmbeddingTable) -> AgentPolicy:
         """The agent's decisions on the markets whose embeddings `table` holds."""
         policy = copy_of(self.policy)
@@ -130,8 +134,8 @@ class Agent:
             "settings": self.settings.as_dict(),
             "shape": asdict(self.shape),
             "spaces": _spaces(self.settings),
-            "config": _finite(dict(config or {})),
-            "metrics": _finite(dict(metrics or {})),
+            "config": finite_or_none(dict(config or {})),
+            "metrics": finite_or_none(dict(metrics or {})),
         }
         write_folder(folder, {WEIGHTS: weights_bytes(self.policy), DESCRIPTION: json_bytes(description)})
 
@@ -160,7 +164,8 @@ class Agent:
             if told[name] != json.loads(json_bytes(expected)):
                 raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
         policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
-        return cls(extractor, policy, shape, settings, margin, _algorithm(told["algorithm"]), head)
+        algorithm = _algorithm(told["algorithm"])
+        return cls(extractor, policy, shape, settings, margin=margin, algorithm=algorithm, head=head)
 
 
 def _known_head(head: object, folder: Path) -> str:
@@ -221,10 +226,10 @@ def _spaces(settings: TradingSettings) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     """The same with None for numbers that JSON does not know."""
     if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite_or_none(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

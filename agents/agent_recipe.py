@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from agents.cloning import CloningConfig
 from agents.dagger import DaggerConfig
-from agents.training import NAMES, TrainingConfig, new_config
+from agents.training import NAMES, TrainingConfig, new_config, require_market
+from pretrain import Extractor
 from pretrain.config import ConfigError
 from pretrain.typed_values import Range, require_ranges
 from pretrain.typed_yaml import read_mapping, recipe_path, section
@@ -97,6 +98,15 @@ class AgentRecipe:
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def require_inputs(self) -> None:
+        """Check, before anything is written, that extractor and market are there; bars are read and split.
+
+        Raises:
+            ValueError: an unknown task, bars that will not do, or a damaged extractor. FileNotFoundError: no such file.
+        """
+        extractor = Extractor.load(self.extractor)
+        require_market(self.market, self.training.settings_for(extractor))
 
     def with_steps(self, steps: int | None) -> Self:
         """This recipe with another number of env steps; None leaves it as it is.

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.demonstrations import Batches, Demonstrations
 from agents.missing_extra import imitation_is_missing
+from agents.seeds import spread_seed
 from cryptoenv.progress import tqdm
 from pretrain.lessons import ORACLE_LABELS
 
@@ -79,18 +80,19 @@ def clone(
         policy: on the embeddings of the markets that the demonstrations number.
         demonstrations: labelled states.
         config: batch size, epochs and rates.
-        seed: of the order of the batches.
+        seed: of the order of the batches, and of what `imitation` draws.
         log_folder: TensorBoard log, or None.
         progress: show a progress bar.
     """
-    batches = Batches(demonstrations, config.batch_size, np.random.default_rng(seed))
+    order, drawn = (np.random.default_rng(spread_seed(seed, part)) for part in ("order", "imitation"))
+    batches = Batches(demonstrations, config.batch_size, order)
     outputs = ["tensorboard"] if log_folder is not None else []
     logger = imitation_logger.configure(str(log_folder) if log_folder else None, outputs)
     demonstrated: Any = _ReadyBatches(batches)  # an iterable of batches; imitation's own annotation is narrower
     trainer = bc.BC(
         observation_space=policy.observation_space,
         action_space=policy.action_space,
-        rng=np.random.default_rng(seed),
+        rng=drawn,
         policy=policy,
         demonstrations=demonstrated,
         batch_size=config.batch_size,
@@ -110,6 +112,6 @@ def clone(
         for group in trainer.optimizer.param_groups:
             group["lr"] = rate
 
-    trainer.train(n_epochs=config.epochs, on_batch_end=after_batch, log_interval=20, progress_bar=False)
-    bar.close()
+    with bar:
+        trainer.train(n_epochs=config.epochs, on_batch_end=after_batch, log_interval=20, progress_bar=False)
     return policy

@@ -19,7 +19,7 @@ except ModuleNotFoundError:
 
 from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
 from agents.features_commands import app as features_commands  # noqa: E402
-from agents.new_outputs import INTERRUPTED  # noqa: E402
+from agents.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
 from agents.pretrain_commands import pretrain  # noqa: E402
 from agents.synth_commands import synth  # noqa: E402
 from agents.train_commands import evaluate, export, import_model, play, train  # noqa: E402
@@ -74,7 +74,8 @@ def demo(
     """Pretrain, clone, train PPO, evaluate on unseen markets; prints a table, saves a run folder and a picture."""
     from agents.demo import run_demo
 
-    run_demo(out=out, seed=seed, bars_file=bars)
+    with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):
+        run_demo(out=out, seed=seed, bars_file=bars)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from agents.material import EmbeddedMarkets
 from agents.ppo_training import OnPolicyConfig
 from agents.recurrent_head import RecurrentPolicy, recurrent_arguments
 from agents.sb3_vec_env import training_env
+from agents.seeds import spread_seed
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def new_maskable_ppo(clone: Agent, train: EmbeddedMarkets, config: MaskableConfi
     if config.from_clone:
         algorithm.policy.load_state_dict(clone.policy.state_dict())
     bind(algorithm.policy, train.table)
-    torch.manual_seed(seed)
+    torch.manual_seed(spread_seed(seed, "draws while learning"))
     return algorithm
 
 

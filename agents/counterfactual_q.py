@@ -36,6 +36,7 @@ from agents.off_policy_guidance import bound_clone, clone_logits
 from agents.policy_shape import PolicyShape, observation_space
 from agents.sb3_vec_env import REWARD_IN_PERCENT
 from agents.utility_head import PREFERENCE, UtilityPolicy, utility_arguments
+from cryptoenv.durable_files import write_folder
 from cryptoenv.kernel import RUIN_FRACTION
 from cryptoenv.price_columns import CLOSE, OPEN
 
@@ -221,15 +222,25 @@ class CounterfactualQ(BaseAlgorithm):
         return self.policy.predict(observation, state, episode_start, deterministic=True)
 
     def save(self, path: Any, *_: Any, **__: Any) -> None:
-        """Write weights (safetensors) and description (JSON) into the folder `path`."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.policy.state_dict().items()}, folder / WEIGHTS)
+        """Write weights (safetensors) and description (JSON) as the folder `path`, whole or not at all.
+
+        Raises:
+            FileExistsError: the folder holds something else than what an earlier `save` wrote.
+        """
         description = {
             "config": asdict(self._config), "shape": asdict(self._shape), "positions": self._positions,
             "cost": self._cost, "seed": self.seed,
         }  # fmt: skip
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        weights = {name: weight.contiguous() for name, weight in self.policy.state_dict().items()}
+
+        def fill(folder: Path) -> None:
+            save_file(weights, folder / WEIGHTS)
+            (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+        folder = Path(path)
+        if folder.exists() and any(file.name not in (WEIGHTS, DESCRIPTION) for file in folder.iterdir()):
+            raise FileExistsError(f"{folder} holds something else than what `save` writes: name another folder")
+        write_folder(folder, fill)
 
     @classmethod
     def load(cls, path: Any, *_: Any, **__: Any) -> CounterfactualQ:  # type: ignore[override]
@@ -239,7 +250,7 @@ class CounterfactualQ(BaseAlgorithm):
         config = FittedQConfig(**told["config"])
         sizes = told["shape"]
         shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
-        found = cls(shape, config, tuple(told["positions"]), told["cost"], told["seed"])
+        found = cls(shape, config, positions=tuple(told["positions"]), cost=told["cost"], seed=told["seed"])
         found.policy.load_state_dict(load_file(folder / WEIGHTS))
         return found
 
@@ -262,6 +273,8 @@ def new_fitted_q(clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *,
     if max(len(t.market) for t in train.taught) > LARGEST_EXACT_INDEX:
         raise ValueError(f"a market has more than {LARGEST_EXACT_INDEX} bars, which an index observation cannot number")
     settings = clone.settings
-    algorithm = CounterfactualQ(clone.shape, config, settings.positions, settings.turnover_cost, seed)
+    algorithm = CounterfactualQ(
+        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed
+    )
     algorithm.teach_with(train, bound_clone(clone, train) if config.pull > 0.0 else None)
     return algorithm

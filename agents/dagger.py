@@ -68,7 +68,7 @@ def dagger(
     share = LinearBetaSchedule(config.rounds_with_teacher)
     for number in range(config.rounds):
         found = collect(
-            train.taught, agent.settings, samples=config.samples, seed=spread_seed(seed, f"round {number}"),
+            train.taught, agent.settings, samples=config.samples, seed=spread_seed(seed, f"states of round {number}"),
             visitor=AgentPolicy(agent, agent.policy), teacher_share=share(number), progress=progress,
         )  # fmt: skip
         demonstrations = Demonstrations(
@@ -76,7 +76,7 @@ def dagger(
         )
         clone(
             agent.policy, demonstrations, replace(cloning, epochs=config.epochs),
-            seed=spread_seed(seed, f"round {number}"), progress=progress,
+            seed=spread_seed(seed, f"cloning of round {number}"), progress=progress,
         )  # fmt: skip
     return demonstrations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,11 +13,13 @@ import pandas as pd
 
 from agents import baselines
 from agents.evaluation import agent_policies, baseline_policies, plain_table, rollouts, score_table
+from agents.new_outputs import require_new_folder, write_new_folder
 from agents.report import draw, print_table
-from agents.run_folder import PICTURE, Run
+from agents.run_folder import PICTURE, PRETRAINING, Run
+from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
-from agents.threads import use_one_thread
+from agents.threads import one_thread
 from agents.training import TrainingConfig, learn
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
@@ -111,15 +112,33 @@ def run_demo(
     Returns:
         The run and the printed table.
 
+    The folder appears whole, at the end: what fails or is interrupted before leaves nothing.
+
     Raises:
         ValueError: bars that are not valid, or too few, with what is allowed.
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file. FileExistsError: `out` holds something.
     """
-    began = perf_counter()
-    use_one_thread()
+    require_new_folder(out)
+    if bars_file is not None and not bars_file.is_file():
+        raise FileNotFoundError(f"no such file of bars: {bars_file}")
     config = config or DemoConfig()
-    for earlier in (out / "checkpoints", out / "pretraining" / "checkpoints"):
-        shutil.rmtree(earlier, ignore_errors=True)  # a demo starts afresh
+    found: list[tuple[Run, pd.DataFrame]] = []
+
+    def fill(folder: Path) -> None:
+        with one_thread():
+            found.append(_demonstrated(folder, seed, bars_file, config))
+
+    write_new_folder(out, fill)
+    run, table = replace(found[0][0], folder=out), found[0][1]
+    print(f"run folder: {out}\npicture:    {out / PICTURE}")
+    return run, table
+
+
+def _demonstrated(
+    folder: Path, seed: int, bars_file: Path | None, config: DemoConfig
+) -> tuple[Run, pd.DataFrame]:
+    """The demo in a folder of its own; prints the table."""
+    began = perf_counter()
     if bars_file is None:
         _stage("1/5 synthetic markets with a known optimum")
         material = synthetic_material(config)
@@ -127,13 +146,13 @@ def run_demo(
         _stage(f"1/5 reading {bars_file.name}, splitting it in time order")
         config = for_real_bars(config)
         material = real_material(read_bars(bars_file), config.settings)
-    run, metrics = _trained(material, config, seed, out)
+    run, metrics = _trained(material, config, seed, folder)
     _stage("5/5 evaluation on unseen markets")
     table, figures = _judged(run, material, config, bars_file, seed)
     metrics |= figures | {"seconds": perf_counter() - began}
     run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
     print_table(table, _title(bars_file, material))
-    print(f"run folder: {run.folder}\npicture:    {run.folder / PICTURE}\n{metrics['seconds']:.0f} s in all")
+    print(f"{metrics['seconds']:.0f} s in all")
     return run, table
 
 
@@ -153,7 +172,7 @@ def pretrained(
         [t.labelled for t in validation],
         architecture,
         config.pretraining,
-        seed=seed,
+        seed=spread_seed(seed, "pretraining"),
         options=FitOptions(out),
     )
 
@@ -162,7 +181,7 @@ def _trained(material: DemoMarkets, config: DemoConfig, seed: int, out: Path) ->
     """Pretrain the extractor, clone, PPO."""
     _stage("2/5 pretraining the extractor")
     began = perf_counter()
-    extractor = pretrained(material.extractor, material.validation, config, seed=seed, out=out / "pretraining")
+    extractor = pretrained(material.extractor, material.validation, config, seed=seed, out=out / PRETRAINING)
     metrics: dict[str, Any] = {"pretraining_seconds": perf_counter() - began}
     _stage("3/5 cloning the labels, 4/5 PPO from the clone")
     markets = (material.train, material.validation)
@@ -177,7 +196,7 @@ def _judged(
     settings = config.settings
     rule = baselines.tuned_cross(material.validation, settings)
     policies = agent_policies({AGENT: run.agent, CLONE: run.clone}, material.unseen)
-    policies |= baseline_policies(material.unseen, settings, rule, seed)
+    policies |= baseline_policies(material.unseen, settings, rule, spread_seed(seed, "baselines"))
     found = rollouts(policies, material.unseen, settings)
     table = plain_table(found, settings) if bars_file else score_table(found, material.unseen, settings)
     name = bars_file.name if bars_file else f"the first of {len(material.unseen)} unseen synthetic markets ({TASK})"

@@ -69,7 +69,7 @@ def collect(
     Raises:
         ValueError: no state had a label.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(spread_seed(seed, "deviations"))
     steps = max(samples // num_envs, 1)
     episode_bars = min(480, *(t.steps for t in taught))
     envs = vector_env(
@@ -77,7 +77,7 @@ def collect(
         autoreset_mode=AutoresetMode.SAME_STEP,
     )  # fmt: skip
     teacher = TablePolicy([t.labels for t in taught], settings.positions)
-    observation, _ = envs.reset(seed=spread_seed(seed, "demonstrations"))
+    observation, _ = envs.reset(seed=spread_seed(seed, "starts"))
     held = rng.integers(len(settings.positions), size=num_envs)
     index, account, actions = [], [], []
     for _ in tqdm(range(steps), desc="demonstrations", unit="step", disable=not progress):

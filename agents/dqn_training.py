@@ -14,6 +14,7 @@ from agents.index_replay import IndexReplayBuffer
 from agents.material import EmbeddedMarkets
 from agents.off_policy_guidance import bound_clone, copy_actor, labelled_states, prefill
 from agents.sb3_vec_env import training_env
+from agents.seeds import spread_seed
 from agents.value_heads import LOG_ODDS, QUANTILES, quantile_arguments, value_arguments
 from pretrain.lessons import ORACLE_LABELS
 
@@ -126,10 +127,11 @@ def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNCon
             weight = ORACLE_MARGIN_WEIGHT if train.taught[0].label_kind == ORACLE_LABELS else 0.0
         states = labelled_states(train, clone, config.labelled, seed) if weight > 0.0 else None
         algorithm.guidance = Guidance(
-            guide, states, config.pull, weight, config.margin, 1.0 / LOG_ODDS, config.batch_size // 4
-        )
+            clone=guide, states=states, pull=config.pull, margin_weight=weight, margin=config.margin,
+            temperature=1.0 / LOG_ODDS, batch=config.batch_size // 4,
+        )  # fmt: skip
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
         algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)
-    torch.manual_seed(seed)
+    torch.manual_seed(spread_seed(seed, "draws while learning"))
     return algorithm

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from agents.heads import HEADS, bind, copy_of
 from agents.material import EmbeddedMarkets
 from agents.rollout import blocks
 from agents.sb3_vec_env import Sb3VecEnv
+from agents.training_state import StateError, tensors_like
 from cryptoenv.config import Costs
 from cryptoenv.progress import tqdm
 
@@ -113,16 +115,20 @@ def improve(
     callbacks: list[BaseCallback] = [selection]
     if schedule.curriculum > 0.0:
         callbacks.append(CostCurriculum(clone.settings.costs, schedule))
-    callbacks.append(Progress(schedule.steps, selection, show=progress))
+    bar = Progress(schedule.steps, selection, show=progress)
+    callbacks.append(bar)
     done = 0
     selection.init_callback(algorithm)  # also where there is nothing left to learn
     if checkpoints is not None:
         done = checkpoints.restore(algorithm, selection)
         callbacks.append(SaveCheckpoints(checkpoints, selection, schedule.checkpoint_every))
-    if done < schedule.steps:
-        algorithm.learn(schedule.steps - done, callback=callbacks, reset_num_timesteps=done == 0)
-    if algorithm.env is not None:
-        algorithm.env.close()
+    try:
+        if done < schedule.steps:
+            algorithm.learn(schedule.steps - done, callback=callbacks, reset_num_timesteps=done == 0)
+    finally:
+        bar.close()
+        if algorithm.env is not None:
+            algorithm.env.close()
     return selection.result()
 
 
@@ -190,8 +196,16 @@ class Selection(BaseCallback):
     _KEPT = ("next_evaluation", "since_best", "best_score", "best_margin", "best_metrics", "kept_step", "scores")
 
     def restore(self, arrays: dict[str, Any], values: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.best_weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        """The inverse of `state`.
+
+        Raises:
+            StateError: weights of another network, or values that `state` does not write.
+        """
+        _require_selection(values)
+        weights = {}
+        if arrays or values["scores"]:
+            weights = tensors_like(self.judged().state_dict(), arrays, "kept weight")
+        self.best_weights = weights
         for name in self._KEPT:
             setattr(self, name, values[name])
         self.scores = [(int(step), float(score)) for step, score in self.scores]
@@ -207,6 +221,30 @@ class Selection(BaseCallback):
     def _on_training_end(self) -> None:
         if not self.scores or self.scores[-1][0] != self.num_timesteps:
             self.evaluate()
+
+
+def _require_selection(values: dict[str, Any]) -> None:
+    """Check what a checkpoint says of a selection.
+
+    Raises:
+        StateError: names the value.
+    """
+
+    def number(value: Any, kind: type | UnionType = int | float) -> bool:
+        return isinstance(value, kind) and not isinstance(value, bool) and value == value
+
+    scores, metrics = values.get("scores"), values.get("best_metrics")
+    fits = {name: number(values.get(name), int) for name in ("next_evaluation", "since_best", "kept_step")}
+    fits["best_score"] = number(values.get("best_score"))
+    fits["best_margin"] = number(values.get("best_margin")) and 0.0 <= values["best_margin"] < float("inf")
+    fits["best_metrics"] = isinstance(metrics, dict) and all(map(number, metrics.values()))
+    fits["scores"] = isinstance(scores, list | tuple) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and number(pair[0], int) and number(pair[1])
+        for pair in scores
+    )
+    for name, fit in fits.items():
+        if not fit:
+            raise StateError(f"{name}={values.get(name)!r} is not what a selection keeps")
 
 
 class CostCurriculum(BaseCallback):
@@ -282,7 +320,8 @@ class Progress(BaseCallback):
             last, best = self._selection.scores[-1][1], self._selection.best_score
             self._bar.set_postfix(validation=f"{last:+.4f}", best=f"{best:+.4f}")
 
-    def _on_training_end(self) -> None:
+    def close(self) -> None:
+        """Leave the line to what is printed next."""
         self._bar.close()
 
 

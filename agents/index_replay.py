@@ -205,16 +205,37 @@ class IndexReplayBuffer(ReplayBuffer):
         """The inverse of `state_dict`, into a buffer of the same size.
 
         Raises:
-            ValueError: an array has another shape.
+            ValueError: an array has another shape or dtype, or numbers that no buffer has.
         """
+        self._check(state)
         for name, mine in self.arrays.items():
-            given = state[f"arrays/{name}"]
-            if given.shape != mine.shape:
-                raise ValueError(f"the replay buffer's {name} has shape {given.shape} there and {mine.shape} here")
-            mine[:] = given
+            mine[:] = state[f"arrays/{name}"]
         for name in self._latest:
             self._latest[name][:] = state[f"latest/{name}"]
         self._ends = {name: state[f"ends/{name}"].copy() for name in self._ends}
         self._free = state["free"].tolist()
         self.pos, self.full = int(state["place"][0]), bool(state["place"][1])
         self.demonstrated = int(state["place"][2])
+
+    def _check(self, state: dict[str, NDArray[Any]]) -> None:
+        """What `load_state_dict` relies on; nothing is loaded where it does not hold."""
+        slots = len(state["ends/index"])
+        shapes = {f"arrays/{name}": (array.shape, array.dtype) for name, array in self.arrays.items()}
+        shapes |= {f"latest/{name}": (array.shape, array.dtype) for name, array in self._latest.items()}
+        shapes |= {f"ends/{name}": ((slots, *array.shape[1:]), array.dtype) for name, array in self._ends.items()}
+        shapes |= {"free": ((len(state["free"]),), np.dtype(np.int64)), "place": ((3,), np.dtype(np.int64))}
+        for name, (shape, dtype) in shapes.items():
+            if (state[name].shape, state[name].dtype) != (shape, dtype):
+                raise ValueError(
+                    f"the replay buffer's {name} has shape {state[name].shape} ({state[name].dtype}) there and "
+                    f"{shape} ({dtype}) here"
+                )
+        pos, full, demonstrated = (int(number) for number in state["place"])
+        if not (0 <= demonstrated <= pos < self.buffer_size and full in (0, 1)):
+            raise ValueError(f"the replay buffer's place {pos, full, demonstrated} does not fit its {self.buffer_size}")
+        ends, free = state["arrays/end"], state["free"]
+        used = ends[ends != NOT_AN_END]
+        if not np.array_equal(np.sort(np.concatenate([used.ravel(), free])), np.arange(slots)):
+            raise ValueError("the replay buffer's ends of episodes are not each in one place")
+        if any(int(state[f"{part}/index"].min(initial=0)) < 0 for part in ("arrays", "latest", "ends")):
+            raise ValueError("the replay buffer holds a market or bar below 0")

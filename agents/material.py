@@ -17,6 +17,9 @@ class EmbeddedMarkets:
     taught: tuple[TaughtMarket, ...]
     table: EmbeddingTable
 
+    def __repr__(self) -> str:
+        return f"EmbeddedMarkets({len(self.taught)} markets)"
+
     @classmethod
     def of(cls, extractor: Extractor, taught: Sequence[TaughtMarket], *, progress: bool = True) -> EmbeddedMarkets:
         """Embed every decidable bar of every market once."""

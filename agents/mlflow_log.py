@@ -14,7 +14,8 @@ from pretrain.mlflow_tracking import flattened, mlflow_is_missing, tracking_uri
 
 
 class MLflowRun(KVWriter):
-    """One run of an experiment, and a writer for Stable-Baselines3's logger; ends as FAILED where the body raises.
+    """One run of an experiment, and a writer for Stable-Baselines3's logger; ends as FAILED where the body raises,
+    and as KILLED where it is interrupted.
 
     Args:
         experiment: its name; made where it does not exist.
@@ -56,4 +57,6 @@ class MLflowRun(KVWriter):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.set_terminated(self._run, "FINISHED" if kind is None else "FAILED")
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        ended = "FINISHED" if kind is None else "KILLED" if interrupted else "FAILED"
+        self._client.set_terminated(self._run, ended)

@@ -17,6 +17,7 @@ from agents.demonstrations import Demonstrations, collect
 from agents.heads import action_distribution, bind, copy_of
 from agents.material import EmbeddedMarkets
 from agents.policies import held_position
+from agents.seeds import spread_seed
 
 Observation = dict[str, torch.Tensor]
 
@@ -42,6 +43,7 @@ class LabelledStates:
 
 def labelled_states(train: EmbeddedMarkets, clone: Agent, samples: int, seed: int) -> LabelledStates:
     """States with positions held at random, labelled by the teacher of the training markets."""
+    seed = spread_seed(seed, "labelled states")
     return LabelledStates.of(collect(train.taught, clone.settings, samples=samples, seed=seed, progress=False))
 
 
@@ -104,7 +106,8 @@ def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, .
     env, buffer = algorithm.env, algorithm.replay_buffer
     assert env is not None
     assert buffer is not None
-    rng = np.random.default_rng(algorithm.seed)
+    assert algorithm.seed is not None
+    rng = np.random.default_rng(spread_seed(algorithm.seed, "prefill"))
     seen: Any = env.reset()
     random = np.zeros(env.num_envs, np.bool_)
     held = np.zeros(env.num_envs, np.int64)

@@ -9,6 +9,7 @@ from agents.clone_guided_ppo import CloneGuidedPPO
 from agents.heads import actor_arguments, new_policy
 from agents.material import EmbeddedMarkets
 from agents.sb3_vec_env import training_env
+from agents.seeds import spread_seed
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: in
         seed: of episodes, actions, minibatches and, from scratch, weights.
     """
     algorithm = CloneGuidedPPO(
-        clone=clone.policy if config.from_clone else new_policy(clone.shape, seed),
+        clone=clone.policy if config.from_clone else new_policy(clone.shape, spread_seed(seed, "fresh weights")),
         pull=config.pull if config.from_clone else 0.0,
         warm_up=config.warm_up if config.from_clone else 0,
         critic_rate=config.critic_rate / config.learning_rate if config.from_clone else 1.0,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from agents.new_outputs import told_when_interrupted
+
 if TYPE_CHECKING:
     from cryptoenv import Market
     from pretrain import FitOptions, Recipe
@@ -61,11 +63,30 @@ def pretrain(
     budget = {name: value for name, value in budget.items() if value is not None}
     chosen = chosen.changed(training=replace(chosen.training, **budget))
     options = FitOptions(out, resume=resume, mlflow=mlflow)
+    if not resume:
+        _refuse_other_outputs(out)
     if bars:
         how = (split or "time", EMBARGO if embargo is None else embargo)
-        _finetune(bars, start or "default", how, chosen, options, only_show=show_data_splits)
+        with told_when_interrupted(lambda: _kept(out)):
+            _finetune(bars, start or "default", how, chosen, options, only_show=show_data_splits)
     else:
-        _pretrain(chosen, options)
+        with told_when_interrupted(lambda: _kept(out)):
+            _pretrain(chosen, options)
+
+
+def _refuse_other_outputs(out: Path) -> None:
+    """An artifact, an agent's run or a study in the folder is not to be mixed with a new pretraining."""
+    names = ("artifact", "agent", "config.json", "seeds.json", "study.journal")
+    held = [name for name in names if (out / name).exists()]
+    if held:
+        raise FileExistsError(f"{out} holds an earlier run ({held[0]}): choose another --out")
+
+
+def _kept(out: Path) -> str:
+    steps = [int(path.name.removeprefix("step-")) for path in (out / "checkpoints").glob("step-" + "[0-9]" * 12)]
+    if not steps:
+        return "nothing was kept: give the same command again"
+    return f"kept in {out}: the training as of {max(steps):,} steps; go on with the same command and --resume"
 
 
 def _pretrain(recipe: Recipe, options: FitOptions) -> None:

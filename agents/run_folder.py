@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from agents.agent import Agent
+from agents.agent import Agent, finite_or_none
+from agents.checkpoint import generations, step_of
+from cryptoenv.bounded_json import parse_json
+from cryptoenv.durable_files import make_folder, read_regular, write_file
+from cryptoenv.folder_lock import LOCK_FILE, folder_lock
 from pretrain import Extractor
 from pretrain.typed_yaml import write_yaml
 
@@ -19,6 +29,11 @@ if TYPE_CHECKING:
 EXTRACTOR, AGENT, CLONE = "extractor", "agent", "clone"
 CONFIG, METRICS, PICTURE = "config.json", "metrics.json", "picture.png"
 RECIPE, SEEDS, CHECKPOINTS = "recipe.yaml", "seeds.json", "checkpoints"
+LOG, PRETRAINING = "tensorboard", "pretraining"
+#: What a training of agents, finished or not, or a demo puts into its folder.
+OF_A_RUN = (RECIPE, SEEDS, CONFIG, METRICS, PICTURE, EXTRACTOR, AGENT, CLONE, CHECKPOINTS, LOG, PRETRAINING)
+_OF_OTHERS = ("artifact", "study.journal")  #: what a pretraining and a study leave
+_SEED = re.compile(r"seed-(\d+)")
 LEARNED_UNTIL = "learned_until"  #: key of `config.json`: open time of the last bar that learning or selection saw
 
 
@@ -39,9 +54,12 @@ class Run:
     agent: Agent
     clone: Agent
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, agent={self.agent!r}, clone={self.clone!r})"
+
     def save(self, config: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """Write artifact, agents, configuration and metrics."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write artifact, agents, configuration and, last, metrics; each whole or not at all."""
+        make_folder(self.folder)
         self.agent.extractor.save(self.folder / EXTRACTOR)
         self.agent.save(self.folder / AGENT, config=config, metrics=metrics)
         self.clone.save(self.folder / CLONE, config=config)
@@ -64,9 +82,18 @@ class Run:
 
 
 def learned_until(run: Run) -> pd.Timestamp | None:
-    """Open time (UTC) of the last bar that a run learned from or chose by; None for synthetic markets."""
-    found = json.loads((run.folder / CONFIG).read_text(encoding="utf-8")).get(LEARNED_UNTIL)
-    return None if found is None else pd.Timestamp(found)
+    """Open time (UTC) of the last bar that a run learned from or chose by; None for synthetic markets.
+
+    Raises:
+        ValueError: its `config.json` is damaged.
+    """
+    found = read_json(run.folder / CONFIG).get(LEARNED_UNTIL)
+    if found is None:
+        return None
+    try:
+        return pd.Timestamp(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{run.folder / CONFIG}: {LEARNED_UNTIL}={found!r} is no time") from error
 
 
 def load_runs(folder: str | Path) -> list[Run]:
@@ -76,8 +103,13 @@ def load_runs(folder: str | Path) -> list[Run]:
         FileNotFoundError: neither.
     """
     root = Path(folder)
-    seeds = sorted(root.glob("seed-*"), key=lambda path: int(path.name.removeprefix("seed-")))
-    return [Run.load(path) for path in seeds] or [Run.load(root)]
+    return [Run.load(path) for path in seed_folders(root)] or [Run.load(root)]
+
+
+def seed_folders(folder: Path) -> list[Path]:
+    """The folders `seed-<n>` in a folder of several runs, by number."""
+    found = {int(match[1]): path for path in folder.glob("seed-*") if (match := _SEED.fullmatch(path.name))}
+    return [found[number] for number in sorted(found)]
 
 
 def refuse_earlier_run(folder: Path) -> None:
@@ -86,16 +118,81 @@ def refuse_earlier_run(folder: Path) -> None:
     Raises:
         FileExistsError: it holds a run, finished or not.
     """
-    held = [name for name in (RECIPE, CONFIG, CHECKPOINTS) if (folder / name).exists()]
-    if held or any(folder.glob("seed-*")):
-        raise FileExistsError(f"{folder} holds an earlier run: go on with --resume {folder}, or choose another --out")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise FileExistsError(f"{folder} is no folder: choose another --out")
+    if any(os.path.lexists(folder / name) for name in (*OF_A_RUN, *_OF_OTHERS)) or seed_folders(folder):
+        resume = f"go on with --resume {folder}, or " if (folder / RECIPE).is_file() else ""
+        raise FileExistsError(f"{folder} holds an earlier run: {resume}choose another --out")
+
+
+@contextmanager
+def writing_run(folder: Path, *, resume: bool = False) -> Iterator[None]:
+    """Be the only one who writes a run, in a folder that is made where there is none.
+
+    A run that fails while nothing in it is worth going on from leaves nothing, so that the same folder takes the
+    corrected one; one that is interrupted keeps its recipe, with which it goes on.
+
+    Raises:
+        FileExistsError: the folder holds a run, and `resume` is False. FolderLockedError: another process writes it.
+    """
+    if not resume:
+        refuse_earlier_run(folder)
+    made = not folder.exists()
+    make_folder(folder)
+    try:
+        with folder_lock(folder, f"the run {folder}"):
+            if not resume:
+                refuse_earlier_run(folder)
+            try:
+                yield
+            except BaseException as error:
+                going_on = (folder / RECIPE).is_file() and not isinstance(error, Exception)
+                if not (resume or going_on or _begun(folder)):
+                    _take_back(folder)
+                raise
+    except BaseException:
+        if made and os.listdir(folder) == [LOCK_FILE]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    return bool(seed_folders(folder)) or bool(generations(folder / CHECKPOINTS))
+
+
+def _take_back(folder: Path) -> None:
+    for name in OF_A_RUN:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def kept_of_run(folder: Path) -> str:
+    """What an interrupted training has left in its folder, and how to go on, in words."""
+    if not (folder / RECIPE).is_file():
+        return "nothing was kept: give the same command again"
+    go_on = f"cryptoenv train --resume {shlex.quote(str(folder))}"
+    runs = seed_folders(folder)
+    if runs:
+        return f"kept in {folder}: {', '.join(f'{run.name} {_progress_of(run)}' for run in runs)}; go on with: {go_on}"
+    return f"kept in {folder}: the run {_progress_of(folder)}; go on with: {go_on}"
+
+
+def _progress_of(run: Path) -> str:
+    if (run / METRICS).is_file():
+        return "(finished)"
+    found = generations(run / CHECKPOINTS)
+    return f"(as of {step_of(found[-1]):,} env steps)" if found else "(its recipe; no checkpoint yet)"
 
 
 def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:
     """Write what a run is made from, before it is made: `recipe.yaml`, which `read_recipe` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_agent_recipe(recipe, folder / RECIPE)
+    make_folder(folder)
     write_json(folder / SEEDS, {"seeds": seeds})
+    write_agent_recipe(recipe, folder / RECIPE)  # last: where it is, all is there
 
 
 def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
@@ -119,16 +216,32 @@ def read_recipe(folder: Path) -> tuple[AgentRecipe, int]:
     """The recipe of a run, and its number of seeds.
 
     Raises:
-        FileNotFoundError: the folder has none.
+        FileNotFoundError: the folder has none. ValueError: recipe or number of seeds is damaged.
     """
     from agents.agent_recipe import AgentRecipe
 
     if not (folder / RECIPE).is_file():
         raise FileNotFoundError(f"{folder} holds no run to resume: it has no {RECIPE}")
-    seeds = json.loads((folder / SEEDS).read_text(encoding="utf-8"))["seeds"]
-    return AgentRecipe.read(folder / RECIPE), int(seeds)
+    seeds = read_json(folder / SEEDS).get("seeds")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"{folder / SEEDS}: seeds={seeds!r} is not allowed: the number of runs, a whole number >= 1")
+    return AgentRecipe.read(folder / RECIPE), seeds
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write `values` as indented JSON with sorted keys."""
-    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write `values` as indented JSON with sorted keys, the whole file or none of it; what is not finite is null."""
+    write_file(path, json.dumps(finite_or_none(values), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a run.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: no JSON, or no object.
+    """
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"{path} is missing: the run is not whole")
+    found = parse_json(read_regular(path), str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object, but {type(found).__name__}")
+    return found

@@ -130,7 +130,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         said = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} cannot be read as a model of Stable-Baselines3: {said}") from error
     told = (data or {}).get("policy_kwargs", {})
-    weights = (parameters or {}).get("policy", {})
+    weights: Any = (parameters or {}).get("policy", {})
     tensors = isinstance(weights, dict) and all(isinstance(weight, torch.Tensor) for weight in weights.values())
     if not isinstance(told, dict) or not tensors:
         raise ValueError(f"{path} cannot be read as a model of Stable-Baselines3: its policy is not one")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from agents.new_outputs import require_new_file, require_new_folder, write_new_file, write_new_folder
+from agents.new_outputs import (
+    require_new_file,
+    require_new_folder,
+    told_when_interrupted,
+    write_new_file,
+    write_new_folder,
+)
 
 
 def train(
@@ -29,7 +34,7 @@ def train(
     """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""
     from agents.agent_recipe import AgentRecipe
     from agents.multi_seed import train_one, train_seeds
-    from agents.run_folder import Run, read_recipe, refuse_earlier_run, write_recipe
+    from agents.run_folder import Run, kept_of_run, read_json, read_recipe, refuse_earlier_run
 
     given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
     if resume is not None:
@@ -43,18 +48,18 @@ def train(
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
         chosen = chosen.changed(**given).with_steps(steps).with_dagger(dagger)
         refuse_earlier_run(out)
-        write_recipe(chosen, seeds, out)
     if ray and seeds == 1:
         raise ValueError("--ray spreads several runs: give --seeds, too")
-    if seeds == 1:
-        runs = [Run.load(train_one(chosen, out, resume is not None, force, mlflow, progress=True))]
-    else:
-        runs = train_seeds(
-            chosen, range(chosen.seed, chosen.seed + seeds), out, resume=resume is not None, force=force,
-            mlflow=mlflow, ray=ray,
-        )  # fmt: skip
+    with told_when_interrupted(lambda: kept_of_run(out)):
+        if seeds == 1:
+            runs = [Run.load(train_one(chosen, out, resume is not None, force, mlflow, progress=True))]
+        else:
+            runs = train_seeds(
+                chosen, range(chosen.seed, chosen.seed + seeds), out, resume=resume is not None, force=force,
+                mlflow=mlflow, ray=ray,
+            )  # fmt: skip
     for run in runs:
-        metrics = json.loads((run.folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = read_json(run.folder / "metrics.json")
         print(f"{run.folder}: {run.agent.algorithm}, hysteresis {run.agent.margin:g}, {_told(metrics)}")
 
 

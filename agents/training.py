@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import pandas as pd
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter
 
 from agents.agent import Agent
@@ -24,13 +25,15 @@ from agents.heads import bind, new_policy
 from agents.improvement import Schedule, improve
 from agents.material import EmbeddedMarkets, Material
 from agents.policy_shape import PolicyShape
-from agents.run_folder import CHECKPOINTS, CONFIG, LEARNED_UNTIL, RECIPE, Run, write_recipe
+from agents.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, Run, write_recipe, writing_run
+from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, markets_of, split_bars, synthetic_markets
-from agents.threads import use_one_thread
+from agents.threads import one_thread
 from cryptoenv.bar_files import read_bars
 from pretrain import Extractor
 from pretrain.splits import JUDGED_BY, refuse_families
+from synthetic import TASKS
 
 
 @dataclass(frozen=True)
@@ -131,15 +134,18 @@ def cloned(
     train = material.train
     config = config or cloning_of(train.taught[0].label_kind)
     demonstrations = collect(
-        train.taught, settings, samples=config.samples, seed=seed, dwell=config.dwell, progress=progress
-    )
+        train.taught, settings, samples=config.samples, seed=spread_seed(seed, "demonstrations"), dwell=config.dwell,
+        progress=progress,
+    )  # fmt: skip
     shape = PolicyShape(train.table.rows.shape[1], len(settings.positions))
-    policy = new_policy(shape, seed)
+    policy = new_policy(shape, spread_seed(seed, "weights"))
     bind(policy, train.table)
-    clone(policy, demonstrations, config, seed=seed, log_folder=log_folder, progress=progress)
+    cloning = spread_seed(seed, "cloning")
+    clone(policy, demonstrations, config, seed=cloning, log_folder=log_folder, progress=progress)
     agent = Agent(extractor, policy, shape, settings)
     if correction is not None:
-        dagger(agent, demonstrations, train, correction, config, seed=seed, progress=progress)
+        corrections = spread_seed(seed, "dagger")
+        dagger(agent, demonstrations, train, correction, config, seed=corrections, progress=progress)
     return tune_margin(agent, material.validation.taught)
 
 
@@ -158,6 +164,8 @@ def learn(
 ) -> Trained:
     """Clone the labels of the training markets, then go on from the clone with `algorithm`.
 
+    Torch's and numba's thread counts are left as they were; meanwhile both use one.
+
     Args:
         algorithm: one of `NAMES`; "bc" is the clone alone.
         extractor: frozen; its embeddings of every market are computed once.
@@ -172,47 +180,42 @@ def learn(
 
     Raises:
         ValueError: an unknown algorithm, another one's configuration, or markets that are kept to judge by.
-        CheckpointError: nothing good to resume from.
+        CheckpointError: nothing good to resume from. FileExistsError: `out` holds checkpoints, and `resume` is False.
+        FolderLockedError: another process trains in `out`.
     """
-    learning = config.learning if config.learning is not None else new_config(algorithm)
-    use_one_thread()
-    logs = out / "tensorboard" if out else None
-    began = perf_counter()
+    if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
+        raise ValueError(f"config.learning={config.learning!r} is not the configuration of {algorithm!r}")
     taught, validation = markets
     refuse_families(markets_of(taught), ("extractor", *JUDGED_BY), "train")
     refuse_families(markets_of(validation), ("extractor", "train", *JUDGED_BY), "validation")
-    material = Material(
-        EmbeddedMarkets.of(extractor, taught, progress=progress),
-        EmbeddedMarkets.of(extractor, validation, progress=progress),
-    )
-    settings = config.settings_for(extractor)
-    start = cloned(
-        extractor, material, settings, config.cloning, seed=seed, correction=config.dagger,
-        log_folder=logs / "clone" if logs else None, progress=progress,
-    )  # fmt: skip
-    metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
-    if algorithm == "bc":
-        return Trained(start, start, metrics)
-    began = perf_counter()
+    logs, began = out / LOG if out else None, perf_counter()
     checkpoints = None
-    if out is not None:
-        checkpoints = Checkpoints(
-            out / CHECKPOINTS, identity(algorithm, extractor, markets, config, seed), force=force
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        if out is not None and algorithm != "bc":
+            made_of = identity(algorithm, extractor, markets, config, seed)
+            checkpoints = Checkpoints(out / CHECKPOINTS, made_of, force=force)
+            stack.enter_context(checkpoints.held())
+            _require_checkpoints(checkpoints, out, resume)
+        material = Material(
+            EmbeddedMarkets.of(extractor, taught, progress=progress),
+            EmbeddedMarkets.of(extractor, validation, progress=progress),
         )
-        if not resume and checkpoints.generations():
-            raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
-        if resume and not checkpoints.generations():
-            warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=2)
-    found = ALGORITHMS[algorithm]
-    learner = getattr(import_module(found.module), found.builder)(start, material.train, learning, seed=seed)
-    every = 0 if checkpoints is None else config.checkpoint_every or max(learning.steps // 10, 1)
-    schedule = Schedule(
-        learning.steps, learning.evaluate_every, config.patience, every, getattr(learning, "curriculum", 0.0)
-    )
-    result = improve(
-        learner, start, (algorithm, found.head), material.validation, schedule,
-        checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
-    )  # fmt: skip
+        start = cloned(
+            extractor, material, config.settings_for(extractor), config.cloning, seed=seed, correction=config.dagger,
+            log_folder=logs / "clone" if logs else None, progress=progress,
+        )  # fmt: skip
+        metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
+        if algorithm == "bc":
+            return Trained(start, start, metrics)
+        began = perf_counter()
+        learner, schedule = _learner(algorithm, start, material.train, config, seed=spread_seed(seed, "learning"))
+        if checkpoints is None:
+            schedule = replace(schedule, checkpoint_every=0)
+        result = improve(
+            learner, start, (algorithm, ALGORITHMS[algorithm].head), material.validation, schedule,
+            checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
+        )  # fmt: skip
     metrics |= {
         "learning_seconds": perf_counter() - began,
         "validation": [list(pair) for pair in result.validation],
@@ -220,6 +223,29 @@ def learn(
         **result.metrics,
     }
     return Trained(start, result.agent, metrics)
+
+
+def _require_checkpoints(checkpoints: Checkpoints, out: Path, resume: bool) -> None:
+    """There are some to resume from, or none in the way; a resumption without any is told."""
+    if checkpoints.generations():
+        if not resume:
+            raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
+    elif resume:
+        warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=3)
+
+
+def _learner(
+    algorithm: str, start: Agent, train: EmbeddedMarkets, config: TrainingConfig, *, seed: int
+) -> tuple[BaseAlgorithm, Schedule]:
+    """The algorithm, ready to learn, and for how long."""
+    found = ALGORITHMS[algorithm]
+    learning = config.learning if config.learning is not None else new_config(algorithm)
+    schedule = Schedule(
+        steps=learning.steps, evaluate_every=learning.evaluate_every, patience=config.patience,
+        checkpoint_every=config.checkpoint_every or max(learning.steps // 10, 1),
+        curriculum=getattr(learning, "curriculum", 0.0),
+    )  # fmt: skip
+    return getattr(import_module(found.module), found.builder)(start, train, learning, seed=seed), schedule
 
 
 def identity(
@@ -261,6 +287,18 @@ def taught_for(
     return (split.train,), (split.validation,)
 
 
+def require_market(market: str, settings: TradingSettings) -> None:
+    """Check that `taught_for` will find its market, without making one: a task's name is known, bars are enough.
+
+    Raises:
+        ValueError: neither a task nor bars that will do.
+    """
+    if Path(market).is_file():
+        split_bars(read_bars(Path(market)), settings)
+    elif market not in TASKS:
+        raise ValueError(f"market={market!r} is neither a task ({', '.join(TASKS)}) nor a file of bars")
+
+
 def train(
     algorithm: str = "ppo",
     *,
@@ -290,43 +328,45 @@ def train(
 
     Raises:
         ValueError: an unknown algorithm or task. ImportError: `mlflow` is asked for and not installed.
-        FileExistsError: `out` holds a run, finished or not, and `resume` is False.
+        FileExistsError: `out` holds a run, finished or not, and `resume` is False. FolderLockedError: another process
+        writes it. What fails before the first checkpoint leaves nothing in `out`.
     """
     new_config(algorithm)
     config, folder = config or TrainingConfig(), Path(out)
-    if not resume and ((folder / CONFIG).exists() or (folder / CHECKPOINTS).exists()):
-        raise FileExistsError(f"{folder} holds an earlier run: resume it, or choose another folder")
-    loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
-    settings = config.settings_for(loaded)
-    markets = taught_for(market, settings, config, progress=progress)
-    name = "bars" if isinstance(market, pd.DataFrame) else str(market)
-    told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
-    if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
-        told[LEARNED_UNTIL] = markets[1][-1].market.bars.index[-1].isoformat()
-    if not isinstance(market, pd.DataFrame) and not isinstance(extractor, Extractor) and config.settings is None:
-        _write_recipe((algorithm, str(market), str(extractor), seed), config, folder)
-    with ExitStack() as stack:
-        writer = None
-        if mlflow is not None:
-            from agents.mlflow_log import MLflowRun
+    with writing_run(folder, resume=resume):
+        loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
+        settings = config.settings_for(loaded)
+        markets = taught_for(market, settings, config, progress=progress)
+        name = "bars" if isinstance(market, pd.DataFrame) else str(market)
+        told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
+        if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
+            told[LEARNED_UNTIL] = markets[1][-1].market.bars.index[-1].isoformat()
+        if not isinstance(market, pd.DataFrame) and not isinstance(extractor, Extractor) and config.settings is None:
+            _write_recipe(
+                folder, config, algorithm=algorithm, market=str(market), extractor=str(extractor), seed=seed
+            )
+        with ExitStack() as stack:
+            writer = None
+            if mlflow is not None:
+                from agents.mlflow_log import MLflowRun
 
-            writer = stack.enter_context(MLflowRun(mlflow, str(folder), told | {"extractor": loaded.hash}))
-        trained = learn(
-            algorithm, loaded, markets, config, seed=seed, out=folder, writer=writer, resume=resume, force=force,
-            progress=progress,
-        )  # fmt: skip
-        run = Run(folder, trained.agent, trained.clone)
-        run.save(told, trained.metrics)
-        if writer is not None:
-            writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
-    return run
+                writer = stack.enter_context(MLflowRun(mlflow, str(folder), told | {"extractor": loaded.hash}))
+            trained = learn(
+                algorithm, loaded, markets, config, seed=seed, out=folder, writer=writer, resume=resume, force=force,
+                progress=progress,
+            )  # fmt: skip
+            run = Run(folder, trained.agent, trained.clone)
+            run.save(told, trained.metrics)
+            if writer is not None:
+                writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
+        return run
 
 
-def _write_recipe(named: tuple[str, str, str, int], config: TrainingConfig, folder: Path) -> None:
-    """Write what `cryptoenv train --resume` goes on with, where the command has not done so; values have names."""
+def _write_recipe(folder: Path, config: TrainingConfig, **named: Any) -> None:
+    """Write what `cryptoenv train --resume` goes on with, where it is not there; `named`: the recipe's other values."""
     from agents.agent_recipe import AgentRecipe
 
     if not (folder / RECIPE).exists():
         if config.learning is None:
-            config = replace(config, learning=new_config(named[0]))
-        write_recipe(AgentRecipe(*named, config), 1, folder)
+            config = replace(config, learning=new_config(named["algorithm"]))
+        write_recipe(AgentRecipe(training=config, **named), 1, folder)

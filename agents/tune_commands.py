@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agents.new_outputs import told_when_interrupted
+
 
 def tune(
     recipe: Annotated[str, typer.Option(help="Of an extractor, or with --agent of an agent.")] = "default",
@@ -21,20 +23,33 @@ def tune(
     out: Annotated[Path, typer.Option(help="Of the study; one that exists goes on.")] = Path("runs/tune"),
 ) -> None:
     """Search for a better recipe; pruned, resumable, several processes on one study."""
-    from pretrain.tuning import BEST_RECIPE, Study
+    from agents.run_folder import refuse_earlier_run
+    from pretrain.tuning import BEST_RECIPE, JOURNAL, Study
 
     study = Study(out, trials, workers, seed)
+    if not (out / JOURNAL).exists():
+        refuse_earlier_run(out)
     if agent:
         from agents.agent_recipe import AgentRecipe
         from agents.agent_tuning import AgentObjective, tune_agent
 
         base = AgentRecipe.read("ppo" if recipe == "default" else recipe).changed(market=task).with_steps(steps)
-        table = tune_agent(study, AgentObjective(base, markets))
+        base.require_inputs()
+        with told_when_interrupted(lambda: _kept(out)):
+            table = tune_agent(study, AgentObjective(base, markets))
     else:
         from pretrain import Recipe
         from pretrain.tuning import ExtractorObjective, tune_extractor
+        from synthetic import TASKS
 
         chosen = Recipe.read(recipe).changed(task=task, markets=markets)
-        table = tune_extractor(study, ExtractorObjective(chosen, seconds))
+        if chosen.task not in TASKS:
+            raise ValueError(f"task={chosen.task!r} is unknown; choose one of {', '.join(TASKS)}")
+        with told_when_interrupted(lambda: _kept(out)):
+            table = tune_extractor(study, ExtractorObjective(chosen, seconds))
     print(table.head(10).to_string(index=False))
     print(f"best recipe: {out / BEST_RECIPE}\npictures:    {out}")
+
+
+def _kept(out: Path) -> str:
+    return f"the trials that had ended are kept in {out}: the same command goes on"

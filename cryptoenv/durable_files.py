@@ -117,6 +117,19 @@ def recover_folder(folder: Path) -> bool:
     return os.path.lexists(folder)
 
 
+def clear_left_overs(folder: Path) -> None:
+    """Puts back the folders, and removes the temporaries, that killed writers left in a folder; no living one's.
+
+    For folders whose entries have names that are not written a second time.
+    """
+    for name in [entry.name for entry in os.scandir(folder) if entry.name.startswith((TEMPORARY, ASIDE))]:
+        if name.startswith(ASIDE):
+            recover_folder(folder / name[len(ASIDE) + 9 :])
+        if (dead := _claimed(folder / name, wait=False)) is not None:
+            _remove(folder / name)
+            os.close(dead)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder outlast a power cut."""
     _sync(folder, os.O_RDONLY)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -210,7 +212,8 @@ def _fit(
     keeper = _Keeper(generations, options.on_validation)
     trainer = _trainer(learner.training_config, keeper, options)
     if before is None or not _stopped_early(_loaded(before)):
-        trainer.fit(learner, *batches, ckpt_path=before, weights_only=True)
+        with _interrupts_raised():
+            trainer.fit(learner, *batches, ckpt_path=before, weights_only=True)
     made = generations.newest(fall_back=False)
     kept = {} if made is None else _loaded(made)
     state = kept.get("callbacks", {}).get(keeper.state_key, {})
@@ -223,6 +226,21 @@ def _fit(
     else:
         steps, seconds = trainer.global_step, learner.cpu_seconds
     return state["measured"] | {"steps": float(steps), "cpu_seconds": round(seconds, 2)}
+
+
+@contextmanager
+def _interrupts_raised() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt: Lightning makes an exit of it and leaves the signal ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def refuse_earlier_run(options: FitOptions) -> None:

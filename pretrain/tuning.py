@@ -8,7 +8,6 @@ number.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import socket
 import warnings
@@ -23,6 +22,7 @@ import numpy as np
 from cryptoenv.durable_files import make_file, write_file
 from pretrain.config import ConfigError
 from pretrain.recipe import Recipe
+from pretrain.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import optuna
@@ -189,7 +189,7 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
         ImportError: Optuna is not installed. ConfigError: the folder holds another study. RuntimeError: trial after
             trial fails.
     """
-    from cryptoenv.progress import tqdm
+    from cryptoenv.progress import tqdm, write_line
 
     found = open_study(study)
     require_objective(found, study, objective)
@@ -202,15 +202,11 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
     if study.workers == 1:
         work(study, objective, told=shown)
     else:
-        context = multiprocessing.get_context("spawn")
-        others = [
-            context.Process(target=work, args=(study, objective, number)) for number in range(study.workers)
-        ]
-        for process in others:
-            process.start()
-        while any(process.is_alive() for process in others):
-            others[0].join(timeout=1.0)
+        jobs = [(study, objective, number) for number in range(study.workers)]
+        for ended in side_by_side(work, jobs, study.workers, every=1.0):
             shown(finished(found))
+            if ended is not None and isinstance(ended[1], Exception):
+                write_line(f"worker {ended[0]} ended early: {ended[1]}")
         if finished(found) < study.trials:
             fail_orphans(found)
             work(study, objective, told=shown)

@@ -46,11 +46,11 @@ def test_a_kill_while_saving_leaves_a_checkpoint_that_loads(kills: int, extracto
         time.sleep(rng.uniform(0.02, 0.12))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        cut_short += bool(list(tmp_path.glob(".part-*")))
+        cut_short += bool(list(tmp_path.glob(".tmp-*")))
         before = algorithm.num_timesteps
         after = Checkpoints(tmp_path, {}).restore(algorithm, selection)
         assert after >= before
-        assert not list(tmp_path.glob(".part-*"))
+        assert not list(tmp_path.glob(".tmp-*"))
     assert cut_short > 0, "no kill fell into a save"
 
 

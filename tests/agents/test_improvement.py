@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from agents.agent import Agent
 from agents.checkpoint import ARRAYS, STATE, CheckpointError, Checkpoints
 from agents.cloning import CloningConfig
 from agents.demonstrations import collect
-from agents.improvement import NotFinite, Schedule, improve
+from agents.improvement import NotFinite, Schedule, Selection, improve
 from agents.material import EmbeddedMarkets, Material
 from agents.sb3_vec_env import training_env
 from agents.settings import TradingSettings
@@ -146,12 +150,19 @@ def test_checkpoints_count_env_steps_for_any_number_of_envs(clone: Agent, market
     assert steps[1] == steps[32] == ["step-000000001024", "step-000000001536"]
 
 
-@pytest.fixture
-def cut(clone: Agent, markets: Material, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def cut_once(clone: Agent, markets: Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cut")
     with pytest.raises(KeyboardInterrupt):
-        learned("ppo", clone, markets, checkpoints=Checkpoints(tmp_path, {"config": 1}), stop_after=1_000)
-    assert len(list(tmp_path.glob("step-*"))) == 2
-    return tmp_path
+        learned("ppo", clone, markets, checkpoints=Checkpoints(folder, {"config": 1}), stop_after=1_000)
+    assert len(list(folder.glob("step-*"))) == 2
+    return folder
+
+
+@pytest.fixture
+def cut(cut_once: Path, tmp_path: Path) -> Path:
+    """Checkpoints of an interrupted training, to be harmed."""
+    return Path(shutil.copytree(cut_once, tmp_path / "cut"))
 
 
 @pytest.mark.parametrize("part", [ARRAYS, STATE, "checksums.json"])
@@ -168,6 +179,81 @@ def test_a_bad_checkpoint_gives_way_to_the_one_before(
     with pytest.warns(UserWarning, match="trying the checkpoint before it"):
         learner, _ = learned("ppo", clone, markets, checkpoints=Checkpoints(cut, {"config": 1}))
     assert learner.num_timesteps == 2_048
+
+
+def resealed(folder: Path, change: Callable[[dict[str, Any], dict[str, np.ndarray]], Any]) -> None:
+    """Change what a checkpoint holds and give it the checksums of that."""
+    state, arrays = json.loads((folder / STATE).read_text()), load_file(folder / ARRAYS)
+    other = change(state, arrays)
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
+    (folder / STATE).write_text(json.dumps(state if other is None else other))
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (ARRAYS, STATE)}
+    (folder / "checksums.json").write_text(json.dumps(sums))
+
+
+def _first(arrays: dict[str, np.ndarray], prefix: str) -> str:
+    return next(name for name in sorted(arrays) if name.startswith(prefix) and arrays[name].ndim == 2)
+
+
+def _set(arrays: dict[str, np.ndarray], prefix: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    name = _first(arrays, prefix)
+    arrays[name] = change(arrays[name])
+
+
+def _without(values: dict[str, Any], prefix: str) -> None:
+    for name in [name for name in values if name.startswith(prefix)]:
+        del values[name]
+
+
+NONSENSE: dict[str, Callable[[dict[str, Any], dict[str, np.ndarray]], Any]] = {
+    "a list": lambda state, arrays: [1, 2],
+    "nothing": lambda state, arrays: {},
+    "no object": lambda state, arrays: state | {"algorithm": 3},
+    "other steps": lambda state, arrays: state["algorithm"].update(num_timesteps=5),
+    "steps in words": lambda state, arrays: state["algorithm"].update(num_timesteps="many"),
+    "no updates": lambda state, arrays: _without(state["algorithm"], "_n_updates"),
+    "progress": lambda state, arrays: state["algorithm"].update(_current_progress_remaining=-1.0),
+    "random state": lambda state, arrays: state["algorithm"].update(python=[3, [1, 2], None]),
+    "action draws": lambda state, arrays: state["algorithm"].update(actions={}),
+    "margin": lambda state, arrays: state["beside"].update(best_margin="wide"),
+    "scores": lambda state, arrays: state["beside"].update(scores=[[1, 2, 3]]),
+    "no best": lambda state, arrays: _without(arrays, "beside/"),
+    "nan weight": lambda state, arrays: _set(arrays, "module/", lambda a: a * np.nan),
+    "flat weight": lambda state, arrays: _set(arrays, "module/", np.ravel),
+    "wide weight": lambda state, arrays: _set(arrays, "module/", lambda a: a.astype(np.float64)),
+    "no weight": lambda state, arrays: _without(arrays, _first(arrays, "module/")),
+    "flat moments": lambda state, arrays: _set(arrays, "optimizer/", np.ravel),
+    "no observation": lambda state, arrays: _without(arrays, "last/index"),
+    "bar beyond the end": lambda state, arrays: _set(arrays, "last/index", lambda a: a + 10_000_000),
+    "no env": lambda state, arrays: _without(arrays, "env/"),
+}
+
+
+@pytest.mark.parametrize("what", ["a file", *NONSENSE])
+def test_a_checkpoint_of_nonsense_gives_way_though_it_is_sealed(
+    what: str, cut: Path, clone: Agent, markets: Material
+) -> None:
+    from agents.ppo_training import new_ppo
+
+    before, newest = sorted(cut.glob("step-*"))
+    if what == "a file":
+        shutil.rmtree(newest)
+        newest.touch()
+    else:
+        resealed(newest, NONSENSE[what])
+    learner = new_ppo(clone, markets.train, replace(new_config("ppo"), **SMALL["ppo"]), seed=0)
+    selection = Selection(clone, ("ppo", "actor"), markets.validation, Schedule(2_048, 1_024))
+    selection.init_callback(learner)
+    kept = Checkpoints(cut, {"config": 1})
+    learner._setup_learn(16)
+    with pytest.warns(UserWarning, match="trying the checkpoint before it"):
+        assert kept.restore(learner, selection) == int(before.name.removeprefix("step-"))
+    learner.num_timesteps = int(newest.name.removeprefix("step-"))
+    assert kept.save(learner, selection) == newest  # whatever stands there
+    shutil.rmtree(before)
+    resealed(newest, lambda state, arrays: {})
+    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
+        kept.restore(learner, selection)
 
 
 def test_no_good_checkpoint_is_an_error_and_never_a_fresh_start(cut: Path, clone: Agent, markets: Material) -> None:

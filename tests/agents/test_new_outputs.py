@@ -171,8 +171,8 @@ def test_damaged_models_are_one_clear_error(
         "no zip": tmp_path / "h.zip",
     }
     damaged["no zip"].write_bytes(whole.read_bytes()[:-300])
-    with zipfile.ZipFile(whole) as opened, opened.open("policy.pth") as file:
-        state = torch.load(file, weights_only=True)
+    with zipfile.ZipFile(whole) as opened, opened.open("policy.pth") as held:
+        state = torch.load(held, weights_only=True)
     for name, change in (("nan", lambda w: w * float("nan")), ("flat", lambda w: w.flatten())):
         mine = {key for key in state if key.endswith("weight") and "extractor.model" not in key}
         odd = {key: change(weight) if key in mine else weight for key, weight in state.items()}

@@ -206,12 +206,12 @@ def test_seeds_over_ray(recipe: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert same(tmp_path / "ray" / "seed-1", tmp_path / "one")
 
 
-def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+def start(arguments: list[str], stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """The command in a process of its own."""
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, "-m", "agents.command_line", *arguments],
-        env=os.environ | {"PYTHONPATH": root}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": root}, stdout=subprocess.DEVNULL, stderr=stderr,
     )  # fmt: skip
 
 
