@@ -12,6 +12,8 @@ _UTC_WORD = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
 _UTC_ENDINGS = ("Z", ":00+00:00")  # of a time of day, not of a date: "2024-01-01" ends in neither
 _OFFSET = re.compile(r"(?:Z|[+-]\d{2}(?::?\d{2})?)$", re.IGNORECASE)
 _SLASHED = re.compile(r"^(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T,]+(.*))?$")
+_DATE = r"\d{4}-?\d{2}-?\d{2}|\d{4}[./]\d{2}[./]\d{2}|\d{1,2}([/.-])\d{1,2}\1\d{4}"
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?(?:[AP]M))?(?:Z|\s?UTC|[+-]\d{2}:?\d{2})?"
 # CryptoDataDownload before 2021: "2020-10-22 12-AM".
 _TWELVE_HOURS = re.compile(r"^(\d{4}-\d{2}-\d{2}) (\d{1,2})((?::\d{2}){0,2})[- ]?([AP])M$", re.IGNORECASE)
 _ALLOWED = (
@@ -35,6 +37,41 @@ class TimeReading:
 
     time_zone: str | None = None
     day_first: bool | None = None
+
+
+def joined_times(table: pd.DataFrame, names: tuple[str, str]) -> pd.Series:
+    """Date and time of two columns as the text of one, (T,).
+
+    Numbers are read as they are written: 20240131 as a date, 93000 or 930 as half past nine.
+
+    Raises:
+        BarsError: one of them is not one column of the table, or is no date or time of day.
+    """
+    for name in names:
+        if list(table.columns).count(name) != 1:
+            raise BarsError(
+                f"time={names!r}: {name!r} is not one column of the file; columns are {list(table.columns)}"
+            )
+    date, clock = (_written(table[name]) for name in names)
+    _refuse(~date.str.fullmatch(_DATE).fillna(False).to_numpy(dtype=bool), table[names[0]], "is no date", "a date")
+    digits = clock.str.fullmatch(r"\d{1,6}").fillna(False)
+    if digits.all():
+        width = 6 if clock.str.len().max() > 4 else 4
+        clock = clock.str.zfill(width).str.replace(r"(\d\d)(?=\d)", r"\1:", regex=True)
+    _refuse(
+        ~clock.str.fullmatch(_CLOCK).fillna(False).to_numpy(dtype=bool), table[names[1]], "is no time of day",
+        "allowed: as 09:30, 09:30:00, 930 or 93000",
+    )  # fmt: skip
+    dashed = date.str.replace(r"^(\d{4})[./]?(\d{2})[./]?(\d{2})$", r"\1-\2-\3", regex=True)
+    return (dashed + " " + clock).rename(f"{names[0]} {names[1]}")
+
+
+def _written(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return values.dt.strftime("%Y-%m-%d").astype("string")
+    if pd.api.types.is_float_dtype(values.dtype):
+        values = values.astype("Int64")
+    return values.astype("string").str.strip()
 
 
 def utc_times(values: pd.Series, reading: TimeReading) -> tuple[pd.DatetimeIndex, str]:

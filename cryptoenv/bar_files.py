@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bar_file_columns import ColumnChoice, choose_columns
+from cryptoenv.bar_file_columns import ColumnChoice, choose_columns, plain_name
 from cryptoenv.bar_file_formats import RawTable, read_raw_table
-from cryptoenv.bar_file_times import TimeReading, utc_times
+from cryptoenv.bar_file_numbers import NumberReading, number_columns
+from cryptoenv.bar_file_times import TimeReading, joined_times, utc_times
+from cryptoenv.bar_file_unpacking import MOST_UNPACKED
 from cryptoenv.bars import BarsError, bars_timeframe, validate_bars
 from cryptoenv.price_columns import BAR_COLUMNS
+from cryptoenv.price_order import closes_precede
 from cryptoenv.volume_identity import volume_identity
 
 QUOTE_VOLUME = "quote_volume"
@@ -52,12 +55,15 @@ class ImportReport:
 def import_bars(
     path: str | Path,
     *,
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     volume: str | None = None,
     columns: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     time_zone: str | None = None,
     day_first: bool | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    max_unpacked: int = MOST_UNPACKED,
 ) -> tuple[pd.DataFrame, ImportReport]:
     """A file's table in the form of bars, its values as they are: the input of `clean`.
 
@@ -66,12 +72,15 @@ def import_bars(
 
     Args:
         path: a CSV, JSON, Parquet or Feather file.
-        time: column of the time at which each bar OPENS.
+        time: column of the time at which each bar OPENS; two columns, ("Date", "Time"), are joined.
         volume: column of the base volume (coins).
         columns: names of all columns, in order, for a file that does not name them, or not as one would.
         keep: further columns of the file to keep under their own names (exogenous features).
         time_zone: of times that do not say theirs, e.g. "UTC".
         day_first: whether 03/04/2021 is the third of April.
+        decimal: the mark before decimals, "." or ",", where the file leaves it open.
+        thousands: the mark between thousands, ".", ",", "'" or " ", where the file leaves it open.
+        max_unpacked: bytes that a gz, zip, Parquet or Feather file may unpack to.
 
     Returns:
         The table: index `timestamp` in UTC, in the file's order, nothing dropped; open, high, low, close, volume, where
@@ -85,13 +94,19 @@ def import_bars(
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
     try:
-        raw = read_raw_table(file.read_bytes(), tuple(columns) if columns is not None else None)
+        numbers = NumberReading(decimal, thousands)
+        names = tuple(columns) if columns is not None else None
+        raw = read_raw_table(file.read_bytes(), names, as_text=numbers.given, max_unpacked=max_unpacked)
         table = raw.table.rename(columns=lambda name: str(name).strip())
         if len(table) == 0 and len(table.columns) > 1:
             raise BarsError("the table has no rows; at least 2 bars are needed")
+        if time is not None and not isinstance(time, str):
+            table, time = _with_joined_times(table, tuple(time))
         choice = choose_columns(table, time, volume)
         index, times, time_column = _times(table, choice, TimeReading(time_zone, day_first))
-        bars = _bars(table, choice, keep).set_axis(index, axis=0)
+        bars, how = _bars(table, choice, keep, numbers)
+        bars = bars.set_axis(index, axis=0)
+        _require_open_and_close(bars, choice)
         if not raw.named:
             _require_price_order(bars)
     except BarsError as error:
@@ -99,7 +114,7 @@ def import_bars(
     used = {"timestamp": time_column, **choice.prices, "volume": choice.volume}
     if choice.quote_volume is not None:
         used[QUOTE_VOLUME] = choice.quote_volume
-    report = _report(file, raw, table, used, times, (*raw.notes, *choice.notes), keep)
+    report = _report(file, raw, table, used, times, (*raw.notes, *how, *choice.notes), keep)
     _LOG.info("%s", report)
     return bars, report
 
@@ -115,11 +130,14 @@ def _report(
 def read_bars(
     path: str | Path,
     *,
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     volume: str | None = None,
     columns: Sequence[str] | None = None,
     time_zone: str | None = None,
     day_first: bool | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    max_unpacked: int = MOST_UNPACKED,
     timeframe: str | None = None,
 ) -> pd.DataFrame:
     """Bars from a file that needs no repair: CSV, JSON, Parquet or Feather, plain, gzipped or zipped.
@@ -137,7 +155,10 @@ def read_bars(
         BarsError: as `import_bars`; what `validate_bars` refuses; base and quote volume that are swapped. The message
             starts with the path.
     """
-    bars, _ = import_bars(path, time=time, volume=volume, columns=columns, time_zone=time_zone, day_first=day_first)
+    bars, _ = import_bars(
+        path, time=time, volume=volume, columns=columns, time_zone=time_zone, day_first=day_first, decimal=decimal,
+        thousands=thousands, max_unpacked=max_unpacked,
+    )  # fmt: skip
     try:
         if len(bars) > 1 and (np.diff(bars.index.asi8) < 0).all():  # type: ignore[attr-defined]
             _LOG.info("%s: newest first: turned round", path)
@@ -156,7 +177,10 @@ def _times(table: pd.DataFrame, choice: ColumnChoice, reading: TimeReading) -> t
     column = choice.times[0]
     if list(table.columns).count(column) > 1:
         raise BarsError(f"column {column!r} is there more than once; needed: one time column")
-    index, said = utc_times(table[column], reading)
+    try:
+        index, said = utc_times(table[column], reading)
+    except BarsError as error:
+        raise BarsError(f"{error}{_date_beside(table)}") from error
     for other in choice.times[1:]:
         try:
             differs = np.asarray(utc_times(table[other], TimeReading("UTC", reading.day_first))[0] != index)
@@ -172,27 +196,47 @@ def _times(table: pd.DataFrame, choice: ColumnChoice, reading: TimeReading) -> t
     return index, said, column
 
 
-def _bars(table: pd.DataFrame, choice: ColumnChoice, keep: Sequence[str]) -> pd.DataFrame:
+def _date_beside(table: pd.DataFrame) -> str:
+    found = {plain_name(c): c for c in table.columns}
+    if "date" not in found or "time" not in found:
+        return ""
+    return f"; date and time may stand in two columns: time=({found['date']!r}, {found['time']!r})"
+
+
+def _with_joined_times(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[pd.DataFrame, str]:
+    if len(names) != 2 or names[0] == names[1]:
+        raise BarsError(f'time is {names!r}; allowed: a column, or those of date and time, as ("Date", "Time")')
+    both = joined_times(table, (names[0], names[1]))
+    return table.drop(columns=list(names)).assign(**{str(both.name): both}), str(both.name)
+
+
+def _bars(
+    table: pd.DataFrame, choice: ColumnChoice, keep: Sequence[str], numbers: NumberReading
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     unknown = [column for column in keep if list(table.columns).count(column) != 1]
     if unknown:
         raise BarsError(f"keep names {unknown}; allowed: columns of the file, {list(table.columns)}")
     chosen = {**choice.prices, "volume": choice.volume}
     if choice.quote_volume is not None:
         chosen[QUOTE_VOLUME] = choice.quote_volume
-    chosen |= {column: column for column in keep if column not in chosen}
-    return pd.DataFrame({name: _numbers(table[column]) for name, column in chosen.items()})
+    own = pd.DataFrame({name: table[column] for name, column in chosen.items()})
+    bars, notes = number_columns(own, numbers)
+    further = {column: number_columns(table[[column]], numbers)[0][column] for column in keep if column not in chosen}
+    return bars.assign(**further), notes
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    # Text that holds numbers (JSON of exchanges) becomes numbers; other text stays and is refused by row later.
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return values
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if (numbers.isna() & values.notna()).any():
-            return values
-        values = numbers
-    return values.astype("float64")
+def _require_open_and_close(bars: pd.DataFrame, choice: ColumnChoice) -> None:
+    prices = bars[["open", "close"]]
+    if not all(pd.api.types.is_numeric_dtype(dtype) for dtype in prices.dtypes):
+        return
+    times = bars.index.asi8  # type: ignore[attr-defined]
+    order = prices.to_numpy(dtype=np.float64)[np.argsort(times, kind="stable")]
+    if closes_precede(order[:, 0], order[:, 1]):
+        raise BarsError(
+            f"columns {choice.prices['open']!r} and {choice.prices['close']!r} are in each other's place: each close "
+            "is near the open before it, no open is near the close before it; say what the columns are, in order, "
+            'with columns=, such as columns=("timestamp", "close", "high", "low", "open", "volume")'
+        )
 
 
 def _require_price_order(bars: pd.DataFrame) -> None:
