@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agents.data_download import download_bars
-from agents.data_import import clean_file
+from agents.data_import import clean_file, import_file
 from agents.new_outputs import require_new_file, write_new_file
 
 if TYPE_CHECKING:
     from cryptoenv.store import BarStore, SeriesKey
 
-app = typer.Typer(help="Market data: download, list, validate, repair, export; clean a file.", no_args_is_help=True)
+app = typer.Typer(
+    help="Market data: download, list, validate, repair, export; clean or import files.", no_args_is_help=True
+)
 app.command("clean")(clean_file)
+app.command("import")(import_file)
 app.command("download")(download_bars)
 
 DAMAGED = 1
