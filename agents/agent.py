@@ -19,6 +19,7 @@ from agents.heads import HEADS, PolicyShape, bind, copy_of, new_policy
 from agents.policies import held_position
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket
+from cryptoenv.typed_values import Range, require_ranges, require_types
 from pretrain import Extractor
 from pretrain.checked_folder import (
     ArtifactError,
@@ -32,7 +33,6 @@ from pretrain.checked_folder import (
     weights_bytes,
     write_folder,
 )
-from pretrain.typed_values import Range, require_ranges, require_types
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"

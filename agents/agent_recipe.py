@@ -9,9 +9,9 @@ from typing import Any, Self
 from agents.cloning import CloningConfig
 from agents.dagger import DaggerConfig
 from agents.training import NAMES, TrainingConfig, new_config, require_market
+from cryptoenv.typed_values import Range, require_ranges
 from pretrain import Extractor
 from pretrain.config import ConfigError
-from pretrain.typed_values import Range, require_ranges
 from pretrain.typed_yaml import read_mapping, recipe_path, section
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cryptoenv.market import Market
 from cryptoenv.timeframe import timeframe_ms
+from cryptoenv.typed_values import require_types
 from pretrain.checked_folder import (
     ArtifactError,
     checked_weights,
@@ -30,7 +31,6 @@ from pretrain.config import ConfigError, ExtractorConfig
 from pretrain.extractor_model import ExtractorModel
 from pretrain.scaler import RobustScaler
 from pretrain.stretches import STRETCH
-from pretrain.typed_values import require_types
 from pretrain.windows import WindowSource
 
 FORMAT = "cryptoenv-extractor"

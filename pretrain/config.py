@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Self
 
 from cryptoenv.market import Market
-from pretrain.typed_values import ConfigError, Range, require_ranges, require_types
+from cryptoenv.typed_values import ConfigError, Range, require_ranges, require_types
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
 PRECISIONS = ("auto", "float32", "bfloat16")

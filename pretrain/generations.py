@@ -18,8 +18,8 @@ from typing import Any
 
 from cryptoenv.bounded_json import JsonError, parse_json
 from cryptoenv.durable_files import NotRegularError, read_regular, refuse_special, write_file, write_folder
+from cryptoenv.typed_values import ConfigError
 from pretrain.checked_folder import CHECKSUMS, json_bytes
-from pretrain.typed_values import ConfigError
 
 TRAINING, STATE, BEGUN = "training.ckpt", "state.json", "begun.json"
 KEPT = 2  #: checkpoints

@@ -13,6 +13,7 @@ from typing import cast
 from cryptoenv.durable_files import make_folder, write_file
 from cryptoenv.folder_lock import folder_lock
 from cryptoenv.market import Market
+from cryptoenv.typed_values import ConfigError
 from pretrain.artifact import Extractor
 from pretrain.checked_folder import json_bytes
 from pretrain.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
@@ -20,7 +21,6 @@ from pretrain.lessons import Teacher, bar_lessons, lessons
 from pretrain.recipe import Recipe
 from pretrain.splits import Splits
 from pretrain.training import fit_extractor
-from pretrain.typed_values import ConfigError
 from pretrain.windows import LabelledMarket
 
 ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from cryptoenv.durable_files import write_file
+from cryptoenv.typed_values import Range, require_ranges, require_types
 from pretrain.checked_folder import json_bytes
 from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
 from pretrain.lessons import TEACHERS
-from pretrain.typed_values import Range, require_ranges, require_types
 from pretrain.typed_yaml import read_mapping, recipe_path, section, yaml_text
 from synthetic import TASKS
 

@@ -11,7 +11,7 @@ import yaml
 
 from cryptoenv.bounded_yaml import YamlError, read_yaml
 from cryptoenv.durable_files import write_file
-from pretrain.typed_values import ConfigError, require_types
+from cryptoenv.typed_values import ConfigError, require_types
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from cryptoenv.features.slow import SlowLevels
 from cryptoenv.features.view import Family, require_counts
 from cryptoenv.features.windowed import Candles, Returns, Volume
 from cryptoenv.timeframe import DAY_MS
+from cryptoenv.typed_values import require_types
 
 ROLES = ("base", "higher", "daily", "single")
 _FAMILIES: dict[str, Any] = {
@@ -208,10 +209,14 @@ def _role(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> Time
     counts = ("volatility_bars", "warm_up_bars")
     _refuse_unknown(content, (*counts, *_FAMILIES, "custom"), where)
     given: dict[str, Any] = {name: content[name] for name in counts if name in content}
+    require_types(TimeframeFeatures, given, where)
     for name, family in _FAMILIES.items():
         if name in content:
             given[name] = _built(family, content[name] if content[name] is not None else {}, f"{where}.{name}")
-    given["custom"] = tuple(_function(entry, f"{where}.custom", code) for entry in content.get("custom") or ())
+    custom = content.get("custom") or ()
+    if not isinstance(custom, list | tuple):
+        raise ValueError(f"{where}.custom is {custom!r:.200}; allowed: a list of features")
+    given["custom"] = tuple(_function(entry, f"{where}.custom", code) for entry in custom)
     return TimeframeFeatures(**given)
 
 
@@ -222,13 +227,17 @@ def _built(config: type[_Config], content: Any, where: str) -> _Config:
         if isinstance(f.default, tuple) and not isinstance(values.get(f.name), tuple | None):
             raise ValueError(f"{where}.{f.name} is {values[f.name]!r}; allowed: a list such as {list(f.default)}")
     try:
-        return config(**values)
+        built = config(**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+    require_types(config, values, where)
+    return built
 
 
 def _function(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> FeatureFunction:
     _refuse_unknown(content, ("name", "bound", "memory", "digest"), where)
+    if not isinstance(content.get("digest"), str | None):
+        raise ValueError(f"{where}: digest is {content['digest']!r:.200}; allowed: the sha256 of the function")
     try:
         named = FeatureFunction(content["name"], content["bound"], content["memory"], content["digest"])
     except KeyError as error:

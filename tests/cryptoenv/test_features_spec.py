@@ -1,6 +1,7 @@
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +265,27 @@ def test_roles() -> None:
     assert spec.role(0, [DAY_MS]) is spec.role(1, [DAY_MS, 7 * DAY_MS]) is spec.daily
     assert set(ROLES) == set(vars(spec))
     assert spec.base.reference == Reference()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("base: {returns: {horizons: null}}", "horizons"),
+        ("base: {returns: {long: [5]}}", "long"),
+        ("base: {volume: {short: null}}", "short"),
+        ("base: {volatility: {bollinger: [20]}}", "bollinger"),
+        ("base: {momentum: {rsi: true}}", "rsi"),
+        ("higher: {slow: {days: []}}", "days"),
+        ("base: {breakouts: {quiet: x}}", "quiet"),
+        ("base: {exogenous: {columns: [[a]]}}", "columns"),
+        ("base: {volatility_bars: 9.5}", "base: volatility_bars=9.5"),
+        ("base: {custom: 5}", "base.custom is 5; allowed: a list"),
+        ("base: {custom: {a: 1}}", "base.custom is"),
+        ("base: {custom: [{name: a, bound: 1, memory: 1, digest: [1]}]}", "digest is"),
+        ("base: {custom: [{name: [a], bound: 1, memory: 1, digest: b}]}", "feature name"),
+    ],
+)
+def test_values_are_of_the_type_that_their_parameter_has(text: str, named: str) -> None:
+    """When the file is read, not by a raw error when a market is made."""
+    with pytest.raises(ValueError, match=re.escape(named)):
+        FeatureSpec.from_yaml(text)
