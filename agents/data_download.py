@@ -16,13 +16,17 @@ def download_bars(
     until: Annotated[str | None, typer.Option(help="End (exclusive), UTC; the last closed bar without it.")] = None,
     funding: Annotated[bool, typer.Option("--funding", help="Funding rates instead of bars.")] = False,
     store: Annotated[Path, typer.Option(help="Folder of the store.")] = Path("data"),
+    recheck_gaps: Annotated[bool, typer.Option("--recheck-gaps", help="Ask for all recorded gaps again.")] = False,
+    allow_jumps: Annotated[
+        bool, typer.Option("--allow-jumps", help="Store prices that jump more than tenfold between two bars.")
+    ] = False,
 ) -> None:
     """Download what the store does not have yet; run it again to go on after an interruption, or for newer bars."""
     from cryptoenv.downloader import FUNDING, DownloadRequest, download, summary
 
     request = DownloadRequest(
         exchange, tuple(symbol), FUNDING if funding else timeframe, _time("since", since),
-        None if until is None else _time("until", until),
+        None if until is None else _time("until", until), recheck_gaps=recheck_gaps, allow_jumps=allow_jumps,
     )  # fmt: skip
     print(summary(download(store, request)).to_string())
 

@@ -1,16 +1,17 @@
 """Downloads bars and funding rates through ccxt into a store: complete, closed bars only, resumable.
 
-A page is asked for by its first and last millisecond, checked row by row, and asked for once more where bars are
-missing; what is missing twice is a gap of the exchange and recorded as one. What is covered is written together with
-its bars, so a killed download goes on where it stood.
+A gap is what lies between two rows of one answer, or what requests of its own at two times, an hour or more apart, did
+not yield; the edge of what is covered is the last row received. A rerun asks again for what was found empty once. What
+is covered is written together with its bars, so a killed download goes on where it stood.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,42 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cryptoenv.contract_volume import in_coins
+from cryptoenv.download_pages import (
+    Pages,
+    Piece,
+    Rows,
+    agreed,
+    checked_bars,
+    checked_rates,
+    refuse_jumps,
+)
 from cryptoenv.exchange_client import (
     BadPageError,
     DownloadError,
     ExchangeDownError,
     RefusedError,
     UnknownMarketError,
+    funding_end,
     new_client,
+    page_rows,
+    unresolved,
 )
 from cryptoenv.store import BarStore, SeriesWriter
 from cryptoenv.store_key import SeriesKey
-from cryptoenv.timeframe import timeframe_ms
+from cryptoenv.store_ranges import Ranges, gaps_between, merged, not_covered, without
+from cryptoenv.store_rows import iso
+from cryptoenv.timeframe import bar_open_ms, timeframe_ms
 
 FUNDING = "funding"
-PAGE = 1000  #: rows asked for at once, which the large exchanges serve
+PAGE = 1000  #: rows asked for at once, at most
+FUNDING_PAGE = 100  #: rates asked for at once where the client states no number
+SETTLING_MS = 900_000  #: what is missing is covered once it is this old: bars are published late
+MARGIN_MS = 60_000  #: by which clocks may differ
+FUTURE_MS = 7 * 86_400_000  #: rows later than this are nonsense, not a clock that is ahead
+OFFLINE_ATTEMPTS = 3  #: where no host name resolves
 BUFFER_PAGES = 16  #: pages that are written to the store together
 log = logging.getLogger(__name__)
-
-Rows = dict[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,8 @@ class DownloadRequest:
         since, until: time range, half-open; `until` is cut to the last closed bar.
         patience: with an exchange that fails.
         seed: of the random part of waits.
+        recheck_gaps: ask for all gaps again; without it, for those that were found at one time only.
+        allow_jumps: take prices that jump more than tenfold between bars; without it they are an alarm.
     """
 
     exchange: str
@@ -65,17 +86,20 @@ class DownloadRequest:
     until: pd.Timestamp | None = None
     patience: Patience = field(default_factory=Patience)
     seed: int = 0
+    recheck_gaps: bool = False
+    allow_jumps: bool = False
 
 
 @dataclass
 class SeriesReport:
-    """What was done for one symbol: bars stored, gaps of the exchange in them, pages, answers that were refused."""
+    """What was done for one symbol: bars stored, bars that did not come, pages, answers that were refused, notes."""
 
     symbol: str
     bars: int = 0
     missing: int = 0
     pages: int = 0
     refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def download(
@@ -116,11 +140,11 @@ async def _download(
         await asker.ask("load_markets", client.load_markets)
         for symbol in request.symbols:
             _require_market(client, symbol, request.timeframe)
-        now = int(await asker.ask("fetch_time", client.fetch_time))
+        now = asker.now = await asker.clock()
         end = now if span[1] is None else min(span[1], now)
         if request.timeframe != FUNDING:
             step = timeframe_ms(request.timeframe)
-            span, end = (-(-span[0] // step) * step, None), end // step * step
+            span, end = (bar_open_ms(span[0] + step - 1, step), None), bar_open_ms(end, step)
         tasks = [_Series(asker, store, symbol, progress).run(span[0], end) for symbol in request.symbols]
         return tuple(await asyncio.gather(*tasks))
     finally:
@@ -132,6 +156,7 @@ class _Asker:
 
     def __init__(self, client: Any, request: DownloadRequest) -> None:
         self.client, self.request = client, request
+        self.now = 0
         self._rng = np.random.default_rng(request.seed)
 
     async def ask(self, what: str, call: Callable[..., Any], *arguments: Any, refused: list[str] | None = None) -> Any:
@@ -142,71 +167,177 @@ class _Asker:
         """
         from ccxt.base import errors
 
-        patience, last = self.request.patience, ""
+        patience, name, last, unusable = self.request.patience, self.request.exchange, "", 0
+        attempts = patience.attempts
         for attempt in range(patience.attempts):
             try:
                 return await call(*arguments)
+            except DownloadError:
+                raise
             except (errors.AuthenticationError, errors.BadRequest, errors.NotSupported) as error:
-                raise RefusedError(f"{self.request.exchange} refuses {what}: {error}") from error
+                raise RefusedError(f"{name} refuses {what}: {error}") from error
             except (errors.BaseError, BadPageError, OSError) as error:
                 last = f"{type(error).__name__}: {error}"
-                log.warning("%s %s: %s", self.request.exchange, what, last)
+                unusable += isinstance(error, BadPageError)
+                if offline := unresolved(error):
+                    attempts = min(attempts, OFFLINE_ATTEMPTS)
                 if refused is not None:
                     refused.append(last)
+            if attempt + 1 >= attempts:
+                break
+            log.warning("%s %s: %s; retry %d of %d", name, what, last, attempt + 1, attempts - 1)
             wait = min(patience.first * 2.0**attempt, patience.longest)
             await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
-        raise ExchangeDownError(
-            f"{self.request.exchange} failed {patience.attempts} times at {what}, last with {last}; what was stored "
-            "stays: run the same download again later"
-        )
+        again = "what was stored stays: run the same download again later"
+        if offline:
+            raise ExchangeDownError(f"no host of {name} resolves: is this machine offline? ({last}); {again}")
+        if unusable == attempts:
+            raise ExchangeDownError(f"{attempts} answers to {what} could not be used, the last for: {last}; {again}")
+        raise ExchangeDownError(f"{name} failed {attempts} times at {what}, last with {last}; {again}")
+
+    async def clock(self) -> int:
+        """The time, ms, later than no clock that is heard: an open bar is never taken for a closed one."""
+        from ccxt.base import errors
+
+        here, told = _wall_ms(), None
+        if self.client.has.get("fetchTime"):
+            with suppress(RefusedError, errors.NotSupported):
+                told = int(await self.ask("fetch_time", self.client.fetch_time))
+        told = told if told is not None else getattr(self.client, "heard_ms", None)
+        if told is None:
+            log.warning("%s tells no time: this machine's clock serves, less a minute", self.request.exchange)
+            return here - MARGIN_MS
+        if told > here + MARGIN_MS:
+            ahead = (told - here) / 1000.0
+            log.warning("%s is %.0f s ahead of this machine: the earlier clock serves", self.request.exchange, ahead)
+        return min(told, here)
 
 
 class _Series:
     """The download of one symbol."""
 
     def __init__(self, asker: _Asker, store: BarStore, symbol: str, progress: bool) -> None:
+        request = asker.request
         self._asker, self._store, self._progress = asker, store, progress
-        self._symbol, self._timeframe = symbol, asker.request.timeframe
+        self._symbol, self._timeframe = symbol, request.timeframe
         self._funding = self._timeframe == FUNDING
         self._step = 1 if self._funding else timeframe_ms(self._timeframe)
         self._report = SeriesReport(symbol)
+        if self._funding:
+            page = page_rows(asker.client, symbol, "fetchFundingRateHistory", FUNDING_PAGE, PAGE)
+        else:
+            page = page_rows(asker.client, symbol, "fetchOHLCV", PAGE, PAGE)
+            self._coins, note = in_coins(request.exchange, asker.client.markets[symbol])
+            self._note(note)
+        self._pages = Pages(self._fetch, self._step, page, request.patience.first)
+        self._known: Rows = {}  # the last row before what is asked for
+        self._pending: Rows = {}
+        self._covered: list[tuple[int, int]] = []
+
+    def _note(self, note: str) -> None:
+        if note:
+            self._report.notes.append(note)
+            log.warning("%s %s: %s", self._asker.request.exchange, self._symbol, note)
 
     async def run(self, since: int, until: int) -> SeriesReport:
         """Fetch what the store lacks of [since, until)."""
         from cryptoenv.progress import tqdm
 
-        key = SeriesKey(self._asker.request.exchange, self._symbol, self._timeframe)
+        request = self._asker.request
+        key = SeriesKey(request.exchange, self._symbol, self._timeframe)
         with self._store.writer(key) as writer:
-            ranges = writer.missing(since, until) if until > since else []
+            which = "all" if request.recheck_gaps else "young"
+            ranges = writer.missing(since, until, gaps=which) if until > since else []
             total = sum(end - start for start, end in ranges) // self._step
             name = f"{self._symbol} {self._timeframe}"
             with tqdm(total=total, desc=name, unit="bar", unit_scale=True, disable=not self._progress) as bar:
-                for start, end in ranges:
-                    await self._fill(writer, start, end, lambda done: bar.update(done // self._step))
+                for block in _blocks(ranges, self._pages.width):
+                    await self._fill(writer, block, lambda done: bar.update(done // self._step))
+            await self._ask_doubts_again(writer, ranges)
+            self._count_missing(writer, ranges)
         return self._report
 
-    async def _fill(self, writer: SeriesWriter, start: int, end: int, tell: Callable[[int], Any]) -> None:
-        """Fetch [start, end) page by page; a few pages are written together."""
-        rows: Rows = {}
-        begin, at, pages = start, start, 0
+    async def _fill(self, writer: SeriesWriter, block: Ranges, tell: Callable[[int], Any]) -> None:
+        """Fetch the ranges of a block page by page; a few pages are written together."""
+        at, end, pages = block[0][0], block[-1][1], 0
+        self._known = {}
+        if not self._funding:  # from the row before to the row after, where they are stored: one answer shows the gap
+            at -= 0 if writer.missing(at - self._step, at) else self._step
+            end += 0 if writer.missing(end, end + self._step) else self._step
         try:
             while at < end:
-                page, covered = await self._page(at, end)
-                rows |= page
+                stop = end if self._funding else min(at + self._pages.width, end)
+                piece = await self._pages.complete(at, stop, self._known, holes=not self._funding)
+                covered = await self._keep(writer, piece, (at, stop, end), block)
                 tell(covered - at)
                 at, pages = covered, pages + 1
                 if pages % BUFFER_PAGES == 0:
-                    self._write(writer, rows, begin, at)
-                    rows, begin = {}, at
+                    self._write(writer)
         finally:  # what was fetched before an error or an interrupt is kept
-            if at > begin:
-                self._write(writer, rows, begin, at)
+            self._write(writer)
 
-    def _write(self, writer: SeriesWriter, rows: Rows, start: int, end: int) -> None:
-        writer.append(self._frame(rows), (start, end))
-        self._report.bars += len(rows)
+    async def _keep(self, writer: SeriesWriter, piece: Piece, span: tuple[int, int, int], block: Ranges) -> int:
+        """Take a piece in; where its end came empty, find where rows go on. Returns up to where all was asked."""
+        at, stop, end = span
+        if self._funding:
+            self._take(piece.rows, _rate_cover(piece, at), block)
+            return stop
+        doubts = list(piece.unseen)
+        reached = stop
+        if doubts and doubts[-1][1] == stop and stop < self._asker.now - SETTLING_MS:
+            known = self._known | piece.rows
+            reached, proven = await self._pages.goes_on(doubts[-1][0], stop, end, known)
+            if proven:
+                doubts[-1] = (reached, reached)
+            elif reached > stop and stop < end:
+                self._note(f"nothing came of {iso(doubts[-1][0])} to {iso(reached)}: not covered, asked for again")
+        fresh = [hole for hole in self._absent(piece.rows, (at, reached)) if hole[1] > self._asker.now - SETTLING_MS]
+        doubtful = [(max(a, b0), min(b, b1)) for a, b in doubts for b0, b1 in block]
+        certain = [(a, b) for a, b in merged(doubtful) if writer.found_empty((a, b), _wall_ms()) and b <= stop
+                   and b <= self._asker.now - SETTLING_MS]  # fmt: skip
+        left_out = merged((*doubts, (stop, max(reached, stop)), *fresh))
+        if len(doubts) and doubts[-1][0] == doubts[-1][1]:  # proven up to where rows go on
+            left_out = merged((*doubts, *fresh))
+        self._take(piece.rows, merged((*without(((at, max(reached, at + 1)),), left_out), *certain)), block)
+        return reached
+
+    def _absent(self, rows: Rows, span: tuple[int, int]) -> Ranges:
+        times = np.array(sorted(time for time in rows if span[0] <= time < span[1]), dtype=np.int64)
+        return gaps_between(times, self._step, span)
+
+    def _take(self, rows: Rows, covered: Ranges, block: Ranges) -> None:
+        """Keep the rows that were asked for, and what is covered with them, until they are written."""
+        if rows:
+            last = max(rows)
+            self._known = {last: rows[last]}
+        for start, end in covered:
+            wanted = [(a, b) for a, b in block if a < end and b > start]
+            if wanted:
+                self._covered.append((max(start, wanted[0][0]), min(end, wanted[-1][1])))
+        self._pending |= {time: row for time, row in rows.items() if any(a <= time < b for a, b in block)}
+
+    def _write(self, writer: SeriesWriter) -> None:
+        rows, covered = self._pending, merged(self._covered)
+        self._pending, self._covered = {}, []
+        for start, end in covered:
+            inside = {time: row for time, row in rows.items() if start <= time < end}
+            writer.append(self._frame(inside), (start, end), now_ms=_wall_ms())
+            self._report.bars += len(inside)
+
+    async def _ask_doubts_again(self, writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> None:
+        """Once more at the end of a run, what came empty in it: an exchange under load has it then, often."""
+        doubts = _doubts(writer, ranges)
+        for start, end in doubts:
+            if end - start <= self._pages.width:
+                piece = await self._pages.complete(start, end, {})
+                if piece.rows:
+                    await self._fill(writer, ((start, end),), lambda _: None)
+
+    def _count_missing(self, writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> None:
         if not self._funding:
-            self._report.missing += (end - start) // self._step - len(rows)
+            absent = merged((*writer.manifest.gaps, *_doubts(writer, ranges)))
+            asked = merged(ranges)
+            self._report.missing = sum(b - a for a, b in without(asked, without(asked, absent))) // self._step
 
     def _frame(self, rows: Rows) -> pd.DataFrame:
         times = sorted(rows)
@@ -215,96 +346,61 @@ class _Series:
         values = np.array([rows[time] for time in times], dtype=np.float64).reshape(len(times), len(columns))
         return pd.DataFrame(values, index=index, columns=columns)
 
-    async def _page(self, start: int, end: int) -> tuple[Rows, int]:
-        """Rows from `start` on, and up to where they are all there are."""
-        stop = end if self._funding else min(start + PAGE * self._step, end)
-        rows = await self._fetch(start, stop)
-        if self._funding:
-            if len(rows) >= PAGE:  # there may be more behind a full page
-                return rows, max(rows) + 1
-            return rows | await self._fetch(start, stop), stop
-        if len(rows) < (stop - start) // self._step:
-            rows = _joined(rows, await self._fetch(start, stop), self._symbol)
-        if not rows:  # nothing twice: where does the exchange's history go on?
-            later = await self._fetch(stop, None)
-            stop = min(min(later, default=end), end)
-        return rows, stop
-
-    async def _fetch(self, start: int, stop: int | None) -> Rows:
-        """The checked rows of one request; without `stop`, the first ones at or after `start`."""
+    async def _fetch(self, start: int, stop: int | None, known: Rows) -> Rows:
+        """The checked, closed rows of one request, those beside the asked range included."""
         client, until = self._asker.client, {} if stop is None else {"until": stop - 1}
-        what = f"{self._symbol} {self._timeframe} from {pd.Timestamp(start, unit='ms', tz='UTC')}"
+        what = f"{self._symbol} {self._timeframe} from {iso(start)}"
+        latest = self._asker.now + FUTURE_MS
 
         async def once() -> Rows:
             if self._funding:
-                found = await client.fetch_funding_rate_history(self._symbol, start, PAGE, until)
-                return checked_rates(found, start, stop)
-            found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, PAGE if stop else 1, until)
-            return checked_bars(found, start, stop, self._step)
+                ends = until | funding_end(client.id, stop)
+                found = await client.fetch_funding_rate_history(self._symbol, start, self._pages.page, ends)
+                return {time: row for time, row in checked_rates(found, latest).items() if time <= self._asker.now}
+            found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, self._pages.page, until)
+            bars = {time: row for time, row in checked_bars(found, self._step, latest).items()
+                    if time + self._step <= self._asker.now}  # fmt: skip
+            rows = {time: (*row[:4], self._coins(row)) for time, row in bars.items()}
+            if not self._asker.request.allow_jumps:
+                refuse_jumps(rows, known)
+            return rows
 
         self._report.pages += 1
-        return await self._asker.ask(what, once, refused=self._report.refused)
+        rows: Rows = await self._asker.ask(what, once, refused=self._report.refused)
+        agreed(known, rows, self._symbol)
+        return rows
 
 
-def checked_bars(found: Any, start: int, stop: int | None, step: int) -> Rows:
-    """Rows of ccxt's `fetch_ohlcv` by opening time, each of them possible and asked for.
-
-    Raises:
-        BadPageError: names the row and what is wrong with it.
-    """
-    if not isinstance(found, list):
-        raise BadPageError(f"an answer that is no list: {found!r:.60}")
-    rows: Rows = {}
-    last = -math.inf
-    for number, row in enumerate(found):
-        time, values = _numbers(row, number, 6)
-        if time % step or time <= last or time < start or (stop is not None and time >= stop):
-            raise BadPageError(f"row {number} opens at {time}: out of order, off the {step} ms grid or not asked for")
-        open_, high, low, close, volume = values[:5]
-        if not (0.0 < low <= min(open_, close) and max(open_, close) <= high and volume >= 0.0):
-            raise BadPageError(f"row {number} is no bar: {row!r:.120}")
-        rows[time], last = tuple(values[:5]), time
-    return rows
+def _blocks(ranges: Sequence[tuple[int, int]], width: int) -> list[Ranges]:
+    """The ranges; those that lie within a page of each other together, to be asked for at once."""
+    blocks: list[list[tuple[int, int]]] = []
+    for start, end in ranges:
+        if blocks and end - blocks[-1][0][0] <= width:
+            blocks[-1].append((start, end))
+        else:
+            blocks.append([(start, end)])
+    return [tuple(block) for block in blocks]
 
 
-def checked_rates(found: Any, start: int, stop: int | None) -> Rows:
-    """Rows of ccxt's `fetch_funding_rate_history` by time.
-
-    Raises:
-        BadPageError: names the row and what is wrong with it.
-    """
-    if not isinstance(found, list):
-        raise BadPageError(f"an answer that is no list: {found!r:.60}")
-    rows: Rows = {}
-    for number, item in enumerate(found):
-        known = item if isinstance(item, dict) else {}
-        time, values = _numbers([known.get("timestamp"), known.get("fundingRate")], number, 2)
-        if time in rows or time < start or (stop is not None and time >= stop) or abs(values[0]) > 1.0:
-            raise BadPageError(f"row {number} is no funding rate of the asked range: {item!r:.120}")
-        rows[time] = (values[0],)
-    return rows
+def _doubts(writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """What of `ranges` came empty and is not covered."""
+    young = merged((a, b) for a, b, _ in writer.manifest.young)
+    asked = merged(ranges)
+    return without(without(asked, without(asked, young)), writer.manifest.covered)
 
 
-def _numbers(row: Any, number: int, width: int) -> tuple[int, list[float]]:
-    """Time in ms and values of a row, all finite numbers."""
-    if not isinstance(row, list) or len(row) < width:
-        raise BadPageError(f"row {number} is too short: {row!r:.120}")
-    for value in row[:width]:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise BadPageError(f"row {number} holds {value!r}: {row!r:.120}")
-    return int(row[0]), [float(value) for value in row[1:width]]
+def _rate_cover(piece: Piece, start: int) -> Ranges:
+    """What funding rates cover: from the first row to the last, and back to `start` where no rate fits in between."""
+    if not piece.rows:
+        return ()
+    times = sorted(piece.rows)
+    between = not_covered(piece.unseen, times[0], times[-1] + 1)
+    usual = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    return merged((*between, (start if times[0] - start < usual else times[0], times[0] + 1)))
 
 
-def _joined(first: Rows, second: Rows, symbol: str) -> Rows:
-    """Both answers to one question.
-
-    Raises:
-        DownloadError: they contradict each other about a closed bar.
-    """
-    for time in first.keys() & second.keys():
-        if first[time] != second[time]:
-            raise DownloadError(f"{symbol}: two answers for the bar at {time} differ: {first[time]}, {second[time]}")
-    return first | second
+def _wall_ms() -> int:
+    return int(1000 * time.time())
 
 
 def _require_market(client: Any, symbol: str, timeframe: str) -> None:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import socket
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 EXTRA = 'the downloader needs ccxt: pip install "cryptoenv[data]"'
 FORBIDDEN = (401, 403, 451)  #: statuses that no waiting mends
 BUSY = (418, 429)
 WAIT_UNSAID = 60.0  #: seconds to wait where a busy venue does not say how long
+WAIT_LONGEST = 120.0  #: seconds to wait at most, whatever a venue says; it is asked again then
+log = logging.getLogger(__name__)
 
 
 class DownloadError(OSError):
@@ -78,6 +84,7 @@ def _careful(base: type[Any]) -> type[Any]:
 
         wait_until = 0.0  # of the event loop's clock
         refusals = 0
+        heard_ms: int | None = None  # the `Date` of its last answer
 
         async def fetch(self, url: str, *arguments: Any, **named: Any) -> Any:
             while (left := self.wait_until - asyncio.get_running_loop().time()) > 0.0:
@@ -86,6 +93,7 @@ def _careful(base: type[Any]) -> type[Any]:
 
         def handle_errors(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, response: Any,
                           *rest: Any) -> Any:  # fmt: skip
+            self.heard_ms = _date_ms(headers) or self.heard_ms
             if code in BUSY:
                 self.refusals += 1
                 wait = _seconds(headers)
@@ -100,11 +108,67 @@ def _careful(base: type[Any]) -> type[Any]:
 
 
 def _seconds(headers: Mapping[str, str] | None) -> float:
-    """What `Retry-After` asks for, in seconds."""
-    for name, value in (headers or {}).items():
-        if name.lower() == "retry-after":
-            try:
-                return max(float(value), 0.0)
-            except ValueError:
-                break
-    return WAIT_UNSAID
+    """What `Retry-After` asks for, in seconds or as a date; at most `WAIT_LONGEST`, and then it is said."""
+    text = _header(headers, "retry-after")
+    try:
+        asked = float(text) if text else WAIT_UNSAID
+    except ValueError:
+        then, now = _http_ms(text), _date_ms(headers) or int(1000 * time.time())
+        asked = WAIT_UNSAID if then is None else (then - now) / 1000.0
+    if math.isnan(asked):
+        asked = WAIT_UNSAID
+    if asked > WAIT_LONGEST:
+        log.warning("the exchange asks to wait %s s (Retry-After); asked again in %.0f s", text, WAIT_LONGEST)
+    return min(max(asked, 0.0), WAIT_LONGEST)
+
+
+def _header(headers: Mapping[str, str] | None, name: str) -> str:
+    return next((str(value) for known, value in (headers or {}).items() if known.lower() == name), "")
+
+
+def _date_ms(headers: Mapping[str, str] | None) -> int | None:
+    return _http_ms(_header(headers, "date"))
+
+
+def _http_ms(text: str) -> int | None:
+    try:
+        return int(1000 * parsedate_to_datetime(text).timestamp()) if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def page_rows(client: Any, symbol: str, method: str, default: int, most: int) -> int:
+    """Rows that a venue serves at once: what the client's `features` state for the market, at most `most`.
+
+    Args:
+        client: of ccxt, its markets loaded.
+        symbol: ccxt's name.
+        method: ccxt's, such as "fetchOHLCV".
+        default: where nothing is stated.
+        most: upper bound.
+    """
+    market = client.markets[symbol]
+    kind = "swap" if market.get("swap") else "future" if market.get("future") else "spot"
+    side = None if kind == "spot" else "inverse" if market.get("inverse") else "linear"
+    stated = (client.features or {}).get(kind)
+    stated = stated.get(side) if side is not None and isinstance(stated, dict) else stated
+    about = stated.get(method) if isinstance(stated, dict) else None
+    limit = about.get("limit") if isinstance(about, dict) else None
+    return min(int(limit), most) if isinstance(limit, (int, float)) and limit >= 1 else min(default, most)
+
+
+def unresolved(error: BaseException | None) -> bool:
+    """Whether an error came of a host name that does not resolve: this machine is offline, most likely."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "os_error", None)
+        if isinstance(error, socket.gaierror) or isinstance(inner, socket.gaierror) or "DNS" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def funding_end(exchange: str, stop: int | None) -> dict[str, int]:
+    """Further parameters that make a venue's funding history end before `stop`, where `until` is not enough."""
+    return {"after": stop} if stop is not None and exchange in ("okx", "myokx", "okxus") else {}

@@ -40,7 +40,7 @@ from cryptoenv.store_parts import (
     periods_of,
     rows_of,
 )
-from cryptoenv.store_ranges import gaps_between, merged, not_covered, subtracted
+from cryptoenv.store_ranges import gaps_between, merged, not_covered, seen_empty, settled, subtracted, without
 from cryptoenv.store_repair import problems_of, repaired
 from cryptoenv.store_rows import Rows, checked_rows, frame_of, instant_ms, joined, merged_rows, no_rows
 
@@ -204,17 +204,46 @@ class SeriesWriter:
         """Refuses appends from now on: the lock is gone."""
         self._owner = None
 
-    def missing(self, since_ms: int, until_ms: int) -> list[tuple[int, int]]:
-        """The ranges of [since_ms, until_ms) that are not covered yet, half-open, in order."""
-        return not_covered(self._manifest.covered, since_ms, until_ms)
+    def missing(self, since_ms: int, until_ms: int, *, gaps: str = "none") -> list[tuple[int, int]]:
+        """The ranges of [since_ms, until_ms) to ask for, half-open, in order.
 
-    def append(self, bars: pd.DataFrame, covered: tuple[int, int]) -> None:
+        Args:
+            since_ms: start.
+            until_ms: end.
+            gaps: "none": what is not covered; "young": gaps that were found empty at one time only, too; "all".
+        """
+        held = self._manifest
+        again = held.gaps if gaps == "all" else tuple((a, b) for a, b, _ in held.young) if gaps == "young" else ()
+        inside = ((max(a, since_ms), min(b, until_ms)) for a, b in again)
+        return list(merged((*not_covered(held.covered, since_ms, until_ms), *inside)))
+
+    def found_empty(self, span: tuple[int, int], now_ms: int) -> bool:
+        """Whether a range that an answer of its own left empty was so at an earlier time, and may be covered.
+
+        Where not, it is noted, and stays uncovered.
+
+        Raises:
+            OSError: as `append`.
+        """
+        old = settled(self._manifest.young, span, now_ms)
+        if old == (span,):
+            return True
+        known = merged((a, b) for a, b, _ in self._manifest.young)
+        fresh = ((a, b, now_ms) for a, b in without((span,), known))
+        young = tuple(sorted((*self._manifest.young, *fresh)))
+        if young != self._manifest.young:
+            self._commit(replace(self._manifest, young=young), {})
+        return False
+
+    def append(self, bars: pd.DataFrame, covered: tuple[int, int], *, now_ms: int | None = None) -> None:
         """Stores all bars that the venue has in a range, in one step: rows and manifest, or nothing.
 
         Args:
             bars: bars, or funding rates, that open in `covered`; none is allowed. A bar stored before is left out.
             covered: [start, end) in milliseconds since the epoch, on the grid: what is absent in it is a real gap
                 (a bar that is stored already stays, and a later one closes the gap).
+            now_ms: time of the answer, in milliseconds since the epoch; gaps are young then until a later answer lacks
+                them too.
 
         Raises:
             BarsError: a row is wrong; nothing was stored.
@@ -234,8 +263,12 @@ class SeriesWriter:
         new = checked_rows(self._key, bars, (start, end))
         changed, opens = self._merged_with_stored(new, start, end)
         gaps = () if self._key.is_funding else gaps_between(opens, self._key.step_ms, (start, end))
+        young = self._manifest.young
+        if now_ms is not None and not self._key.is_funding:
+            young = seen_empty(young, (start, end), gaps, self._manifest.gaps, now_ms)
         manifest = replace(
             self._manifest,
+            young=young,
             covered=merged((*self._manifest.covered, (start, end))),
             gaps=merged((*subtracted(self._manifest.gaps, (start, end)), *gaps)),
         )

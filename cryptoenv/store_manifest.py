@@ -1,6 +1,7 @@
 """The manifest of a series: which parts count, what range is covered, where the real gaps are."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ import pandas as pd
 from cryptoenv.durable_files import NotRegularError, read_regular, write_file
 from cryptoenv.store_key import SeriesKey, StoreError
 from cryptoenv.store_parts import Part, part_problem
-from cryptoenv.store_ranges import Ranges, merged, without
+from cryptoenv.store_ranges import Ranges, Seen, merged, without
 from cryptoenv.timeframe import grid_offset_ms
 
 MANIFEST = "manifest.json"
@@ -39,12 +40,15 @@ class Manifest:
         covered: half-open ranges (start_ms, end_ms) known to be complete, sorted, not touching.
         gaps: ranges inside `covered` in which the venue has no bars; () for funding rates, which have no grid.
         parts: the Parquet files, by period.
+        young: ranges (start_ms, end_ms, seen_ms) that were found empty once, covered (then they are gaps) or not: the
+            next download asks for them again.
     """
 
     key: SeriesKey
     covered: Ranges = ()
     gaps: Ranges = ()
     parts: tuple[Part, ...] = ()
+    young: Seen = ()
 
     @property
     def rows(self) -> int:
@@ -84,6 +88,8 @@ class Manifest:
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest as a file: JSON with a SHA-256 of itself; equal manifests give equal bytes."""
     document: dict[str, Any] = {"version": _VERSION, **asdict(manifest)}
+    if not manifest.young:  # as it was written before there were any
+        del document["young"]
     document["sha256"] = hashlib.sha256(_canonical(document)).hexdigest()
     return _canonical(document)
 
@@ -126,6 +132,7 @@ def read_manifest(folder: Path, key: SeriesKey) -> Manifest:
             covered=tuple((int(a), int(b)) for a, b in document["covered"]),
             gaps=tuple((int(a), int(b)) for a, b in document["gaps"]),
             parts=tuple(Part(**part) for part in document["parts"]),
+            young=tuple((int(a), int(b), int(seen)) for a, b, seen in document.get("young", ())),
         )
     except NewerManifestError:
         raise
@@ -164,7 +171,10 @@ def _impossible(manifest: Manifest) -> str | None:
     if periods != sorted(set(periods)):
         return f"its parts are of the periods {periods}, not one of each in order"
     offset = grid_offset_ms(key.step_ms)
-    for name, ranges in (("covered", manifest.covered), ("gaps", manifest.gaps)):
+    young = tuple((start, end) for start, end, _ in manifest.young)
+    if any(first[1] > second[0] for first, second in itertools.pairwise(young)) or any(a >= b for a, b in young):
+        return "young is not in order, or overlaps itself"
+    for name, ranges in (("covered", manifest.covered), ("gaps", manifest.gaps), ("young", merged(young))):
         if any((edge - offset) % key.step_ms or abs(edge) > _LATEST_MS for pair in ranges for edge in pair):
             return f"{name} has times off the grid of {key.timeframe}"
         if merged(ranges) != ranges:

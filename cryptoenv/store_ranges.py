@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 Ranges = tuple[tuple[int, int], ...]
+Seen = tuple[tuple[int, int, int], ...]  #: ranges with the time (ms) at which they were first found empty
+LATER_MS = 3_600_000  #: what is asked for again this much later, and is absent still, does not exist
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
@@ -81,3 +83,26 @@ def runs_of(opens_ms: np.ndarray, step_ms: int) -> Ranges:
     starts = opens_ms[np.concatenate(([0], breaks + 1))]
     ends = opens_ms[np.concatenate((breaks, [opens_ms.size - 1]))] + step_ms
     return tuple(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def seen_empty(seen: Seen, span: tuple[int, int], absent: Ranges, known: Ranges, now_ms: int) -> Seen:
+    """`seen` after `span` was asked for at `now_ms` and `absent` (plain form) did not come.
+
+    What was first found empty `LATER_MS` ago is dropped: it was asked for twice, at two times. What is in `known`
+    (plain form; settled before) stays settled.
+    """
+    kept: list[tuple[int, int, int]] = []
+    for start, end, time in seen:
+        kept += [(a, b, time) for a, b in subtracted(((start, end),), span)]
+        if now_ms - time < LATER_MS:
+            inside = ((max(start, span[0]), min(end, span[1])),)
+            kept += [(a, b, time) for a, b in without(inside, without(inside, absent)) if a < b]
+    before = merged((*((a, b) for a, b, _ in seen), *known))
+    kept += [(a, b, now_ms) for a, b in without(absent, before)]
+    return tuple(sorted(kept))
+
+
+def settled(seen: Seen, span: tuple[int, int], now_ms: int) -> Ranges:
+    """The times of `span` that were first found empty at least `LATER_MS` ago."""
+    old = ((max(a, span[0]), min(b, span[1])) for a, b, time in seen if now_ms - time >= LATER_MS)
+    return merged(old)

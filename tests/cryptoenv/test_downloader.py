@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import cryptoenv.downloader as downloader
 from agents.command_line import main
 from cryptoenv.downloader import (
     DownloadRequest,
@@ -29,6 +30,7 @@ from cryptoenv.downloader import (
 from cryptoenv.exchange_client import BadPageError, ExchangeDownError, RefusedError, UnknownMarketError, new_client
 from cryptoenv.store import BarStore
 from cryptoenv.store_key import SeriesKey
+from cryptoenv.store_ranges import LATER_MS
 from tests.loopback.exchange import MINUTE, Loopback, Market, bar, rate
 
 pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv[data]"')
@@ -74,7 +76,7 @@ def test_two_symbols_are_stored_whole_and_a_rerun_asks_nothing(tmp_path: Path) -
         same(stored(tmp_path), expected(3100))
 
 
-def test_gaps_are_asked_for_twice_and_recorded(tmp_path: Path) -> None:
+def test_gaps_are_asked_for_at_two_times_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = frozenset(START + m * MINUTE for m in (*range(500, 520), 1200, *range(1400, 2900)))
     with Loopback(Market(gaps=gaps)) as exchange:
         table = fetch(tmp_path, exchange, request())
@@ -82,9 +84,22 @@ def test_gaps_are_asked_for_twice_and_recorded(tmp_path: Path) -> None:
         same(stored(tmp_path), expected(3000, gaps))
         manifest = BarStore(tmp_path).manifest(SeriesKey("binance", "BTC/USDT", "1m"))
         assert len(manifest.gaps) == 3
+        assert len(manifest.young) == 3
+        before = len(exchange.requests)
+        fetch(tmp_path, exchange, request())  # at once: once more, and they stay young
+        assert before < len(exchange.requests) <= before + 9
+        assert BarStore(tmp_path).manifest(SeriesKey("binance", "BTC/USDT", "1m")) == manifest
+        later = downloader._wall_ms() + LATER_MS
+        monkeypatch.setattr(downloader, "_wall_ms", lambda: later)
+        fetch(tmp_path, exchange, request())  # an hour later: settled
+        settled = BarStore(tmp_path).manifest(SeriesKey("binance", "BTC/USDT", "1m"))
+        assert settled == replace(manifest, young=())
         before = len(exchange.requests)
         fetch(tmp_path, exchange, request())
         assert len(exchange.requests) == before
+        exchange.market.gaps = frozenset()
+        assert fetch(tmp_path, exchange, request(recheck_gaps=True))["bars"].tolist() == [len(gaps)]
+        same(stored(tmp_path), expected(3000))
 
 
 def test_years_before_the_listing_take_few_requests(tmp_path: Path) -> None:
@@ -141,9 +156,11 @@ SPOILT = {
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_bad_row_is_never_stored(tmp_path: Path, kind: str) -> None:
     def spoil(number: int, path: str, query: Mapping[str, str]) -> Any:
+        if number:
+            return None
         rows = exchange.klines(query)
         rows[17] = SPOILT[kind](rows[17])
-        return (200, {}, json.dumps(rows).encode()) if number == 0 else None
+        return 200, {}, json.dumps(rows).encode()
 
     with Loopback(fault=spoil) as exchange:
         table = fetch(tmp_path, exchange, request(1000))
@@ -154,14 +171,14 @@ def test_a_bad_row_is_never_stored(tmp_path: Path, kind: str) -> None:
 
 def test_rows_out_of_order_or_twice_are_refused() -> None:
     rows = [[START + m * MINUTE, *bar("BTCUSDT", START + m * MINUTE, MINUTE)] for m in range(3)]
-    assert len(checked_bars(rows, START, None, MINUTE)) == 3
+    assert len(checked_bars(rows, MINUTE)) == 3
     for wrong in ([rows[1], rows[0]], [rows[0], rows[0]]):
         with pytest.raises(BadPageError, match="row 1 opens at"):
-            checked_bars(wrong, START, None, MINUTE)
+            checked_bars(wrong, MINUTE)
     with pytest.raises(BadPageError, match="no list"):
-        checked_bars({"code": 1}, START, None, MINUTE)
+        checked_bars({"code": 1}, MINUTE)
     with pytest.raises(BadPageError, match="row 0"):
-        checked_rates([{"timestamp": START, "fundingRate": None}], START, None)
+        checked_rates([{"timestamp": START, "fundingRate": None}])
 
 
 @pytest.mark.parametrize("polls", [20, pytest.param(1000, marks=pytest.mark.slow)])
