@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
-from agents.missing_extra import extra_is_missing
+from agents.error_words import error_in_words
 
 USER_ERROR = 2
+#: Packages whose warnings are for users; typer's frames are those that call a command.
+WARNING_FOR_USERS = ("synthetic", "cryptoenv", "pretrain", "agents", "typer", "click")
 
 try:
     import typer
@@ -88,27 +91,39 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     try:
-        code = app(args=arguments, standalone_mode=False)  # of typer.Exit; None where the command just ends
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = app(args=arguments, standalone_mode=False)  # of typer.Exit; None where the command just ends
     except typer.Exit as stop:
         return stop.exit_code
     except typer.Abort:
         print("cryptoenv: interrupted; nothing half-made is left", file=sys.stderr)
         return INTERRUPTED
-    except ModuleNotFoundError as error:
-        return _one_line(extra_is_missing(error, " ".join((arguments or sys.argv[1:])[:1])))
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        if os.environ.get("CRYPTOENV_TRACEBACK"):
-            raise
-        return _one_line(str(error))
     except typer.TyperException as error:
         message = error.format_message()
         return _one_line(message) if message else USER_ERROR  # empty where the help was shown instead
+    except Exception as error:
+        if os.environ.get("CRYPTOENV_TRACEBACK"):
+            raise
+        return _one_line(error_in_words(error, arguments or sys.argv[1:]))
     return code if isinstance(code, int) else 0
 
 
 def _one_line(message: str) -> int:
     print("cryptoenv: " + " ".join(message.split()), file=sys.stderr)
     return USER_ERROR
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+    """What this package warns of, as one line that breaks no progress bar; other packages warn their developers."""
+    _, installed, inside = filename.replace(os.sep, "/").rpartition("/site-packages/")
+    if installed and not sys.warnoptions and inside.partition("/")[0] not in WARNING_FOR_USERS:
+        return
+    line = "cryptoenv: note: " + " ".join(str(message).split())
+    if "cryptoenv.progress" in sys.modules:
+        sys.modules["cryptoenv.progress"].write_line(line)
+    else:
+        print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,18 @@ from typing import Any
 import pandas as pd
 
 from agents import baselines
-from agents.evaluation import agent_policies, baseline_policies, plain_table, rollouts, score_table
+from agents.evaluation import (
+    agent_policies,
+    baseline_policies,
+    charged_in_words,
+    plain_table,
+    rollouts,
+    score_table,
+)
 from agents.new_outputs import require_new_folder, write_new_folder
 from agents.report import draw, print_table
 from agents.run_folder import PICTURE, PRETRAINING, Run
+from agents.run_origin import CLONE_NAME, KEPT_CLONE, agent_name, clone_was_kept
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, split_bars, synthetic_markets
@@ -27,7 +35,7 @@ from pretrain import Extractor, ExtractorConfig, FitOptions, fit_extractor
 from pretrain import TrainingConfig as PretrainingConfig
 
 TASK = "easy"
-AGENT, CLONE = "BC -> PPO", "BC clone"
+AGENT, CLONE = agent_name("ppo"), CLONE_NAME
 SETTINGS = TradingSettings()
 
 
@@ -151,7 +159,11 @@ def _demonstrated(
     table, figures = _judged(run, material, config, bars_file, seed)
     metrics |= figures | {"seconds": perf_counter() - began}
     run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
-    print_table(table, _title(bars_file, material))
+    title = _title(bars_file, material)
+    if clone_was_kept(metrics):
+        title += f"\n{KEPT_CLONE}"
+        table = table.rename(index={AGENT: agent_name("ppo", is_clone=True)})
+    print_table(table, title, charged=charged_in_words(config.settings, real=bars_file is not None))
     print(f"{metrics['seconds']:.0f} s in all")
     return run, table
 

@@ -19,9 +19,11 @@ from agents.heads import bind, copy_of
 from agents.policies import TradingPolicy
 from agents.rollout import Rollout, Rows, blocks, roll, whole_markets
 from agents.run_folder import Run, learned_until
+from agents.run_origin import CLONE_NAME, agent_name, kept_clone, own_market
 from agents.scoring import Estimate, mean, score
 from agents.settings import TradingSettings
 from agents.taught_market import TaughtMarket, split_bars, synthetic_market, synthetic_markets
+from agents.threads import one_thread
 from cryptoenv.bar_files import read_bars
 from cryptoenv.config import Costs
 from cryptoenv.metrics import performance
@@ -29,6 +31,7 @@ from cryptoenv.progress import tqdm
 from cryptoenv.timeframe import timeframe_ms
 from synthetic import family_of
 
+DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it was trained on
 ORACLE = "filter oracle"
 FLAT = "flat"
 YEAR_MS = 365 * 24 * 3600 * 1000
@@ -195,25 +198,32 @@ def tune_margin(agent: Agent, validation: Sequence[TaughtMarket]) -> Agent:
     return agent.with_margin(MARGINS[int(earned.argmax())])
 
 
-def evaluate(run: Run, *, market: str = "easy", split: str = "test", markets: int = 32, days: int = 60) -> pd.DataFrame:
+def evaluate(
+    run: Run, *, market: str | None = None, split: str = "test", markets: int = 32, days: int = 60
+) -> pd.DataFrame:
     """Score a run's agent and clone beside the baselines on unseen markets of a benchmark task.
 
     Args:
         run: a trained run.
-        market: name of the task.
+        market: name of the task; None is the one that the run was trained on, or the bars.
         split: seed family of the markets. "test" is for final figures; choose with "validation".
         markets: how many.
         days: tradable days of each.
 
     Returns:
-        The table of `score_table`. The moving-average cross is tuned on validation markets.
+        The table of `score_table`, on bars that of `plain_table`. The moving-average cross is tuned on validation
+        markets.
 
     Raises:
         ValueError: an unknown task or split.
     """
-    return evaluate_runs([run], market=market, split=split, markets=markets, days=days)
+    own = market or own_market(run) or DEFAULT_TASK
+    if isinstance(own, Path):
+        return evaluate_on_bars([run], own)
+    return evaluate_runs([run], market=own, split=split, markets=markets, days=days)
 
 
+@one_thread()
 def evaluate_runs(
     runs: Sequence[Run],
     *,
@@ -262,6 +272,7 @@ def judging_markets(
     return taught, baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
 
 
+@one_thread()
 def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
     """The table of `plain_table` on the last fifth of a file's bars, with the runs' costs and market impact.
 
@@ -271,14 +282,38 @@ def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
     Raises:
         ValueError: the bars end before that.
     """
-    settings = runs[0].agent.settings
-    settings = replace(settings, costs=replace(settings.costs, impact=Costs().impact))
+    settings = with_impact(runs[0].agent.settings)
     split = split_bars(read_bars(file), settings)
     unseen = (_after(split.test, [until for run in runs if (until := learned_until(run)) is not None], file),)
     rule = baselines.tuned_cross((split.validation,), settings)
     policies = baseline_policies(unseen, settings, rule, seed=0)
     policies |= agent_policies(named_agents(runs), unseen)
     return plain_table(rollouts(policies, unseen, settings), settings)
+
+
+def with_impact(settings: TradingSettings) -> TradingSettings:
+    """The settings with the env's default market impact, which real bars are judged with."""
+    return replace(settings, costs=replace(settings.costs, impact=Costs().impact))
+
+
+def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
+    """What a table's figures are net of, and what was not charged.
+
+    Args:
+        settings: instrument and costs.
+        real: whether the markets are real bars: market impact is charged there.
+    """
+    costs = with_impact(settings).costs if real else settings.costs
+    rates = [("fee", costs.fee), ("half-spread", costs.half_spread)]
+    charged = [f"{name} {100.0 * rate:g}%" for name, rate in rates if rate]
+    left_out = [name for name, rate in rates if not rate]
+    (charged if costs.impact else left_out).append("market impact")
+    holding = {"perpetual": ("funding", costs.funding), "margin": ("borrowing", costs.borrow)}.get(settings.instrument)
+    if holding is not None:
+        name, rate = holding
+        (charged if rate else left_out).append(f"{name} {100.0 * rate:g}%" if rate else name)
+    not_charged = f" Not charged: {', '.join(left_out)}." if left_out else ""
+    return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}"
 
 
 def _after(test: TaughtMarket, learned: Sequence[pd.Timestamp], file: Path) -> TaughtMarket:
@@ -297,6 +332,6 @@ def named_agents(runs: Sequence[Run]) -> dict[str, Agent]:
     found: dict[str, Agent] = {}
     for run in runs:
         suffix = "" if len(runs) == 1 else f" ({run.folder.name})"
-        found[f"clone{suffix}"] = run.clone
-        found[f"{run.agent.algorithm}{suffix}"] = run.agent
+        found[f"{CLONE_NAME}{suffix}"] = run.clone
+        found[agent_name(run.agent.algorithm, is_clone=kept_clone(run)) + suffix] = run.agent
     return found

@@ -13,8 +13,32 @@ def imitation_is_missing(error: ModuleNotFoundError) -> ModuleNotFoundError:
     return ModuleNotFoundError(f"behaviour cloning needs {error.name!r}: {IMITATION}", name=error.name)
 
 
+#: The extra that brings a module which is imported when it is needed; all others come with `agents`.
+EXTRA_OF = {
+    "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
+    "optuna": "tuning",
+    "ccxt": "data",
+    "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking",
+    "ray": "distributed",
+    "fastapi": "serve", "uvicorn": "serve",
+    "datasets": "agents,imitation-deps", "jsonpickle": "agents,imitation-deps",
+}  # fmt: skip
+OF_LEARNING = frozenset({"torch", "lightning", "safetensors", "tensorboard", "stable_baselines3", "sb3_contrib"})
+#: What needs no learning library asks for no more than the small extra.
+SMALL = {"data": "data"}
+
+
+def extra_for(module: str, command: str) -> str:
+    """The extra that brings `module` (its full name) to a command."""
+    top = module.partition(".")[0]
+    if top not in OF_LEARNING and top not in EXTRA_OF:
+        return SMALL.get(command, "agents")
+    return EXTRA_OF.get(top, "agents")
+
+
 def extra_is_missing(error: ModuleNotFoundError, command: str) -> str:
     """One line that says which extra a command needs."""
-    if str(error).startswith("behaviour cloning needs"):
-        return str(error)
-    return f'`cryptoenv {command}` needs the module {error.name!r}: pip install "cryptoenv[agents]"'
+    if not error.name or "pip install" in str(error):
+        return str(error)  # says so itself
+    extra = extra_for(error.name, command)
+    return f'`cryptoenv {command}` needs the module {error.name!r}: pip install "cryptoenv[{extra}]"'

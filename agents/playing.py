@@ -12,6 +12,7 @@ import cryptoenv
 from agents.agent import Agent
 from agents.features_extractor import EmbeddingTable
 from agents.new_outputs import require_new_file, write_new_file
+from agents.taught_market import require_task
 from cryptoenv.bar_files import read_bars
 
 RENDERED = ("human", "ansi", "rgb_array")
@@ -44,6 +45,8 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
     source: Any = market
     if Path(market).is_file():
         source = cryptoenv.Market.from_bars(read_bars(Path(market)), timeframes=settings.timeframes)
+    else:
+        require_task(market)
     env: Any = gym.make(
         "CryptoTrade-v0", market=source, timeframes=settings.timeframes, window=settings.window,
         instrument=settings.instrument, actions=settings.positions, costs=settings.costs, observation="index",

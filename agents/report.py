@@ -28,14 +28,18 @@ LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
 LINE_COLOURS = ("#1f4e9c", "#e07b00", "#7b4fa3", "#888888", "#00838f", "#b8a000", "#c06c84")
 
 
-def print_table(table: pd.DataFrame, title: str, console: Console | None = None) -> None:
-    """Print a table of `score_table` or `plain_table`, figures with their 95% intervals."""
+def print_table(table: pd.DataFrame, title: str, console: Console | None = None, *, charged: str = "") -> None:
+    """Print a table of `score_table` or `plain_table`, figures with their 95% intervals.
+
+    `charged`: what they are net of (`agents.evaluation.charged_in_words`).
+    """
     scored = "score" in table
-    shown = Table(title=title, title_justify="left", caption=_caption(scored), caption_justify="left")
+    caption = "\n".join(filter(None, (_caption(scored), charged)))
+    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     shown.add_column("method", no_wrap=True)
-    headings = ["score [95%]", "realised [95%]"] if scored else ["net % / day [95%]"]
-    for heading in [*headings, "net % / day", "Sharpe", "drawdown", "turnover / day", "exposure"]:
-        if scored or heading != "net % / day":
+    headings = ["score [95%]", "realised [95%]"] if scored else ["log-return % / day [95%]"]
+    for heading in [*headings, "log-return % / day", "Sharpe", "drawdown", "turnover / day", "exposure"]:
+        if scored or heading != "log-return % / day":
             shown.add_column(heading, justify="right", no_wrap=True)
     for name, line in table.iterrows():
         cells = [_interval(line, "score", 1.0, 3), _interval(line, "realised_score", 1.0, 2)] if scored else []
@@ -55,7 +59,7 @@ def _caption(scored: bool) -> str:
             "score: net log-return as a share of the filter oracle's (the causal optimum), expected given the truth;\n"
             "realised: the same from the realised returns. Intervals: bootstrap over markets."
         )
-    return "Net of fees, spread and impact. Intervals: bootstrap over weeks of the test part."
+    return "Net log-returns. Intervals: bootstrap over weeks of the test part."
 
 
 def _interval(line: pd.Series, name: str, scale: float, digits: int) -> str:
@@ -117,7 +121,7 @@ def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.fl
         width = 2.2 if name == agent else 1.1
         axis.plot(
             times, shown[name], color=colours.get(name, "#aaaaaa"), linewidth=width,
-            label=f"{name} ({100 * (shown[name][-1] - 1):+.1f}%)",
+            label=f"{name} ({100 * (shown[name][-1] - 1):+.1f}% in all)",
         )  # fmt: skip
     axis.axhline(1.0, color="black", linewidth=0.6)
     axis.set_yscale("log")

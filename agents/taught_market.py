@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 from agents.settings import TradingSettings
 from cryptoenv.market import Market
 from cryptoenv.progress import tqdm
+from cryptoenv.timeframe import timeframe_ms
 from pretrain import LabelledMarket
 from pretrain.lessons import bar_labels, lesson
-from synthetic import regime_market, task_seeds
+from synthetic import TASKS, regime_market, task_seeds
+
+LEAST_DAYS, LEAST_BARS = 30, 30  #: that a history needs after its warm-up to be split in three
+DAY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,23 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
     return TaughtMarket(taught.market, taught.labels, taught.start, taught.beliefs, truth, taught.label_kind)
 
 
+def require_task(market: str) -> None:
+    """Check that a name that is no file of bars is one of the benchmark tasks.
+
+    Raises:
+        ValueError: it is not; those that are are named.
+    """
+    if market in TASKS:
+        return
+    what = "is a directory" if Path(market).is_dir() else "is no file of bars and no task"
+    raise ValueError(f"market {market!r} {what}: name a file of bars or one of the tasks {', '.join(TASKS)}")
+
+
 def synthetic_markets(
     task: str, family: str, count: int, days: int, settings: TradingSettings, *, progress: bool = True
 ) -> tuple[TaughtMarket, ...]:
     """`count` synthetic markets of a seed family, in the family's order."""
+    require_task(task)
     seeds: Iterable[int] = task_seeds(task, family, count)
     bar = tqdm(seeds, desc=f"markets ({family})", total=count, unit="market", disable=not progress)
     return tuple(synthetic_market(task, seed, days, settings) for seed in bar)
@@ -118,11 +136,12 @@ def split_bars(
     whole = Market.from_bars(bars, timeframes=settings.timeframes)
     first = whole.first_decision(settings.window)
     decidable = len(whole) - first
-    day = 96 if settings.timeframes[0] == "15m" else 1
-    if decidable < 30 * day:
+    needed = max(-(-LEAST_DAYS * DAY_MS // timeframe_ms(settings.timeframes[0])), LEAST_BARS)
+    if decidable < needed:
         raise ValueError(
             f"{len(whole)} bars of {settings.timeframes[0]} leave {decidable} decidable ones after {first} bars of "
-            f"warm-up; the three parts of a time-ordered split need at least {30 * day}"
+            f"warm-up; the three parts of a time-ordered split need at least {needed} ({LEAST_DAYS} days, and no fewer "
+            f"than {LEAST_BARS} bars)"
         )
     edges = first + np.cumsum([0.0, *fractions]) * decidable
     starts = [int(e) for e in edges[:-1]]

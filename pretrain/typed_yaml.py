@@ -25,8 +25,9 @@ def recipe_path(recipe: str | Path, shipped: Path) -> Path:
     named = shipped / f"{recipe}.yaml"
     path = named if named.is_file() else Path(recipe)
     if not path.is_file():
+        what = "is a directory, no file" if path.is_dir() else "is neither a file nor one of those shipped"
         names = sorted(found.stem for found in shipped.glob("*.yaml"))
-        raise ConfigError(f"recipe {str(recipe)!r} is neither a file nor one of those shipped: {names}")
+        raise ConfigError(f"recipe {str(recipe)!r} {what}: {names}")
     return path
 
 

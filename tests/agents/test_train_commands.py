@@ -132,7 +132,8 @@ def test_train_evaluate_play_export_import(
 ) -> None:
     run, clone = tmp_path / "run", tmp_path / "clone"
     assert main(["train", "--recipe", str(recipe), "--dagger", "1", "--out", str(run)]) == 0
-    assert "ppo, hysteresis" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "BC -> PPO; " in said and "kept_step" not in said and "kl_to_clone" not in said
     assert AgentRecipe.read(run / "recipe.yaml").training.dagger.rounds == 1
     description = json.loads((run / "agent" / "agent.json").read_text("utf-8"))
     assert description["config"]["training"]["learning"]["steps"] == 2_048
@@ -141,7 +142,7 @@ def test_train_evaluate_play_export_import(
     table = tmp_path / "table.csv"
     evaluate = ["evaluate", str(run), "--markets", "easy", "--split", "validation", "--count", "2", "--days", "3"]
     assert main([*evaluate, "--out", str(table)]) == 0
-    assert {"clone", "ppo", "flat"} <= set(pd.read_csv(table, index_col=0).index)
+    assert {"BC clone", "flat"} <= set(pd.read_csv(table, index_col=0).index)
     assert main(["evaluate", str(run), "--markets", "easy", "--seeds", "7", "--days", "3"]) == 0
     (taught,) = task_seeds("easy", "train", 1)
     assert main(["evaluate", str(run), "--markets", "easy", "--seeds", str(taught)]) == 2
@@ -181,7 +182,7 @@ def test_bars_of_ones_own(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["evaluate", str(run), "--bars", str(bars), "--out", str(table)]) == 0
     found = pd.read_csv(table, index_col=0)
     assert found.loc["flat", "log_return"] == 0.0
-    assert {"buy and hold", "EMA cross (tuned)", "ppo"} <= set(found.index)
+    assert {"buy and hold", "EMA cross (tuned)", "BC clone"} <= set(found.index)
     shorter = tmp_path / "shorter.csv"  # its last fifth lies within what was learned from
     regime_market("easy", days=70, seed=11).bars.iloc[:-3_000].reset_index().to_csv(shorter, index=False)
     assert main(["evaluate", str(run), "--bars", str(shorter)]) == 2
