@@ -15,6 +15,8 @@ SECONDS = 10.0  #: between lines that are not on a terminal
 class tqdm(library.tqdm):
     """tqdm's bar, or lines such as "embedding: 12 of 32, 10 s" where carriage returns would be noise."""
 
+    disable: bool
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         stream = options.get("file") or sys.stderr
         self._plain = not is_terminal(stream)
