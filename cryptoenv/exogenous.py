@@ -9,13 +9,18 @@ from cryptoenv.bars import BarsError, bars_timeframe, require_utc
 from cryptoenv.price_columns import BAR_COLUMNS
 from cryptoenv.timeframe import timeframe_ms
 
+USUAL = "usual"
+_RECENT = 10
+_REGULAR_SHARE = 0.5  # of equal distances: months have 31 days often enough
+_HOUR_US = 3_600_000_000
+
 
 def join_exogenous(
     bars: pd.DataFrame,
     values: pd.DataFrame | pd.Series,
     *,
-    known_after: str | pd.Timedelta = "0s",
-    stale_after: str | pd.Timedelta | None = None,
+    known_after: str | pd.Timedelta | None = None,
+    stale_after: str | pd.Timedelta | None = USUAL,
 ) -> pd.DataFrame:
     """Bars with further columns: at each bar the last value that was known when the bar closed.
 
@@ -26,26 +31,67 @@ def join_exogenous(
         bars: T rows on a UTC index (bar open), any columns.
         values: (V, C) numbers on a strictly increasing UTC index; a Series by its name. A missing value (NaN) says
             nothing: the value before it still stands.
-        known_after: from a value's timestamp to the moment it was public, not negative.
-        stale_after: age, from the moment a value was public to the bar's close, beyond which it counts no more; by
-            default a value stands until the next.
+        known_after: from a value's timestamp to the moment it was public, not negative. It must be said of values that
+            come at regular times, which may be the beginnings of what they measure ("0s" where they are not); those
+            at times of their own are taken to be public at once.
+        stale_after: age, from the moment a value was public to the bar's close, beyond which it counts no more;
+            "usual" for twice the distance that the values before it kept (`usual_ages`), None for none: a value
+            stands until the next, however long that takes.
 
     Returns:
         A new table: the columns of `bars`, then those of `values`, float64, NaN where nothing was known or was stale.
 
     Raises:
         BarsError: times that are not UTC, unsorted or repeated; values that are no numbers or infinite; a column that
-            bars have already; a negative or unreadable duration.
+            bars have already; a negative or unreadable duration; regular times without `known_after`.
     """
     close = _closes(bars)
     table = values.to_frame() if isinstance(values, pd.Series) else values
     if not isinstance(table, pd.DataFrame):
         raise BarsError(f"values are {type(values).__name__}; allowed: a DataFrame or Series on a UTC index")
     _check_names(bars, table)
-    known = _known_times(table, _duration("known_after", known_after))
-    limit = None if stale_after is None else _duration("stale_after", stale_after)
-    joined = {column: _as_of(close, known, _finite(table[column]), limit) for column in table.columns}
+    delay = 0 if known_after is None else _duration("known_after", known_after)
+    limit = np.inf if stale_after is None or stale_after == USUAL else _duration("stale_after", stale_after)
+    known = _known_times(table, delay)
+    if known_after is None:
+        _require_times_of_their_own(known, table.index)
+    joined = {}
+    for column in table.columns:
+        numbers = _finite(table[column])
+        said = ~np.isnan(numbers)
+        ages = usual_ages(known[said]) if stale_after == USUAL else np.full(said.sum(), limit)
+        joined[column] = _as_of(close, known[said], numbers[said], ages)
     return bars.assign(**joined)
+
+
+def usual_ages(known: np.ndarray) -> np.ndarray:
+    """How long each value may stand, as far as could be told when it became known.
+
+    Twice the second longest of the last ten distances: one figure may be late or missing, a hole is a hole.
+
+    Args:
+        known: (V,) int64, increasing, of any unit: when values became known.
+
+    Returns:
+        (V,) float64 of that unit, infinite for the first.
+    """
+    distances = pd.Series(np.diff(known, prepend=known[:1]), dtype=np.float64)
+    distances.iloc[:1] = np.nan
+    recent = distances.rolling(_RECENT, min_periods=1).quantile(1.0 - 1.0 / _RECENT, interpolation="lower")
+    return (2.0 * recent).fillna(np.inf).to_numpy()
+
+
+def _require_times_of_their_own(known: np.ndarray, index: pd.Index) -> None:
+    if len(known) < 2:
+        return
+    distances, counts = np.unique(np.diff(known), return_counts=True)
+    if counts.max() >= _REGULAR_SHARE * (len(known) - 1) or not (known % _HOUR_US).any():
+        every = pd.Timedelta(int(distances[counts.argmax()]), unit="us")
+        raise BarsError(
+            f"values come at regular times (every {every}, the first at {index[0].isoformat()}): say with known_after "
+            'when one was public, e.g. known_after="1d" for a figure of a day that is stamped with its beginning, '
+            '"0s" where the time is the moment it was public'
+        )
 
 
 def _closes(bars: pd.DataFrame) -> np.ndarray:
@@ -99,13 +145,10 @@ def _duration(name: str, value: str | pd.Timedelta) -> int:
     return int(micros)
 
 
-def _as_of(close: np.ndarray, known: np.ndarray, values: np.ndarray, limit: int | None) -> np.ndarray:
-    said = ~np.isnan(values)
-    times, said_values = known[said], values[said]
-    latest = np.searchsorted(times, close, side="right") - 1
-    found = latest >= 0
-    if limit is not None and len(times):
-        found &= close - times[np.maximum(latest, 0)] <= limit
+def _as_of(close: np.ndarray, known: np.ndarray, values: np.ndarray, ages: np.ndarray) -> np.ndarray:
     joined = np.full(len(close), np.nan)
-    joined[found] = said_values[latest[found]]
+    latest = np.searchsorted(known, close, side="right") - 1
+    if len(known):
+        found = (latest >= 0) & (close - known[latest] <= ages[latest])
+        joined[found] = values[latest[found]]
     return joined

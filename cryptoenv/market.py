@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cryptoenv.bars import BarsError, bars_frame, indexed_bars, warn_without_volume
-from cryptoenv.features import FeatureSpec, TimeframePlan, feature_plans
+from cryptoenv.features import FeatureSpec, TimeframePlan, check_functions, feature_plans
 from cryptoenv.features.columns import REFERENCE
 from cryptoenv.features.view import Series
 from cryptoenv.features.windowed import rolling_sigma
@@ -101,7 +101,7 @@ class Market:
 
         Raises:
             BarsError: bars, reference or funding that cannot be used; the message names row and column.
-            ValueError: timeframes or features that cannot be used.
+            ValueError: timeframes or features that cannot be used; LookAheadError: a user's feature looks ahead.
         """
         names = validate_timeframes(timeframes)
         spec = FeatureSpec() if features is None else features
@@ -113,8 +113,10 @@ class Market:
         align = np.empty((len(ohlcv), len(names)), dtype=np.int64)
         for k, timeframe in enumerate(names):
             align[:, k] = _last_ended(start, base, series[k].start_ms, timeframe_ms(timeframe), len(ohlcv))
+        matrices = feature_matrices(plans, series)
+        check_functions(plans, series)
         return cls(
-            names, start, _prices(start, base, ohlcv, funding), feature_matrices(plans, series),
+            names, start, _prices(start, base, ohlcv, funding), matrices,
             tuple(plan.names for plan in plans), align,
             tuple(plan.first_valid_row(s.start_ms) for plan, s in zip(plans, series, strict=True)),
             funding is not None, name, feature_spec=spec, origin=Origin.of(bars),

@@ -16,9 +16,12 @@ from cryptoenv.bars import (
     require_multiple,
     validate_bars,
 )
+from cryptoenv.exogenous import usual_ages
 from cryptoenv.features.view import Series
 from cryptoenv.market_checks import require_magnitudes
-from cryptoenv.timeframe import timeframe_ms
+from cryptoenv.timeframe import DAY_MS, HOUR_MS, timeframe_ms
+
+REFERENCE_STALE_MS = 4 * HOUR_MS  #: that bars of the reference may be missing while there are bars
 
 
 def base_series(
@@ -83,17 +86,21 @@ def known_columns(
         (T, C) float64, columns `names`, then the reference's close.
 
     Raises:
-        BarsError: a column that is missing or holds no numbers, infinity, no value at the first close, or reference
-            bars that cannot be used or do not cover the closes.
+        BarsError: a column that is missing or holds no numbers, infinity, no value at the first close, or a hole in
+            it (twice the distance that its values keep, a day at least); reference bars that cannot be used, do not
+            cover the closes, or are missing for over `REFERENCE_STALE_MS`. Holes of the bars themselves do not count.
     """
     out = np.empty((len(closes_ms), len(names) + (reference is not None)))
-    ends = bar_opens_ms(bars) + timeframe_ms(timeframe) if names else np.empty(0, dtype=np.int64)
+    opens = bar_opens_ms(bars)
+    ends = opens + timeframe_ms(timeframe)
     for k, name in enumerate(names):
         values = _numbers(bars, name)
         known = ~np.isnan(values)
-        out[:, k] = _as_of(ends[known], values[known], closes_ms, f"column {name!r}")
+        ages = np.maximum(usual_ages(ends[known]), DAY_MS)
+        rows = _rows_as_of(ends[known], ages, closes_ms, opens, f"column {name!r}")
+        out[:, k] = values[known][rows]
     if reference is not None:
-        out[:, -1] = _reference(reference, closes_ms)
+        out[:, -1] = _reference(reference, closes_ms, opens)
     return out
 
 
@@ -110,7 +117,7 @@ def _numbers(bars: pd.DataFrame, name: str) -> np.ndarray:
     return values
 
 
-def _reference(reference: pd.DataFrame, closes_ms: np.ndarray) -> np.ndarray:
+def _reference(reference: pd.DataFrame, closes_ms: np.ndarray, opens_ms: np.ndarray) -> np.ndarray:
     try:
         timeframe = bars_timeframe(reference)
         valid = validate_bars(reference, timeframe)
@@ -123,17 +130,39 @@ def _reference(reference: pd.DataFrame, closes_ms: np.ndarray) -> np.ndarray:
             f"reference ends at {_moment(ends[-1])}, the bars at {_moment(closes_ms[-1])}; "
             "bring reference bars up to there, or cut the bars"
         )
-    return _as_of(ends, valid["close"].to_numpy(copy=True), closes_ms, "reference")
+    ages = np.full(len(ends), step + REFERENCE_STALE_MS, dtype=np.float64)
+    rows = _rows_as_of(ends, ages, closes_ms, opens_ms, "reference")
+    return np.asarray(valid["close"].to_numpy(copy=True)[rows], dtype=np.float64)
 
 
-def _as_of(known_ms: np.ndarray, values: np.ndarray, closes_ms: np.ndarray, what: str) -> np.ndarray:
+def _rows_as_of(
+    known_ms: np.ndarray, ages_ms: np.ndarray, closes_ms: np.ndarray, opens_ms: np.ndarray, what: str
+) -> np.ndarray:
+    """(T,) rows of the values that stand at each close, none of them older than its age where a bar was given."""
     rows = np.searchsorted(known_ms, closes_ms, side="right") - 1
     if rows[0] < 0:
         begin = "never" if len(known_ms) == 0 else f"at {_moment(known_ms[0])}"
         raise BarsError(
             f"{what} is first known {begin}, after the first bar's close at {_moment(closes_ms[0])}; cut the bars"
         )
-    return np.asarray(values[rows], dtype=np.float64)
+    given = np.zeros(len(closes_ms), dtype=np.bool_)
+    within = np.searchsorted(closes_ms, opens_ms, side="right")
+    given[within[within < len(given)]] = True
+    base = closes_ms[1] - closes_ms[0] if len(closes_ms) > 1 else 0
+    counted = np.concatenate([[0], np.cumsum(given)])  # time in which there were bars: their own gaps do not count
+    unseen = counted[1:] - counted[np.searchsorted(closes_ms, known_ms[rows], side="right")]
+    stale = given & (unseen * base >= ages_ms[rows])
+    if stale.any():
+        at = int(stale.argmax())
+        last = rows[at]
+        until = _moment(known_ms[last + 1]) if last + 1 < len(known_ms) else "the end"
+        raise BarsError(
+            f"{what} has a hole from {_moment(known_ms[last])} to {until}: its last value is "
+            f"{pd.Timedelta(int(closes_ms[at] - known_ms[last]), unit='ms')} old at "
+            f"{_moment(closes_ms[at])}; bring what is missing, cut the bars, "
+            "or give values there that you stand for"
+        )
+    return rows
 
 
 def _moment(time_ms: int) -> str:

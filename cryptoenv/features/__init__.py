@@ -7,10 +7,11 @@ weeks equals the one computed from all of history, bit for bit. `FeatureSpec` sa
 from cryptoenv.features.across import AcrossTimeframes
 from cryptoenv.features.anchored import TimeframePlan, feature_plans
 from cryptoenv.features.breakouts import Breakouts
-from cryptoenv.features.causality import LookAheadError, check_causal
+from cryptoenv.features.causality import check_causal
 from cryptoenv.features.clock import Calendar
 from cryptoenv.features.columns import Exogenous, Reference
 from cryptoenv.features.custom import FEATURE_BOUND, FeatureBars, FeatureFunction, feature
+from cryptoenv.features.custom_causality import LookAheadError, check_functions
 from cryptoenv.features.decomposition import Pursuit
 from cryptoenv.features.indicators import Momentum, Trend, Volatility
 from cryptoenv.features.slow import SlowLevels
@@ -41,6 +42,7 @@ __all__ = [
     "Volatility",
     "Volume",
     "check_causal",
+    "check_functions",
     "feature",
     "feature_plans",
 ]

@@ -8,29 +8,12 @@ import pandas as pd
 
 from cryptoenv.features.anchored import TimeframePlan, feature_plans
 from cryptoenv.features.columns import REFERENCE
+from cryptoenv.features.custom_causality import LookAheadError
 from cryptoenv.features.spec import FeatureSpec
 from cryptoenv.features.view import Series
 from cryptoenv.market_series import base_series, series_of
-from cryptoenv.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
+from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.timeframe import validate_timeframes
-
-
-class LookAheadError(ValueError):
-    """A feature that depends on bars it may not use.
-
-    Attributes:
-        feature, timeframe: which one.
-        bar: open of the bar whose value changed.
-        future: whether the bars after its close changed it; else bars before its memory did.
-    """
-
-    def __init__(self, feature: str, timeframe: str, bar: pd.Timestamp, future: bool) -> None:
-        why = "bars after its close" if future else "bars older than its memory"
-        super().__init__(
-            f"feature {feature!r} of {timeframe} at the bar of {bar.isoformat()} changes with {why}; allowed: bars "
-            "from its memory before the UTC day (from one day on: before itself) up to the bar itself"
-        )
-        self.feature, self.timeframe, self.bar, self.future = feature, timeframe, bar, future
 
 
 def check_causal(
@@ -153,7 +136,7 @@ def _with_future(known: Series, later: Series) -> Series:
 def _poison(known: Series, bars: int, plan: TimeframePlan, rng: np.random.Generator) -> Series:
     # Bars that have nothing to do with those before them; prices and the reference's close stay positive.
     prices = known.ohlcv[-1, CLOSE] * rng.lognormal(0.0, 1.0, (bars, 4))
-    ohlcv = np.empty((bars, 5))
+    ohlcv = np.empty((bars, len(BAR_COLUMNS)))
     ohlcv[:, OPEN], ohlcv[:, CLOSE] = prices[:, 0], prices[:, 1]
     ohlcv[:, HIGH], ohlcv[:, LOW] = prices.max(axis=1), prices.min(axis=1)
     ohlcv[:, VOLUME] = (known.ohlcv[:, VOLUME].mean() + 1.0) * rng.lognormal(0.0, 2.0, bars)

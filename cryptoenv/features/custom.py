@@ -9,8 +9,6 @@
     spec = FeatureSpec().with_functions(gap)
 """
 
-import hashlib
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cryptoenv.features.fingerprint import fingerprint
 from cryptoenv.features.view import Setting, View
-from cryptoenv.price_columns import CLOSE, VOLUME
+from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, VOLUME
 
 FEATURE_BOUND = 8.0  #: every feature lies within +- this
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -56,7 +55,7 @@ class FeatureFunction:
         name: lower-case letters, digits, underscores.
         bound: values are clipped to +- bound, at most 8.
         memory: bars before the UTC day of a bar that its value may use (from one day on: before the bar).
-        digest: sha256 of the function's source, part of the spec's hash.
+        digest: sha256 of the function and of what it reads (`fingerprint`), part of the spec's hash.
         function: (S,) float64 from `FeatureBars`; None where the spec came from a file, which holds no code.
     """
 
@@ -96,7 +95,8 @@ class FeatureFunction:
         out = np.empty((view.wanted, 1))
         for row, end in view.blocks():
             anchor = view.anchor(row, self.memory_bars)
-            found = np.asarray(self(_slice(view, anchor, self.memory_bars + view.setting.block)), dtype=np.float64)
+            bars = feature_slice(view, anchor, self.memory_bars + view.setting.block)
+            found = np.asarray(self(bars), dtype=np.float64)
             if found.shape != (self.memory_bars + view.setting.block,):
                 raise ValueError(f"feature {self.name!r} returned shape {found.shape}; allowed: one value per bar")
             wanted = found[row - anchor : end - anchor]
@@ -121,25 +121,18 @@ def feature(name: str, *, bound: float = FEATURE_BOUND, memory: int = 64) -> Cal
     """
 
     def made(function: FeatureCode) -> FeatureFunction:
-        return FeatureFunction(name, bound, memory, _digest(function), function)
+        return FeatureFunction(name, bound, memory, fingerprint(function), function)
 
     return made
 
 
-def _digest(function: FeatureCode) -> str:
-    try:
-        source = inspect.getsource(function).encode()
-    except (OSError, TypeError):  # typed at a prompt, or compiled: the byte code stands for it
-        source = getattr(getattr(function, "__code__", None), "co_code", repr(function).encode())
-    return hashlib.sha256(source).hexdigest()
-
-
-def _slice(view: View, anchor: int, rows: int) -> FeatureBars:
+def feature_slice(view: View, anchor: int, rows: int) -> FeatureBars:
+    """Rows from `anchor` on, as a feature function gets them."""
     known = view.bars.ohlcv[anchor : anchor + rows]
     columns = view.bars.columns[anchor : anchor + rows]
     missing = rows - len(known)
     if missing:
-        later = np.repeat(known[-1:, [CLOSE]], 5, axis=1)
+        later = np.repeat(known[-1:, [CLOSE]], len(BAR_COLUMNS), axis=1)
         later[:, VOLUME] = 0.0
         known = np.concatenate([known, np.repeat(later, missing, axis=0)])
         columns = np.concatenate([columns, np.repeat(columns[-1:], missing, axis=0)])

@@ -41,7 +41,7 @@ def naive(column: pd.Series, close: pd.Timestamp, delay: pd.Timedelta, limit: pd
 @pytest.mark.parametrize("limit", [None, "0s", "3h"])
 def test_equals_a_search_through_all_values(delay: str, limit: str | None) -> None:
     values = figures(len(delay))
-    joined = join_exogenous(BARS, values, known_after=delay, stale_after=limit)
+    joined = join_exogenous(BARS, values, known_after=delay, stale_after=limit)  # None: for ever
     pd.testing.assert_frame_equal(joined[list(BARS)], BARS)
     bound = None if limit is None else pd.Timedelta(limit)
     wait = pd.Timedelta(days=1) if delay == "1d" else pd.Timedelta(delay)
@@ -110,8 +110,46 @@ def test_what_cannot_be_joined_is_refused() -> None:
 def test_real_funding_rates(real_data: Path) -> None:
     bars = read_bars(real_data / "binance_spot_BTCUSDT_1h_2017_2024.csv.gz")["2021-01":"2021-03"]
     funding = pd.read_csv(real_data / "binance_perp_BTCUSDT_funding_8h_2020_2023.csv.gz", index_col=0, parse_dates=True)
-    joined = join_exogenous(bars, funding["funding_rate"], stale_after="8h")
+    joined = join_exogenous(bars, funding["funding_rate"], known_after="0s", stale_after="8h")
     assert joined["funding_rate"].notna().all()
     due = joined.index.hour % 8 == 7
     expected = funding["funding_rate"].reindex(joined.index[due] + pd.Timedelta("1h")).to_numpy()
     np.testing.assert_array_equal(joined["funding_rate"][due], expected)
+
+
+def regular(every: str, days: int = 12) -> pd.Series:
+    count = int(pd.Timedelta(days=days) / pd.Timedelta(every))
+    times = pd.date_range("2020-12-31", periods=count, freq=every, tz="UTC")
+    return pd.Series(np.arange(len(times)) + 1.0, index=times, name="x")
+
+
+@pytest.mark.parametrize("every", ["15min", "1h", "8h", "1D", "7D"])
+def test_figures_at_regular_times_say_when_they_were_public(every: str) -> None:
+    values = regular(every, 60)
+    months = pd.Series(1.0, index=pd.date_range("2020-01-01", periods=20, freq="MS", tz="UTC"), name="x")
+    weekdays = values[values.index.day_of_week < 5]
+    for given in (values, values.to_frame(), values.shift(1, freq="8h30min"), weekdays, months, values.iloc[[0, 1]]):
+        if len(given) > 1:
+            with pytest.raises(BarsError, match=r"regular times .*say with known_after"):
+                join_exogenous(BARS, given)
+            join_exogenous(BARS, given, known_after="0s")
+
+
+@pytest.mark.parametrize("every", ["1h", "8h", "1D"])
+def test_a_hole_becomes_unknown(every: str) -> None:
+    values = regular(every)
+    bars = random_bars(10, seed=3)
+    step = pd.Timedelta(every)
+    whole = join_exogenous(bars, values, known_after=every)["x"]
+    assert whole.notna().all()
+    hole = values.drop(values.index[(values.index >= "2021-01-03") & (values.index < "2021-01-07")])
+    joined = join_exogenous(bars, hole, known_after=every)["x"]
+    last = hole.index[hole.index < "2021-01-03"][-1] + step
+    closes = bars.index + STEP
+    unknown = (closes > last + 2 * step) & (closes < pd.Timestamp("2021-01-07", tz="UTC") + step)
+    np.testing.assert_array_equal(joined.isna(), unknown)
+    assert joined[~unknown].isin(whole).all()
+    for_ever = join_exogenous(bars, hole, known_after=every, stale_after=None)["x"]
+    assert for_ever.notna().all()
+    ended = join_exogenous(bars, values[values.index < "2021-01-05"], known_after=every)["x"]
+    assert ended.iloc[-1:].isna().all()
