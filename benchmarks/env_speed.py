@@ -277,19 +277,19 @@ def step_parts(market: cryptoenv.Market, steps: int) -> list[dict[str, Any]]:
     env: Any = made.unwrapped
     wiring, clock, memory = env._wiring, env._clock, env._memory
     kept = list(memory.renew())
-    first, bar = int(wiring[single_step.OBSERVATION]), int(clock[BAR])
+    _, mask, row = kept[0]
+    bar = int(clock[BAR])
 
     def call() -> None:
-        wiring[single_step.OBSERVATION], clock[BAR] = first, bar
-        single_step.step_single(wiring, 1.0)
+        clock[BAR] = bar
+        single_step.step_single(wiring, 1.0, row)
 
     def rewind() -> None:
-        wiring[single_step.OBSERVATION], clock[BAR] = first, bar
+        clock[BAR] = bar
 
-    mask = kept[0][1]
     parts = {
         "jitted call": _once(call) - _once(rewind),
-        "info, nothing happened": _once(lambda: env._info(mask)),
+        "info, nothing happened": _once(lambda: env._info(mask, bar)),
         "fresh memory": _once(memory.renew, 2000) / len(kept),
     }
     rest = {"Python, and info where something happened": whole - sum(parts.values())}

@@ -33,6 +33,11 @@ def held_lock() -> int:
     return lock
 
 
+def _intrinsic(function: Any) -> Any:
+    """An `intrinsic` by its callers' arguments: numba passes the typing context."""
+    return intrinsic(function)
+
+
 def _atomic(operation: str) -> Any:
     @intrinsic
     def atomic(typing_context: Any, address: Any, value: Any) -> Any:
@@ -51,7 +56,7 @@ atomic_add = _atomic("add")
 atomic_swap = _atomic("xchg")
 
 
-@intrinsic
+@_intrinsic
 def atomic_read(typing_context: Any, address: Any) -> Any:
     """The int64 at an address, as other threads left it."""
 
@@ -62,7 +67,7 @@ def atomic_read(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def pause(typing_context: Any) -> Any:
     """Wait for some nanoseconds, and let the core's other hardware thread work meanwhile."""
 
@@ -75,7 +80,7 @@ def pause(typing_context: Any) -> Any:
     return types.void(), generate
 
 
-@intrinsic
+@_intrinsic
 def acquire_lock(typing_context: Any, function: Any, lock: Any) -> Any:
     """Wait for the lock at an address; `function` is `ACQUIRE`."""
 
@@ -89,7 +94,7 @@ def acquire_lock(typing_context: Any, function: Any, lock: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def release_lock(typing_context: Any, function: Any, lock: Any) -> Any:
     """Let whoever waits for the lock at an address go on; `function` is `RELEASE`."""
 

@@ -34,7 +34,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 STAMP = "jit_sources.sha256"
 PACKAGES = ("synthetic", "cryptoenv", "pretrain", "agents", "benchmarks")
 _SEAL = hashlib.sha256().digest_size
-_InTree: Any = getattr(caching, "InTreeCacheLocator", None) or caching._InTreeCacheLocator  # before numba 0.62
+_InTree: Any = getattr(caching, "InTreeCacheLocator", None) or vars(caching)["_InTreeCacheLocator"]  # of old numbas
 
 
 class _SealedFile(IndexDataCacheFile):  # type: ignore[misc]
@@ -161,7 +161,7 @@ def _warn_uncached() -> None:
     )
 
 
-dispatcher.FunctionCache = _cache_of  # what `cache=True` makes
+vars(dispatcher)["FunctionCache"] = _cache_of  # what `cache=True` makes
 
 
 def cache_folder(folder: Path) -> Path | None:
