@@ -289,7 +289,7 @@ def test_a_killed_download_loses_nothing(tmp_path: Path, kills: int) -> None:
     with Loopback() as exchange:
         for _ in range(kills):
             killed(tmp_path, exchange.base, rng.uniform(0.0, 1.5))
-            if (tmp_path / "binance").exists():
+            if any(tmp_path.rglob("manifest.json")):  # on a busy machine it is killed before there is a series
                 assert BarStore(tmp_path).validate(SeriesKey("binance", "BTC/USDT", "1m")) == ()
         fetch(tmp_path, exchange, request(minutes))
         same(stored(tmp_path), expected(minutes))
