@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.episode import BAR, DRAWN, END, EPISODE, MARKET_DRAW, SEED, STREAM_DRAW, episode_draw
+from cryptoenv.episode import BAR, DRAWN, END, ENDED, EPISODE, MARKET_DRAW, SEED, STREAM_DRAW, episode_draw
 from cryptoenv.market import Market
 from cryptoenv.market_table import PRICES, without_addresses
 from cryptoenv.markets_ahead import MarketsAhead
@@ -27,6 +27,15 @@ def market_draws(clocks: Clocks, rows: NDArray[np.int64], later: int, salt: int,
     for i, row in enumerate(rows):
         out[i] = episode_draw(clocks[row, SEED], clocks[row, EPISODE] + later, salt, bound)
     return out
+
+
+@njit(cache=True, error_model="numpy")
+def any_ended(clocks: Clocks) -> bool:
+    """Whether an episode has ended in one of the rows of (N, CLOCK_WIDTH)."""
+    for row in range(clocks.shape[0]):
+        if clocks[row, ENDED] == 1:
+            return True
+    return False
 
 
 class Visits(Protocol):

@@ -12,6 +12,7 @@ from cryptoenv.account import ACCOUNT_WIDTH
 from cryptoenv.config import Costs
 from cryptoenv.environment_spec import EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.episode import BAR, CLOCK_WIDTH, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.market_visits import any_ended
 from cryptoenv.rewards import batched_reward
 from cryptoenv.row_checks import check_rows
 from cryptoenv.shared_rows import copy_windows_shared, step_shared
@@ -161,8 +162,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
             row = int(np.argmax(rows.clocks[:, ENDED] == 1))
             raise RuntimeError(f"row {row} has ended: reset it with options={{'reset_mask': mask}} before stepping")
-        if next_step and not self.setup.visits.settled and (due := np.flatnonzero(rows.clocks[:, ENDED])).size:
-            self.setup.visits.prepare(rows.clocks, due, later=1)
+        if next_step and not self.setup.visits.settled and any_ended(rows.clocks):
+            self.setup.visits.prepare(rows.clocks, np.flatnonzero(rows.clocks[:, ENDED]), later=1)
         restarted = rows.clocks[:, ENDED] == 1 if next_step and self._custom_reward is not None else None
         self._cut_short = self.autoreset_mode == AutoresetMode.SAME_STEP
         seen = self._memory()
