@@ -32,10 +32,10 @@ def market_draws(clocks: Clocks, rows: NDArray[np.int64], later: int, salt: int,
 @njit(cache=True, error_model="numpy")
 def any_ended(clocks: Clocks) -> bool:
     """Whether an episode has ended in one of the rows of (N, CLOCK_WIDTH)."""
+    found = False
     for row in range(clocks.shape[0]):
-        if clocks[row, ENDED] == 1:
-            return True
-    return False
+        found = found or clocks[row, ENDED] == 1
+    return found
 
 
 class Visits(Protocol):
