@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Agent": "agents.agent",
-    "Run": "agents.run_folder",
+    "Agent": "agents.policies.agent",
+    "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
-    "TrainingConfig": "agents.training",
-    "evaluate": "agents.evaluation",
-    "score": "agents.judging",
-    "train": "agents.training",
+    "AgentTrainingConfig": "agents.training.config",
+    "TrainingConfig": "agents.training.config",
+    "evaluate": "agents.evaluation.tables",
+    "score": "agents.evaluation.judging",
+    "train": "agents.training.pipeline",
 }
 
 __all__ = sorted(_HOME)

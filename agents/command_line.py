@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated
 
-from agents.error_words import error_in_words
+from agents.commands.error_words import error_in_words
 
 USER_ERROR = 2
 #: Packages whose warnings are for users; typer's frames are those that call a command.
@@ -20,13 +20,16 @@ except ModuleNotFoundError:
     print('the `cryptoenv` command needs typer: pip install "cryptoenv[agents]"', file=sys.stderr)
     raise SystemExit(USER_ERROR) from None
 
-from agents.data_commands import app as data_commands  # noqa: E402 -- once typer is known to be there
-from agents.features_commands import app as features_commands  # noqa: E402
-from agents.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
-from agents.pretrain_commands import pretrain  # noqa: E402
-from agents.synth_commands import synth  # noqa: E402
-from agents.train_commands import evaluate, export, import_model, play, train  # noqa: E402
-from agents.tune_commands import tune  # noqa: E402
+from agents.commands.data import app as data_commands  # noqa: E402 -- once typer is known to be there
+from agents.commands.evaluate import evaluate  # noqa: E402
+from agents.commands.features import app as features_commands  # noqa: E402
+from agents.commands.play import play  # noqa: E402
+from agents.commands.pretrain import pretrain  # noqa: E402
+from agents.commands.sb3 import export, import_model  # noqa: E402
+from agents.commands.synth import synth  # noqa: E402
+from agents.commands.train import train  # noqa: E402
+from agents.commands.tune import tune  # noqa: E402
+from agents.run_folders.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
 
 app = typer.Typer(
     name="cryptoenv",
@@ -75,7 +78,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the training.", min=0)] = 0,
 ) -> None:
     """Pretrain, clone, train PPO, evaluate on unseen markets; prints a table, saves a run folder and a picture."""
-    from agents.demo import run_demo
+    from agents.commands.demo import run_demo
 
     with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):
         run_demo(out=out, seed=seed, bars_file=bars)
@@ -114,9 +117,9 @@ def _one_line(message: str) -> int:
     return USER_ERROR
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_more: object, **_options: object) -> None:
     """What this package warns of, as one line that breaks no progress bar; other packages warn their developers."""
-    _, installed, inside = filename.replace(os.sep, "/").rpartition("/site-packages/")
+    _before, installed, inside = filename.replace(os.sep, "/").rpartition("/site-packages/")
     if installed and not sys.warnoptions and inside.partition("/")[0] not in WARNING_FOR_USERS:
         return
     line = "cryptoenv: note: " + " ".join(str(message).split())

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cryptoenv.config import Costs, Instrument
-from cryptoenv.market import Market
-from cryptoenv.vector_env import CryptoTradeVectorEnv
+from cryptoenv.env.vector import CryptoTradeVectorEnv
+from cryptoenv.market.market import Market
+from cryptoenv.trading.config import Costs, Instrument
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 
 import cryptoenv
-from benchmarks import peers
-from benchmarks.busy_neighbours import busy_neighbours
-from benchmarks.machine import header
-from benchmarks.walk import walk_bars
-from cryptoenv import single_step
-from cryptoenv import vector_env as vector_env_module
-from cryptoenv.episode import BAR
+from benchmarks.support import peers
+from benchmarks.support.busy_neighbours import busy_neighbours
+from benchmarks.support.machine import header
+from benchmarks.support.walk import walk_bars
+from cryptoenv.env import single_step
+from cryptoenv.env import vector as vector_env_module
+from cryptoenv.env.episode import BAR
 from cryptoenv.features import Candles, FeatureSpec, Returns, TimeframeFeatures, Volume
 
 REPEATS = 5

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.machine import header
 from benchmarks.memory import random_minutes
+from benchmarks.support.machine import header
 from cryptoenv import Market, read_bars
 from cryptoenv.features import FeatureStream
 

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.machine import header
-from benchmarks.stylised_facts import MEMORY_LAGS, autocorrelation, facts, hourly_profile, largest_drawdowns
-from cryptoenv.bar_files import read_bars
-from cryptoenv.bars import aggregate, fill_gaps
+from benchmarks.support.machine import header
+from benchmarks.support.stylised_facts import MEMORY_LAGS, autocorrelation, facts, hourly_profile, largest_drawdowns
+from cryptoenv.bar_files.reading import read_bars
+from cryptoenv.bars.bars import aggregate, fill_gaps
 from synthetic import regime_market, task_seeds
 
 DAYS = 240

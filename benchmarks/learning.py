@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents import baselines
-from agents.evaluation import ORACLE, baseline_policies, rollouts
-from agents.policies import TablePolicy, TradingPolicy
-from agents.rollout import Rollout
-from agents.scoring import score
+from agents.evaluation import baselines
+from agents.evaluation.rollout import Rollout
+from agents.evaluation.scoring import score
+from agents.evaluation.tables import ORACLE, baseline_policies, rollouts
+from agents.markets.expert_market import ExpertMarket, synthetic_markets
+from agents.policies.trading_policy import TablePolicy, TradingPolicy
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, synthetic_markets
-from agents.training import TrainingConfig
-from benchmarks.learning_methods import (
+from agents.training.config import AgentTrainingConfig
+from benchmarks.support.learning_methods import (
     BARS,
     CURRICULUM,
     DAYS,
@@ -48,8 +48,8 @@ from benchmarks.learning_methods import (
     run_end_to_end,
     run_seed,
 )
-from benchmarks.machine import header
-from benchmarks.rules import exposures, grid, rule_returns
+from benchmarks.support.machine import header
+from benchmarks.support.rules import exposures, grid, rule_returns
 from pretrain import Extractor
 from synthetic import regime_market, task_seeds
 
@@ -61,7 +61,7 @@ TARGETS = {
 }  # fmt: skip
 
 
-def references(task: str, settings: TradingSettings, test: tuple[TaughtMarket, ...]) -> dict[str, Rollout]:
+def references(task: str, settings: TradingSettings, test: tuple[ExpertMarket, ...]) -> dict[str, Rollout]:
     """What needs no training: oracle, flat, random, buy and hold, tuned rules."""
     rule = baselines.tuned_cross(synthetic_markets(task, "validation", 16, DAYS, settings, progress=False), settings)
     policies = baseline_policies(test, settings, rule, 0)
@@ -82,7 +82,7 @@ def best_rule(task: str, settings: TradingSettings, count: int) -> TradingPolicy
     return TablePolicy(tables, settings.positions)
 
 
-def check_ruler(found: dict[str, Rollout], test: tuple[TaughtMarket, ...]) -> None:
+def check_ruler(found: dict[str, Rollout], test: tuple[ExpertMarket, ...]) -> None:
     """Raise RuntimeError unless the oracle scores exactly 1 and flat exactly 0."""
     optimum = found[ORACLE]
     for name, expected in ((ORACLE, 1.0), ("flat", 0.0)):
@@ -93,7 +93,7 @@ def check_ruler(found: dict[str, Rollout], test: tuple[TaughtMarket, ...]) -> No
 
 def summary(
     fixed: dict[str, Rollout],
-    test: tuple[TaughtMarket, ...],
+    test: tuple[ExpertMarket, ...],
     seeds: list[dict[str, dict[str, Any]]],
     end_to_end: list[dict[str, Any]],
     clones: NDArray[np.float64] | None,
@@ -186,7 +186,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
 def measured(pool: ProcessPoolExecutor, task: str, folders: Sequence[str], counts: Counts) -> dict[str, Any]:
     """All methods on a task: references and the ruler's check first, then trainings side by side."""
     extractors = [Extractor.load(folder) for folder in folders]
-    settings = TrainingConfig().settings_for(extractors[0])
+    settings = AgentTrainingConfig().settings_for(extractors[0])
     test = synthetic_markets(task, "test", counts.test_markets, DAYS, settings, progress=False)
     fixed = references(task, settings, test)
     check_ruler(fixed, test)

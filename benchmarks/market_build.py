@@ -24,9 +24,9 @@ import pandas as pd
 from tqdm import tqdm
 
 import cryptoenv
-from benchmarks.machine import header
 from benchmarks.memory import random_minutes
-from cryptoenv.bars import aggregate
+from benchmarks.support.machine import header
+from cryptoenv.bars.bars import aggregate
 from cryptoenv.features import FeatureSpec
 
 TIMEFRAMES = ("15m", "4h", "1d")

@@ -23,10 +23,10 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
-from agents.sb3_vec_env import REWARD_IN_PERCENT, Sb3VecEnv
-from agents.threads import use_one_thread
-from benchmarks.machine import header
-from cryptoenv.vector_env import CryptoTradeVectorEnv
+from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT, Sb3VecEnv
+from agents.algorithms.threads import use_one_thread
+from benchmarks.support.machine import header
+from cryptoenv.env.vector import CryptoTradeVectorEnv
 
 WINDOW = (16, 4, 2)
 DAYS = 60

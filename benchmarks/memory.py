@@ -22,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import cryptoenv
-from benchmarks.machine import header
+from benchmarks.support.machine import header
 
 WORKERS = 4
 NUM_ENVS = 4096

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from agents.scoring import score
-from benchmarks.machine import header
-from benchmarks.market_scores import earned, oracle_exposure, sharpe
-from benchmarks.rules import grid, rule_returns
+from agents.evaluation.scoring import score
+from benchmarks.support.machine import header
+from benchmarks.support.market_scores import earned, oracle_exposure, sharpe
+from benchmarks.support.rules import grid, rule_returns
 from synthetic import (
     BARS_PER_DAY,
     EVERYTHING,

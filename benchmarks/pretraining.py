@@ -27,18 +27,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from agents import baselines
-from agents.evaluation import ORACLE
-from agents.extractor_policy import ExtractorTrader
-from agents.rollout import roll, whole_markets
-from agents.scoring import score
+from agents.algorithms.threads import use_one_thread
+from agents.evaluation import baselines
+from agents.evaluation.extractor_trader import ExtractorTrader
+from agents.evaluation.rollout import roll, whole_markets
+from agents.evaluation.scoring import score
+from agents.evaluation.tables import ORACLE
+from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, synthetic_markets
-from agents.threads import use_one_thread
-from benchmarks.machine import header
-from cryptoenv.market import Market
+from benchmarks.support.machine import header
+from cryptoenv.market.market import Market
 from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
-from pretrain.lessons import Teacher, lessons
+from pretrain.data.teachers import Teacher, labelled_samples
 
 UNCONVERGED = 0.01  #: relative gain of the validation loss over the last third that counts as still improving
 BATCH = 512  #: windows per step of encoders without a memory
@@ -105,11 +105,11 @@ def base_only(market: Market) -> Market:
 
 
 @lru_cache(maxsize=1)
-def _lessons(recipe: Recipe, task: str, teacher: str, count: int) -> tuple[Any, Any]:
+def _labelled_samples(recipe: Recipe, task: str, teacher: str, count: int) -> tuple[Any, Any]:
     layout = recipe.architecture
     chosen = cast(Teacher, teacher)
     return tuple(  # type: ignore[return-value]
-        lessons(task, family, n, recipe.days, layout.timeframes, layout.window, teacher=chosen, progress=False)
+        labelled_samples(task, family, n, recipe.days, layout.timeframes, layout.window, teacher=chosen, progress=False)
         for family, n in (("extractor", count), ("validation", recipe.validation_markets))
     )
 
@@ -134,7 +134,7 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
     contender = contenders(recipe, task)[name]
     layout = contender.architecture
     narrow = len(layout.timeframes) < len(recipe.architecture.timeframes)
-    train, held_out = _lessons(recipe, task, contender.teacher, counts.markets)
+    train, held_out = _labelled_samples(recipe, task, contender.teacher, counts.markets)
     if narrow:
         train, held_out = one_timeframe(train), one_timeframe(held_out)
     budget = {"steps": 10**6, "max_seconds": counts.seconds, "patience": 10**6, "batch": contender.batch}
@@ -168,7 +168,7 @@ def _settings(recipe: Recipe) -> TradingSettings:
 
 
 @lru_cache(maxsize=1)
-def _judging_markets(recipe: Recipe, task: str, counts: Counts) -> tuple[tuple[TaughtMarket, ...], ...]:
+def _judging_markets(recipe: Recipe, task: str, counts: Counts) -> tuple[tuple[ExpertMarket, ...], ...]:
     """The markets that hysteresis is tuned on, and those that are judged on."""
     families = (("validation", recipe.validation_markets), ("test", counts.test_markets))
     return tuple(
@@ -177,8 +177,8 @@ def _judging_markets(recipe: Recipe, task: str, counts: Counts) -> tuple[tuple[T
     )
 
 
-def _narrow(taught: Sequence[TaughtMarket]) -> tuple[TaughtMarket, ...]:
-    return tuple(replace(t, market=base_only(t.market)) for t in taught)
+def _narrow(labelled: Sequence[ExpertMarket]) -> tuple[ExpertMarket, ...]:
+    return tuple(replace(t, market=base_only(t.market)) for t in labelled)
 
 
 def trained_in_full(recipe: Recipe, counts: Counts, folders: Sequence[str]) -> list[dict[str, Any]]:

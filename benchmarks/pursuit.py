@@ -23,11 +23,11 @@ from sklearn.linear_model import orthogonal_mp_gram
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from benchmarks.machine import header
-from cryptoenv.bar_files import read_bars
-from cryptoenv.features.dictionary import Dictionary, PursuitConfig, dictionary
-from cryptoenv.features.pursuit import pursue
-from cryptoenv.features.pursuit_features import pursuit_features
+from benchmarks.support.machine import header
+from cryptoenv.bar_files.reading import read_bars
+from cryptoenv.features.pursuit.batch_omp import pursue
+from cryptoenv.features.pursuit.dictionary import Dictionary, PursuitConfig, dictionary
+from cryptoenv.features.pursuit.features import pursuit_features
 
 REPEATS = 9
 TIE = 1e-12

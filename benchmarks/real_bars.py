@@ -16,11 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.evaluation import evaluate_on_bars
-from agents.report import print_table
-from agents.threads import use_one_thread
-from agents.training import TrainingConfig, new_config, train
-from benchmarks.machine import header
+from agents.algorithms.registry import new_config
+from agents.algorithms.threads import use_one_thread
+from agents.evaluation.tables import evaluate_on_bars
+from agents.reports.table import print_table
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import train
+from benchmarks.support.machine import header
 
 STEPS = {"ppo": 600_000, "fitted_q": 6_000_000}
 COLUMNS = ["daily_log_return", "daily_log_return_low", "daily_log_return_high", "sharpe", "max_drawdown",
@@ -33,7 +35,7 @@ def judged(file: Path, seed: int) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for algorithm, steps in STEPS.items():
             learning = replace(new_config(algorithm), steps=steps, evaluate_every=steps // 8)
-            config = TrainingConfig(learning=learning, checkpoint_every=10**9)
+            config = AgentTrainingConfig(learning=learning, checkpoint_every=10**9)
             place = Path(folder) / algorithm
             runs.append(train(algorithm, market=file, out=place, seed=seed, config=config, progress=False))
         table = evaluate_on_bars(runs, file)

@@ -21,15 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from agents import baselines
-from agents.evaluation import VALIDATION_BLOCK
-from agents.improvement import Schedule, improve
-from agents.material import EmbeddedMarkets, Material
-from agents.rollout import blocks, roll
-from agents.taught_market import synthetic_markets
-from agents.threads import use_one_thread
-from agents.training import ALGORITHMS, TrainingConfig, cloned, new_config
-from benchmarks.machine import header
+from agents.algorithms.registry import ALGORITHMS, new_config
+from agents.algorithms.threads import use_one_thread
+from agents.evaluation import baselines
+from agents.evaluation.hysteresis import VALIDATION_BLOCK
+from agents.evaluation.rollout import blocks, roll
+from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
+from agents.markets.expert_market import synthetic_markets
+from agents.training.config import AgentTrainingConfig
+from agents.training.learning_loop import improve
+from agents.training.pipeline import cloned
+from agents.training.selection import Schedule
+from benchmarks.support.machine import header
 from pretrain import Extractor
 
 TASK = "standard"
@@ -61,26 +64,26 @@ STEPS = {"ppo": 400_000, "dqn": 150_000, "sac": 120_000, "fitted_q": 4_000_000}
 
 
 @lru_cache(maxsize=1)
-def _material(seed: int) -> tuple[Any, Material, float]:
+def _training_markets(seed: int) -> tuple[Any, TrainingMarkets, float]:
     extractor = Extractor.load("default")
-    settings = TrainingConfig().settings_for(extractor)
+    settings = AgentTrainingConfig().settings_for(extractor)
     parts = [synthetic_markets(TASK, family, count, 60, settings, progress=False) for family, count in FAMILIES]
-    material = Material(*(EmbeddedMarkets.of(extractor, part, progress=False) for part in parts))
-    taught = material.validation.taught
-    best = roll(baselines.oracle(taught, settings), taught, blocks(taught, VALIDATION_BLOCK), settings)
-    clone = cloned(extractor, material, settings, seed=seed, progress=False)
-    return clone, material, float(best.expected(taught).mean())
+    training_markets = TrainingMarkets(*(EmbeddedMarkets.of(extractor, part, progress=False) for part in parts))
+    labelled = training_markets.validation.labelled
+    best = roll(baselines.oracle(labelled, settings), labelled, blocks(labelled, VALIDATION_BLOCK), settings)
+    clone = cloned(extractor, training_markets, settings, seed=seed, progress=False)
+    return clone, training_markets, float(best.expected(labelled).mean())
 
 
 def run_one(algorithm: str, variant: str, seed: int) -> dict[str, float]:
     """One training: its validation curve, as shares of the optimum."""
     use_one_thread()
-    clone, material, best = _material(seed)
+    clone, training_markets, best = _training_markets(seed)
     config = replace(new_config(algorithm), steps=STEPS[algorithm], **VARIANTS[algorithm][variant])
     entry = ALGORITHMS[algorithm]
-    learner = getattr(import_module(entry.module), entry.builder)(clone, material.train, config, seed=seed)
+    learner = getattr(import_module(entry.module), entry.builder)(clone, training_markets.train, config, seed=seed)
     schedule = Schedule(config.steps, config.steps // 8, curriculum=getattr(config, "curriculum", 0.0))
-    result = improve(learner, clone, (algorithm, entry.head), material.validation, schedule, progress=False)
+    result = improve(learner, clone, (algorithm, entry.head), training_markets.validation, schedule, progress=False)
     curve = [value / best for _, value in result.validation]
     return {"start": curve[0], "lowest": min(curve), "end": curve[-1], "kept": max(curve)}
 

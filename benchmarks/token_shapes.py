@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.machine import header
-from synthetic.token_events import EVENT_KINDS, EventCounts
-from synthetic.token_market import TokenConfig, token_market
+from benchmarks.support.machine import header
+from synthetic.tokens.events import EVENT_KINDS, EventCounts
+from synthetic.tokens.market import TokenConfig, token_market
 
 SWAPS = "pumpfun_swaps_11tokens_2026.csv.gz"
 BAR_SECONDS = 5

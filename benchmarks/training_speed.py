@@ -25,30 +25,30 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.logger import configure
 
-from agents import baselines
-from agents.agent import Agent, AgentPolicy
-from agents.cloning import CloningConfig
-from agents.dqn_training import DQNConfig, new_dqn
-from agents.evaluation import VALIDATION_BLOCK
-from agents.features_extractor import embed
-from agents.heads import actor_arguments, bind, copy_of
-from agents.index_replay import IndexReplayBuffer
-from agents.material import EmbeddedMarkets, Material
-from agents.off_policy_guidance import copy_actor
-from agents.policy_shape import observation_space
-from agents.ppo_training import PPOConfig, new_ppo
-from agents.pretrained_extractor import PretrainedExtractor
-from agents.rollout import blocks, roll
-from agents.sac_training import SACConfig, new_sac
-from agents.sb3_vec_env import training_env
-from agents.scoring import score
+from agents.algorithms.dqn import DQNConfig, new_dqn
+from agents.algorithms.index_replay import IndexReplayBuffer
+from agents.algorithms.off_policy import copy_actor
+from agents.algorithms.ppo import PPOConfig, new_ppo
+from agents.algorithms.sac import SACConfig, new_sac
+from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.threads import use_one_thread
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.evaluation import baselines
+from agents.evaluation.hysteresis import VALIDATION_BLOCK
+from agents.evaluation.rollout import blocks, roll
+from agents.evaluation.scoring import score
+from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets, embed
+from agents.markets.expert_market import markets_of, synthetic_markets
+from agents.policies.agent import Agent, AgentPolicy
+from agents.policies.heads import actor_arguments, bind, copy_of
+from agents.policies.policy_shape import observation_space
+from agents.policies.pretrained_extractor import PretrainedExtractor
+from agents.policies.value_heads import LOG_ODDS, value_arguments
 from agents.settings import TradingSettings
-from agents.taught_market import markets_of, synthetic_markets
-from agents.threads import use_one_thread
-from agents.training import TrainingConfig, cloned
-from agents.value_heads import LOG_ODDS, value_arguments
-from benchmarks.end_to_end import agent_of
-from benchmarks.machine import header
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import cloned
+from benchmarks.support.end_to_end import agent_of
+from benchmarks.support.machine import header
 from pretrain import Extractor
 
 TASK = "standard"
@@ -63,18 +63,20 @@ class Bench:
     def __init__(self, scale: float) -> None:
         self.scale = scale
         self.extractor = Extractor.load("default")
-        self.settings: TradingSettings = TrainingConfig().settings_for(self.extractor)
+        self.settings: TradingSettings = AgentTrainingConfig().settings_for(self.extractor)
         parts = [synthetic_markets(TASK, f, n, 60, self.settings, progress=False) for f, n in FAMILIES]
-        self.material = Material(*(EmbeddedMarkets.of(self.extractor, part, progress=False) for part in parts))
+        self.training_markets = TrainingMarkets(
+            *(EmbeddedMarkets.of(self.extractor, part, progress=False) for part in parts)
+        )
         self.clone: Agent = cloned(
-            self.extractor, self.material, self.settings, CloningConfig(samples=200_000, epochs=4), seed=0,
+            self.extractor, self.training_markets, self.settings, CloningConfig(samples=200_000, epochs=4), seed=0,
             progress=False,
         )  # fmt: skip
-        validation = self.material.validation
-        self.rows = blocks(validation.taught, VALIDATION_BLOCK)
+        validation = self.training_markets.validation
+        self.rows = blocks(validation.labelled, VALIDATION_BLOCK)
         self.best = roll(
-            baselines.oracle(validation.taught, self.settings), validation.taught, self.rows, self.settings
-        ).expected(validation.taught)
+            baselines.oracle(validation.labelled, self.settings), validation.labelled, self.rows, self.settings
+        ).expected(validation.labelled)
 
     def timed(self, algorithm: Any, steps: int, judged: Callable[[Any], Agent] | None) -> dict[str, Any]:
         """Env steps per second, and (where it can be judged) the score of what came out."""
@@ -87,9 +89,11 @@ class Bench:
         if judged is not None:
             agent = judged(algorithm)
             policy = copy_of(agent.policy)
-            taught, table = self.material.validation.taught, self.material.validation.table
-            bind(policy, table if agent.extractor is self.extractor else embed(agent.extractor, taught, progress=False))
-            earned = roll(AgentPolicy(agent, policy), taught, self.rows, self.settings).expected(taught)
+            labelled, table = self.training_markets.validation.labelled, self.training_markets.validation.table
+            bind(
+                policy, table if agent.extractor is self.extractor else embed(agent.extractor, labelled, progress=False)
+            )
+            earned = roll(AgentPolicy(agent, policy), labelled, self.rows, self.settings).expected(labelled)
             found["score"] = asdict(score(earned, self.best))
         return found
 
@@ -108,7 +112,7 @@ FAMILIES = (("train", 32), ("validation", 16))
 def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours; the same with Stable-Baselines3's batch of 64; and with the network in the loop, trained along."""
     config = PPOConfig(steps=STEPS["ppo"], learning_rate=RATE, warm_up=0)
-    train = bench.material.train
+    train = bench.training_markets.train
     ours = new_ppo(bench.clone, train, config, seed=0)
 
     def stock(**changes: Any) -> PPO:
@@ -132,7 +136,7 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
         "ours": bench.timed(ours, STEPS["ppo"], bench.as_actor),
         "batch 64": bench.timed(small, STEPS["ppo"], bench.as_actor),
     }
-    reads = {"extractor": bench.extractor, "mode": "finetune", "markets": markets_of(train.taught)}
+    reads = {"extractor": bench.extractor, "mode": "finetune", "markets": markets_of(train.labelled)}
     loop = stock(n_steps=4, batch_size=1024, policy_kwargs={**looped, "features_extractor_kwargs": reads})
     clone = {n: w for n, w in bench.clone.policy.state_dict().items() if "features_extractor" not in n}
     loop.policy.load_state_dict(clone, strict=False)
@@ -143,7 +147,7 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
 def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours; and Stable-Baselines3's with its batch of 32 and its buffer, for the same samples per env step."""
     config = DQNConfig(steps=STEPS["dqn"], prefill=20_000, learning_rate=RATE)
-    train = bench.material.train
+    train = bench.training_markets.train
     ours = new_dqn(bench.clone, train, config, seed=0)
     samples = config.batch_size * config.gradient_steps
     env = training_env(train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
@@ -164,7 +168,7 @@ def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
 def sac(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours over positions; and Stable-Baselines3's over exposures with its batch of 256, which has no clone to keep."""
     config = SACConfig(steps=STEPS["sac"], prefill=20_000, learning_rate=RATE)
-    train = bench.material.train
+    train = bench.training_markets.train
     ours = new_sac(bench.clone, train, config, seed=0)
     env = training_env(
         train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars, continuous=True
@@ -191,7 +195,7 @@ def sac(bench: Bench) -> dict[str, dict[str, Any]]:
 
 def replay_bytes(bench: Bench) -> dict[str, float]:
     """Bytes of a million transitions: what the process grew by for indices, computed for windows and the next ones."""
-    env = training_env(bench.material.train, bench.settings, num_envs=256, episode_bars=960)
+    env = training_env(bench.training_markets.train, bench.settings, num_envs=256, episode_bars=960)
     rng = np.random.default_rng(0)
     seen: Any = env.reset()
     before = resident()

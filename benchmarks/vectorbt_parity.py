@@ -34,10 +34,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import cryptoenv
-from benchmarks.machine import header
-from benchmarks.walk import walk_bars
+from benchmarks.support.machine import header
+from benchmarks.support.walk import walk_bars
 from cryptoenv import Costs, Market, RiskLimits
-from cryptoenv.timeframe import detect_timeframe
+from cryptoenv.bars.timeframe import detect_timeframe
 
 TOLERANCE = 1e-9  #: largest relative difference of equity that counts as equal
 FIND_VECTORBT = "import importlib.metadata as m; print(m.version('vectorbt'))"

@@ -23,15 +23,15 @@ from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.threads import use_one_thread
-from benchmarks.machine import header
-from pretrain import ExtractorConfig, LabelledMarket, Recipe, TrainingConfig
-from pretrain.extractor_model import ExtractorModel
-from pretrain.extractor_task import ExtractorTask
-from pretrain.lessons import lessons
-from pretrain.scaler import RobustScaler
-from pretrain.stretches import ROWS, STRETCH, ShuffledStretches, StretchDataset
-from pretrain.windows import ShuffledBatches, WindowDataset
+from agents.algorithms.threads import use_one_thread
+from benchmarks.support.machine import header
+from pretrain import ExtractorConfig, LabelledMarket, PretrainingConfig, Recipe
+from pretrain.data.scaler import RobustScaler
+from pretrain.data.stretches import ROWS, STRETCH, ShuffledStretches, StretchDataset
+from pretrain.data.teachers import labelled_samples
+from pretrain.data.windows import ShuffledBatches, WindowDataset
+from pretrain.extractor.model import ExtractorModel
+from pretrain.extractor.task import ExtractorTask
 
 SIZES: dict[str, dict[str, Any]] = {
     "D 32": {},
@@ -94,7 +94,7 @@ def loading(items: Sequence[LabelledMarket], config: ExtractorConfig, batch: int
 def share_of_step(dataset: WindowDataset, config: ExtractorConfig, batch: int) -> dict[str, float]:
     """Seconds of a training step, and the share of them spent on making its batch."""
     loader = _loader(dataset, config, batch, 8)
-    model, task = _fresh(config, dataset), ExtractorTask(TrainingConfig())
+    model, task = _fresh(config, dataset), ExtractorTask(PretrainingConfig())
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     making, whole = [], []
     batches = iter(loader)
@@ -187,7 +187,7 @@ def on_device(items: Sequence[LabelledMarket], config: ExtractorConfig, device: 
     ready, model, task = (
         next(iter(_loader(dataset, config, DEVICE_BATCH, 1))),
         _fresh(config, dataset),
-        ExtractorTask(TrainingConfig()),
+        ExtractorTask(PretrainingConfig()),
     )
     tokens = len(ready.decisions.labels if config.memory else ready.labels) * config.tokens
     tokens += ready.bars[..., 0].numel() if config.memory else 0
@@ -224,7 +224,7 @@ def main() -> None:
     use_one_thread()
     recipe = Recipe.read(arguments.recipe)
     layout, batch = recipe.architecture, recipe.training.batch
-    items = lessons(recipe.task, "train", 6, recipe.days, layout.timeframes, layout.window, progress=False)
+    items = labelled_samples(recipe.task, "train", 6, recipe.days, layout.timeframes, layout.window, progress=False)
     with_memory = layout.for_market(items[0].market)
     windows_only = replace(with_memory, memory=0, window=(64, *layout.window[1:]), patches=(8, *layout.patches[1:]))
     result: dict[str, Any] = header()

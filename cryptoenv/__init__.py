@@ -10,20 +10,21 @@ from synthetic.jit_cache import drop_stale_cache  # first: it guards the cache o
 
 # isort: split
 
-from cryptoenv.account import ExitKind, OrderStatus
-from cryptoenv.bar_files import ImportReport, import_bars, read_bars
-from cryptoenv.bars import BarsError, validate_bars
-from cryptoenv.cleaning import clean
-from cryptoenv.cleaning_report import CleaningReport
-from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
-from cryptoenv.env import CryptoTradeEnv
-from cryptoenv.exogenous import join_exogenous
-from cryptoenv.market import Market
-from cryptoenv.metrics import performance
-from cryptoenv.pool import MarketPool
-from cryptoenv.registration import register_environments
-from cryptoenv.slippage_calibration import SlippageFit, calibrate_slippage
-from cryptoenv.vector_env import CryptoTradeVectorEnv
+from cryptoenv.analysis.performance import performance
+from cryptoenv.analysis.slippage import SlippageFit, calibrate_slippage
+from cryptoenv.bar_files.reading import ImportReport, import_bars, read_bars
+from cryptoenv.bars.bars import validate_bars
+from cryptoenv.bars.errors import BarsError
+from cryptoenv.bars.exogenous import join_exogenous
+from cryptoenv.cleaning.cleaning import clean
+from cryptoenv.cleaning.report import CleaningReport
+from cryptoenv.env.registration import register_environments
+from cryptoenv.env.single import CryptoTradeEnv
+from cryptoenv.env.vector import CryptoTradeVectorEnv
+from cryptoenv.market.market import Market
+from cryptoenv.market.pool import MarketPool
+from cryptoenv.trading.account import ExitKind, OrderStatus
+from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """A feature of your own, beside the ones that ship, checked for look-ahead.
 
-    python examples/custom_feature.py
+python examples/custom_feature.py
 """
 
 import gymnasium as gym

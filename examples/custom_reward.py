@@ -1,6 +1,6 @@
 """A reward of your own: a function of the account, jitted so that it works in the vector environment too.
 
-    python examples/custom_reward.py
+python examples/custom_reward.py
 """
 
 import gymnasium as gym
@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 import cryptoenv  # noqa: F401 -- registers the environment
-from cryptoenv.account import DRAWDOWN, EQUITY, PREVIOUS_DRAWDOWN, PREVIOUS_EQUITY, TURNOVER
+from cryptoenv.trading.account import DRAWDOWN, EQUITY, PREVIOUS_DRAWDOWN, PREVIOUS_EQUITY, TURNOVER
 
 
 @numba.njit

@@ -1,6 +1,6 @@
 """The loop that every Gymnasium client runs, with a rule for a policy: follow the last day's move.
 
-    python examples/gym_loop.py --steps 2000
+python examples/gym_loop.py --steps 2000
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO on flattened windows: the plain way, without cloning or a pretrained extractor.
 
-    python examples/sb3_ppo.py --steps 20000
+python examples/sb3_ppo.py --steps 20000
 """
 
 import argparse

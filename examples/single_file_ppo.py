@@ -1,6 +1,6 @@
 """PPO in one file, in the manner of CleanRL: `gym.make_vec`, vector wrappers, NEXT_STEP autoreset, plain torch.
 
-    python examples/single_file_ppo.py --iterations 50
+python examples/single_file_ppo.py --iterations 50
 """
 
 import argparse

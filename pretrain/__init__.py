@@ -11,31 +11,35 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain.config import ConfigError, ExtractorConfig, TrainingConfig
+from cryptoenv.files.typed_values import ConfigError
+from pretrain.extractor.config import ExtractorConfig
+from pretrain.fitting.config import PretrainingConfig, TrainingConfig
 from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
-    from pretrain.artifact import ArtifactError, Extractor
-    from pretrain.embedding_cache import cached_embeddings
-    from pretrain.extractor_model import ExtractorModel
-    from pretrain.fitting import FitOptions
-    from pretrain.pretraining import pretrain_extractor
-    from pretrain.recipe import Recipe
-    from pretrain.training import fit_extractor
-    from pretrain.windows import LabelledMarket, WindowDataset
+    from pretrain.data.labelled_market import LabelledMarket
+    from pretrain.data.windows import WindowDataset
+    from pretrain.extractor.artifact import Extractor
+    from pretrain.extractor.embedding_cache import cached_embeddings
+    from pretrain.extractor.model import ExtractorModel
+    from pretrain.extractor.recipe import Recipe
+    from pretrain.extractor.recipe_runs import pretrain_extractor
+    from pretrain.extractor.training import fit_extractor
+    from pretrain.fitting.artifact_folder import ArtifactError
+    from pretrain.fitting.fitting import FitOptions
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
 _LAZY = {
-    "ArtifactError": "pretrain.artifact",
-    "Extractor": "pretrain.artifact",
-    "LabelledMarket": "pretrain.windows",
-    "ExtractorModel": "pretrain.extractor_model",
-    "FitOptions": "pretrain.fitting",
-    "WindowDataset": "pretrain.windows",
-    "Recipe": "pretrain.recipe",
-    "cached_embeddings": "pretrain.embedding_cache",
-    "fit_extractor": "pretrain.training",
-    "pretrain_extractor": "pretrain.pretraining",
+    "ArtifactError": "pretrain.extractor.artifact",
+    "Extractor": "pretrain.extractor.artifact",
+    "LabelledMarket": "pretrain.data.labelled_market",
+    "ExtractorModel": "pretrain.extractor.model",
+    "FitOptions": "pretrain.fitting.fitting",
+    "WindowDataset": "pretrain.data.windows",
+    "Recipe": "pretrain.extractor.recipe",
+    "cached_embeddings": "pretrain.extractor.embedding_cache",
+    "fit_extractor": "pretrain.extractor.training",
+    "pretrain_extractor": "pretrain.extractor.recipe_runs",
 }
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "ExtractorModel",
     "FitOptions",
     "LabelledMarket",
+    "PretrainingConfig",
     "Recipe",
     "TrainingConfig",
     "WindowDataset",

@@ -6,37 +6,32 @@ as the environment does, goes through its module: `from synthetic.regime_market 
 
 from pathlib import Path
 
+from synthetic.earlier_paths import EARLIER_PATHS
+from synthetic.import_paths import keep_earlier_paths
 from synthetic.jit_cache import drop_stale_cache  # first: it guards the cache of what is imported below
 
 # isort: split
 
-from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
-from synthetic.filter_oracle import GROWTH, Objective, filter_oracle
-from synthetic.hindsight import hindsight_oracle
-from synthetic.label_barriers import Barriers, BarrierTouches, triple_barrier, triple_barrier_labels
-from synthetic.label_horizon import horizon_labels
-from synthetic.label_regimes import REGIME_NAMES, Segmentation, regime_labels
-from synthetic.labels import NO_LABEL, oracle_labels, path_labels
-from synthetic.macro_filter import EVERYTHING, OBSERVABLE, Information
-from synthetic.macro_task import MacroTask, VarianceAverages, VolumeLaw
-from synthetic.oracle import Cost, Oracle
-from synthetic.origin import Origin
-from synthetic.regime_filter import filter_beliefs
-from synthetic.regime_market import regime_market
-from synthetic.regime_sample import RegimeSample
-from synthetic.regime_task import (
-    BARS_PER_DAY,
-    SEED_FAMILIES,
-    TASKS,
-    WARMUP_DAYS,
-    RegimeTask,
-    VarianceRecursion,
-    family_of,
-    find_task,
-    task_seeds,
-)
-from synthetic.token_events import EVENT_KINDS, EventCounts
-from synthetic.token_market import TokenConfig, TokenSample, token_market
+from synthetic.labels.barriers import Barriers, BarrierTouches, triple_barrier, triple_barrier_labels
+from synthetic.labels.horizon import horizon_labels
+from synthetic.labels.oracle import oracle_labels
+from synthetic.labels.path import path_labels
+from synthetic.labels.regimes import REGIME_NAMES, Segmentation, regime_labels
+from synthetic.labels.targets import NO_LABEL
+from synthetic.oracles.chain_filter import filter_beliefs
+from synthetic.oracles.filter_oracle import GROWTH, Objective, filter_oracle
+from synthetic.oracles.hindsight_oracle import hindsight_oracle
+from synthetic.oracles.macro_filter import EVERYTHING, OBSERVABLE, Information
+from synthetic.oracles.plan import Cost, Oracle
+from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.regimes.chain_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, VarianceRecursion
+from synthetic.regimes.macro_task import MacroTask, VarianceAverages, VolumeLaw
+from synthetic.regimes.market import regime_market
+from synthetic.regimes.origin import Origin
+from synthetic.regimes.sample import RegimeSample
+from synthetic.regimes.tasks import SEED_FAMILIES, TASKS, family_of, find_task, task_seeds
+from synthetic.tokens.events import EVENT_KINDS, EventCounts
+from synthetic.tokens.market import TokenConfig, TokenSample, token_market
 
 __all__ = [
     "BARS_PER_DAY",
@@ -87,3 +82,4 @@ __all__ = [
 ]
 
 drop_stale_cache(Path(__file__).parent)
+keep_earlier_paths(EARLIER_PATHS)

@@ -4,20 +4,20 @@ Every feature of a bar is a function of a fixed slice of bars (see `view`), so a
 weeks equals the one computed from all of history, bit for bit. `FeatureSpec` says which there are.
 """
 
-from cryptoenv.features.across import AcrossTimeframes
-from cryptoenv.features.anchored import TimeframePlan, feature_plans
-from cryptoenv.features.breakouts import Breakouts
 from cryptoenv.features.causality import check_causal
-from cryptoenv.features.clock import Calendar
-from cryptoenv.features.columns import Exogenous, Reference
 from cryptoenv.features.custom import FEATURE_BOUND, FeatureBars, FeatureFunction, feature
 from cryptoenv.features.custom_causality import LookAheadError, check_functions
-from cryptoenv.features.decomposition import Pursuit
-from cryptoenv.features.indicators import Momentum, Trend, Volatility
-from cryptoenv.features.slow import SlowLevels
+from cryptoenv.features.families.across import AcrossTimeframes
+from cryptoenv.features.families.breakouts import Breakouts
+from cryptoenv.features.families.calendar import Calendar
+from cryptoenv.features.families.columns import Exogenous, Reference
+from cryptoenv.features.families.indicators import Momentum, Trend, Volatility
+from cryptoenv.features.families.slow import SlowLevels
+from cryptoenv.features.families.windowed import Candles, Returns, Volume
+from cryptoenv.features.plans import TimeframePlan, feature_plans
+from cryptoenv.features.pursuit.family import Pursuit
 from cryptoenv.features.spec import FeatureSpec, TimeframeFeatures
 from cryptoenv.features.stream import FeatureStream
-from cryptoenv.features.windowed import Candles, Returns, Volume
 
 __all__ = [
     "FEATURE_BOUND",

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryptoenv.features.anchored import TimeframePlan, feature_plans
-from cryptoenv.features.columns import REFERENCE
+from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
+from cryptoenv.bars.series import Series, base_series, series_of
+from cryptoenv.bars.timeframe import validate_timeframes
 from cryptoenv.features.custom_causality import LookAheadError
+from cryptoenv.features.families.columns import REFERENCE
+from cryptoenv.features.plans import TimeframePlan, feature_plans
 from cryptoenv.features.spec import FeatureSpec
-from cryptoenv.features.view import Series
-from cryptoenv.market_series import base_series, series_of
-from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
-from cryptoenv.timeframe import validate_timeframes
 
 
 def check_causal(
@@ -113,9 +112,7 @@ class _History:
         # What any timeframe may use for the bar that ends with base bar t, in base bars.
         start, ohlcv, columns = self.series[0]
         step = self.plans[0].setting.duration_ms
-        depth = max(
-            (plan.memory + plan.setting.block + 2) * (plan.setting.duration_ms // step) for plan in self.plans
-        )
+        depth = max((plan.memory + plan.setting.block + 2) * (plan.setting.duration_ms // step) for plan in self.plans)
         first = max(t + 1 - depth, 0)
         return Series(start + first * step, ohlcv[first : t + 1], columns[first : t + 1])
 

@@ -1,12 +1,12 @@
 """A user's own features: functions of a slice of bars, called from fixed anchors as ours are.
 
-    @feature("gap", bound=4.0, memory=1)
-    def gap(bars):
-        out = np.zeros(len(bars.close))
-        out[1:] = 100.0 * np.log(bars.open[1:] / bars.close[:-1])
-        return out
+@feature("gap", bound=4.0, memory=1)
+def gap(bars):
+    out = np.zeros(len(bars.close))
+    out[1:] = 100.0 * np.log(bars.open[1:] / bars.close[:-1])
+    return out
 
-    spec = FeatureSpec().with_functions(gap)
+spec = FeatureSpec().with_functions(gap)
 """
 
 import re
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, VOLUME
 from cryptoenv.features.fingerprint import fingerprint
 from cryptoenv.features.view import Setting, View
-from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, VOLUME
 
 FEATURE_BOUND = 8.0  #: every feature lies within +- this
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

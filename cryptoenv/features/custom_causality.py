@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cryptoenv.features.anchored import TimeframePlan
+from cryptoenv.bars.series import Series
 from cryptoenv.features.custom import FeatureBars, FeatureFunction, feature_slice
 from cryptoenv.features.fingerprint import fingerprint
-from cryptoenv.features.view import Series, View
+from cryptoenv.features.plans import TimeframePlan
+from cryptoenv.features.view import View
 
 LOOKS = 1000  #: rows of a timeframe, drawn at random, after which bars are replaced; all where there are fewer
 

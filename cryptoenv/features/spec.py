@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
-from cryptoenv.features.across import AcrossTimeframes
-from cryptoenv.features.breakouts import Breakouts
-from cryptoenv.features.clock import Calendar
-from cryptoenv.features.columns import Exogenous, Reference
+from cryptoenv.bars.timeframe import DAY_MS
+from cryptoenv.checks import require_counts
 from cryptoenv.features.custom import FeatureFunction
-from cryptoenv.features.decomposition import Pursuit
-from cryptoenv.features.indicators import Momentum, Trend, Volatility
-from cryptoenv.features.slow import SlowLevels
-from cryptoenv.features.view import Family, require_counts
-from cryptoenv.features.windowed import Candles, Returns, Volume
-from cryptoenv.timeframe import DAY_MS
-from cryptoenv.typed_values import require_types
+from cryptoenv.features.families.across import AcrossTimeframes
+from cryptoenv.features.families.breakouts import Breakouts
+from cryptoenv.features.families.calendar import Calendar
+from cryptoenv.features.families.columns import Exogenous, Reference
+from cryptoenv.features.families.indicators import Momentum, Trend, Volatility
+from cryptoenv.features.families.slow import SlowLevels
+from cryptoenv.features.families.windowed import Candles, Returns, Volume
+from cryptoenv.features.pursuit.family import Pursuit
+from cryptoenv.features.view import Family
+from cryptoenv.files.typed_values import require_types
 
 ROLES = ("base", "higher", "daily", "single")
 _FAMILIES: dict[str, Any] = {
@@ -184,7 +185,7 @@ class FeatureSpec:
     @classmethod
     def from_yaml(cls, text: str, functions: Sequence[FeatureFunction] = ()) -> Self:
         """The spec from YAML; arguments and errors as `from_dict`."""
-        from cryptoenv.bounded_yaml import parse_yaml
+        from cryptoenv.files.bounded_yaml import parse_yaml
 
         content = parse_yaml(text, "the feature spec")
         return cls.from_dict({} if content is None else content, functions)

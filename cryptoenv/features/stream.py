@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars import BarsError, aggregated_rows, bar_opens_ms, require_few_gaps, validate_bars
-from cryptoenv.features.anchored import TimeframePlan, feature_plans
+from cryptoenv.bars.array_checks import require_magnitudes
+from cryptoenv.bars.bars import aggregated_rows, bar_opens_ms, require_few_gaps, validate_bars
+from cryptoenv.bars.errors import BarsError
+from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, VOLUME
+from cryptoenv.bars.series import Series
+from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms, timeframe_ms, validate_timeframes
+from cryptoenv.features.plans import TimeframePlan, feature_plans
 from cryptoenv.features.spec import FeatureSpec
-from cryptoenv.features.view import Series
-from cryptoenv.market_checks import require_magnitudes
-from cryptoenv.price_columns import BAR_COLUMNS, CLOSE, VOLUME
-from cryptoenv.timeframe import DAY_MS, bar_open_ms, timeframe_ms, validate_timeframes
 
 _LONGEST_GAP_MS = 30 * DAY_MS  # that is filled in: no exchange was down for longer
 _FEWEST_GAPS = 5  # bars of long timeframes

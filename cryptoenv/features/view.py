@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cryptoenv.timeframe import DAY_MS, bar_open_ms
+from cryptoenv.bars.series import Series
+from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms
 
 
 class Setting(NamedTuple):
@@ -37,20 +38,6 @@ class Setting(NamedTuple):
     def block(self) -> int:
         """Rows of a UTC day; 1 from one day on."""
         return max(DAY_MS // self.duration_ms, 1)
-
-
-class Series(NamedTuple):
-    """Gapless bars of one timeframe.
-
-    Attributes:
-        start_ms: open of the first bar, milliseconds since the epoch.
-        ohlcv: (T, 5) float64.
-        columns: (T, C) float64, each the last value known at the bar's close.
-    """
-
-    start_ms: int
-    ohlcv: np.ndarray
-    columns: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,26 +115,3 @@ def first_valid_row(start_ms: int, setting: Setting, memory: int) -> int:
         return memory
     into_day = int((start_ms - bar_open_ms(start_ms, DAY_MS)) // setting.duration_ms)
     return math.ceil((memory + into_day) / setting.block) * setting.block - into_day if memory else 0
-
-
-def require_counts(owner: object, **counts: int | tuple[int, ...] | None) -> None:
-    """Checks parameters that count bars.
-
-    Raises:
-        ValueError: one that is not a whole number >= 1 (or several of them); the message names it.
-    """
-    for name, given in counts.items():
-        for count in given if isinstance(given, tuple) else () if given is None else (given,):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"{type(owner).__name__}.{name} is {given!r}; allowed: whole numbers of bars >= 1")
-
-
-def require_pair(owner: object, name: str) -> None:
-    """Checks that a parameter, where it is not None, holds two numbers.
-
-    Raises:
-        ValueError: it does not.
-    """
-    given = getattr(owner, name)
-    if given is not None and len(given) != 2:
-        raise ValueError(f"{type(owner).__name__}.{name} is {given!r}; allowed: two whole numbers of bars >= 1")

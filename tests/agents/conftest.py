@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
-from agents.taught_market import TaughtMarket, synthetic_markets
 from pretrain import Extractor, ExtractorConfig, FitOptions, fit_extractor
-from pretrain import TrainingConfig as PretrainingConfig
+from pretrain import PretrainingConfig as PretrainingConfig
 
 SETTINGS = TradingSettings()
 
@@ -16,21 +16,21 @@ def settings() -> TradingSettings:
 
 
 @pytest.fixture(scope="session")
-def taught() -> tuple[TaughtMarket, ...]:
+def labelled() -> tuple[ExpertMarket, ...]:
     """Four short synthetic markets of the validation family."""
     return synthetic_markets("easy", "validation", 4, 5, SETTINGS, progress=False)
 
 
 @pytest.fixture(scope="session")
-def many_taught() -> tuple[TaughtMarket, ...]:
+def many_taught() -> tuple[ExpertMarket, ...]:
     """Enough bars for statistics: 12 markets of 20 days of the train family."""
     return synthetic_markets("easy", "train", 12, 20, SETTINGS, progress=False)
 
 
 @pytest.fixture(scope="session")
-def extractor(taught: tuple[TaughtMarket, ...]) -> Extractor:
+def extractor(labelled: tuple[ExpertMarket, ...]) -> Extractor:
     """A small extractor after a few steps: it knows little, and that fast."""
-    labelled = [t.labelled for t in taught]
+    labelled = [t.labelled for t in labelled]
     config = ExtractorConfig(width=16, layers=1, heads=2, feedforward=16)
     training = PretrainingConfig(steps=20, batch=128, validate_every=20, validation_windows=256)
     return fit_extractor(labelled[:3], labelled[3:], config, training, seed=0, options=FitOptions(progress=False))

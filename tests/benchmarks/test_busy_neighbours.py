@@ -5,8 +5,8 @@ import os
 import pytest
 
 import cryptoenv
-from benchmarks.busy_neighbours import measured, neighbours
-from benchmarks.walk import walk_bars
+from benchmarks.support.busy_neighbours import measured, neighbours
+from benchmarks.support.walk import walk_bars
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.market_scores import FIRST, earned
-from benchmarks.rules import FAMILIES, FOREVER, Rule, exposures, follow, grid
+from benchmarks.support.market_scores import FIRST, earned
+from benchmarks.support.rules import FAMILIES, FOREVER, Rule, exposures, follow, grid
 from synthetic import regime_market
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import stylised_facts as sf
+from benchmarks.support import stylised_facts as sf
 
 RNG = np.random.default_rng(0)
 

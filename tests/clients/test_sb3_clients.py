@@ -16,7 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 import cryptoenv
-from agents.sb3_vec_env import Sb3VecEnv
+from agents.algorithms.sb3_vec_env import Sb3VecEnv
 from cryptoenv import RiskLimits
 from tests.clients.rows import Rows, row, same
 

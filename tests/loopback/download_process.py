@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from cryptoenv.downloader import DownloadRequest, download
-from cryptoenv.exchange_client import new_client
+from cryptoenv.exchange.client import new_client
+from cryptoenv.exchange.downloader import DownloadRequest, download
 from tests.loopback.exchange import route
 
 

@@ -142,7 +142,7 @@ class Loopback:
 
     def client(self, exchange: str) -> Any:
         """The real ccxt client, every address of it pointed here."""
-        from cryptoenv.exchange_client import new_client
+        from cryptoenv.exchange.client import new_client
 
         probe = new_client(exchange)
         routes = {name: self.base + route(name) for name in probe.urls["api"]}

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
 from tests.naive.kernel import Bar, Rules
 
 BAR_SECONDS = 900.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synthetic.macro_task import MacroTask
+from synthetic.regimes.macro_task import MacroTask
 from tests.naive.regime_filter import normal_density, student_density
 
 

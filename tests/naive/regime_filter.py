@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from synthetic.regime_task import RegimeTask
+from synthetic.regimes.chain_task import RegimeTask
 
 
 def student_density(x: float, mean: float, deviation: float, degrees: float) -> float:

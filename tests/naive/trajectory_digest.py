@@ -4,11 +4,11 @@ import hashlib
 
 import numpy as np
 
-from cryptoenv import account as a
-from cryptoenv.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, World
-from cryptoenv.market_table import market_table
-from cryptoenv.rewards import REWARD_NAMES, reward_weights
-from cryptoenv.vector_rows import Rows, begin_rows, empty_seen, step_serial
+from cryptoenv.env.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, World
+from cryptoenv.env.vector_rows import EnvRows, begin_rows, empty_seen, step_serial
+from cryptoenv.market.table import market_table
+from cryptoenv.trading import account as a
+from cryptoenv.trading.rewards import REWARD_NAMES, reward_weights
 from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
 
 
@@ -25,7 +25,7 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         halves = [(prices[:60], align, features), (prices[60:], align, features)]
         world = World(market_table(halves, [(3, 59), (5, 59)]), config.parameters(BAR_SECONDS), weights)
         n = 3
-        rows = Rows(
+        rows = EnvRows(
             np.zeros((n, a.ACCOUNT_WIDTH)),
             np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
             np.zeros(n),

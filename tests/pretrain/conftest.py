@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptoenv.market import Market
-from pretrain import ExtractorConfig, LabelledMarket, TrainingConfig
+from cryptoenv.market.market import Market
+from pretrain import ExtractorConfig, LabelledMarket, PretrainingConfig
 
 TIMEFRAMES = ("1h", "4h", "1d")
 WINDOW = (16, 8, 4)
@@ -49,9 +49,9 @@ def small_config(**changes: object) -> ExtractorConfig:
     return ExtractorConfig(**(values | {"feedforward": 32, "horizons": (4, 8)} | changes))  # type: ignore[arg-type]
 
 
-def small_training(**changes: object) -> TrainingConfig:
+def small_training(**changes: object) -> PretrainingConfig:
     values: dict[str, object] = {"steps": 120, "batch": 128, "learning_rate": 5e-3, "validate_every": 40}
-    return TrainingConfig(**(values | changes))  # type: ignore[arg-type]
+    return PretrainingConfig(**(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

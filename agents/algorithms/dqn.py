@@ -1,0 +1,289 @@
+"""DQN and QR-DQN on cached embeddings and a replay buffer of indices, from a clone or from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib import QRDQN
+from sb3_contrib.common.utils import quantile_huber_loss
+from stable_baselines3 import DQN
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from torch.nn import functional
+
+from agents.algorithms.index_replay import IndexReplayBuffer
+from agents.algorithms.off_policy import (
+    LabelledStates,
+    Observation,
+    bound_clone,
+    clone_logits,
+    copy_actor,
+    labelled_states,
+    margin_loss,
+    prefill,
+    pull_loss,
+)
+from agents.algorithms.sb3_vec_env import training_env
+from agents.markets.embedded import EmbeddedMarkets
+from agents.policies.agent import Agent
+from agents.policies.heads import bind
+from agents.policies.value_heads import LOG_ODDS, QUANTILES, quantile_arguments, value_arguments
+from agents.seeds import spread_seed
+from pretrain.data.teachers import ORACLE_LABELS
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a value network takes from the clone while it learns.
+
+    Attributes:
+        clone: a policy with the embeddings of the training markets bound.
+        states: with the teacher's action, for the margin loss; None without it.
+        pull: weight of the KL toward the clone at the start; it falls linearly to zero.
+        margin_weight: weight of the margin loss at the start; it falls linearly to zero.
+        margin: by which the teacher's action should lead, in units of the values.
+        temperature: of the values, so that `values / temperature` are like log-odds.
+        batch: labelled states per gradient step.
+    """
+
+    clone: Any
+    states: LabelledStates | None
+    pull: float
+    margin_weight: float
+    margin: float
+    temperature: float
+    batch: int
+
+
+class _Guided:
+    """What both algorithms do alike, as a mixin of Stable-Baselines3's."""
+
+    guidance: Guidance | None = None
+
+    def guide(self: Any, values: torch.Tensor, observations: Observation) -> torch.Tensor:
+        """The weighted pull and margin losses; `values` (B, A) are those of `observations`."""
+        guidance, left = self.guidance, self._current_progress_remaining
+        loss = torch.zeros(())
+        if guidance is None:
+            return loss
+        if guidance.pull > 0.0:
+            logits = clone_logits(guidance.clone, observations)
+            loss = loss + left * guidance.pull * pull_loss(values, logits, guidance.temperature)
+        if guidance.states is not None and guidance.margin_weight > 0.0:
+            seen, expert = guidance.states.draw(guidance.batch)
+            lead = margin_loss(self.values_of(seen), expert, guidance.margin)
+            loss = loss + left * guidance.margin_weight * lead
+        return loss
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns."""
+        raise NotImplementedError
+
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, A) Q-values of the samples' observations, and the scalar loss of the temporal difference."""
+        raise NotImplementedError
+
+    def predict(
+        self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Greedy actions; unless `deterministic`, each row takes a random one with the exploration rate."""
+        greedy, state = self.policy.predict(observation, state, episode_start, deterministic=True)
+        return (greedy if deterministic else explored(self, greedy)), state
+
+    def train(self: Any, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        errors, guides = [], []
+        for _ in range(gradient_steps):
+            samples = self.replay_buffer.sample(batch_size)
+            values, error = self._values_and_error(samples)
+            guide = self.guide(values, samples.observations)
+            self.policy.optimizer.zero_grad()
+            (error + guide).backward()
+            if self.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            errors.append(float(error.detach()))
+            guides.append(float(guide.detach()))
+        self._n_updates += gradient_steps
+        self.logger.record("train/td_loss", float(np.mean(errors)))
+        self.logger.record("train/guidance_loss", float(np.mean(guides)))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+
+def explored(algorithm: DQN | QRDQN, greedy: NDArray[Any]) -> NDArray[Any]:
+    """Greedy actions (B,), each replaced by a random one with the exploration rate.
+
+    Stable-Baselines3 tosses once for all rows, which makes a vector env explore in bursts.
+    """
+    if algorithm.exploration_rate <= 0.0 or np.ndim(greedy) == 0:
+        return greedy
+    toss = np.random.rand(len(greedy)) < algorithm.exploration_rate  # noqa: NPY002 -- what the seed of SB3 seeds
+    drawn = np.random.randint(algorithm.action_space.n, size=len(greedy))  # type: ignore[attr-defined]  # noqa: NPY002
+    return np.where(toss, drawn, greedy)
+
+
+class CloneGuidedDQN(_Guided, DQN):
+    """Stable-Baselines3's DQN (Mnih et al. 2015) with double Q-learning (van Hasselt et al. 2016) and `Guidance`.
+
+    The target network follows slowly and is also the average of weights that is judged and kept: a Q-network
+    oscillates, its average does not.
+    """
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns."""
+        return self.q_net(observations)
+
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            best = self.q_net(samples.next_observations).argmax(dim=1, keepdim=True)
+            following = self.q_net_target(samples.next_observations).gather(1, best)
+            target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+        values = self.q_net(samples.observations)
+        return values, functional.smooth_l1_loss(values.gather(1, samples.actions.long()), target)
+
+
+class CloneGuidedQRDQN(_Guided, QRDQN):
+    """sb3-contrib's QR-DQN (Dabney et al. 2018) with `Guidance` on the means of its quantiles."""
+
+    def values_of(self, observations: Observation) -> torch.Tensor:
+        """(B, A) Q-values of the network that learns: means over quantiles."""
+        return self.quantile_net(observations).mean(dim=1)
+
+    def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            best = self.values_of(samples.next_observations).argmax(dim=1)  # type: ignore[arg-type]
+            following = _of_action(self.quantile_net_target(samples.next_observations), best)
+            target = samples.rewards + (1.0 - samples.dones) * self.gamma * following
+        quantiles = self.quantile_net(samples.observations)
+        chosen = _of_action(quantiles, samples.actions[:, 0].long())
+        return quantiles.mean(dim=1), quantile_huber_loss(chosen, target, sum_over_quantiles=False)
+
+
+def _of_action(quantiles: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """(B, quantiles) of one action each, from (B, quantiles, A)."""
+    wanted = actions[:, None, None].expand(-1, quantiles.shape[1], 1)
+    return quantiles.gather(2, wanted)[:, :, 0]
+
+
+ORACLE_MARGIN_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """How DQN and QR-DQN go on from the clone.
+
+    Attributes:
+        steps: env steps in total, prefilled ones not counted.
+        num_envs: rows stepped at once.
+        batch_size: transitions per gradient step.
+        gradient_steps: per step of all rows.
+        buffer_size: transitions kept.
+        learning_rate: of Adam at the start; it falls linearly to zero.
+        gamma: discount per bar.
+        averaging: share of the new weights that goes into the target network at each step of all rows.
+        exploration: probability of a random action at the start and at the end.
+        episode_bars: steps of an episode.
+        evaluate_every: env steps between evaluations on validation markets.
+        from_clone: start the network at the clone's log-odds; False takes nothing from clone or teacher.
+        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
+            learning begins.
+        demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
+        pull: weight of the KL toward the clone at the start.
+        margin_weight: weight of the margin loss on the teacher's labels at the start (Hester et al. 2018); None is 0.1
+            for labels of the oracle and 0 for labels of bars, which are too often wrong to insist on.
+        margin: of that loss, in percent.
+        labelled: states labelled for it.
+    """
+
+    steps: int = 300_000
+    num_envs: int = 256
+    batch_size: int = 1024
+    gradient_steps: int = 4
+    buffer_size: int = 1_000_000
+    learning_rate: float = 1e-4
+    gamma: float = 0.99
+    averaging: float = 0.01
+    exploration: tuple[float, float] = (0.05, 0.01)
+    episode_bars: int = 960
+    evaluate_every: int = 51_200
+    from_clone: bool = True
+    prefill: int = 200_000
+    demonstration_share: float = 0.0
+    pull: float = 0.1
+    margin_weight: float | None = None
+    margin: float = 0.05
+    labelled: int = 100_000
+
+
+def new_dqn(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int) -> CloneGuidedDQN:
+    """DQN on the training markets, started and guided as `config` says.
+
+    Args:
+        clone: where to start, and what pulls.
+        train: markets to learn on.
+        config: of DQN.
+        seed: of episodes, exploration, samples and, from scratch, weights.
+    """
+    algorithm = CloneGuidedDQN(policy_kwargs=value_arguments(clone.shape), **_arguments(clone, train, config, seed))
+    if config.from_clone:
+        copy_actor(clone.policy, algorithm.q_net.q_net, 1.0 / LOG_ODDS)
+        algorithm.q_net_target.load_state_dict(algorithm.q_net.state_dict())
+    return _guided(algorithm, clone, train, config, seed)
+
+
+def new_qrdqn(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int) -> CloneGuidedQRDQN:
+    """QR-DQN on the training markets; arguments as for `new_dqn`."""
+    layers = quantile_arguments(clone.shape)
+    algorithm = CloneGuidedQRDQN(policy_kwargs=layers, **_arguments(clone, train, config, seed))
+    if config.from_clone:
+        copy_actor(clone.policy, algorithm.quantile_net.quantile_net, 1.0 / LOG_ODDS, QUANTILES)
+        algorithm.quantile_net_target.load_state_dict(algorithm.quantile_net.state_dict())
+    return _guided(algorithm, clone, train, config, seed)
+
+
+def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> dict[str, Any]:
+    first, last = config.exploration
+    return {
+        "policy": "MultiInputPolicy",
+        "env": training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
+        "learning_rate": lambda remaining: config.learning_rate * remaining,
+        "buffer_size": config.buffer_size,
+        "learning_starts": 0,
+        "batch_size": config.batch_size,
+        "tau": config.averaging,
+        "gamma": config.gamma,
+        "train_freq": 1,
+        "gradient_steps": config.gradient_steps,
+        "replay_buffer_class": IndexReplayBuffer,
+        "target_update_interval": config.num_envs,
+        "exploration_fraction": 1.0,
+        "exploration_initial_eps": first,
+        "exploration_final_eps": last,
+        "max_grad_norm": 10.0,
+        "seed": seed,
+        "device": "cpu",
+    }
+
+
+def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> Any:
+    bind(algorithm.policy, train.table)
+    guide = bound_clone(clone, train) if config.from_clone else None
+    if guide is not None:
+        weight = config.margin_weight
+        if weight is None:
+            weight = ORACLE_MARGIN_WEIGHT if train.labelled[0].label_kind == ORACLE_LABELS else 0.0
+        states = labelled_states(train, clone, config.labelled, seed) if weight > 0.0 else None
+        algorithm.guidance = Guidance(
+            clone=guide, states=states, pull=config.pull, margin_weight=weight, margin=config.margin,
+            temperature=1.0 / LOG_ODDS, batch=config.batch_size // 4,
+        )  # fmt: skip
+    if config.prefill:
+        prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
+        algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)
+    torch.manual_seed(spread_seed(seed, "draws while learning"))
+    return algorithm

@@ -1,0 +1,279 @@
+"""Counterfactual fitted Q-learning: every bar teaches every pair of position and action.
+
+A price-taker's orders do not move the market, so what any position would have earned over a bar is known, whatever was
+held. With linear costs the value of going from position `p` to `a` at bar `t` splits:
+
+    Q(t, p, a) = U(t, a) - c |a - p|,    U(t, a) = reward(t+1, a) + gamma max_b [U(t+1, b) - c |b - a|]
+
+so one regression of `U(t, .)` on the embedding of bar `t` learns from all transitions of all bars at once: fitted Q
+iteration (Ernst et al. 2005) on counterfactual transitions. What the assumption leaves out: market impact, volume caps,
+liquidation, stops and other limits, and the drift of an exposure between orders; funding and borrow are left out as
+well. Where those matter, learn in the env.
+Shape legend: `T` bars, `D` embedding width, `A` positions, `B` bars of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import polyak_update
+from torch.nn import functional
+
+from agents.algorithms.off_policy import bound_clone, clone_logits
+from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
+from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
+from agents.policies.agent import Agent
+from agents.policies.heads import bind
+from agents.policies.policy_shape import PolicyShape, observation_space
+from agents.policies.utility_head import PREFERENCE, UtilityPolicy, utility_arguments
+from cryptoenv.bars.price_columns import CLOSE, OPEN
+from cryptoenv.files.durable_files import write_folder
+from cryptoenv.trading.kernel import RUIN_FRACTION
+
+WEIGHTS, DESCRIPTION = "policy.safetensors", "fitted_q.json"
+
+
+@dataclass(frozen=True)
+class FittedQConfig:
+    """How fitted Q learns.
+
+    Attributes:
+        steps: bar updates in total; each teaches all pairs of position and action.
+        batch_size: bars per gradient step.
+        learning_rate: of Adam at the start; it falls along a cosine to zero.
+        weight_decay: of AdamW.
+        gamma: discount per bar.
+        averaging: share of the new weights that goes into the averaged network (target and judge) per gradient step.
+        pull: weight of the KL toward the clone's log-odds at the start; it falls linearly to `pull_left` of it.
+        pull_left: share of the pull that stays.
+        evaluate_every: bar updates between evaluations on validation markets.
+    """
+
+    steps: int = 12_000_000
+    batch_size: int = 4096
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    gamma: float = 0.995
+    averaging: float = 0.005
+    pull: float = 0.05
+    pull_left: float = 0.2
+    evaluate_every: int = 1_500_000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: a whole number >= 1")
+        for name, top in (("gamma", 1.0), ("averaging", 1.0), ("pull_left", 1.0)):
+            if not 0.0 <= getattr(self, name) <= top:
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: 0 <= {name} <= {top}")
+
+
+class CounterfactualQ(BaseAlgorithm):
+    """Fitted Q on counterfactual transitions, with Stable-Baselines3's interface; a "step" is a bar update.
+
+    Args:
+        shape: of the policy.
+        config: how it learns.
+        positions: target exposures.
+        cost: log-return lost per unit of turnover, a fraction.
+        seed: of weights and batches.
+    """
+
+    policy: UtilityPolicy
+
+    def __init__(
+        self, shape: PolicyShape, config: FittedQConfig, positions: tuple[float, ...], cost: float, seed: int
+    ) -> None:
+        super().__init__(
+            UtilityPolicy, None, config.learning_rate,
+            policy_kwargs=utility_arguments(shape, positions, cost), device="cpu", seed=seed,
+        )  # fmt: skip
+        self.observation_space, self.action_space = observation_space(), spaces.Discrete(len(positions))
+        self._config, self._shape = config, shape
+        self._positions, self._cost = positions, cost
+        self._clone: Any = None
+        self._n_updates = 0
+        self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = UtilityPolicy(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.utility.parameters(), lr=self._config.learning_rate, weight_decay=self._config.weight_decay,
+            fused=True,
+        )  # fmt: skip
+
+    def teach_with(self, train: EmbeddedMarkets, clone: Any = None) -> None:
+        """Learn from these markets, pulled toward `clone` (with the markets' embeddings bound) where it is given."""
+        bind(self.policy, train.table)
+        self._clone = clone
+        rows, rewards, indices = [], [], []
+        for number, t in enumerate(train.labelled):
+            bars = np.arange(t.first, len(t.market) - 1)
+            prices = t.market.prices
+            rows.append(train.table.offsets[number] + bars)
+            # the position chosen at t earns bar t + 1 from its open, and the gap to the open after it
+            moved = prices[bars + 1, CLOSE] / prices[bars + 1, OPEN] - 1.0
+            gap = np.append(prices[bars[1:] + 1, OPEN] / prices[bars[1:], CLOSE] - 1.0, 0.0)
+            exposed = np.array(self._positions)
+            # what is left of equity, at least the env's floor of ruin
+            kept = [np.maximum(1.0 + np.outer(change, exposed), RUIN_FRACTION) for change in (moved, gap)]
+            rewards.append(np.log(kept[0]) + np.log(kept[1]))
+            indices.append(np.column_stack([np.full(len(bars), number), bars]))
+        self._rows = torch.from_numpy(np.concatenate(rows))
+        self._reward = torch.from_numpy((REWARD_IN_PERCENT * np.concatenate(rewards)).astype(np.float32))
+        self._index = torch.from_numpy(np.concatenate(indices))
+        self._last = torch.from_numpy(np.concatenate([np.append(np.zeros(len(r) - 1), 1.0) for r in rows])).bool()
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        log_interval: int = 100,
+        tb_log_name: str = "fitted_q",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> CounterfactualQ:
+        """Take `total_timesteps` bar updates; callbacks are called once per gradient step.
+
+        Raises:
+            RuntimeError: no markets were given (`teach_with`).
+        """
+        if not hasattr(self, "_rows"):
+            raise RuntimeError("no markets to learn from: call teach_with(train) first")
+        total, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total:
+            callback.on_rollout_start()
+            self._current_progress_remaining = 1.0 - self.num_timesteps / total
+            losses = self._update()
+            self.num_timesteps += self._config.batch_size
+            self._n_updates += 1
+            if self._n_updates % log_interval == 0:
+                for name, value in losses.items():
+                    self.logger.record(f"train/{name}", value)
+            if not callback.on_step():
+                break
+        callback.on_training_end()
+        return self
+
+    def _setup_learn(self, *arguments: Any, **named: Any) -> tuple[int, Any]:
+        self._last_obs = {}  # there is no env to reset
+        if arguments[2]:
+            self.num_timesteps = 0
+        total, self._total_timesteps = arguments[0] + self.num_timesteps, arguments[0] + self.num_timesteps
+        self.start_time = 0
+        return total, self._init_callback(arguments[1], arguments[4])
+
+    def _update(self) -> dict[str, float]:
+        config = self._config
+        left = self._current_progress_remaining
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * 0.5 * (1.0 - np.cos(np.pi * left))
+        chosen = torch.randint(len(self._rows), (config.batch_size,))
+        rows, last = self._rows[chosen], self._last[chosen]
+        target = self._targets(rows, self._reward[chosen], last)
+        values = self.policy.utility(self.policy.embedding(rows))
+        error = functional.smooth_l1_loss(values, target)
+        loss = error
+        if self._clone is not None and config.pull > 0.0:
+            weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
+            loss = loss + weight * self._pull(chosen, values)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.utility.parameters(), 10.0)
+        self.optimizer.step()
+        polyak_update(self.policy.utility.parameters(), self.policy.averaged.parameters(), config.averaging)
+        return {"td_loss": float(error.detach()), "loss": float(loss.detach())}
+
+    def _targets(self, rows: torch.Tensor, reward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """(B, A) `reward + gamma max_b [U(t+1, b) - c |b - a|]`, in percent; nothing follows a market's last bar."""
+        with torch.no_grad():
+            following = self.policy.averaged(self.policy.embedding(rows + 1))
+            best = (following[:, None, :] - self.policy.switching).amax(dim=2)
+            best = torch.where(last[:, None], torch.zeros(()), best)
+            return reward + self._config.gamma * best
+
+    def _pull(self, chosen: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """KL(clone || softmax of what is preferred) from a position held at random."""
+        count, positions = len(chosen), len(self._positions)
+        held = torch.randint(positions, (count,))
+        account = torch.zeros((count, 5))
+        account[:, 0] = account[:, 1] = self.policy.exposures[held]
+        reference = clone_logits(self._clone, {"index": self._index[chosen], "account": account})
+        mine = (PREFERENCE * (values - self.policy.switching[held])).log_softmax(dim=1)
+        return functional.kl_div(mine, reference, reduction="batchmean", log_target=True)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[NDArray[Any], Any]:
+        """Greedy actions; there is nothing random about them."""
+        return self.policy.predict(observation, state, episode_start, deterministic=True)
+
+    def save(self, path: Any, *_: Any, **__: Any) -> None:
+        """Write weights (safetensors) and description (JSON) as the folder `path`, whole or not at all.
+
+        Raises:
+            FileExistsError: the folder holds something else than what an earlier `save` wrote.
+        """
+        description = {
+            "config": asdict(self._config), "shape": asdict(self._shape), "positions": self._positions,
+            "cost": self._cost, "seed": self.seed,
+        }  # fmt: skip
+        weights = {name: weight.contiguous() for name, weight in self.policy.state_dict().items()}
+
+        def fill(folder: Path) -> None:
+            save_file(weights, folder / WEIGHTS)
+            (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+        folder = Path(path)
+        if folder.exists() and any(file.name not in (WEIGHTS, DESCRIPTION) for file in folder.iterdir()):
+            raise FileExistsError(f"{folder} holds something else than what `save` writes: name another folder")
+        write_folder(folder, fill)
+
+    @classmethod
+    def load(cls, path: Any, *_: Any, **__: Any) -> CounterfactualQ:  # type: ignore[override]
+        """Read what `save` wrote; embeddings have to be bound to its policy anew."""
+        folder = Path(path)
+        told = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        config = FittedQConfig(**told["config"])
+        sizes = told["shape"]
+        shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
+        found = cls(shape, config, positions=tuple(told["positions"]), cost=told["cost"], seed=told["seed"])
+        found.policy.load_state_dict(load_file(folder / WEIGHTS))
+        return found
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_clone"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "optimizer"], []
+
+
+def new_fitted_q(clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *, seed: int) -> CounterfactualQ:
+    """Fitted Q on the training markets.
+
+    Args:
+        clone: whose settings count, and what pulls.
+        train: markets to learn from.
+        config: how it learns.
+        seed: of weights and batches.
+    """
+    if max(len(t.market) for t in train.labelled) > LARGEST_EXACT_INDEX:
+        raise ValueError(f"a market has more than {LARGEST_EXACT_INDEX} bars, which an index observation cannot number")
+    settings = clone.settings
+    algorithm = CounterfactualQ(
+        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed
+    )
+    algorithm.teach_with(train, bound_clone(clone, train) if config.pull > 0.0 else None)
+    return algorithm

@@ -1,0 +1,136 @@
+"""What off-policy algorithms take from the clone: first transitions, labelled states, and a pull that decays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import nn
+from torch.nn import functional
+
+from agents.cloning.demonstrations import Demonstrations, collect
+from agents.markets.embedded import EmbeddedMarkets
+from agents.policies.agent import Agent
+from agents.policies.heads import action_distribution, bind, copy_of
+from agents.policies.trading_policy import held_position
+from agents.seeds import spread_seed
+
+Observation = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LabelledStates:
+    """States with the teacher's action, as tensors: `index` (N, 2), `account` (N, 5), `actions` (N,)."""
+
+    index: torch.Tensor
+    account: torch.Tensor
+    actions: torch.Tensor
+
+    @classmethod
+    def of(cls, found: Demonstrations) -> LabelledStates:
+        """From demonstrations."""
+        return cls(torch.from_numpy(found.index), torch.from_numpy(found.account), torch.from_numpy(found.actions))
+
+    def draw(self, count: int) -> tuple[Observation, torch.Tensor]:
+        """`count` of them, drawn with torch's random state."""
+        rows = torch.randint(len(self.actions), (count,))
+        return {"index": self.index[rows], "account": self.account[rows]}, self.actions[rows]
+
+
+def labelled_states(train: EmbeddedMarkets, clone: Agent, samples: int, seed: int) -> LabelledStates:
+    """States with positions held at random, labelled by the teacher of the training markets."""
+    seed = spread_seed(seed, "labelled states")
+    return LabelledStates.of(collect(train.labelled, clone.settings, samples=samples, seed=seed, progress=False))
+
+
+def bound_clone(clone: Agent, train: EmbeddedMarkets) -> Any:
+    """The clone's policy on the training markets."""
+    policy = copy_of(clone.policy)
+    bind(policy, train.table)
+    return policy
+
+
+def margin_loss(values: torch.Tensor, expert: torch.Tensor, margin: float) -> torch.Tensor:
+    """`max_a [Q(s, a) + margin 1(a != a_E)] - Q(s, a_E)`, mean (Hester et al. 2018, DQfD).
+
+    Args:
+        values: (B, A) Q-values.
+        expert: (B,) int64, the teacher's actions.
+        margin: by which the teacher's action should lead, in units of the values.
+    """
+    lead = torch.full_like(values, margin).scatter(1, expert[:, None], 0.0)
+    return ((values + lead).max(dim=1).values - values.gather(1, expert[:, None])[:, 0]).mean()
+
+
+def pull_loss(values: torch.Tensor, clone: torch.Tensor, temperature: float) -> torch.Tensor:
+    """KL(clone || softmax(values / temperature)), mean: kickstarting (Schmitt et al. 2018) for a value network."""
+    target = clone.log_softmax(dim=1)
+    return functional.kl_div((values / temperature).log_softmax(dim=1), target, reduction="batchmean", log_target=True)
+
+
+def clone_logits(clone: Any, observation: Observation) -> torch.Tensor:
+    """(B, A) log-odds of the clone, without gradient."""
+    with torch.no_grad():
+        return action_distribution(clone, observation).logits
+
+
+def copy_actor(clone: Any, layers: nn.Sequential, scale: float, repeats: int = 1) -> None:
+    """Start a value network as `scale` times the clone's log-odds; `layers` must have the shape of the clone's actor.
+
+    With `repeats`, the last layer has so many outputs per action, action by action within each repeat (quantiles).
+    """
+    source = [m for m in (*clone.mlp_extractor.policy_net, clone.action_net) if isinstance(m, nn.Linear)]
+    target = [m for m in layers if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        for mine, theirs in zip(target[:-1], source[:-1], strict=True):
+            mine.weight.copy_(theirs.weight)
+            mine.bias.copy_(theirs.bias)
+        target[-1].weight.copy_(scale * source[-1].weight.repeat(repeats, 1))
+        target[-1].bias.copy_(scale * source[-1].bias.repeat(repeats))
+
+
+def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, ...], steps: int, dwell: int) -> None:
+    """Fill the replay buffer with the clone's trades, interrupted by positions that are held at random for a while.
+
+    Args:
+        algorithm: its env is stepped, and its buffer filled.
+        clone: with the embeddings of the training markets bound; None holds nothing but random positions.
+        positions: target exposures.
+        steps: env steps in all.
+        dwell: mean bars for which the clone decides, and for which a random position is held.
+    """
+    env, buffer = algorithm.env, algorithm.replay_buffer
+    assert env is not None
+    assert buffer is not None
+    assert algorithm.seed is not None
+    rng = np.random.default_rng(spread_seed(algorithm.seed, "prefill"))
+    seen: Any = env.reset()
+    random = np.zeros(env.num_envs, np.bool_)
+    held = np.zeros(env.num_envs, np.int64)
+    for _ in range(steps // env.num_envs):
+        change = rng.random(env.num_envs) < 1.0 / dwell
+        held = np.where(change, rng.integers(len(positions), size=env.num_envs), held)
+        chosen: NDArray[np.int64] = held
+        if clone is not None:
+            random = np.where(change, ~random, random)
+            logits = clone_logits(clone, {name: torch.from_numpy(value) for name, value in seen.items()})
+            chosen = np.where(random, held, logits.argmax(dim=1).numpy())
+        actions = chosen
+        if algorithm.action_space.shape:  # exposures
+            actions = np.asarray(positions, np.float32)[chosen][:, None]  # type: ignore[assignment]
+        after, rewards, dones, infos = env.step(actions)
+        last: Any = {name: value.copy() for name, value in after.items()}  # type: ignore[union-attr]
+        for row in np.flatnonzero(dones):
+            for name, value in infos[row]["terminal_observation"].items():
+                last[name][row] = value
+        buffer.add(seen, last, actions, rewards, dones, infos)  # type: ignore[arg-type]
+        seen = after
+
+
+def held_actions(account: torch.Tensor, positions: tuple[float, ...]) -> torch.Tensor:
+    """(B,) int64 index of the position held, from account observations (B, 5)."""
+    return torch.from_numpy(held_position(account.numpy(), positions))

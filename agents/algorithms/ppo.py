@@ -1,0 +1,213 @@
+"""PPO on cached embeddings, from a clone or from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
+from torch.nn import functional
+
+from agents.algorithms.sb3_vec_env import training_env
+from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
+from agents.policies.agent import Agent
+from agents.policies.heads import action_distribution, actor_arguments, bind, copy_of, new_policy
+from agents.seeds import spread_seed
+
+CRITIC = 1  #: the critic's group of the optimiser's parameters
+
+
+class CloneGuidedPPO(PPO):
+    """Stable-Baselines3's PPO (Schulman et al. 2017) with the loss `ppo + beta * KL(clone || policy)`.
+
+    The clone's critic knows nothing yet, and advantages from it would undo the actor within one update. So for the
+    first `warm_up` updates only the critic learns. Then `beta` falls linearly from `pull` to 0 over training, as in
+    kickstarting (Schmitt et al. 2018), so that the clone guides early steps and does not bound the result.
+
+    Args:
+        clone: the policy to start from; its weights are copied, it is not changed.
+        pull: weight of the KL term at the start.
+        warm_up: updates (rollouts) in which the actor stands still.
+        critic_rate: learning rate of the critic, as a multiple of the actor's.
+        ppo_arguments: of `stable_baselines3.PPO`.
+    """
+
+    def __init__(
+        self, *, clone: ActorCriticPolicy, pull: float, warm_up: int, critic_rate: float = 1.0, **ppo_arguments: Any
+    ) -> None:
+        super().__init__(**ppo_arguments)
+        self.policy.load_state_dict(clone.state_dict())
+        self._critic_rate = critic_rate
+        _split_groups(self.policy)
+        self._clone = copy_of(clone)
+        self._pull = pull
+        self._warm_up = warm_up
+        self._rollouts_seen = 0
+
+    def bind(self, table: EmbeddingTable) -> None:
+        """Have the policy and the clone read the embeddings of the training markets."""
+        for policy in (self.policy, self._clone):
+            bind(policy, table)
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        super()._update_learning_rate(optimizers)
+        optimizers.param_groups[CRITIC]["lr"] *= self._critic_rate
+
+    def train(self) -> None:
+        """Update the policy on the rollout buffer."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+        beta = self._pull * self._current_progress_remaining
+        warming_up = self._rollouts_seen < self._warm_up
+        sums: dict[str, list[float]] = {}
+        for _ in range(self.n_epochs):
+            for samples in self.rollout_buffer.get(self.batch_size):
+                losses = self._losses(samples, clip)
+                loss = self.vf_coef * losses["value_loss"]
+                if not warming_up:
+                    actor = losses["policy_gradient_loss"] - self.ent_coef * losses["entropy"]
+                    loss = loss + actor + beta * losses["kl_to_clone"]
+                self.policy.optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                for name, value in losses.items():
+                    sums.setdefault(name, []).append(float(value.detach()))
+            self._n_updates += 1
+        self._rollouts_seen += 1
+        self._record(sums, beta, warming_up)
+
+    def _losses(self, samples: RolloutBufferSamples, clip: float) -> dict[str, torch.Tensor]:
+        """The parts of the loss on one minibatch, scalars."""
+        policy: Any = self.policy
+        actions = samples.actions.long().flatten()
+        features = policy.extract_features(samples.observations)
+        latent_actor, latent_critic = policy.mlp_extractor(features)
+        distribution = policy._get_action_dist_from_latent(latent_actor).distribution
+        values = policy.value_net(latent_critic).flatten()
+        advantages = samples.advantages
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        ratio = torch.exp(distribution.log_prob(actions) - samples.old_log_prob)
+        clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
+        with torch.no_grad():
+            reference = action_distribution(self._clone, samples.observations)
+        return {
+            "value_loss": functional.mse_loss(samples.returns, values),
+            "policy_gradient_loss": -torch.min(advantages * ratio, advantages * clipped).mean(),
+            "entropy": distribution.entropy().mean(),
+            "kl_to_clone": torch.distributions.kl_divergence(reference, distribution).mean(),
+            "clip_fraction": (torch.abs(ratio.detach() - 1.0) > clip).float().mean(),
+        }
+
+    def _record(self, sums: dict[str, list[float]], beta: float, warming_up: bool) -> None:
+        for name, values in sums.items():
+            self.logger.record(f"train/{name}", float(np.mean(values)))
+        buffer = self.rollout_buffer
+        self.logger.record(
+            "train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        )
+        self.logger.record("train/pull", 0.0 if warming_up else beta)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_clone"]
+
+
+def _split_groups(policy: Any) -> None:
+    """Give the critic's weights a group of their own in the policy's optimiser."""
+    (group,) = policy.optimizer.param_groups
+    critic = [*policy.mlp_extractor.value_net.parameters(), *policy.value_net.parameters()]
+    chosen = {id(weight) for weight in critic}
+    actor = [weight for weight in group["params"] if id(weight) not in chosen]
+    group["params"] = actor
+    policy.optimizer.add_param_group({"params": critic})
+
+
+@dataclass(frozen=True)
+class OnPolicyConfig:
+    """What PPO and sb3-contrib's variants of it have in common.
+
+    Attributes:
+        steps: env steps in total.
+        num_envs: rows stepped at once.
+        rollout_steps: steps per row and update.
+        batch_size: samples per gradient step (1024 and more are several times faster than the usual 64).
+        epochs: passes over each rollout.
+        learning_rate: of Adam at the start; it falls linearly to zero.
+        gamma: discount per bar.
+        gae_lambda: of generalised advantage estimation.
+        clip: clipping range of the probability ratio.
+        entropy_weight: weight of the entropy bonus.
+        episode_bars: steps of an episode.
+        evaluate_every: env steps between evaluations on validation markets.
+        curriculum: share of the steps over which costs rise from nothing to the full ones.
+    """
+
+    steps: int = 1_000_000
+    num_envs: int = 256
+    rollout_steps: int = 64
+    batch_size: int = 4096
+    epochs: int = 4
+    learning_rate: float = 1e-4
+    gamma: float = 0.99
+    gae_lambda: float = 0.8
+    clip: float = 0.2
+    entropy_weight: float = 0.0
+    episode_bars: int = 960
+    evaluate_every: int = 98_304
+    curriculum: float = 0.0
+
+
+@dataclass(frozen=True)
+class PPOConfig(OnPolicyConfig):
+    """How PPO goes on from the clone.
+
+    Attributes:
+        critic_rate: learning rate of the critic, which starts from nothing where the actor starts at the clone.
+        pull: weight of the KL pull toward the clone at the start; it falls linearly to zero.
+        warm_up: updates in which only the critic learns.
+        from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
+    """
+
+    critic_rate: float = 1e-3
+    pull: float = 0.1
+    warm_up: int = 10
+    from_clone: bool = True
+
+
+def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:
+    """PPO on the training markets, with the clone's weights (or, from scratch, fresh ones).
+
+    Args:
+        clone: where to start, and what the pull pulls toward.
+        train: markets to learn on.
+        config: of PPO.
+        seed: of episodes, actions, minibatches and, from scratch, weights.
+    """
+    algorithm = CloneGuidedPPO(
+        clone=clone.policy if config.from_clone else new_policy(clone.shape, spread_seed(seed, "fresh weights")),
+        pull=config.pull if config.from_clone else 0.0,
+        warm_up=config.warm_up if config.from_clone else 0,
+        critic_rate=config.critic_rate / config.learning_rate if config.from_clone else 1.0,
+        policy="MultiInputPolicy",
+        env=training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
+        policy_kwargs=actor_arguments(clone.shape),
+        learning_rate=lambda remaining: config.learning_rate * remaining,
+        n_steps=config.rollout_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.epochs,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip,
+        ent_coef=config.entropy_weight,
+        seed=seed,
+        device="cpu",
+    )
+    algorithm.bind(train.table)
+    return algorithm

@@ -1,0 +1,276 @@
+"""Soft actor-critic on cached embeddings and a replay buffer of indices, from a clone or from scratch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.dqn.policies import MultiInputPolicy as ValuePolicy
+from torch.nn import functional
+
+from agents.algorithms.index_replay import IndexReplayBuffer
+from agents.algorithms.off_policy import Observation, bound_clone, clone_logits, copy_actor, prefill
+from agents.algorithms.sb3_vec_env import training_env
+from agents.markets.embedded import EmbeddedMarkets
+from agents.policies.agent import Agent
+from agents.policies.heads import action_distribution, actor_arguments, bind
+from agents.policies.value_heads import LOG_ODDS, value_arguments
+
+CRITICS = 2
+
+
+class DiscreteSACPolicy(BasePolicy):
+    """An actor, and two critics with their slowly following targets.
+
+    Args:
+        observation_space, action_space: "index" observations and discrete positions.
+        lr_schedule: of all optimisers.
+        actor_arguments: of the actor's `MultiInputActorCriticPolicy`.
+        critic_arguments: of DQN's policy, which is a critic with its target.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        actor_arguments: dict[str, Any],
+        critic_arguments: dict[str, Any],
+        use_sde: bool = False,
+    ) -> None:
+        super().__init__(observation_space, action_space)
+        assert isinstance(observation_space, spaces.Dict)
+        self.actor = MultiInputActorCriticPolicy(observation_space, action_space, lr_schedule, **actor_arguments)
+        self.critics = torch.nn.ModuleList(
+            ValuePolicy(observation_space, action_space, lr_schedule, **critic_arguments) for _ in range(CRITICS)
+        )
+        self.critic_optimizer = torch.optim.Adam(
+            [p for critic in self.critics for p in critic.q_net.parameters()],  # type: ignore[union-attr]
+            lr=lr_schedule(1),
+        )
+
+    def values(self, observations: Observation, *, target: bool) -> list[torch.Tensor]:
+        """(B, A) Q-values of each critic, or of its target."""
+        networks: list[Any] = [c.q_net_target if target else c.q_net for c in self.critics]
+        return [network(observations) for network in networks]
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
+        return self.actor._predict(observation, deterministic)
+
+
+class DiscreteSAC(OffPolicyAlgorithm):
+    """Discrete SAC with a decaying pull toward the clone, and critics that learn alone at first.
+
+    Args:
+        clone: a policy with the training markets' embeddings bound; None learns from scratch.
+        pull: weight of KL(clone || policy) at the start; it falls linearly to zero.
+        warm_up: gradient steps in which only the critics learn.
+        entropy: target entropy, as a share of that of random positions; the temperature follows it.
+        arguments: of Stable-Baselines3's `OffPolicyAlgorithm`.
+    """
+
+    policy: DiscreteSACPolicy
+
+    def __init__(
+        self, *, clone: Any, pull: float, warm_up: int, entropy: float, temperature: float, **arguments: Any
+    ) -> None:
+        super().__init__(
+            DiscreteSACPolicy, sde_support=False, supported_action_spaces=(spaces.Discrete,), support_multi_env=True,
+            **arguments,
+        )  # fmt: skip
+        self._clone = clone
+        self._pull, self._warm_up = pull, warm_up
+        self._setup_model()
+        self.target_entropy = entropy * math.log(int(self.action_space.n))  # type: ignore[attr-defined]
+        self.log_temperature = torch.tensor([math.log(temperature)], requires_grad=True)
+        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=self.lr_schedule(1))
+
+    @property
+    def policy_to_judge(self) -> MultiInputActorCriticPolicy:
+        """The actor, a policy like the clone's."""
+        return self.policy.actor
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        self.policy.set_training_mode(True)
+        optimizers = [self.policy.critic_optimizer, self.policy.actor.optimizer, self.temperature_optimizer]
+        self._update_learning_rate(optimizers)
+        assert self.replay_buffer is not None
+        sums: dict[str, list[float]] = {}
+        for _ in range(gradient_steps):
+            samples = self.replay_buffer.sample(batch_size)
+            losses = {"critic_loss": self._improve_critics(samples)}
+            if self._n_updates >= self._warm_up:
+                losses |= self._improve_actor(samples.observations)  # type: ignore[arg-type]
+            for critic in self.policy.critics:
+                networks = (critic.q_net.parameters(), critic.q_net_target.parameters())  # type: ignore[union-attr]
+                polyak_update(*networks, self.tau)
+            self._n_updates += 1
+            for name, value in losses.items():
+                sums.setdefault(name, []).append(value)
+        for name, values in sums.items():
+            self.logger.record(f"train/{name}", float(np.mean(values)))
+        self.logger.record("train/temperature", float(self.log_temperature.detach().exp()))
+
+    def _improve_critics(self, samples: Any) -> float:
+        temperature = self.log_temperature.detach().exp()
+        with torch.no_grad():
+            logits = action_distribution(self.policy.actor, samples.next_observations).logits
+            following = torch.stack(self.policy.values(samples.next_observations, target=True)).amin(dim=0)
+            target = soft_target(samples, logits, following, temperature, self.gamma)
+        found = self.policy.values(samples.observations, target=False)
+        actions = samples.actions.long()
+        loss = torch.stack([functional.smooth_l1_loss(v.gather(1, actions), target) for v in found]).sum()
+        _descend(self.policy.critic_optimizer, loss)
+        return float(loss.detach())
+
+    def _improve_actor(self, observations: Observation) -> dict[str, float]:
+        temperature = self.log_temperature.detach().exp()
+        with torch.no_grad():
+            values = torch.stack(self.policy.values(observations, target=False)).amin(dim=0)
+        logits = action_distribution(self.policy.actor, observations).logits
+        loss, entropy = actor_loss(logits, values, temperature)
+        total = loss
+        losses = {"actor_loss": float(loss.detach()), "entropy": float(entropy.detach())}
+        if self._clone is not None and self._pull > 0.0:
+            reference = clone_logits(self._clone, observations)
+            divergence = functional.kl_div(logits, reference, reduction="batchmean", log_target=True)
+            total = total + self._current_progress_remaining * self._pull * divergence
+            losses["kl_to_clone"] = float(divergence.detach())
+        _descend(self.policy.actor.optimizer, total)
+        _descend(self.temperature_optimizer, (self.log_temperature * (entropy.detach() - self.target_entropy)).sum())
+        return losses
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_clone"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        optimizers = ["policy.actor.optimizer", "policy.critic_optimizer", "temperature_optimizer"]
+        return ["policy", *optimizers], ["log_temperature"]
+
+
+def soft_target(
+    samples: Any, logits: torch.Tensor, following: torch.Tensor, temperature: torch.Tensor, gamma: float
+) -> torch.Tensor:
+    """(B, 1) `r + gamma sum_a pi(a|s') [Q(s', a) - alpha log pi(a|s')]` (Christodoulou 2019, eqs. 3 and 10).
+
+    Args:
+        samples: with `rewards` and `dones`, (B, 1).
+        logits: (B, A) log-probabilities at the next states.
+        following: (B, A) values there.
+        temperature: alpha.
+        gamma: discount.
+    """
+    soft = (logits.exp() * (following - temperature * logits)).sum(dim=1, keepdim=True)
+    return samples.rewards + (1.0 - samples.dones) * gamma * soft
+
+
+def actor_loss(
+    logits: torch.Tensor, values: torch.Tensor, temperature: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means of `sum_a pi(a|s) [alpha log pi(a|s) - Q(s, a)]` (Christodoulou 2019, eq. 12) and of the entropy."""
+    chances = logits.exp()
+    entropy = -(chances * logits).sum(dim=1).mean()
+    return (chances * (temperature * logits - values)).sum(dim=1).mean(), entropy
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """How SAC goes on from the clone.
+
+    Attributes:
+        steps: env steps in total, prefilled ones not counted.
+        num_envs: rows stepped at once.
+        batch_size: transitions per gradient step.
+        gradient_steps: per step of all rows.
+        buffer_size: transitions kept.
+        learning_rate: of Adam at the start; it falls linearly to zero.
+        gamma: discount per bar.
+        averaging: share of the new weights that goes into the critics' targets at each gradient step.
+        entropy: target entropy as a share of that of random positions.
+        temperature: at the start, in percent.
+        episode_bars: steps of an episode.
+        evaluate_every: env steps between evaluations on validation markets.
+        from_clone: start actor and critics at the clone; False takes nothing from it.
+        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
+            learning begins.
+        demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
+        pull: weight of the KL toward the clone at the start.
+        warm_up: gradient steps in which only the critics learn.
+    """
+
+    steps: int = 300_000
+    num_envs: int = 256
+    batch_size: int = 1024
+    gradient_steps: int = 3
+    buffer_size: int = 1_000_000
+    learning_rate: float = 1e-4
+    gamma: float = 0.99
+    averaging: float = 0.005
+    entropy: float = 0.15
+    temperature: float = 0.02
+    episode_bars: int = 960
+    evaluate_every: int = 51_200
+    from_clone: bool = True
+    prefill: int = 200_000
+    demonstration_share: float = 0.0
+    pull: float = 0.1
+    warm_up: int = 1_000
+
+
+def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int) -> DiscreteSAC:
+    """Discrete SAC on the training markets, started and guided as `config` says.
+
+    Args:
+        clone: where to start, and what pulls.
+        train: markets to learn on.
+        config: of SAC.
+        seed: of episodes, actions, samples and, from scratch, weights.
+    """
+    guide = bound_clone(clone, train) if config.from_clone else None
+    algorithm = DiscreteSAC(
+        clone=guide,
+        pull=config.pull,
+        warm_up=config.warm_up if config.from_clone else 0,
+        entropy=config.entropy,
+        temperature=config.temperature,
+        env=training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
+        learning_rate=lambda remaining: config.learning_rate * remaining,
+        buffer_size=config.buffer_size,
+        learning_starts=0,
+        batch_size=config.batch_size,
+        tau=config.averaging,
+        gamma=config.gamma,
+        train_freq=1,
+        gradient_steps=config.gradient_steps,
+        replay_buffer_class=IndexReplayBuffer,
+        policy_kwargs={
+            "actor_arguments": actor_arguments(clone.shape), "critic_arguments": value_arguments(clone.shape)
+        },
+        seed=seed,
+        device="cpu",
+    )  # fmt: skip
+    if config.from_clone:
+        algorithm.policy.actor.load_state_dict(clone.policy.state_dict())
+        for critic in algorithm.policy.critics:
+            copy_actor(clone.policy, critic.q_net.q_net, 1.0 / LOG_ODDS)  # type: ignore[union-attr, arg-type]
+            critic.q_net_target.load_state_dict(critic.q_net.state_dict())  # type: ignore[union-attr]
+    bind(algorithm.policy, train.table)
+    if config.prefill:
+        prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
+        algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)  # type: ignore[union-attr, operator]
+    return algorithm

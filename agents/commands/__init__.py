@@ -1,0 +1,1 @@
+"""The commands of the `cryptoenv` command line, a file each."""

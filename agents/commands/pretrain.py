@@ -1,0 +1,144 @@
+"""`cryptoenv pretrain`: a recipe becomes an artifact; with bars, a pretrained extractor is fine-tuned on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from agents.run_folders.new_outputs import told_when_interrupted
+
+if TYPE_CHECKING:
+    from cryptoenv import Market
+    from pretrain import FitOptions, Recipe
+    from pretrain.data.splits import Splits
+
+SPLITS_PICTURE = "splits.png"
+EMBARGO = 96  #: base bars
+
+
+def pretrain(
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="One that ships (default, easy, finetune), or a YAML file.", show_default="default"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
+    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
+    task: Annotated[str | None, typer.Option(help="Synthetic task, instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of the recipe's.", min=1)] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes that share each batch.", min=1)] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
+    mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
+    bars: Annotated[
+        list[Path] | None, typer.Option(help="Fine-tune on these bars (CSV or Parquet); give it once per market.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="With --bars: the extractor to go on from.", show_default="default")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="With --bars: time, token (other markets) or mixed.", show_default="time")
+    ] = None,
+    embargo: Annotated[
+        int | None,
+        typer.Option(help="With --bars: base bars left out after a border of time.", min=0, show_default="96"),
+    ] = None,
+    show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
+) -> None:
+    """Pretrain an extractor on synthetic markets, or fine-tune one on bars of your own.
+
+    The same recipe gives the same artifact on the same machine.
+    """
+    from pretrain import FitOptions, Recipe
+
+    for name, given in (("show-data-splits", show_data_splits or None), ("start", start), ("split", split),
+                        ("embargo", embargo)):  # fmt: skip
+        if given is not None and not bars:
+            raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
+    if task is not None and bars:
+        raise ValueError("--task names synthetic markets: leave it out where --bars are learned from")
+    chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
+    budget: dict[str, Any] = {"steps": steps, "devices": devices}
+    budget = {name: value for name, value in budget.items() if value is not None}
+    chosen = chosen.changed(training=replace(chosen.training, **budget))
+    options = FitOptions(out, resume=resume, mlflow=mlflow)
+    if not resume:
+        _refuse_other_outputs(out)
+    if bars:
+        how = (split or "time", EMBARGO if embargo is None else embargo)
+        with told_when_interrupted(lambda: _kept(out)):
+            _finetune(bars, start or "default", how, chosen, options, only_show=show_data_splits)
+    else:
+        with told_when_interrupted(lambda: _kept(out)):
+            _pretrain(chosen, options)
+
+
+def _refuse_other_outputs(out: Path) -> None:
+    """An artifact, an agent's run or a study in the folder is not to be mixed with a new pretraining."""
+    names = ("artifact", "agent", "config.json", "seeds.json", "study.journal")
+    held = [name for name in names if (out / name).exists()]
+    if held:
+        raise FileExistsError(f"{out} holds an earlier run ({held[0]}): choose another --out")
+
+
+def _kept(out: Path) -> str:
+    steps = [int(path.name.removeprefix("step-")) for path in (out / "checkpoints").glob("step-" + "[0-9]" * 12)]
+    if not steps:
+        return "nothing was kept: give the same command again"
+    return f"kept in {out}: the training as of {max(steps):,} steps; go on with the same command and --resume"
+
+
+def _pretrain(recipe: Recipe, options: FitOptions) -> None:
+    from pretrain import pretrain_extractor
+
+    _report(pretrain_extractor(recipe, options), options)
+
+
+def _report(extractor: Any, options: FitOptions) -> None:
+    for name, value in sorted(extractor.provenance.metrics.items()):
+        print(f"{name:24s} {value:10.4f}")
+    assert options.out is not None
+    print(f"artifact {extractor.hash[:16]} in {options.out / 'artifact'}")
+    if (options.out / "pictures").is_dir():
+        print(f"pictures in {options.out / 'pictures'}")
+
+
+def _finetune(
+    files: list[Path], start: str, how: tuple[str, int], recipe: Recipe, options: FitOptions, *, only_show: bool
+) -> None:
+    """`how`: the kind of split, and its embargo in base bars."""
+    from cryptoenv import Market
+    from cryptoenv.bar_files.reading import read_bars
+    from pretrain import Extractor
+    from pretrain.data.splits import plot_splits, split_markets
+    from pretrain.extractor.recipe_runs import finetune_extractor
+
+    extractor = Extractor.load(start)
+    layout = extractor.config
+    markets = [
+        Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0]) for file in files
+    ]
+    kind = cast(Literal["time", "token", "mixed"], how[0])
+    splits = split_markets(
+        markets, layout.window, kind, look_ahead=max(layout.horizons), embargo=how[1], seed=recipe.seed
+    )
+    assert options.out is not None
+    plot_splits(markets, splits, options.out / SPLITS_PICTURE)
+    _print_splits(markets, splits)
+    print(f"picture: {options.out / SPLITS_PICTURE}")
+    if not only_show:
+        _report(finetune_extractor(extractor, markets, splits, recipe, options), options)
+
+
+def _print_splits(markets: list[Market], splits: Splits) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("part", "market", "from", "to", "decisions", title="data splits", title_justify="left")
+    for part in ("train", "validation", "test"):
+        for span in splits.part(part):
+            index = markets[span.market].bars.index
+            first, last = (f"{index[row]:%Y-%m-%d %H:%M}" for row in (span.start, span.stop - 1))
+            table.add_row(part, markets[span.market].name, first, last, f"{span.stop - span.start:,}")
+    Console().print(table)

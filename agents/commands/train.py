@@ -1,0 +1,60 @@
+"""`cryptoenv train`, `evaluate` and `play`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents.run_folders.new_outputs import (
+    told_when_interrupted,
+)
+
+
+def train(
+    recipe: Annotated[str | None, typer.Option(help="One that ships (ppo, dqn, sac, ...), or a YAML file.")] = None,
+    algo: Annotated[str | None, typer.Option(help="Instead of the recipe's algorithm: bc, ppo, dqn, sac, ...")] = None,
+    market: Annotated[str | None, typer.Option(help="easy, standard, hard, or a file of bars.")] = None,
+    extractor: Annotated[str | None, typer.Option(help="default, or the folder of an artifact.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", min=0)] = None,
+    steps: Annotated[int | None, typer.Option(help="Env steps after cloning.", min=1)] = None,
+    dagger: Annotated[int | None, typer.Option(help="Rounds of DAgger before that.", min=0)] = None,
+    seeds: Annotated[int, typer.Option(help="That many runs, from --seed on, side by side.", min=1)] = 1,
+    ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
+    force: Annotated[bool, typer.Option(help="Resume although configuration or data changed.")] = False,
+) -> None:
+    """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""
+    from agents.run_folders.run_folder import Run, kept_of_run, read_json, refuse_earlier_run
+    from agents.run_folders.run_origin import trained_in_words
+    from agents.training.multi_seed import train_one, train_seeds
+    from agents.training.recipe import AgentRecipe, read_recipe
+
+    given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
+    if resume is not None:
+        if any(value is not None for value in (recipe, *given.values(), steps, dagger)) or seeds != 1:
+            raise ValueError("--resume goes on with the run's own recipe and seeds: leave the other options out")
+        chosen, seeds = read_recipe(resume)
+        out = resume
+    else:
+        chosen = AgentRecipe.read(recipe or algo or "ppo")
+        if algo is not None and chosen.algorithm != algo:
+            raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
+        chosen = chosen.changed(**given).with_steps(steps).with_dagger(dagger)
+        refuse_earlier_run(out)
+    if ray and seeds == 1:
+        raise ValueError("--ray spreads several runs: give --seeds, too")
+    with told_when_interrupted(lambda: kept_of_run(out)):
+        if seeds == 1:
+            runs = [Run.load(train_one(chosen, out, resume is not None, force, mlflow, progress=True))]
+        else:
+            runs = train_seeds(
+                chosen, range(chosen.seed, chosen.seed + seeds), out, resume=resume is not None, force=force,
+                mlflow=mlflow, ray=ray,
+            )  # fmt: skip
+    for run in runs:
+        metrics = read_json(run.folder / "metrics.json")
+        print(f"{run.folder}: {trained_in_words(run.agent.algorithm, run.agent.margin, metrics)}")

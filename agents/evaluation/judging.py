@@ -1,0 +1,97 @@
+"""Judge a policy of one's own: scores against the causal optimum beside the baselines, in one call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from agents.algorithms.threads import one_thread
+from agents.evaluation.outside_policy import CONTINUOUS, INDEX, OBSERVATIONS, View
+from agents.evaluation.rollout import decided_by, roll_seen, whole_markets
+from agents.evaluation.tables import baseline_policies, judging_markets, require_judged, rollouts, score_table
+from agents.markets.expert_market import synthetic_markets
+from agents.policies.agent import Agent
+from agents.run_folders.run_folder import Run
+from agents.settings import TradingSettings
+from cryptoenv.market.market import Market
+
+POLICY = "policy"  #: the policy's line in the table
+
+
+def score(
+    policy: Any,
+    market: str = "standard",
+    split: str = "test",
+    *,
+    markets: int = 32,
+    days: int = 60,
+    seed: int = 0,
+    observation: str | None = None,
+    actions: tuple[float, ...] | str | None = None,
+    settings: TradingSettings | None = None,
+    batched: bool = True,
+) -> pd.DataFrame:
+    """Judge any policy on unseen markets of a benchmark task.
+
+    It trades the whole of every market once, from flat, all markets side by side. `score` is its expected net
+    log-return as a share of the filter oracle's (the causal optimum, 1.0; flat is 0.0), `realised_score` the same from
+    what was realised; both with a 95% bootstrap interval over markets.
+
+    Args:
+        policy: one of
+
+            - a callable `(observation) -> actions`. It gets all N = `markets` rows at once, arrays (N, ...), and
+              returns (N,) whole numbers, or (N, 1) exposures where actions are continuous. With `batched=False` it gets
+              the observation of one row, as a single env gives it, and returns one action;
+            - a model or policy of Stable-Baselines3 or sb3-contrib, recurrent ones too: `predict`, deterministic. Its
+              spaces are checked, and say whether it observes windows, indices or flat arrays;
+            - a torch module that gets the batch as tensors (a dict of them, or one (N, D) where flat) and returns
+              (N, A) preferences, of which the largest wins, or (N, 1) exposures where actions are continuous;
+            - an `Agent` or a `Run`, as `agents.evaluate` judges it.
+        market: name of the task.
+        split: seed family of the markets. "test" is for final figures; choose with "validation".
+        markets: how many.
+        days: tradable days of each.
+        seed: of the random baseline and of the bootstrap; the markets are always the task's.
+        observation: what the policy was trained on: "window" (the default; timeframe: (W, F) float32, and account (5,)
+            float32), "index" (index (2,) int64, which is market and bar, and account), or "flat" (the window's arrays
+            in one (D,) float32, in the order of `gymnasium.spaces.flatten`).
+        actions: target exposures that action numbers stand for, or "continuous". The settings' positions where None.
+        settings: timeframes, windows, instrument and costs; by default those of `TradingSettings`, whose windows and
+            features are the env's defaults and whose costs, those of the score, have no market impact.
+        batched: False calls a callable once per row.
+
+    Returns:
+        One line per method ("policy", the baselines and the filter oracle), the columns of `agents.evaluate`.
+
+    Raises:
+        ValueError: an unknown task, split or observation; spaces that differ, with both; actions that the env refuses.
+        TypeError: a policy of no such kind.
+    """
+    agent = policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
+    settings = settings or (TradingSettings() if agent is None else agent.settings)
+    if isinstance(actions, str) and actions != CONTINUOUS:
+        raise ValueError(f"actions={actions!r} is unknown; pass {CONTINUOUS!r} or a tuple of target exposures")
+    if actions is not None and not isinstance(actions, str):
+        settings = replace(settings, positions=tuple(float(target) for target in actions))
+    if observation not in (None, *OBSERVATIONS):
+        raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
+    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, False)
+    if agent is None:
+        view.check(policy, _small_market(market, split, settings))
+    elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
+        raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+    with one_thread():
+        labelled, rule = judging_markets(market, split, markets, days, settings)
+        decide = view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))
+        mine = roll_seen(decide, labelled, whole_markets(labelled), settings, view.sight)
+        found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)
+    return score_table(found, labelled, settings, seed=seed)
+
+
+def _small_market(task: str, split: str, settings: TradingSettings) -> Market:
+    """One with the shapes of those to come: mistakes are found before they are made."""
+    require_judged(split)
+    return synthetic_markets(task, split, 1, 1, settings, progress=False)[0].market

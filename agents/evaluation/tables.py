@@ -1,0 +1,283 @@
+"""Evaluate methods on unseen markets: shares of the optimum on synthetic ones, plain net figures on real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.algorithms.threads import one_thread
+from agents.evaluation import baselines
+from agents.evaluation.rollout import Rollout, roll, whole_markets
+from agents.evaluation.scoring import Estimate, mean, score
+from agents.markets.embedded import embed
+from agents.markets.expert_market import ExpertMarket, split_bars, synthetic_market, synthetic_markets
+from agents.policies.agent import Agent
+from agents.policies.trading_policy import TradingPolicy
+from agents.run_folders.run_folder import Run, learned_until
+from agents.run_folders.run_origin import CLONE_NAME, agent_name, kept_clone, own_market
+from agents.settings import TradingSettings
+from cryptoenv.analysis.performance import performance
+from cryptoenv.bar_files.reading import read_bars
+from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.progress import tqdm
+from cryptoenv.trading.config import Costs
+from synthetic import family_of
+
+DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it was trained on
+ORACLE = "filter oracle"
+FLAT = "flat"
+YEAR_MS = 365 * 24 * 3600 * 1000
+EVALUATED = ("validation", "test", "demo")  #: seed families that agents may be judged on
+NO_SHARE = Estimate(math.nan, math.nan, math.nan)  #: of an optimum that lost
+
+
+def baseline_policies(
+    labelled: Sequence[ExpertMarket], settings: TradingSettings, rule: baselines.CrossRule, seed: int
+) -> dict[str, TradingPolicy]:
+    """The methods every agent is compared with, on these markets."""
+    found: dict[str, TradingPolicy] = {
+        FLAT: baselines.constant(labelled, settings, 0.0),
+        "buy and hold": baselines.constant(labelled, settings, 1.0),
+        "random": baselines.random(settings, seed),
+        "EMA cross (tuned)": rule.policy(labelled, settings),
+    }
+    if all(t.truth is not None for t in labelled):
+        found[ORACLE] = baselines.oracle(labelled, settings)
+    return found
+
+
+def agent_policies(agents: Mapping[str, Agent], labelled: Sequence[ExpertMarket]) -> dict[str, TradingPolicy]:
+    """The agents' decisions on these markets; markets are embedded once per extractor."""
+    tables = {agent.extractor.hash: agent.extractor for agent in agents.values()}
+    embedded = {key: embed(extractor, labelled) for key, extractor in tables.items()}
+    return {name: agent.on(labelled, embedded[agent.extractor.hash]) for name, agent in agents.items()}
+
+
+def rollouts(
+    policies: Mapping[str, TradingPolicy],
+    labelled: Sequence[ExpertMarket],
+    settings: TradingSettings,
+    *,
+    progress: bool = True,
+) -> dict[str, Rollout]:
+    """Run every method over the whole of every market, from flat, through the env."""
+    rows = whole_markets(labelled)
+    bar = tqdm(policies.items(), desc="evaluating", unit="method", disable=not progress)
+    return {name: roll(policy, labelled, rows, settings) for name, policy in bar}
+
+
+def score_table(
+    found: Mapping[str, Rollout], labelled: Sequence[ExpertMarket], settings: TradingSettings, *, seed: int = 0
+) -> pd.DataFrame:
+    """One line per method on synthetic markets; `seed` draws the bootstrap.
+
+    Columns: `score` (expected), `realised_score`, each with `_low` and `_high` (95% bootstrap over markets), then the
+    plain figures of `net_figures`. The realised score is NaN where the optimum happened to lose on these markets: few
+    and short ones.
+
+    Raises:
+        ValueError: no filter oracle among the methods, or one that is not expected to earn anything.
+    """
+    if ORACLE not in found:
+        raise ValueError(f"scores need the method {ORACLE!r} among {sorted(found)}")
+    optimum = {"score": found[ORACLE].expected(labelled), "realised_score": found[ORACLE].realised}
+    lines = {}
+    for name, rollout in found.items():
+        earned = {"score": rollout.expected(labelled), "realised_score": rollout.realised}
+        line: dict[str, float] = {}
+        for column, values in earned.items():
+            lost = column == "realised_score" and not optimum[column].sum() > 0.0
+            line |= _columns(column, NO_SHARE if lost else score(values, optimum[column], seed=seed))
+        lines[name] = line | net_figures(rollout, settings)
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def plain_table(found: Mapping[str, Rollout], settings: TradingSettings) -> pd.DataFrame:
+    """One line per method on real bars: net log-return per day with a bootstrap interval over weeks, and the rest."""
+    lines = {}
+    for name, rollout in found.items():
+        estimate = mean(_weekly(rollout, settings) / 7.0)
+        lines[name] = _columns("daily_log_return", estimate) | net_figures(rollout, settings)
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def net_figures(rollout: Rollout, settings: TradingSettings) -> dict[str, float]:
+    """Averages over rows: net log-return (total and per day), Sharpe, drawdown, turnover and exposure.
+
+    `log_return` is the net log-return of a whole row, `return_per_day` its share of a day, `sharpe` annualised,
+    `max_drawdown` a fraction, `turnover_per_day` in units of equity, `mean_exposure` the mean absolute exposure.
+    """
+    bars_per_year = YEAR_MS / timeframe_ms(settings.timeframes[0])
+    per_row = [performance(rollout.equity[:, n], bars_per_year) for n in range(rollout.equity.shape[1])]
+    days = rollout.rows.steps * timeframe_ms(settings.timeframes[0]) / (24 * 3600 * 1000)
+    return {
+        "log_return": float(rollout.realised.mean()),
+        "return_per_day": float(rollout.realised.mean() / days),
+        "sharpe": _mean_of(per_row, "sharpe"),
+        "max_drawdown": _mean_of(per_row, "max_drawdown"),
+        "turnover_per_day": float(rollout.turnover.sum(axis=0).mean() / days),
+        "mean_exposure": float(np.abs(rollout.exposure).mean()),
+    }
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Mean over rows, where a figure that does not exist (the Sharpe ratio of a flat line) counts as 0."""
+    return float(np.nan_to_num([row[name] for row in rows]).mean())
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
+    """Net log-returns of the weeks of a rollout, all rows pooled: (weeks,). Less than a week counts as one."""
+    week = 7 * 24 * 3600 * 1000 // timeframe_ms(settings.timeframes[0])
+    logs = np.log(rollout.equity)
+    marks = logs[::week] if len(logs) > week else logs[[0, -1]]
+    return np.diff(marks, axis=0).ravel()
+
+
+def evaluate(
+    run: Run, *, market: str | None = None, split: str = "test", markets: int = 32, days: int = 60
+) -> pd.DataFrame:
+    """Score a run's agent and clone beside the baselines on unseen markets of a benchmark task.
+
+    Args:
+        run: a trained run.
+        market: name of the task; None is the one that the run was trained on, or the bars.
+        split: seed family of the markets. "test" is for final figures; choose with "validation".
+        markets: how many.
+        days: tradable days of each.
+
+    Returns:
+        The table of `score_table`, on bars that of `plain_table`. The moving-average cross is tuned on validation
+        markets.
+
+    Raises:
+        ValueError: an unknown task or split.
+    """
+    own = market or own_market(run) or DEFAULT_TASK
+    if isinstance(own, Path):
+        return evaluate_on_bars([run], own)
+    return evaluate_runs([run], market=own, split=split, markets=markets, days=days)
+
+
+@one_thread()
+def evaluate_runs(
+    runs: Sequence[Run],
+    *,
+    market: str,
+    split: str = "test",
+    markets: int = 32,
+    days: int = 60,
+    seeds: Sequence[int] = (),
+) -> pd.DataFrame:
+    """As `evaluate`, for runs of the same settings (agents' seeds, say); with several, each has a line of its own.
+
+    `seeds`: of the markets, in place of the first `markets` of `split`; none that anything learns from.
+    """
+    for seed in seeds:
+        if family_of(seed) not in (None, *EVALUATED):
+            raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
+    settings = runs[0].agent.settings
+    labelled, rule = judging_markets(market, split, markets, days, settings, seeds=seeds)
+    policies = baseline_policies(labelled, settings, rule, seed=0) | agent_policies(named_agents(runs), labelled)
+    return score_table(rollouts(policies, labelled, settings), labelled, settings)
+
+
+def require_judged(split: str) -> None:
+    """Check that a seed family teaches nothing.
+
+    Raises:
+        ValueError: it does, or there is no such family.
+    """
+    if split not in EVALUATED:
+        raise ValueError(f"split={split!r} is not allowed: agents are judged on {EVALUATED}, which teach nothing")
+
+
+def judging_markets(
+    market: str, split: str, markets: int, days: int, settings: TradingSettings, *, seeds: Sequence[int] = ()
+) -> tuple[tuple[ExpertMarket, ...], baselines.CrossRule]:
+    """Markets to judge on (the first of `split`, or those of `seeds`), and the rule tuned on validation markets.
+
+    Raises:
+        ValueError: a task or split that is not allowed.
+    """
+    require_judged(split)
+    if seeds:
+        labelled = tuple(synthetic_market(market, seed, days, settings) for seed in seeds)
+    else:
+        labelled = synthetic_markets(market, split, markets, days, settings)
+    return labelled, baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
+
+
+@one_thread()
+def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
+    """The table of `plain_table` on the last fifth of a file's bars, with the runs' costs and market impact.
+
+    Of that fifth only what lies after every bar that a run learned from or chose by is looked at, whatever file those
+    bars came from.
+
+    Raises:
+        ValueError: the bars end before that.
+    """
+    settings = with_impact(runs[0].agent.settings)
+    split = split_bars(read_bars(file), settings)
+    unseen = (_after(split.test, [until for run in runs if (until := learned_until(run)) is not None], file),)
+    rule = baselines.tuned_cross((split.validation,), settings)
+    policies = baseline_policies(unseen, settings, rule, seed=0)
+    policies |= agent_policies(named_agents(runs), unseen)
+    return plain_table(rollouts(policies, unseen, settings), settings)
+
+
+def with_impact(settings: TradingSettings) -> TradingSettings:
+    """The settings with the env's default market impact, which real bars are judged with."""
+    return replace(settings, costs=replace(settings.costs, impact=Costs().impact))
+
+
+def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
+    """What a table's figures are net of, and what was not charged.
+
+    Args:
+        settings: instrument and costs.
+        real: whether the markets are real bars: market impact is charged there.
+    """
+    costs = with_impact(settings).costs if real else settings.costs
+    rates = [("fee", costs.fee), ("half-spread", costs.half_spread)]
+    charged = [f"{name} {100.0 * rate:g}%" for name, rate in rates if rate]
+    left_out = [name for name, rate in rates if not rate]
+    (charged if costs.impact else left_out).append("market impact")
+    holding = {"perpetual": ("funding", costs.funding), "margin": ("borrowing", costs.borrow)}.get(settings.instrument)
+    if holding is not None:
+        name, rate = holding
+        (charged if rate else left_out).append(f"{name} {100.0 * rate:g}%" if rate else name)
+    not_charged = f" Not charged: {', '.join(left_out)}." if left_out else ""
+    return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}"
+
+
+def _after(test: ExpertMarket, learned: Sequence[pd.Timestamp], file: Path) -> ExpertMarket:
+    """The market, with decisions that come after all moments in `learned` alone."""
+    if not learned:
+        return test
+    index = test.market.bars.index
+    first = max(test.first, int(index.searchsorted(max(learned), side="right")) - 1)
+    if first >= len(index) - 1:
+        raise ValueError(f"{file.name} ends at {index[-1]}, and the agent has learned from bars until {max(learned)}")
+    return replace(test, first=first)
+
+
+def named_agents(runs: Sequence[Run]) -> dict[str, Agent]:
+    """Clones and agents of runs by the names they have in tables."""
+    found: dict[str, Agent] = {}
+    for run in runs:
+        suffix = "" if len(runs) == 1 else f" ({run.folder.name})"
+        found[f"{CLONE_NAME}{suffix}"] = run.clone
+        found[agent_name(run.agent.algorithm, is_clone=kept_clone(run)) + suffix] = run.agent
+    return found

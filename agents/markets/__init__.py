@@ -1,0 +1,1 @@
+"""Markets as agents learn on them: with a teacher's answers and with embeddings."""

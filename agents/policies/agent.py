@@ -1,0 +1,236 @@
+"""An agent: a frozen extractor and a policy head, saved as safetensors and JSON, never as pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.markets.embedded import EmbeddingTable, embed
+from agents.markets.expert_market import ExpertMarket
+from agents.policies.heads import HEADS, bind, copy_of, new_policy
+from agents.policies.policy_shape import PolicyShape
+from agents.policies.trading_policy import held_position
+from agents.settings import TradingSettings
+from cryptoenv.files.typed_values import Range, require_ranges, require_types
+from pretrain import Extractor
+from pretrain.fitting.artifact_folder import (
+    ArtifactError,
+    checked_weights,
+    exact_keys,
+    json_bytes,
+    parsed,
+    read_folder,
+    require_format,
+    require_header,
+    weights_bytes,
+    write_folder,
+)
+
+WEIGHTS = "policy.safetensors"
+DESCRIPTION = "agent.json"
+FORMAT, FORMAT_VERSION = "cryptoenv-agent", 1
+LARGEST_MARGIN, LONGEST_NAME, LONGEST_WINDOW = 1e6, 100, 1_000_000
+WIDEST_LAYER = 65_536
+KEYS = (
+    "format", "format_version", "algorithm", "extractor", "head", "inputs", "margin", "settings", "shape", "spaces",
+    "config", "metrics",
+)  # fmt: skip
+
+
+class AgentPolicy:
+    """Greedy decisions of a policy head, with hysteresis: leave a position only for a clearly better one.
+
+    Args:
+        agent: whose settings, head and (unless given) margin count.
+        policy: of the agent's kind, with the embeddings of the markets bound.
+        margin: of the preferences; one number, or one per row (N,); the agent's where None.
+    """
+
+    def __init__(self, agent: Agent, policy: Any, margin: float | NDArray[np.float64] | None = None) -> None:
+        self._policy = policy
+        self._preferences = HEADS[agent.head].preferences
+        self._positions = agent.settings.positions
+        self._margin = agent.margin if margin is None else margin
+
+    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Actions (N,): the preferred one, unless its lead over holding is at most the margin."""
+        observation = {"index": torch.from_numpy(index), "account": torch.from_numpy(account)}
+        with torch.no_grad():
+            liking = self._preferences(self._policy, observation, self._positions).numpy()
+        best = liking.argmax(axis=1)
+        held = held_position(account, self._positions)
+        rows = np.arange(len(best))
+        return np.where(liking[rows, best] - liking[rows, held] > self._margin, best, held)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained agent.
+
+    Attributes:
+        extractor: the pretrained artifact whose embeddings the head reads.
+        policy: the head, a Stable-Baselines3 policy.
+        shape: its sizes.
+        settings: timeframes, windows, positions and costs it was trained with.
+        margin: by which another position must beat the held one (hysteresis), chosen on validation markets.
+        algorithm: what trained it: "bc", "ppo", ...
+        head: kind of the policy, a key of `agents.heads.HEADS`.
+    """
+
+    extractor: Extractor
+    policy: Any
+    shape: PolicyShape
+    settings: TradingSettings
+    margin: float = 0.0
+    algorithm: str = "bc"
+    head: str = "actor"
+
+    def __repr__(self) -> str:
+        positions, margin = self.settings.positions, self.margin
+        return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {margin=:g})"
+
+    def decide_on(self, table: EmbeddingTable) -> AgentPolicy:
+        """The agent's decisions on the markets whose embeddings `table` holds."""
+        policy = copy_of(self.policy)
+        bind(policy, table)
+        return AgentPolicy(self, policy)
+
+    def on(self, labelled: Sequence[ExpertMarket], table: EmbeddingTable | None = None) -> AgentPolicy:
+        """The agent's decisions on these markets (`table`: their embeddings, where they are at hand)."""
+        return self.decide_on(table or embed(self.extractor, labelled, progress=False))
+
+    def with_margin(self, margin: float) -> Agent:
+        """The same agent with another hysteresis."""
+        return replace(self, margin=margin)
+
+    def save(
+        self, folder: Path, *, config: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write weights (safetensors), description (JSON) and checksums into `folder`, whole or not at all.
+
+        The extractor is saved by its own; the description names it, and repeats what it reads: timeframes, windows,
+        features and scaler.
+
+        Args:
+            folder: made, or replaced where it holds an agent.
+            config, metrics: of the training, kept in the description for people to read.
+        """
+        description = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "algorithm": self.algorithm,
+            "extractor": self.extractor.hash,
+            "head": self.head,
+            "inputs": _inputs(self.extractor),
+            "margin": self.margin,
+            "settings": self.settings.as_dict(),
+            "shape": asdict(self.shape),
+            "spaces": _spaces(self.settings),
+            "config": finite_or_none(dict(config or {})),
+            "metrics": finite_or_none(dict(metrics or {})),
+        }
+        write_folder(folder, {WEIGHTS: weights_bytes(self.policy), DESCRIPTION: json_bytes(description)})
+
+    @classmethod
+    def load(cls, folder: Path, extractor: Extractor) -> Agent:
+        """Read an agent that `save` wrote, after every check.
+
+        Raises:
+            ArtifactError: a file is missing, unexpected, changed or unreadable; a value does not fit; or the agent was
+                trained on another extractor.
+        """
+        content = read_folder(folder, (WEIGHTS, DESCRIPTION))
+        told = exact_keys(parsed(content[DESCRIPTION], DESCRIPTION), KEYS, DESCRIPTION)
+        require_format(told, DESCRIPTION, (FORMAT, FORMAT_VERSION))
+        if told["extractor"] != extractor.hash:
+            given = str(told["extractor"])[:12]
+            raise ArtifactError(f"the agent in {folder} was trained on extractor {given}, not on {extractor.hash[:12]}")
+        head, margin = _known_head(told["head"], folder), _margin(told["margin"])
+        require_header(content[WEIGHTS], WEIGHTS)
+        settings, shape = _sizes(told, extractor, len(content[WEIGHTS]))
+        try:
+            policy = new_policy(shape, 0, head, settings)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
+        for name, expected in (("inputs", _inputs(extractor)), ("spaces", _spaces(settings))):
+            if told[name] != json.loads(json_bytes(expected)):
+                raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
+        policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
+        algorithm = _algorithm(told["algorithm"])
+        return cls(extractor, policy, shape, settings, margin=margin, algorithm=algorithm, head=head)
+
+
+def _known_head(head: object, folder: Path) -> str:
+    if not isinstance(head, str) or head not in HEADS:
+        raise ArtifactError(f"the agent in {folder} has a head of kind {head!r}, known are {sorted(HEADS)}")
+    return head
+
+
+def _margin(margin: object) -> float:
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0.0 <= margin <= LARGEST_MARGIN:
+        raise ArtifactError(f"{DESCRIPTION}: margin={margin!r} is not allowed: a number >= 0 and <= {LARGEST_MARGIN:g}")
+    return float(margin)
+
+
+def _algorithm(name: object) -> str:
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        raise ArtifactError(f"{DESCRIPTION}: algorithm={name!r:.200} is not allowed: a name")
+    return name
+
+
+def _sizes(told: Mapping[str, Any], extractor: Extractor, weights: int) -> tuple[TradingSettings, PolicyShape]:
+    """Settings and shape, checked before anything is built of such sizes: not more than `weights` bytes can hold.
+
+    Raises:
+        ArtifactError: a value of another type, out of range, or other than the extractor's.
+    """
+    try:
+        settings = TradingSettings.from_dict(told["settings"])
+        require_types(TradingSettings, vars(settings), "settings")
+        require_ranges(settings, {"window": Range(1, LONGEST_WINDOW), "positions": Range(-1_000, 1_000)}, "settings")
+        sizes = exact_keys(told["shape"], ("embedding_width", "actions", "hidden"), "shape")
+        shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
+        require_types(PolicyShape, vars(shape), "shape")
+        require_ranges(shape, {"hidden": Range(1, WIDEST_LAYER)}, "shape")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error}") from error
+    if (shape.embedding_width, shape.actions) != (extractor.width, len(settings.positions)):
+        width = (extractor.width, len(settings.positions))
+        raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit width and positions {width}")
+    if 4 * sum(into * out for into, out in pairwise((shape.embedding_width, *shape.hidden))) > weights:
+        raise ArtifactError(f"{DESCRIPTION}: shape {shape} does not fit: {WEIGHTS} holds fewer weights")
+    return settings, shape
+
+
+def _inputs(extractor: Extractor) -> dict[str, Any]:
+    """What the extractor reads: windows and features per timeframe, and how they are scaled."""
+    layout = extractor.config
+    by_timeframe = zip(layout.timeframes, layout.window, layout.feature_names, strict=True)
+    features = {timeframe: {"window": bars, "features": names} for timeframe, bars, names in by_timeframe}
+    return {"timeframes": features, "scaler": extractor.scaler.to_json()}
+
+
+def _spaces(settings: TradingSettings) -> dict[str, Any]:
+    """The env's spaces in words that need no library."""
+    return {
+        "observation": {"index": ["int64", [2]], "account": ["float32", [5]]},
+        "action": {"discrete": len(settings.positions), "positions": settings.positions},
+    }
+
+
+def finite_or_none(value: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {name: finite_or_none(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

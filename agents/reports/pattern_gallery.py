@@ -1,0 +1,146 @@
+"""Pictures of chart patterns and of token markets, with their truth drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.tokens.events import EVENT_KINDS
+from synthetic.tokens.market import TokenSample
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UP_COLOUR, DOWN_COLOUR, LINE_COLOUR = "#2a9d5c", "#d1495b", "#1f4e9c"
+PART_COLOURS = ("#f2e6c9", "#dfe9f5")
+EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c", "#00838f")
+_COLUMNS = 4
+
+
+def draw_gallery(
+    path: Path,
+    noise: float = 0.06,
+    seed: int = 0,
+    params: PatternParams | None = None,
+    kinds: Sequence[str] = PATTERN_KINDS,
+) -> None:
+    """Draw one pattern of each kind into a PNG file: bars, parts, lines, actions and volume.
+
+    Args:
+        path: file to write.
+        noise: see `generate_pattern`.
+        seed: any integer >= 0; kind `i` of `PATTERN_KINDS` is drawn with `[seed, i]`.
+        params: of all patterns; `PatternParams()` where None.
+        kinds: which to draw.
+
+    Raises:
+        ValueError: see `generate_pattern`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, len(kinds))
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(6.0 * columns, 3.7 * rows), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    panels = figure.subfigures(rows, columns, squeeze=False).ravel()
+    for kind, panel in zip(kinds, panels, strict=False):
+        rng = np.random.default_rng([seed, PATTERN_KINDS.index(kind)])
+        bars, truth = generate_pattern(kind, params or PatternParams(), noise, rng)
+        axes = panel.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        draw_pattern(axes[0], axes[1], bars, truth)
+    figure.savefig(path, dpi=75)
+
+
+def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternTruth) -> None:
+    """Draw one pattern into two axes; the background of the volume is the action: green long, red short."""
+    draw_candles(prices, bars)
+    top, bottom = float(bars["high"].max()), float(bars["low"].min())
+    prices.set_ylim(bottom - 0.3 * (top - bottom), top + 0.06 * (top - bottom))
+    for number, span in enumerate(truth.spans.iloc[1:].to_dict("records")):
+        prices.axvspan(span["first"], span["last"], color=PART_COLOURS[number % 2], alpha=0.7, lw=0, zorder=0)
+        middle = (span["first"] + span["last"]) / 2
+        prices.text(
+            middle,
+            0.02 + 0.065 * (number % 3),
+            span["part"],
+            transform=prices.get_xaxis_transform(),
+            fontsize=8,
+            ha="center",
+        )
+    for line in truth.lines.to_dict("records"):
+        prices.plot(
+            [line["first"], line["last"]], [line["first_price"], line["last_price"]], color=LINE_COLOUR, lw=1.3, ls="--"
+        )
+        prices.annotate(
+            line["line"], (line["first"], line["first_price"]), fontsize=8, color=LINE_COLOUR, ha="right", va="bottom"
+        )
+    if truth.confirmed >= 0:
+        up = truth.actions.sum() > 0
+        spot = (truth.confirmed, float(bars["close"].to_numpy()[truth.confirmed]))
+        prices.plot(*spot, marker="^" if up else "v", ms=10, color=UP_COLOUR if up else DOWN_COLOUR, mec="black")
+    prices.set_title(truth.kind.replace("_", " "), loc="left", fontsize=11, weight="bold")
+    prices.margins(x=0.01)
+    rising = bars["close"] >= bars["open"]
+    volume.bar(np.arange(len(bars)), bars["volume"], color=np.where(rising, UP_COLOUR, DOWN_COLOUR), width=0.8)
+    for side, colour in ((1, UP_COLOUR), (-1, DOWN_COLOUR)):
+        held = truth.actions == side
+        volume.fill_between(
+            np.arange(len(bars)), 0, 1, where=held, transform=volume.get_xaxis_transform(), color=colour, alpha=0.2
+        )
+    volume.set_yticks([])
+    for axis in (prices, volume):
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_candles(axis: Axes, bars: pd.DataFrame) -> None:
+    """Candles at bar numbers."""
+    at = np.arange(len(bars))
+    rising = (bars["close"] >= bars["open"]).to_numpy()
+    colours = np.where(rising, UP_COLOUR, DOWN_COLOUR)
+    axis.vlines(at, bars["low"], bars["high"], color=colours, lw=0.6)
+    bottom = bars[["open", "close"]].min(axis=1)
+    axis.bar(at, (bars["close"] - bars["open"]).abs(), bottom=bottom, color=colours, width=0.7)
+
+
+def draw_tokens(sample: TokenSample, path: Path) -> None:
+    """Draw price, liquidity, buys and sells of every token with its events into a PNG file.
+
+    Args:
+        sample: the market.
+        path: file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = dict(zip(EVENT_KINDS, EVENT_COLOURS, strict=True))
+    figure = Figure(figsize=(14.0, 4.2 * len(sample.bars)), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * len(sample.bars), 1, height_ratios=[3, 1.2] * len(sample.bars), squeeze=False)[:, 0]
+    for number, (token, bars) in enumerate(sample.bars.items()):
+        above, below = axes[2 * number], axes[2 * number + 1]
+        above.plot(bars["close"].to_numpy(), color="#333333", lw=0.9)
+        above.set_yscale("log")
+        above.set_title(f"{token}: price", loc="left", fontsize=10)
+        for event in sample.events[sample.events["token"] == token].to_dict("records"):
+            above.axvspan(event["first"] - 0.5, event["last"] + 0.5, color=colours[event["kind"]], alpha=0.25, lw=0)
+            above.annotate(
+                event["kind"].replace("_", " "), (event["first"], 0.99), xycoords=("data", "axes fraction"), fontsize=7,
+                rotation=90, va="top", ha="right", color=colours[event["kind"]],
+            )  # fmt: skip
+        at = np.arange(len(bars))
+        below.bar(at, bars["buys"], color=UP_COLOUR, width=1.0)
+        below.bar(at, -bars["sells"], color=DOWN_COLOUR, width=1.0)
+        below.set_ylabel("buys, sells", fontsize=8)
+        pool = below.twinx()
+        pool.plot(at, bars["liquidity"].to_numpy(), color=LINE_COLOUR, lw=0.9)
+        pool.set_ylabel("liquidity", fontsize=8, color=LINE_COLOUR)
+        for axis in (above, below):
+            axis.margins(x=0.0)
+    figure.savefig(path, dpi=80)

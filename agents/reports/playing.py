@@ -1,0 +1,87 @@
+"""A trained agent in the single environment, to be watched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import cryptoenv
+from agents.markets.embedded import EmbeddingTable
+from agents.markets.expert_market import require_task
+from agents.policies.agent import Agent
+from agents.run_folders.new_outputs import require_new_file, write_new_file
+from cryptoenv.bar_files.reading import read_bars
+
+RENDERED = ("human", "ansi", "rgb_array")
+
+
+def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, out: Path) -> dict[str, Any]:
+    """Trade `steps` bars and show them.
+
+    Args:
+        agent: decides greedily.
+        market: name of a synthetic task, or a file of bars.
+        render: "human" opens a window, "ansi" prints every bar, "rgb_array" writes `out`.
+        steps: bars to play; fewer where the episode ends.
+        seed: of the episode.
+        out: a film (.gif) or the last frame (.png).
+
+    Returns:
+        The last info.
+
+    Raises:
+        ValueError: an unknown way to render, or another file ending.
+    """
+    if render not in RENDERED:
+        raise ValueError(f"render={render!r} is unknown; choose one of {RENDERED}")
+    if render == "rgb_array" and out.suffix not in {".gif", ".png"}:
+        raise ValueError(f"{out} must end in .gif (a film) or .png (the last frame)")
+    if render == "rgb_array":
+        require_new_file(out)
+    settings = agent.settings
+    source: Any = market
+    if Path(market).is_file():
+        source = cryptoenv.Market.from_bars(read_bars(Path(market)), timeframes=settings.timeframes)
+    else:
+        require_task(market)
+    env: Any = gym.make(
+        "CryptoTrade-v0", market=source, timeframes=settings.timeframes, window=settings.window,
+        instrument=settings.instrument, actions=settings.positions, costs=settings.costs, observation="index",
+        episode_bars=steps, render_mode=render,
+    )  # fmt: skip
+    seen, info = env.reset(seed=seed)
+    number = int(seen["index"][0])
+    pool = env.unwrapped.setup.pool.markets
+    # the other markets of the pool are not visited within one episode
+    tables = [np.zeros((1, agent.shape.embedding_width), np.float32) for _ in range(len(pool))]
+    tables[number] = agent.extractor.embed(pool[number])
+    policy = agent.decide_on(EmbeddingTable(tables))
+    frames = []
+    over = False
+    while not over:
+        action = policy.act(seen["index"][None], seen["account"][None])[0]
+        seen, _, terminated, truncated, info = env.step(int(action))
+        over = terminated or truncated
+        shown = env.render()
+        if render == "ansi":
+            print(shown)
+        elif render == "rgb_array":
+            frames.append(shown)
+    env.close()
+    if render == "rgb_array":
+        write_new_file(out, lambda path: _write(frames, path))
+        print(f"picture: {out}")
+    return dict(info)
+
+
+def _write(frames: list[Any], out: Path) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(np.asarray(frame)) for frame in frames]
+    if out.suffix == ".png":
+        images[-1].save(out)
+    else:
+        images[0].save(out, save_all=True, append_images=images[1:], duration=80, loop=0)

@@ -1,0 +1,65 @@
+"""What a run was trained on and what came of it, in the words of tables and of a command's last line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.run_folders.run_folder import CONFIG, METRICS, Run, read_json
+from synthetic import TASKS
+
+CLONE_NAME = "BC clone"
+KEPT_CLONE = "the clone's weights were kept: learning found none that do better on validation markets"
+_SPELLED = {
+    "maskable_ppo": "maskable PPO", "recurrent_ppo": "recurrent PPO", "qrdqn": "QR-DQN", "fitted_q": "fitted Q",
+}  # fmt: skip
+
+
+def agent_name(algorithm: str, *, is_clone: bool = False) -> str:
+    """An agent's name in tables: "BC -> PPO"; one whose weights are still the clone's says so."""
+    if algorithm == "bc":
+        return CLONE_NAME
+    return f"BC -> {_SPELLED.get(algorithm, algorithm.upper())}" + (" (= clone)" if is_clone else "")
+
+
+def clone_was_kept(metrics: Mapping[str, Any]) -> bool:
+    """Whether reinforcement learning gained nothing, so that the clone's weights stayed."""
+    return metrics.get("kept_step") == 0
+
+
+def kept_clone(run: Run) -> bool:
+    """`clone_was_kept` of a run's figures."""
+    return clone_was_kept(read_json(run.folder / METRICS))
+
+
+def own_market(run: Run) -> str | Path | None:
+    """What a run was trained on: a task's name, a file of bars, or None where the run does not say (an import).
+
+    Raises:
+        FileNotFoundError: a file of bars that is no longer there, or bars that were never in a file.
+    """
+    config = read_json(run.folder / CONFIG)
+    named = config.get("market", config.get("bars"))
+    if named is None or named in TASKS:
+        return named
+    if not Path(named).is_file():
+        raise FileNotFoundError(
+            f"{run.folder} was trained on bars ({named}), which are not there: say what to judge on, with --bars FILE "
+            "or --markets TASK"
+        )
+    return Path(named)
+
+
+def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) -> str:
+    """What came out of a training, in plain words."""
+    margin_in_words = f"it leaves a position for a lead of more than {margin:g}" if margin else "no hysteresis"
+    if algorithm == "bc":
+        return f"{CLONE_NAME}; {margin_in_words}"
+    name = agent_name(algorithm)
+    if clone_was_kept(metrics):
+        return f"{name}; {KEPT_CLONE}; {margin_in_words}"
+    told = [f"weights of env step {metrics['kept_step']:,} kept"] if "kept_step" in metrics else []
+    if "changed_actions" in metrics:
+        told.append(f"another position than the clone's in {100.0 * metrics['changed_actions']:.1f}% of the states")
+    return "; ".join([name, *told, margin_in_words])

@@ -1,0 +1,48 @@
+"""What decides a training besides its markets: sizes, cloning, correction, learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.cloning.dagger import DaggerConfig
+from agents.settings import TradingSettings
+from pretrain import Extractor
+
+
+@dataclass(frozen=True)
+class AgentTrainingConfig:
+    """Everything that shapes the training of an agent on a given extractor.
+
+    Attributes:
+        settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor.
+        cloning: of the clone; None is what suits the labels (`agents.cloning.cloning_of`).
+        dagger: of rounds in which the clone trades and is corrected; none by default.
+        learning: of what follows it: the algorithm's own configuration, or None for its defaults.
+        train_markets: synthetic markets to learn on ("train" seeds).
+        validation_markets: synthetic markets to select on ("validation" seeds).
+        days: tradable days of each.
+        patience: evaluations without a gain after which learning stops.
+        checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
+    """
+
+    settings: TradingSettings | None = None
+    cloning: CloningConfig | None = None
+    dagger: DaggerConfig = field(default_factory=DaggerConfig)
+    learning: Any = None
+    train_markets: int = 256
+    validation_markets: int = 24
+    days: int = 60
+    patience: int = 5
+    checkpoint_every: int | None = None
+
+    def settings_for(self, extractor: Extractor) -> TradingSettings:
+        """The settings, or the extractor's own timeframes, windows and positions at the default costs."""
+        if self.settings is not None:
+            return self.settings
+        layout = extractor.config
+        return TradingSettings(layout.timeframes, layout.window, positions=layout.positions)
+
+
+TrainingConfig = AgentTrainingConfig  # the name of version 0.1

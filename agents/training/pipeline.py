@@ -1,0 +1,293 @@
+"""From markets to a trained agent: demonstrations, clone, reinforcement learning; `train` does it all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import KVWriter
+
+from agents.algorithms.registry import ALGORITHMS, new_config
+from agents.algorithms.threads import one_thread
+from agents.cloning.behaviour_cloning import CloningConfig, clone, cloning_of
+from agents.cloning.dagger import DaggerConfig, dagger
+from agents.cloning.demonstrations import collect
+from agents.evaluation.hysteresis import tune_margin
+from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
+from agents.markets.expert_market import ExpertMarket, markets_of, split_bars, synthetic_markets
+from agents.policies.agent import Agent
+from agents.policies.heads import bind, new_policy
+from agents.policies.policy_shape import PolicyShape
+from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, Run, writing_run
+from agents.seeds import spread_seed
+from agents.settings import TradingSettings
+from agents.training.checkpoint import Checkpoints
+from agents.training.config import AgentTrainingConfig
+from agents.training.learning_loop import improve
+from agents.training.recipe import write_recipe
+from agents.training.selection import Schedule
+from cryptoenv.bar_files.reading import read_bars
+from pretrain import Extractor
+from pretrain.data.splits import JUDGED_BY, refuse_families
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of `learn`: the clone, the agent (the clone itself for "bc"), and figures on the way."""
+
+    clone: Agent
+    agent: Agent
+    metrics: dict[str, Any]
+
+
+def cloned(
+    extractor: Extractor,
+    training_markets: TrainingMarkets,
+    settings: TradingSettings,
+    config: CloningConfig | None = None,
+    *,
+    seed: int,
+    correction: DaggerConfig | None = None,
+    log_folder: Path | None = None,
+    progress: bool = True,
+) -> Agent:
+    """A clone of the teacher's actions on the training markets, its hysteresis tuned on validation markets.
+
+    `config`: None is what suits the labels. `correction`: rounds of DAgger after the first cloning, or None.
+    """
+    train = training_markets.train
+    config = config or cloning_of(train.labelled[0].label_kind)
+    demonstrations = collect(
+        train.labelled, settings, samples=config.samples, seed=spread_seed(seed, "demonstrations"), dwell=config.dwell,
+        progress=progress,
+    )  # fmt: skip
+    shape = PolicyShape(train.table.rows.shape[1], len(settings.positions))
+    policy = new_policy(shape, spread_seed(seed, "weights"))
+    bind(policy, train.table)
+    cloning = spread_seed(seed, "cloning")
+    clone(policy, demonstrations, config, seed=cloning, log_folder=log_folder, progress=progress)
+    agent = Agent(extractor, policy, shape, settings)
+    if correction is not None:
+        corrections = spread_seed(seed, "dagger")
+        dagger(agent, demonstrations, train, correction, config, seed=corrections, progress=progress)
+    return tune_margin(agent, training_markets.validation.labelled)
+
+
+def learn(
+    algorithm: str,
+    extractor: Extractor,
+    markets: tuple[Sequence[ExpertMarket], Sequence[ExpertMarket]],
+    config: AgentTrainingConfig,
+    *,
+    seed: int,
+    out: Path | None = None,
+    writer: KVWriter | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Trained:
+    """Clone the labels of the training markets, then go on from the clone with `algorithm`.
+
+    Torch's and numba's thread counts are left as they were; meanwhile both use one.
+
+    Args:
+        algorithm: one of `NAMES`; "bc" is the clone alone.
+        extractor: frozen; its embeddings of every market are computed once.
+        markets: training and validation markets; hysteresis and weights are chosen on the latter.
+        config: sizes and rates.
+        seed: of demonstrations, weights, batches and episodes.
+        out: folder for TensorBoard logs and checkpoints, or None.
+        writer: gets what is logged, too, or None.
+        resume: go on from the last checkpoint in `out`.
+        force: resume although configuration or data changed.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: an unknown algorithm, another one's configuration, or markets that are kept to judge by.
+        CheckpointError: nothing good to resume from. FileExistsError: `out` holds checkpoints, and `resume` is False.
+        FolderLockedError: another process trains in `out`.
+    """
+    if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
+        raise ValueError(f"config.learning={config.learning!r} is not the configuration of {algorithm!r}")
+    labelled, validation = markets
+    refuse_families(markets_of(labelled), ("extractor", *JUDGED_BY), "train")
+    refuse_families(markets_of(validation), ("extractor", "train", *JUDGED_BY), "validation")
+    logs, began = out / LOG if out else None, perf_counter()
+    checkpoints = None
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        if out is not None and algorithm != "bc":
+            made_of = identity(algorithm, extractor, markets, config, seed)
+            checkpoints = Checkpoints(out / CHECKPOINTS, made_of, force=force)
+            stack.enter_context(checkpoints.held())
+            _require_checkpoints(checkpoints, out, resume)
+        training_markets = TrainingMarkets(
+            EmbeddedMarkets.of(extractor, labelled, progress=progress),
+            EmbeddedMarkets.of(extractor, validation, progress=progress),
+        )
+        start = cloned(
+            extractor, training_markets, config.settings_for(extractor), config.cloning,
+            seed=seed, correction=config.dagger,
+            log_folder=logs / "clone" if logs else None, progress=progress,
+        )  # fmt: skip
+        metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
+        if algorithm == "bc":
+            return Trained(start, start, metrics)
+        began = perf_counter()
+        learner, schedule = _learner(
+            algorithm, start, training_markets.train, config, seed=spread_seed(seed, "learning")
+        )
+        if checkpoints is None:
+            schedule = replace(schedule, checkpoint_every=0)
+        result = improve(
+            learner, start, (algorithm, ALGORITHMS[algorithm].head), training_markets.validation, schedule,
+            checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
+        )  # fmt: skip
+    metrics |= {
+        "learning_seconds": perf_counter() - began,
+        "validation": [list(pair) for pair in result.validation],
+        "kept_step": result.kept_step,
+        **result.metrics,
+    }
+    return Trained(start, result.agent, metrics)
+
+
+def _require_checkpoints(checkpoints: Checkpoints, out: Path, resume: bool) -> None:
+    """There are some to resume from, or none in the way; a resumption without any is told."""
+    if checkpoints.generations():
+        if not resume:
+            raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
+    elif resume:
+        warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=3)
+
+
+def _learner(
+    algorithm: str, start: Agent, train: EmbeddedMarkets, config: AgentTrainingConfig, *, seed: int
+) -> tuple[BaseAlgorithm, Schedule]:
+    """The algorithm, ready to learn, and for how long."""
+    found = ALGORITHMS[algorithm]
+    learning = config.learning if config.learning is not None else new_config(algorithm)
+    schedule = Schedule(
+        steps=learning.steps, evaluate_every=learning.evaluate_every, patience=config.patience,
+        checkpoint_every=config.checkpoint_every or max(learning.steps // 10, 1),
+        curriculum=getattr(learning, "curriculum", 0.0),
+    )  # fmt: skip
+    return getattr(import_module(found.module), found.builder)(start, train, learning, seed=seed), schedule
+
+
+def identity(
+    algorithm: str,
+    extractor: Extractor,
+    markets: tuple[Sequence[ExpertMarket], Sequence[ExpertMarket]],
+    config: AgentTrainingConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """What a training is made of: a resumed one must be made of the same."""
+    return {
+        "algorithm": algorithm,
+        "config": asdict(config),
+        "extractor": extractor.hash,
+        "seed": seed,
+        "train_markets": [t.market.hash for t in markets[0]],
+        "validation_markets": [t.market.hash for t in markets[1]],
+    }
+
+
+def expert_markets_for(
+    market: str | Path | pd.DataFrame, settings: TradingSettings, config: AgentTrainingConfig, *, progress: bool = True
+) -> tuple[tuple[ExpertMarket, ...], tuple[ExpertMarket, ...]]:
+    """Training and validation markets: of a synthetic task by name, or of bars (a frame or a file), split in time.
+
+    The last fifth of the bars is left for evaluation; labels of bars need no truth (`pretrain.lessons.bar_labels`).
+
+    Raises:
+        ValueError: neither a task nor bars that will do.
+    """
+    if isinstance(market, str) and not Path(market).is_file():
+        counts = {"train": config.train_markets, "validation": config.validation_markets}
+        train, validation = (
+            synthetic_markets(market, family, count, config.days, settings, progress=progress)
+            for family, count in counts.items()
+        )
+        return train, validation
+    split = split_bars(market if isinstance(market, pd.DataFrame) else read_bars(Path(market)), settings)
+    return (split.train,), (split.validation,)
+
+
+def train(
+    algorithm: str = "ppo",
+    *,
+    market: str | Path | pd.DataFrame = "easy",
+    extractor: Extractor | str | Path = "default",
+    out: str | Path,
+    seed: int = 0,
+    config: AgentTrainingConfig | None = None,
+    mlflow: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train an agent and save its run folder.
+
+    Args:
+        algorithm: "bc" (clone only), or what goes on from the clone: one of `NAMES`.
+        market: name of a synthetic task, or bars: a frame or a file of them, split in time.
+        extractor: a pretrained extractor, the folder of one, or "default", the one that ships.
+        out: the run folder, made where it does not exist.
+        seed: of everything that is drawn.
+        config: sizes and rates.
+        mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
+        resume: go on from the last checkpoint in `out`.
+        force: resume although configuration or data changed.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: an unknown algorithm or task. ImportError: `mlflow` is asked for and not installed.
+        FileExistsError: `out` holds a run, finished or not, and `resume` is False. FolderLockedError: another process
+        writes it. What fails before the first checkpoint leaves nothing in `out`.
+    """
+    new_config(algorithm)
+    config, folder = config or AgentTrainingConfig(), Path(out)
+    with writing_run(folder, resume=resume):
+        loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
+        settings = config.settings_for(loaded)
+        markets = expert_markets_for(market, settings, config, progress=progress)
+        name = "bars" if isinstance(market, pd.DataFrame) else str(market)
+        told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
+        if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
+            told[LEARNED_UNTIL] = markets[1][-1].market.bars.index[-1].isoformat()
+        if not isinstance(market, pd.DataFrame) and not isinstance(extractor, Extractor) and config.settings is None:
+            _write_recipe(folder, config, algorithm=algorithm, market=str(market), extractor=str(extractor), seed=seed)
+        with ExitStack() as stack:
+            writer = None
+            if mlflow is not None:
+                from agents.training.mlflow_log import MLflowRun
+
+                writer = stack.enter_context(MLflowRun(mlflow, str(folder), told | {"extractor": loaded.hash}))
+            trained = learn(
+                algorithm, loaded, markets, config, seed=seed, out=folder, writer=writer, resume=resume, force=force,
+                progress=progress,
+            )  # fmt: skip
+            run = Run(folder, trained.agent, trained.clone)
+            run.save(told, trained.metrics)
+            if writer is not None:
+                writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
+        return run
+
+
+def _write_recipe(folder: Path, config: AgentTrainingConfig, **named: Any) -> None:
+    """Write what `cryptoenv train --resume` goes on with, where it is not there; `named`: the recipe's other values."""
+    from agents.training.recipe import AgentRecipe
+
+    if not (folder / RECIPE).exists():
+        if config.learning is None:
+            config = replace(config, learning=new_config(named["algorithm"]))
+        write_recipe(AgentRecipe(training=config, **named), 1, folder)

@@ -1,0 +1,176 @@
+"""Recipes of agents: everything that decides a training, in one YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from agents.algorithms.registry import NAMES, new_config
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.cloning.dagger import DaggerConfig
+from agents.markets.expert_market import require_market
+from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
+from agents.training.config import AgentTrainingConfig
+from cryptoenv.files.durable_files import make_folder
+from cryptoenv.files.typed_values import ConfigError, Range, require_ranges
+from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, write_yaml
+from pretrain import Extractor
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SECTIONS = ("training", "cloning", "dagger", "learning")
+NESTED = ("cloning", "dagger", "learning", "settings")  #: fields of `AgentTrainingConfig` that no file has there
+_SHARE, _RATE, _WEIGHT = Range(0.0, 1.0), Range(0.0, 1.0, above=True), Range(0.0, 10_000.0)
+#: What the numbers of all sections may be, by name: a name means the same in every algorithm. The upper ends are far
+#: beyond what anybody trains; they keep a slip of the pen from taking all memory, or years.
+RANGES = {
+    "seed": Range(0, 2**63 - 1),
+    **dict.fromkeys(("steps", "evaluate_every", "checkpoint_every"), Range(1, 10**12)),
+    **dict.fromkeys(("samples", "buffer_size"), Range(1, 10**9)),
+    **dict.fromkeys(("prefill", "labelled", "cloning_steps", "warm_up"), Range(0, 10**9)),
+    **dict.fromkeys(("episode_bars", "dwell", "patience", "gradient_steps", "batch_size"), Range(1, 2**24)),
+    **dict.fromkeys(("num_envs", "rollout_steps", "epochs", "rounds_with_teacher"), Range(1, 2**17)),
+    **dict.fromkeys(("train_markets", "validation_markets"), Range(1, 1_000_000)),
+    "rounds": Range(0, 10_000), "days": Range(1, 36_500),
+    **dict.fromkeys(("gamma", "gae_lambda", "averaging", "demonstration_share", "curriculum", "pull_left", "entropy",
+                     "exploration"), _SHARE),
+    **dict.fromkeys(("learning_rate", "critic_rate", "clip"), _RATE), "actor_rate": Range(0.0, 1_000.0),
+    **dict.fromkeys(("pull", "entropy_weight", "weight_decay", "margin_weight", "margin", "temperature"), _WEIGHT),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AgentRecipe:
+    """What to train on, and how.
+
+    Attributes:
+        algorithm: one of `agents.training.NAMES`.
+        market: name of a synthetic task, or a file of bars.
+        extractor: "default", or the folder of an artifact.
+        seed: of everything that is drawn.
+        training: sizes, and the configurations of cloning and learning.
+    """
+
+    algorithm: str = "ppo"
+    market: str = "standard"
+    extractor: str = "default"
+    seed: int = 0
+    training: AgentTrainingConfig = field(default_factory=AgentTrainingConfig)
+
+    @classmethod
+    def read(cls, recipe: str | Path) -> Self:
+        """A recipe by name (of those shipped) or from a YAML file, which names only what differs from the defaults.
+
+        Keys: `algorithm`, `market`, `extractor`, `seed`, `training` (fields of `AgentTrainingConfig`), `cloning` (of
+        `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the algorithm's own configuration).
+
+        Raises:
+            ConfigError: no such recipe, no YAML, an unknown key or algorithm, or a value that is not allowed.
+        """
+        path = recipe_path(recipe, RECIPES)
+        values = read_mapping(path)
+        parts = {name: given if (given := values.pop(name, None)) is not None else {} for name in SECTIONS}
+        named = section(values, cls, str(path), further=SECTIONS)
+        algorithm = named.algorithm
+        if algorithm not in NAMES:
+            raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
+        base = new_config(algorithm)
+        if parts["learning"] != {} and base is None:
+            raise ConfigError(f"{path}: 'bc' learns nothing after cloning: leave 'learning' out")
+        learning: Any = None if base is None else section(parts["learning"], type(base), f"{path}: learning")
+        refuse_nested(parts["training"], str(path))
+        training = section(parts["training"], AgentTrainingConfig, f"{path}: training", without=NESTED)
+        cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
+        correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
+        read = replace(named, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
+        read.require_ranges(str(path))
+        return read
+
+    def require_ranges(self, where: str = "") -> None:
+        """Check all numbers of all sections.
+
+        Raises:
+            ConfigError: one that cannot be meant; `where`, its section and its name are named.
+        """
+        prefix = f"{where}: " if where else ""
+        require_ranges(self, RANGES, where)
+        for name, part in (("training", self.training), *((n, getattr(self.training, n)) for n in SECTIONS[1:])):
+            if part is not None:
+                require_ranges(part, RANGES, f"{prefix}{name}")
+
+    def changed(self, **changes: Any) -> Self:
+        """This recipe with other values; None leaves one as it is."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def require_inputs(self) -> None:
+        """Check, before anything is written, that extractor and market are there; bars are read and split.
+
+        Raises:
+            ValueError: an unknown task, bars that will not do, or a damaged extractor. FileNotFoundError: no such file.
+        """
+        extractor = Extractor.load(self.extractor)
+        require_market(self.market, self.training.settings_for(extractor))
+
+    def with_steps(self, steps: int | None) -> Self:
+        """This recipe with another number of env steps; None leaves it as it is.
+
+        Raises:
+            ConfigError: "bc" has none.
+        """
+        if steps is None:
+            return self
+        if self.training.learning is None:
+            raise ConfigError("'bc' takes no env steps: leave --steps out")
+        return replace(self, training=replace(self.training, learning=replace(self.training.learning, steps=steps)))
+
+    def with_dagger(self, rounds: int | None) -> Self:
+        """This recipe with another number of rounds of DAgger; None leaves it as it is."""
+        if rounds is None:
+            return self
+        return replace(self, training=replace(self.training, dagger=replace(self.training.dagger, rounds=rounds)))
+
+
+def refuse_nested(training: object, where: str) -> None:
+    """`cloning`, `dagger` and `learning` are sections of their own, and settings come from the extractor."""
+    if isinstance(training, dict):
+        for name in NESTED:
+            if name in training:
+                raise ConfigError(f"{where}: training: {name!r} does not belong there")
+
+
+def write_recipe(recipe: AgentRecipe, seeds: int, folder: Path) -> None:
+    """Write what a run is made from, before it is made: `recipe.yaml`, which `read_recipe` reads."""
+    make_folder(folder)
+    write_json(folder / SEEDS, {"seeds": seeds})
+    write_agent_recipe(recipe, folder / RECIPE)  # last: where it is, all is there
+
+
+def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
+    """Write a recipe, all its values included, as `AgentRecipe.read` reads it."""
+    learning = recipe.training.learning
+    training = asdict(recipe.training)
+    for name in ("settings", "learning", "cloning", "dagger"):
+        training.pop(name)
+    values: dict[str, Any] = {
+        "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
+        "training": training, "dagger": asdict(recipe.training.dagger),
+    }  # fmt: skip
+    if recipe.training.cloning is not None:
+        values["cloning"] = asdict(recipe.training.cloning)
+    if learning is not None:
+        values["learning"] = asdict(learning)
+    write_yaml(values, path)
+
+
+def read_recipe(folder: Path) -> tuple[AgentRecipe, int]:
+    """The recipe of a run, and its number of seeds.
+
+    Raises:
+        FileNotFoundError: the folder has none. ValueError: recipe or number of seeds is damaged.
+    """
+    if not (folder / RECIPE).is_file():
+        raise FileNotFoundError(f"{folder} holds no run to resume: it has no {RECIPE}")
+    seeds = read_json(folder / SEEDS).get("seeds")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"{folder / SEEDS}: seeds={seeds!r} is not allowed: the number of runs, a whole number >= 1")
+    return AgentRecipe.read(folder / RECIPE), seeds

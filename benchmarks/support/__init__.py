@@ -1,0 +1,1 @@
+"""What several benchmarks share: the machine, methods, markets to judge on, drawing."""

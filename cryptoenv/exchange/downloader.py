@@ -1,0 +1,419 @@
+"""Downloads bars and funding rates through ccxt into a store: complete, closed bars only, resumable.
+
+A gap is what lies between two rows of one answer, or what requests of its own at two times, an hour or more apart, did
+not yield; the edge of what is covered is the last row received. A rerun asks again for what was found empty once. What
+is covered is written together with its bars, so a killed download goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryptoenv.bars.timeframe import bar_open_ms, timeframe_ms
+from cryptoenv.exchange.client import (
+    BadPageError,
+    DownloadError,
+    ExchangeDownError,
+    RefusedError,
+    UnknownMarketError,
+    funding_end,
+    new_client,
+    page_rows,
+    unresolved,
+)
+from cryptoenv.exchange.contract_volume import in_coins
+from cryptoenv.exchange.pages import Pages, Piece, Rows, agreed, checked_bars, checked_rates, refuse_jumps
+from cryptoenv.store.key import SeriesKey
+from cryptoenv.store.ranges import Ranges, gaps_between, merged, not_covered, without
+from cryptoenv.store.rows import iso
+from cryptoenv.store.store import BarStore, SeriesWriter
+
+FUNDING = "funding"
+PAGE = 1000  #: rows asked for at once, at most
+FUNDING_PAGE = 100  #: rates asked for at once where the client states no number
+SETTLING_MS = 900_000  #: what is missing is covered once it is this old: bars are published late
+MARGIN_MS = 60_000  #: by which clocks may differ
+FUTURE_MS = 7 * 86_400_000  #: rows later than this are nonsense, not a clock that is ahead
+OFFLINE_ATTEMPTS = 3  #: where no host name resolves
+BUFFER_PAGES = 16  #: pages that are written to the store together
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a page is asked for, and how long is waited in between: `first * 2^n` seconds, at most `longest`."""
+
+    attempts: int = 8
+    first: float = 0.5
+    longest: float = 60.0
+
+
+@dataclass(frozen=True)
+class DownloadRequest:
+    """What to download.
+
+    Attributes:
+        exchange: ccxt's id. symbols: ccxt's names, such as "BTC/USDT". timeframe: "1m", "1h", ..., or "funding".
+        since, until: time range, half-open; `until` is cut to the last closed bar.
+        patience: with an exchange that fails.
+        seed: of the random part of waits.
+        recheck_gaps: ask for all gaps again; without it, for those that were found at one time only.
+        allow_jumps: take prices that jump more than tenfold between bars; without it they are an alarm.
+    """
+
+    exchange: str
+    symbols: tuple[str, ...]
+    timeframe: str
+    since: pd.Timestamp
+    until: pd.Timestamp | None = None
+    patience: Patience = field(default_factory=Patience)
+    seed: int = 0
+    recheck_gaps: bool = False
+    allow_jumps: bool = False
+
+
+@dataclass
+class SeriesReport:
+    """What was done for one symbol: bars stored, bars that did not come, pages, answers that were refused, notes."""
+
+    symbol: str
+    bars: int = 0
+    missing: int = 0
+    pages: int = 0
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def download(
+    store: BarStore | Path | str,
+    request: DownloadRequest,
+    *,
+    progress: bool = True,
+    client: Callable[[str], Any] = new_client,
+) -> tuple[SeriesReport, ...]:
+    """Download what the store does not cover yet; all symbols at once, within the exchange's rate limit.
+
+    Args:
+        store: or its folder.
+        request: what to download.
+        progress: show a bar per symbol, with the time left.
+        client: makes the ccxt client of an exchange.
+
+    Raises:
+        UnknownMarketError: no such exchange, symbol or timeframe. RefusedError, ExchangeDownError: the exchange does
+            not answer; what was stored stays, and the same call goes on. StoreLockedError: another process writes.
+        ValueError: a range that is empty or without a time zone.
+    """
+    held = store if isinstance(store, BarStore) else BarStore(store)
+    since = _milliseconds("since", request.since)
+    until = None if request.until is None else _milliseconds("until", request.until)
+    if until is not None and until <= since:
+        raise ValueError(f"until={request.until} is not after since={request.since}")
+    return asyncio.run(_download(held, request, (since, until), progress, client))
+
+
+async def _download(
+    store: BarStore, request: DownloadRequest, span: tuple[int, int | None], progress: bool,
+    make_client: Callable[[str], Any],
+) -> tuple[SeriesReport, ...]:  # fmt: skip
+    client = make_client(request.exchange)
+    try:
+        asker = _Asker(client, request)
+        await asker.ask("load_markets", client.load_markets)
+        for symbol in request.symbols:
+            _require_market(client, symbol, request.timeframe)
+        now = asker.now = await asker.clock()
+        end = now if span[1] is None else min(span[1], now)
+        if request.timeframe != FUNDING:
+            step = timeframe_ms(request.timeframe)
+            span, end = (bar_open_ms(span[0] + step - 1, step), None), bar_open_ms(end, step)
+        tasks = [_Series(asker, store, symbol, progress).run(span[0], end) for symbol in request.symbols]
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        await client.close()
+
+
+class _Asker:
+    """Asks, and asks again where that may help."""
+
+    def __init__(self, client: Any, request: DownloadRequest) -> None:
+        self.client, self.request = client, request
+        self.now = 0
+        self._rng = np.random.default_rng(request.seed)
+
+    async def ask(self, what: str, call: Callable[..., Any], *arguments: Any, refused: list[str] | None = None) -> Any:
+        """The answer of `call`, after as many attempts as patience allows.
+
+        Raises:
+            RefusedError, ExchangeDownError.
+        """
+        from ccxt.base import errors
+
+        patience, name, last, unusable = self.request.patience, self.request.exchange, "", 0
+        attempts = patience.attempts
+        for attempt in range(patience.attempts):
+            try:
+                return await call(*arguments)
+            except DownloadError:
+                raise
+            except (errors.AuthenticationError, errors.BadRequest, errors.NotSupported) as error:
+                raise RefusedError(f"{name} refuses {what}: {error}") from error
+            except (errors.BaseError, BadPageError, OSError) as error:
+                last = f"{type(error).__name__}: {error}"
+                unusable += isinstance(error, BadPageError)
+                if offline := unresolved(error):
+                    attempts = min(attempts, OFFLINE_ATTEMPTS)
+                if refused is not None:
+                    refused.append(last)
+            if attempt + 1 >= attempts:
+                break
+            log.warning("%s %s: %s; retry %d of %d", name, what, last, attempt + 1, attempts - 1)
+            wait = min(patience.first * 2.0**attempt, patience.longest)
+            await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
+        again = "what was stored stays: run the same download again later"
+        if offline:
+            raise ExchangeDownError(f"no host of {name} resolves: is this machine offline? ({last}); {again}")
+        if unusable == attempts:
+            raise ExchangeDownError(f"{attempts} answers to {what} could not be used, the last for: {last}; {again}")
+        raise ExchangeDownError(f"{name} failed {attempts} times at {what}, last with {last}; {again}")
+
+    async def clock(self) -> int:
+        """The time, ms, later than no clock that is heard: an open bar is never taken for a closed one."""
+        from ccxt.base import errors
+
+        here, told = _wall_ms(), None
+        if self.client.has.get("fetchTime"):
+            with suppress(RefusedError, errors.NotSupported):
+                told = int(await self.ask("fetch_time", self.client.fetch_time))
+        told = told if told is not None else getattr(self.client, "heard_ms", None)
+        if told is None:
+            log.warning("%s tells no time: this machine's clock serves, less a minute", self.request.exchange)
+            return here - MARGIN_MS
+        if told > here + MARGIN_MS:
+            ahead = (told - here) / 1000.0
+            log.warning("%s is %.0f s ahead of this machine: the earlier clock serves", self.request.exchange, ahead)
+        return min(told, here)
+
+
+class _Series:
+    """The download of one symbol."""
+
+    def __init__(self, asker: _Asker, store: BarStore, symbol: str, progress: bool) -> None:
+        request = asker.request
+        self._asker, self._store, self._progress = asker, store, progress
+        self._symbol, self._timeframe = symbol, request.timeframe
+        self._funding = self._timeframe == FUNDING
+        self._step = 1 if self._funding else timeframe_ms(self._timeframe)
+        self._report = SeriesReport(symbol)
+        if self._funding:
+            page = page_rows(asker.client, symbol, "fetchFundingRateHistory", FUNDING_PAGE, PAGE)
+        else:
+            page = page_rows(asker.client, symbol, "fetchOHLCV", PAGE, PAGE)
+            self._coins, note = in_coins(request.exchange, asker.client.markets[symbol])
+            self._note(note)
+        self._pages = Pages(self._fetch, self._step, page, request.patience.first)
+        self._known: Rows = {}  # the last row before what is asked for
+        self._pending: Rows = {}
+        self._covered: list[tuple[int, int]] = []
+
+    def _note(self, note: str) -> None:
+        if note:
+            self._report.notes.append(note)
+            log.warning("%s %s: %s", self._asker.request.exchange, self._symbol, note)
+
+    async def run(self, since: int, until: int) -> SeriesReport:
+        """Fetch what the store lacks of [since, until)."""
+        from cryptoenv.progress import tqdm
+
+        request = self._asker.request
+        key = SeriesKey(request.exchange, self._symbol, self._timeframe)
+        with self._store.writer(key) as writer:
+            which = "all" if request.recheck_gaps else "young"
+            ranges = writer.missing(since, until, gaps=which) if until > since else []
+            total = sum(end - start for start, end in ranges) // self._step
+            name = f"{self._symbol} {self._timeframe}"
+            with tqdm(total=total, desc=name, unit="bar", unit_scale=True, disable=not self._progress) as bar:
+                for block in _blocks(ranges, self._pages.width):
+                    await self._fill(writer, block, lambda done: bar.update(done // self._step))
+            await self._ask_doubts_again(writer, ranges)
+            self._count_missing(writer, ranges)
+        return self._report
+
+    async def _fill(self, writer: SeriesWriter, block: Ranges, tell: Callable[[int], Any]) -> None:
+        """Fetch the ranges of a block page by page; a few pages are written together."""
+        at, end, pages = block[0][0], block[-1][1], 0
+        self._known = {}
+        if not self._funding:  # from the row before to the row after, where they are stored: one answer shows the gap
+            at -= 0 if writer.missing(at - self._step, at) else self._step
+            end += 0 if writer.missing(end, end + self._step) else self._step
+        try:
+            while at < end:
+                stop = end if self._funding else min(at + self._pages.width, end)
+                piece = await self._pages.complete(at, stop, self._known, holes=not self._funding)
+                covered = await self._keep(writer, piece, (at, stop, end), block)
+                tell(covered - at)
+                at, pages = covered, pages + 1
+                if pages % BUFFER_PAGES == 0:
+                    self._write(writer)
+        finally:  # what was fetched before an error or an interrupt is kept
+            self._write(writer)
+
+    async def _keep(self, writer: SeriesWriter, piece: Piece, span: tuple[int, int, int], block: Ranges) -> int:
+        """Take a piece in; where its end came empty, find where rows go on. Returns up to where all was asked."""
+        at, stop, end = span
+        if self._funding:
+            self._take(piece.rows, _rate_cover(piece, at), block)
+            return stop
+        doubts = list(piece.unseen)
+        reached = stop
+        if doubts and doubts[-1][1] == stop and stop < self._asker.now - SETTLING_MS:
+            known = self._known | piece.rows
+            reached, proven = await self._pages.goes_on(doubts[-1][0], stop, end, known)
+            if proven:
+                doubts[-1] = (reached, reached)
+            elif reached > stop and stop < end:
+                self._note(f"nothing came of {iso(doubts[-1][0])} to {iso(reached)}: not covered, asked for again")
+        fresh = [hole for hole in self._absent(piece.rows, (at, reached)) if hole[1] > self._asker.now - SETTLING_MS]
+        doubtful = [(max(a, b0), min(b, b1)) for a, b in doubts for b0, b1 in block]
+        certain = [(a, b) for a, b in merged(doubtful) if writer.found_empty((a, b), _wall_ms()) and b <= stop
+                   and b <= self._asker.now - SETTLING_MS]  # fmt: skip
+        left_out = merged((*doubts, (stop, max(reached, stop)), *fresh))
+        if len(doubts) and doubts[-1][0] == doubts[-1][1]:  # proven up to where rows go on
+            left_out = merged((*doubts, *fresh))
+        self._take(piece.rows, merged((*without(((at, max(reached, at + 1)),), left_out), *certain)), block)
+        return reached
+
+    def _absent(self, rows: Rows, span: tuple[int, int]) -> Ranges:
+        times = np.array(sorted(time for time in rows if span[0] <= time < span[1]), dtype=np.int64)
+        return gaps_between(times, self._step, span)
+
+    def _take(self, rows: Rows, covered: Ranges, block: Ranges) -> None:
+        """Keep the rows that were asked for, and what is covered with them, until they are written."""
+        if rows:
+            last = max(rows)
+            self._known = {last: rows[last]}
+        for start, end in covered:
+            wanted = [(a, b) for a, b in block if a < end and b > start]
+            if wanted:
+                self._covered.append((max(start, wanted[0][0]), min(end, wanted[-1][1])))
+        self._pending |= {time: row for time, row in rows.items() if any(a <= time < b for a, b in block)}
+
+    def _write(self, writer: SeriesWriter) -> None:
+        rows, covered = self._pending, merged(self._covered)
+        self._pending, self._covered = {}, []
+        for start, end in covered:
+            inside = {time: row for time, row in rows.items() if start <= time < end}
+            writer.append(self._frame(inside), (start, end), now_ms=_wall_ms())
+            self._report.bars += len(inside)
+
+    async def _ask_doubts_again(self, writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> None:
+        """Once more at the end of a run, what came empty in it: an exchange under load has it then, often."""
+        doubts = _doubts(writer, ranges)
+        for start, end in doubts:
+            if end - start <= self._pages.width:
+                piece = await self._pages.complete(start, end, {})
+                if piece.rows:
+                    await self._fill(writer, ((start, end),), lambda _: None)
+
+    def _count_missing(self, writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> None:
+        if not self._funding:
+            absent = merged((*writer.manifest.gaps, *_doubts(writer, ranges)))
+            asked = merged(ranges)
+            self._report.missing = sum(b - a for a, b in without(asked, without(asked, absent))) // self._step
+
+    def _frame(self, rows: Rows) -> pd.DataFrame:
+        times = sorted(rows)
+        index = pd.DatetimeIndex(pd.to_datetime(times, unit="ms", utc=True), name="timestamp")
+        columns = ["rate"] if self._funding else ["open", "high", "low", "close", "volume"]
+        values = np.array([rows[time] for time in times], dtype=np.float64).reshape(len(times), len(columns))
+        return pd.DataFrame(values, index=index, columns=columns)
+
+    async def _fetch(self, start: int, stop: int | None, known: Rows) -> Rows:
+        """The checked, closed rows of one request, those beside the asked range included."""
+        client, until = self._asker.client, {} if stop is None else {"until": stop - 1}
+        what = f"{self._symbol} {self._timeframe} from {iso(start)}"
+        latest = self._asker.now + FUTURE_MS
+
+        async def once() -> Rows:
+            if self._funding:
+                ends = until | funding_end(client.id, stop)
+                found = await client.fetch_funding_rate_history(self._symbol, start, self._pages.page, ends)
+                return {time: row for time, row in checked_rates(found, latest).items() if time <= self._asker.now}
+            found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, self._pages.page, until)
+            bars = {time: row for time, row in checked_bars(found, self._step, latest).items()
+                    if time + self._step <= self._asker.now}  # fmt: skip
+            rows = {time: (*row[:4], self._coins(row)) for time, row in bars.items()}
+            if not self._asker.request.allow_jumps:
+                refuse_jumps(rows, known)
+            return rows
+
+        self._report.pages += 1
+        rows: Rows = await self._asker.ask(what, once, refused=self._report.refused)
+        agreed(known, rows, self._symbol)
+        return rows
+
+
+def _blocks(ranges: Sequence[tuple[int, int]], width: int) -> list[Ranges]:
+    """The ranges; those that lie within a page of each other together, to be asked for at once."""
+    blocks: list[list[tuple[int, int]]] = []
+    for start, end in ranges:
+        if blocks and end - blocks[-1][0][0] <= width:
+            blocks[-1].append((start, end))
+        else:
+            blocks.append([(start, end)])
+    return [tuple(block) for block in blocks]
+
+
+def _doubts(writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> Ranges:
+    """What of `ranges` came empty and is not covered."""
+    young = merged((a, b) for a, b, _ in writer.manifest.young)
+    asked = merged(ranges)
+    return without(without(asked, without(asked, young)), writer.manifest.covered)
+
+
+def _rate_cover(piece: Piece, start: int) -> Ranges:
+    """What funding rates cover: from the first row to the last, and back to `start` where no rate fits in between."""
+    if not piece.rows:
+        return ()
+    times = sorted(piece.rows)
+    between = not_covered(piece.unseen, times[0], times[-1] + 1)
+    usual = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    return merged((*between, (start if times[0] - start < usual else times[0], times[0] + 1)))
+
+
+def _wall_ms() -> int:
+    return int(1000 * time.time())
+
+
+def _require_market(client: Any, symbol: str, timeframe: str) -> None:
+    if symbol not in client.markets:
+        stem = symbol.partition("/")[0]
+        near = [name for name in client.markets if name.startswith(stem)][:8]
+        raise UnknownMarketError(f"{client.id} has no market {symbol!r}; near it: {near or 'none'}")
+    if timeframe == FUNDING:
+        if not client.has.get("fetchFundingRateHistory"):
+            raise UnknownMarketError(f"{client.id} tells no history of funding rates")
+    elif timeframe not in (client.timeframes or {}):
+        raise UnknownMarketError(f"{client.id} has no timeframe {timeframe!r}; it has {list(client.timeframes or {})}")
+
+
+def _milliseconds(name: str, time: pd.Timestamp) -> int:
+    if time.tzinfo is None:
+        raise ValueError(f"{name}={time} has no time zone; pass UTC")
+    return int(time.value // 1_000_000)
+
+
+def summary(reports: Sequence[SeriesReport]) -> pd.DataFrame:
+    """One line per symbol: bars stored, bars the exchange does not have, pages asked for, answers refused."""
+    lines = [(r.symbol, r.bars, r.missing, r.pages, len(r.refused)) for r in reports]
+    return pd.DataFrame(lines, columns=["symbol", "bars", "missing", "pages", "refused"]).set_index("symbol")

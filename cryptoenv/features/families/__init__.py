@@ -1,0 +1,1 @@
+"""The features that ship, a family a file."""

@@ -1,0 +1,119 @@
+"""Recursive indicators from fixed anchors, jitted: ADX, RSI, ATR and MACD as TA-Lib computes them on each slice.
+
+TA-Lib itself is called slice by slice, thousands of times for a market, and the calls cost four times the arithmetic.
+
+Shapes: `ohlcv` (T, 5) float64; `where` is (first, offset, block, memory): first row wanted, rows of its UTC day before
+row 0, rows of a day, rows of a slice before the day. Each returns (T - first,) float64.
+"""
+
+import numpy as np
+from numba import njit
+
+from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
+
+
+@njit(cache=True)
+def _slice_rows(row: int, rows: int, where: tuple[int, int, int, int]) -> tuple[int, int]:
+    # First row of the slice that row `row` belongs to, and the one after its last.
+    _, offset, block, memory = where
+    into = (row + offset) % block
+    return row - into - memory, min(row - into + block, rows)
+
+
+@njit(cache=True)
+def relative_strength(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
+    """RSI in [0, 100] (Wilder 1978), 0 where nothing moved."""
+    first, rows = where[0], ohlcv.shape[0]
+    out = np.zeros(rows - first)
+    row = first
+    while row < rows:
+        anchor, end = _slice_rows(row, rows, where)
+        gain, loss = 0.0, 0.0
+        for i in range(anchor + 1, end):
+            change = ohlcv[i, CLOSE] - ohlcv[i - 1, CLOSE]
+            up, down = max(change, 0.0), max(-change, 0.0)
+            if i - anchor <= bars:
+                gain, loss = gain + up / bars, loss + down / bars
+            else:
+                gain, loss = (gain * (bars - 1) + up) / bars, (loss * (bars - 1) + down) / bars
+            if i >= row and gain + loss > 0.0:
+                out[i - first] = 100.0 * gain / (gain + loss)
+        row = end
+    return out
+
+
+@njit(cache=True)
+def average_true_range(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
+    """ATR in units of price (Wilder 1978)."""
+    first, rows = where[0], ohlcv.shape[0]
+    out = np.zeros(rows - first)
+    row = first
+    while row < rows:
+        anchor, end = _slice_rows(row, rows, where)
+        average = 0.0
+        for i in range(anchor + 1, end):
+            before = ohlcv[i - 1, CLOSE]
+            true_range = max(ohlcv[i, HIGH], before) - min(ohlcv[i, LOW], before)
+            if i - anchor <= bars:
+                average += true_range / bars
+            else:
+                average = (average * (bars - 1) + true_range) / bars
+            if i >= row:
+                out[i - first] = average
+        row = end
+    return out
+
+
+@njit(cache=True)
+def directional_index(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
+    """ADX in [0, 100] (Wilder 1978)."""
+    first, rows = where[0], ohlcv.shape[0]
+    out = np.zeros(rows - first)
+    row = first
+    while row < rows:
+        anchor, end = _slice_rows(row, rows, where)
+        plus, minus, index, count = 0.0, 0.0, 0.0, 0
+        for i in range(anchor + 1, end):
+            up, down = ohlcv[i, HIGH] - ohlcv[i - 1, HIGH], ohlcv[i - 1, LOW] - ohlcv[i, LOW]
+            if i - anchor >= bars:
+                plus, minus = plus * (bars - 1) / bars, minus * (bars - 1) / bars
+            if up > 0.0 and up > down:
+                plus += up
+            elif down > 0.0 and down > up:
+                minus += down
+            if i - anchor >= bars:
+                strength = 100.0 * abs(plus - minus) / (plus + minus) if plus + minus > 0.0 else -1.0
+                count += 1
+                if count <= bars:
+                    index += max(strength, 0.0) / bars
+                elif strength >= 0.0:
+                    index = (index * (bars - 1) + strength) / bars
+            if i >= row:
+                out[i - first] = index
+        row = end
+    return out
+
+
+@njit(cache=True)
+def average_difference(ohlcv: np.ndarray, where: tuple[int, int, int, int], spans: tuple[int, int]) -> np.ndarray:
+    """MACD in units of price: a fast less a slow exponential average, both begun as the mean up to the slow one's."""
+    first, rows = where[0], ohlcv.shape[0]
+    fast_bars, slow_bars = spans
+    out = np.zeros(rows - first)
+    row = first
+    while row < rows:
+        anchor, end = _slice_rows(row, rows, where)
+        fast, slow = 0.0, 0.0
+        for i in range(anchor, end):
+            close, age = ohlcv[i, CLOSE], i - anchor
+            if age < slow_bars:
+                slow += close / slow_bars
+                if age >= slow_bars - fast_bars:
+                    fast += close / fast_bars
+            else:
+                fast += 2.0 / (fast_bars + 1) * (close - fast)
+                slow += 2.0 / (slow_bars + 1) * (close - slow)
+            if i >= row:
+                out[i - first] = fast - slow
+        row = end
+    return out

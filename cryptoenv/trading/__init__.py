@@ -1,0 +1,1 @@
+"""The account and all money arithmetic: configuration, the kernel's transition, rewards."""

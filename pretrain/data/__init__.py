@@ -1,0 +1,1 @@
+"""What models learn from: labelled markets, splits in time and by market, windows and stretches, teachers, scaling."""

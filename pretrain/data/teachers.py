@@ -1,0 +1,144 @@
+"""Markets with a teacher's labels: what an extractor is pretrained on, and fine-tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryptoenv.market.market import Market
+from cryptoenv.progress import tqdm
+from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
+from pretrain.data.splits import Span
+from synthetic import (
+    RegimeSample,
+    filter_beliefs,
+    horizon_labels,
+    oracle_labels,
+    path_labels,
+    regime_market,
+    task_seeds,
+)
+
+Teacher = Literal["oracle", "path", "horizon"]
+
+ORACLE_LABELS = "filter oracle"  #: the teacher's name in an artifact
+#: Bars ahead that the teacher "horizon" looks: of 8, 16, 32, 64 and 96 the best on validation markets of "standard".
+HORIZON = 16
+#: Teachers that need no latent truth: what they are called in an artifact, and their labels of bars at a cost.
+_OF_BARS: dict[str, tuple[str, Callable[[pd.DataFrame, float, tuple[float, ...]], NDArray[np.int8]]]] = {
+    "path": (
+        "hindsight path at inflated cost",
+        lambda bars, cost, positions: path_labels(bars, cost=cost, positions=positions),
+    ),
+    "horizon": (
+        f"return over {HORIZON} bars",
+        lambda bars, cost, positions: horizon_labels(bars, HORIZON, deadband=2.0 * cost, positions=positions),
+    ),
+}
+BAR_TEACHERS = tuple(_OF_BARS)
+TEACHERS = ("oracle", *BAR_TEACHERS)
+
+
+def bar_labels(
+    teacher: Teacher, bars: pd.DataFrame, cost: float, positions: tuple[float, ...]
+) -> tuple[NDArray[np.int8], str]:
+    """(T, P) int8 labels of bars alone, and the teacher's name in an artifact.
+
+    Raises:
+        ValueError: a teacher that needs the truth.
+    """
+    if teacher not in _OF_BARS:
+        raise ValueError(f"teacher={teacher!r} needs a synthetic market's truth; for bars choose one of {BAR_TEACHERS}")
+    kind, label = _OF_BARS[teacher]
+    return label(bars, cost, positions), kind
+
+
+def labelled_sample(
+    sample: RegimeSample,
+    timeframes: tuple[str, ...],
+    window: tuple[int, ...],
+    *,
+    teacher: Teacher = "oracle",
+    cost: float = 0.0011,
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+) -> LabelledMarket:
+    """The market of a synthetic sample, labelled from its first decidable bar on.
+
+    Args:
+        sample: `synthetic.regime_market`.
+        timeframes: of the market, the base first.
+        window: bars per timeframe that a decision needs.
+        teacher: "oracle" needs the latent model and also says what it believes of the regimes; "path" and "horizon"
+            need bars alone (`synthetic.labels` says more).
+        cost: log-return lost per unit of turnover.
+        positions: exposures to choose from.
+
+    Raises:
+        ValueError: an unknown teacher, or too few bars for the windows.
+    """
+    if teacher not in TEACHERS:
+        raise ValueError(f"teacher={teacher!r} is unknown; choose one of {TEACHERS}")
+    market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
+    start = market.first_decision(window)
+    if teacher == "oracle":
+        beliefs = filter_beliefs(sample).astype(np.float16)
+        return LabelledMarket(market, oracle_labels(sample, cost, positions), beliefs, start, label_kind=ORACLE_LABELS)
+    labels, kind = bar_labels(teacher, sample.bars, cost, positions)
+    return LabelledMarket(market, labels, start=start, label_kind=kind)
+
+
+def labelled_bars(
+    markets: Sequence[Market],
+    spans: Sequence[Span],
+    *,
+    teacher: Teacher = "horizon",
+    cost: float = 0.0011,
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+) -> tuple[LabelledMarket, ...]:
+    """Lessons from bars without a known truth, one per span of `pretrain.splits`.
+
+    The labels of a span are made from its own bars alone, so that none looks past its end.
+
+    Args:
+        markets: real ones, as the spans number them.
+        spans: of one part of a split.
+        teacher: "path" or "horizon".
+        cost: log-return lost per unit of turnover.
+        positions: exposures to choose from.
+
+    Raises:
+        ValueError: a teacher that needs the truth.
+    """
+    found = []
+    for span in spans:
+        market = markets[span.market]
+        labels = np.full((len(market), len(positions)), NO_LABEL, np.int8)
+        own, kind = bar_labels(teacher, market.bars.iloc[span.start : span.stop], cost, positions)
+        labels[span.start : span.stop] = own
+        found.append(LabelledMarket(market, labels, start=span.start, stop=span.stop, label_kind=kind))
+    return tuple(found)
+
+
+def labelled_samples(
+    task: str,
+    family: str,
+    count: int,
+    days: int,
+    timeframes: tuple[str, ...],
+    window: tuple[int, ...],
+    *,
+    teacher: Teacher = "oracle",
+    progress: bool = True,
+) -> tuple[LabelledMarket, ...]:
+    """`count` lessons of `days` tradable days on a task's seeds of a family, in the family's order.
+
+    Raises:
+        ValueError: an unknown task, family or teacher.
+    """
+    seeds = task_seeds(task, family, count)
+    bar = tqdm(seeds, desc=f"markets ({family})", unit="market", disable=not progress)
+    return tuple(labelled_sample(regime_market(task, days, seed), timeframes, window, teacher=teacher) for seed in bar)

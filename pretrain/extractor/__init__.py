@@ -1,0 +1,1 @@
+"""The feature extractor: architecture, training, recipes, artifact, pictures."""

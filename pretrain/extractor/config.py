@@ -1,0 +1,137 @@
+"""What an extractor looks like and how it is trained: two frozen, validated configurations.
+
+Shape legend of the package: `T` base bars, `B` windows in a batch, `K` timeframes, `W` bars in a window, `F` features,
+`N` tokens, `D` model width, `P` held positions, `A` actions (= P), `H` horizons, `Q` quantiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any, Self
+
+from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types
+from cryptoenv.market.market import Market
+from pretrain.fitting.config import _require
+
+ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
+MOST_TOKENS = 16_384
+#: Far beyond what anybody trains, and small enough that nothing is built, or looped over, for ever.
+_SIZES = {
+    "width": Range(1, 16_384), "layers": Range(1, 256), "heads": Range(1, 1_024), "feedforward": Range(1, 65_536),
+    "bar_width": Range(0, 16_384), "memory": Range(0, 16_384), "regimes": Range(0, 4_096),
+    "window": Range(1, 1_000_000), "patches": Range(1, 1_000_000), "positions": Range(-1_000, 1_000),
+    "horizons": Range(1, 10_000_000),
+}  # fmt: skip
+_LENGTHS = {"timeframes": 32, "positions": 128, "horizons": 256, "quantiles": 256}
+
+
+def _from_json(cls: type[Any], values: object) -> Any:
+    """`cls` from a JSON object whose keys are exactly its fields; lists become tuples."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{cls.__name__} needs an object, got {type(values).__name__}")
+    names = [field.name for field in fields(cls)]
+    if unknown := sorted(set(values) - set(names)):
+        raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}, known are {names}")
+    if missing := sorted(set(names) - set(values)):
+        raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
+    try:
+        return cls(**{name: _tupled(value) for name, value in values.items()})
+    except TypeError as error:
+        raise ConfigError(f"{cls.__name__}: a value has the wrong type: {error}") from error
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """Architecture of an `ExtractorModel` and the market layout it reads.
+
+    `encoder` is one of ENCODERS. For the "transformer", `window[k]` bars of `timeframes[k]` are cut into patches of
+    `patches[k]` bars, each patch is one token, and one summary token is added; with `bar_width` > 0 every bar first
+    goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
+    the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
+    until `for_market` fills it in. `positions` are the held exposures that action labels are conditioned on (and the
+    targets chosen from). `horizons` (base bars) and `quantiles` belong to the direction and return heads; `regimes` is
+    the number of regimes, 0 for no such head.
+
+    Raises:
+        ConfigError: a value is out of range, or lengths do not agree.
+    """
+
+    timeframes: tuple[str, ...] = ("15m", "4h", "1d")
+    window: tuple[int, ...] = (32, 16, 8)
+    patches: tuple[int, ...] = (4, 4, 4)
+    feature_names: tuple[tuple[str, ...], ...] = ()
+    width: int = 32
+    layers: int = 2
+    heads: int = 2
+    feedforward: int = 64
+    dropout: float = 0.0
+    encoder: str = "transformer"
+    bar_width: int = 0
+    memory: int = 0
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    horizons: tuple[int, ...] = (4, 16, 96)
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    regimes: int = 0
+
+    def __post_init__(self) -> None:
+        require_types(type(self), vars(self))
+        require_ranges(self, _SIZES)
+        for name, most in _LENGTHS.items():
+            _require(len(getattr(self, name)) <= most, name, getattr(self, name), f"at most {most} of them")
+        count = len(self.timeframes)
+        _require(count > 0, "timeframes", self.timeframes, "at least one timeframe, by name")
+        for name in ("window", "patches"):
+            value = getattr(self, name)
+            _require(len(value) == count, name, value, f"one number per timeframe ({count})")
+        for bars, patch in zip(self.window, self.patches, strict=True):
+            _require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
+        if self.feature_names:
+            _require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
+            _require(all(self.feature_names), "feature_names", self.feature_names, "at least one name per timeframe")
+        _require(self.tokens <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} patches in all")
+        _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
+        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
+        _require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
+        _require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
+        ahead = _increasing(self.horizons) and self.horizons != ()
+        _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
+        inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
+        _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
+        _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
+        _require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the encoder sees: one per patch and one summary."""
+        return 1 + sum(bars // patch for bars, patch in zip(self.window, self.patches, strict=True))
+
+    def for_market(self, market: Market) -> Self:
+        """This architecture with the feature names of `market`.
+
+        Raises:
+            ConfigError: the market has other timeframes, or other features than those already named.
+        """
+        same = market.timeframes == self.timeframes
+        _require(same, "timeframes", self.timeframes, f"the market has {market.timeframes}")
+        named = self.feature_names in ((), market.feature_names)
+        _require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
+        return replace(self, feature_names=market.feature_names)
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """The config from a parsed JSON object with exactly its fields.
+
+        Raises:
+            ConfigError: no object, an unknown or missing key, a wrong type, or a value out of range.
+        """
+        return _from_json(cls, values)
+
+
+def _increasing(values: tuple[float, ...]) -> bool:
+    return all(a < b for a, b in pairwise(values))

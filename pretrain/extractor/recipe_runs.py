@@ -1,0 +1,150 @@
+"""From a recipe to an artifact: pretraining on synthetic markets, fine-tuning on real bars; the run folder of both."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import cast
+
+from cryptoenv.files.durable_files import make_folder, write_file
+from cryptoenv.files.folder_lock import folder_lock
+from cryptoenv.files.typed_values import ConfigError
+from cryptoenv.market.market import Market
+from pretrain.data.labelled_market import LabelledMarket
+from pretrain.data.splits import Splits
+from pretrain.data.teachers import Teacher, labelled_bars, labelled_samples
+from pretrain.extractor.artifact import Extractor
+from pretrain.extractor.recipe import Recipe
+from pretrain.extractor.training import fit_extractor
+from pretrain.fitting.artifact_folder import json_bytes
+from pretrain.fitting.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
+
+ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
+
+Taught = tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]
+"""Markets to learn from, and markets to choose weights on."""
+
+
+def expert_markets(recipe: Recipe, *, progress: bool = True) -> Taught:
+    """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds."""
+    layout = recipe.architecture
+    teacher = cast(Teacher, recipe.teacher)
+    train, validation = (
+        labelled_samples(
+            recipe.task, family, count, recipe.days, layout.timeframes, layout.window, teacher=teacher,
+            progress=progress,
+        )
+        for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets))
+    )  # fmt: skip
+    return train, validation
+
+
+def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught | None = None) -> Extractor:
+    """Pretrain what `recipe` describes; on the same machine, the same recipe gives the same artifact, bit for bit.
+
+    Where `options.out` is given, that folder gets `recipe.yaml`, logs, checkpoints, `artifact/` and `pictures/`.
+
+    Args:
+        recipe: architecture, training, and what is learned from.
+        options: what is written and shown, and whether an interrupted run goes on.
+        markets: `expert_markets(recipe)` where they are at hand.
+
+    Raises:
+        ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
+        FolderLockedError: another pretraining writes there. CheckpointError: nothing good is left to resume from.
+    """
+    with _held(options):
+        train, validation = markets or expert_markets(recipe, progress=options.progress)
+        if options.out is not None:
+            _write_once(options.out / RECIPE, recipe.text(), options)
+        trained = fit_extractor(
+            train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
+        )
+        extractor = Extractor(trained.model, trained.scaler, replace(trained.provenance, recipe=recipe.digest))
+        _keep(extractor, validation, options)
+    return extractor
+
+
+def finetune_extractor(
+    start: Extractor, markets: Sequence[Market], splits: Splits, recipe: Recipe, options: FitOptions
+) -> Extractor:
+    """Go on from `start` on real bars, with labels that need no truth; the test part is not looked at.
+
+    Args:
+        start: brings architecture and scaler.
+        markets: of its timeframes and features.
+        splits: of these markets, by `pretrain.splits.split_markets`.
+        recipe: its teacher ("path" or "horizon"), training and seed count.
+        options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
+
+    Raises:
+        ValueError: a teacher that needs the truth. ArtifactError: a market does not fit `start`. FileExistsError:
+            `options.out` holds another run. FolderLockedError: another pretraining writes there. CheckpointError:
+            nothing good is left to resume from.
+    """
+    for market in markets:
+        start.require(market)
+    teacher = cast(Teacher, recipe.teacher)
+    positions = start.config.positions
+    train, validation = (
+        labelled_bars(markets, part, teacher=teacher, positions=positions) for part in (splits.train, splits.validation)
+    )
+    with _held(options):
+        if options.out is not None:
+            _write_once(options.out / RECIPE, recipe.text(), options)
+            bars = [{"name": market.name, "hash": market.hash} for market in markets]
+            inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
+            _write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
+        extractor = fit_extractor(
+            train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start
+        )
+        _keep(extractor, validation, options)
+    return extractor
+
+
+@contextmanager
+def _held(options: FitOptions) -> Iterator[None]:
+    """Holds the run folder, so that recipe, checkpoints and artifact are of one run; refuses one that has another's."""
+    if options.out is None:
+        yield
+        return
+    make_folder(options.out)
+    with folder_lock(options.out, f"the run in {options.out}"):
+        refuse_earlier_run(options)
+        if (options.out / ARTIFACT).exists() and not (options.out / CHECKPOINTS).is_dir():
+            raise FileExistsError(f"{options.out} holds an artifact without its checkpoints: choose another folder")
+        yield
+
+
+def _write_once(path: Path, text: str, options: FitOptions) -> None:
+    """Write what a run is made from; a run that goes on must be made from what it was.
+
+    Raises:
+        ConfigError: it is not; the first line that differs is named.
+    """
+    if options.resume and path.exists():
+        before = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for was, now in zip_longest(before, text.splitlines(), fillvalue="nothing"):
+            if was != now:
+                raise ConfigError(
+                    f"the run to resume is of something else: {path} says {was.strip()[:200]!r}, not "
+                    f"{now.strip()[:200]!r}; resume it as it was, or choose another folder"
+                )
+    write_file(path, text)
+
+
+def _keep(extractor: Extractor, held_out: Sequence[LabelledMarket], options: FitOptions) -> None:
+    """Save the artifact and, where matplotlib is installed, the pictures."""
+    if options.out is None:
+        return
+    extractor.save(options.out / ARTIFACT)
+    try:
+        from pretrain.extractor.pictures import draw_run
+
+        draw_run(extractor, held_out, Path(options.out) / PICTURES, Path(options.out) / LOG)
+    except ModuleNotFoundError as error:
+        warnings.warn(f'no pictures without {error.name}: pip install "cryptoenv[report]"', stacklevel=3)

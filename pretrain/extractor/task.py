@@ -1,0 +1,95 @@
+"""What the extractor learns: action labels above all, with direction, return quantiles and regime beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretrain.data.labelled_market import NO_LABEL
+from pretrain.data.stretches import StretchBatch
+from pretrain.data.windows import Batch
+from pretrain.extractor.model import ExtractorModel, Predictions
+from pretrain.fitting.config import PretrainingConfig
+from pretrain.fitting.fitting import Measured
+
+
+def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, ...]) -> dict[str, Tensor]:
+    """Mean loss of every head over its known targets (zero-dimensional tensors).
+
+    `action`: cross-entropy averaged over windows and held positions; `quantile`: pinball loss (Koenker and Bassett
+    1978); `direction`: binary cross-entropy; `regime`: cross-entropy to the teacher's belief, which says more than the
+    regime that happened to be (distillation, Hinton et al. 2015). A head without targets has loss 0.
+    """
+    known = torch.isfinite(batch.returns)
+    count = known.sum().clamp(min=1)
+    returns = batch.returns.nan_to_num(0.0)
+    levels = torch.tensor(quantiles, device=returns.device)
+    gap = returns[..., None] - predictions.return_quantiles
+    pinball = torch.maximum(levels * gap, (levels - 1.0) * gap).mean(dim=-1)
+    direction = F.binary_cross_entropy_with_logits(
+        predictions.direction_logits, (returns > 0.0).float(), reduction="none"
+    )
+    losses = {
+        "action": _cross_entropy(predictions.action_logits.flatten(0, 1), batch.labels.flatten()),
+        "quantile": (pinball * known).sum() / count,
+        "direction": (direction * known).sum() / count,
+    }
+    if predictions.regime_logits is not None:
+        losses["regime"] = _cross_entropy_to(batch.beliefs, predictions.regime_logits)
+    return losses
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    total = F.cross_entropy(logits, labels, ignore_index=NO_LABEL, reduction="sum")
+    return total / (labels != NO_LABEL).sum().clamp(min=1)
+
+
+def _cross_entropy_to(beliefs: Tensor, logits: Tensor) -> Tensor:
+    """Mean over the rows (..., K) that hold a belief; `logits` (..., >= K)."""
+    told = beliefs.sum(dim=-1) > 0.0
+    losses = -(beliefs * logits.log_softmax(dim=-1)[..., : beliefs.shape[-1]]).sum(dim=-1)
+    return (losses * told).sum() / told.sum().clamp(min=1)
+
+
+def action_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of known labels (B, P) that the arg max of `logits` (B, P, A) hits."""
+    known = labels != NO_LABEL
+    return ((logits.argmax(dim=-1) == labels) & known).sum() / known.sum().clamp(min=1)
+
+
+class ExtractorTask:
+    """The heads' losses, weighed as `training` says."""
+
+    def __init__(self, training: PretrainingConfig) -> None:
+        self._weights: Mapping[str, float] = {
+            "action": 1.0,
+            "quantile": training.quantile_weight,
+            "direction": training.direction_weight,
+            "regime": training.regime_weight,
+            "memory": training.memory_weight,
+            "memory_regime": training.regime_weight,
+        }
+
+    def measure(self, model: ExtractorModel, batch: Batch | StretchBatch) -> Measured:
+        """Losses of all heads and the action accuracy."""
+        if isinstance(batch, Batch):
+            return self._measured(model, model(batch.windows), batch, {})
+        embeddings, states = model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
+        assert model.memory_head is not None
+        logits = model.memory_head(states).view(*batch.labels.shape, -1)
+        memory = {"memory": _cross_entropy(logits.flatten(0, 2), batch.labels.flatten())}
+        if model.memory_regime_head is not None:
+            memory["memory_regime"] = _cross_entropy_to(batch.beliefs, model.memory_regime_head(states))
+        return self._measured(model, embeddings, batch.decisions, memory)
+
+    def _measured(
+        self, model: ExtractorModel, embeddings: Tensor, batch: Batch, further: dict[str, Tensor]
+    ) -> Measured:
+        predictions = model.predict(embeddings)
+        losses = head_losses(predictions, batch, model.config.quantiles) | further
+        total = torch.stack([self._weights[name] * loss for name, loss in losses.items()]).sum()
+        accuracy = action_accuracy(predictions.action_logits, batch.labels)
+        return Measured(total, losses | {"accuracy": accuracy}, len(batch.labels))

@@ -1,0 +1,148 @@
+"""`fit_extractor`: from labelled markets to a trained extractor."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryptoenv.files.typed_values import ConfigError
+from pretrain.data.labelled_market import LabelledMarket
+from pretrain.data.scaler import RobustScaler
+from pretrain.data.splits import JUDGED_BY, refuse_families
+from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
+from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
+from pretrain.extractor.artifact import Extractor, Provenance
+from pretrain.extractor.config import ExtractorConfig
+from pretrain.extractor.model import ExtractorModel
+from pretrain.extractor.task import ExtractorTask
+from pretrain.fitting.config import PretrainingConfig
+from pretrain.fitting.fitting import FitOptions, fit
+
+# Validation needs no gradients: larger batches are faster.
+VALIDATION_BATCH = 2048
+
+
+def fit_extractor(
+    train: Sequence[LabelledMarket],
+    validation: Sequence[LabelledMarket],
+    config: ExtractorConfig | None = None,
+    training: PretrainingConfig | None = None,
+    *,
+    seed: int = 0,
+    options: FitOptions | None = None,
+    start: Extractor | None = None,
+) -> Extractor:
+    """Trains an extractor on labelled decision rows and keeps the weights that were best on validation rows.
+
+    On CPU, the same seed, data and configuration give the same weights, bit for bit, unless `training.max_seconds`
+    cuts a run short. The scaler is fitted on `train` only. Torch's global random state and thread count are left
+    as they were.
+
+    Args:
+        train: markets (or ranges of markets) to learn from.
+        validation: others, to stop early on and to choose weights by; never the ones that results are reported on.
+        config: architecture; feature names are taken from the data.
+        training: budget, optimiser and loss weights.
+        seed: of the initial weights, the order of windows, and dropout.
+        options: what is written and shown, and whether an interrupted run goes on; `Extractor.save` keeps the result.
+        start: an extractor to go on from (fine-tuning, say on real bars): its architecture, weights and scaler.
+
+    Raises:
+        ConfigError: the configuration does not fit the markets.
+        ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
+            validation share, synthetic markets that agents learn from or that are kept to judge by, or a `config`
+            beside `start`.
+        Diverged: the loss is not finite. CheckpointError: the run to resume has no good checkpoint left.
+    """
+    training = PretrainingConfig() if training is None else training
+    if not train:
+        raise ValueError("train: at least one labelled market is needed")
+    if start is not None and config is not None and config != start.config:
+        raise ValueError("config: an extractor to start from brings its own; leave it out")
+    config = (config or ExtractorConfig()) if start is None else start.config
+    config = config.for_market(train[0].market)
+    dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
+    for part, name in ((train, "train"), (validation, "validation")):
+        refuse_families([item.market for item in part], ("train", *JUDGED_BY), name)
+    refuse_shared_rows(train, validation)
+    if start is None:
+        scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
+    else:
+        scaler = start.scaler
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ExtractorModel(config, scaler)
+    if start is not None:
+        model.load_state_dict(start.model.state_dict())
+    batches = _batches(dataset, held_out, config, training, seed)
+    made_of = {f"architecture.{name}": value for name, value in asdict(config).items()}
+    made_of["start"] = None if start is None else start.hash
+    metrics = fit(
+        model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed, data=dataset.hash,
+        made_of=made_of,
+    )  # fmt: skip
+    kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
+    return Extractor(model, scaler, Provenance(kind, dataset.hash, "", _versions(), metrics))
+
+
+def _batches(
+    dataset: WindowDataset, held_out: WindowDataset, config: ExtractorConfig, training: PretrainingConfig, seed: int
+) -> tuple[Iterable[Any], Iterable[Any]]:
+    """Batches to train on and to validate with: windows, or stretches where the encoder has a memory."""
+    if config.memory:
+        if training.devices > 1 and training.batch % (ROWS * training.devices):
+            allowed = f"a multiple of {ROWS} x devices={training.devices}, so that every process gets whole stretches"
+            raise ConfigError(f"batch={training.batch} is not allowed with a memory: {allowed}")
+        stretches = ShuffledStretches(StretchDataset(dataset), training.batch, training.steps, seed)
+        return stretches, OrderedStretches(StretchDataset(held_out), training.validation_windows)
+    rows = _spread(len(held_out), training.validation_windows)
+    shuffled = ShuffledBatches(dataset, training.batch, training.steps, seed)
+    return shuffled, OrderedBatches(held_out, VALIDATION_BATCH, rows)
+
+
+def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket]) -> None:
+    """Refuse what would let training see validation.
+
+    Raises:
+        ValueError: a market of `validation` is also in `train`, with rows in common; both are numbered.
+    """
+    seen: dict[str, list[tuple[int, LabelledMarket]]] = {}
+    for number, item in enumerate(train):
+        seen.setdefault(item.market.hash, []).append((number, item))
+    for number, item in enumerate(validation):
+        for other_number, other in seen.get(item.market.hash, []):
+            if item.start < other.end and other.start < item.end:
+                raise ValueError(
+                    f"validation[{number}] and train[{other_number}] are the same market with rows "
+                    f"[{max(item.start, other.start)}, {min(item.end, other.end)}) in common"
+                )
+
+
+def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: str) -> WindowDataset:
+    if not markets:
+        raise ValueError(f"{name}: at least one labelled market is needed")
+    for number, item in enumerate(markets):
+        config.for_market(item.market)
+        held = item.labels.shape[1]
+        if held != len(config.positions):
+            raise ValueError(f"{name}[{number}]: labels for {held} positions, but config.positions={config.positions}")
+        if config.regimes and item.regimes > config.regimes:
+            raise ValueError(f"{name}[{number}]: beliefs of {item.regimes} regimes > config.regimes={config.regimes}")
+    return WindowDataset(markets, config.window, config.horizons)
+
+
+def _spread(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` rows out of `length`, evenly spread."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "numpy": np.__version__}
+    return found | {"torch": str(torch.__version__), "lightning": lightning.__version__}

@@ -1,0 +1,96 @@
+"""The search for a better recipe of an extractor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from cryptoenv.files.durable_files import write_file
+from pretrain.extractor.recipe import Recipe
+from pretrain.fitting.study import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ExtractorObjective:
+    """The validation loss of action labels after training a recipe with suggested values.
+
+    Attributes:
+        recipe: what is not suggested.
+        seconds: CPU seconds of each training, or None for the recipe's steps.
+    """
+
+    recipe: Recipe
+    seconds: float | None = None
+
+    def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> Recipe:
+        """The recipe with the values of a trial."""
+        layout, training = self.recipe.architecture, self.recipe.training
+        width = 16 * trial.suggest_int("width_by_16", 1, 4)
+        layout = replace(
+            layout,
+            width=width,
+            feedforward=2 * width,
+            layers=trial.suggest_int("layers", 1, 3),
+            memory=trial.suggest_categorical("memory", [32, 64, 96]) if layout.memory else 0,
+            dropout=trial.suggest_float("dropout", 0.0, 0.3),
+        )
+        training = replace(
+            training,
+            learning_rate=trial.suggest_float("learning_rate", 5e-4, 2e-2, log=True),
+            weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.3, log=True),
+            regime_weight=trial.suggest_float("regime_weight", 0.0, 2.0),
+        )
+        return replace(self.recipe, architecture=layout, training=training)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """The validation loss of action labels of the weights that were kept; pruned where it falls behind others."""
+        from pretrain.extractor.recipe_runs import pretrain_extractor
+        from pretrain.fitting.fitting import FitOptions
+
+        optuna = import_optuna()
+        measurements = 0
+
+        def measured(figures: dict[str, float]) -> None:
+            nonlocal measurements
+            measurements += 1
+            trial.report(figures["validation/action"], measurements)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        recipe = self.suggested(trial)
+        if self.seconds is not None:
+            # a step takes about a quarter of a second: often enough that a short trial can be pruned
+            often = min(recipe.training.validate_every, max(2, round(self.seconds / 2.0)))
+            training = replace(recipe.training, max_seconds=self.seconds, validate_every=often)
+            recipe = replace(recipe, training=training)
+        options = FitOptions(progress=False, on_validation=measured)
+        kept = pretrain_extractor(recipe, options, markets=_markets(self.recipe))
+        return kept.provenance.metrics["validation/action"]
+
+
+@lru_cache(maxsize=1)
+def _markets(recipe: Recipe) -> Any:
+    """What all trials of a recipe learn from and are measured on: made once per process."""
+    from pretrain.extractor.recipe_runs import expert_markets
+
+    return expert_markets(recipe, progress=False)
+
+
+def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: bool = True) -> pd.DataFrame:
+    """Tune a recipe, and write `best_recipe.yaml`, `trials.csv` and, with matplotlib, two pictures into the folder.
+
+    Returns:
+        All trials, best first: number, state, value, parameters.
+    """
+    found = optimise(study, objective, progress=progress)
+    best = objective.suggested(found.best_trial)
+    best.write(study.folder / BEST_RECIPE)
+    table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
+    write_file(study.folder / TABLE, table.to_csv(index=False))
+    draw_study(found, study.folder)
+    return table

@@ -1,0 +1,1 @@
+"""Markets driven by hidden regimes: the named tasks, their parameters, and the generators."""

@@ -1,0 +1,1 @@
+"""Token markets: a constant-product pool, its order flow, pumps and other events."""

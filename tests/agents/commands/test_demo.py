@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from agents.algorithms.ppo import PPOConfig
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.commands.demo import AGENT, CLONE, DemoConfig, run_demo
+from agents.run_folders.run_folder import Run
+from agents.settings import TradingSettings
+from agents.training.config import AgentTrainingConfig
+from pretrain import ExtractorConfig, PretrainingConfig
+from synthetic import regime_market
+
+TINY = DemoConfig(
+    extractor_markets=2,
+    unseen_markets=3,
+    days=4,
+    training=AgentTrainingConfig(
+        cloning=CloningConfig(samples=4_096, epochs=1, batch_size=256),
+        settings=TradingSettings(),
+        learning=PPOConfig(steps=4_096, num_envs=32, rollout_steps=32, batch_size=512, warm_up=1, episode_bars=96),
+        train_markets=2,
+        validation_markets=2,
+        days=4,
+    ),
+    pretraining=PretrainingConfig(steps=20, batch=128, validate_every=10, validation_windows=256),
+    architecture=ExtractorConfig(width=16, layers=1, heads=2, feedforward=16),
+)
+
+
+def check_run_folder(folder: Path) -> dict[str, dict[str, float]]:
+    for name in ("config.json", "metrics.json", "picture.png", "extractor/checksums.json", "agent/policy.safetensors"):
+        assert (folder / name).is_file(), name
+    assert list((folder / "tensorboard").rglob("events*"))
+    assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert Run.load(folder).agent.algorithm == "ppo"
+    return json.loads((folder / "metrics.json").read_text("utf-8"))["table"]
+
+
+def test_demo_on_synthetic_markets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, table = run_demo(out=tmp_path / "run", config=TINY)
+    methods = {AGENT, CLONE, "flat", "buy and hold", "random", "EMA cross (tuned)", "filter oracle"}
+    assert set(table.index) == methods == set(check_run_folder(tmp_path / "run"))
+    assert table.loc["filter oracle", "score"] == 1.0
+    assert table.loc["flat", "score"] == 0.0
+    assert (table["score_low"] <= table["score"]).all()
+    assert (table["score"] <= table["score_high"]).all()
+    printed = capsys.readouterr()
+    assert "filter oracle" in printed.out
+    assert "5/5" in printed.err
+
+
+def test_demo_on_bars_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = regime_market("easy", days=40, seed=5).bars
+    path = tmp_path / "bars.csv.gz"
+    bars.reset_index().to_csv(path, index=False)
+    _, table = run_demo(out=tmp_path / "run", bars_file=path, config=TINY)
+    assert "filter oracle" not in table.index
+    assert "score" not in table
+    assert set(check_run_folder(tmp_path / "run")) == set(table.index)
+    assert (table["daily_log_return_low"] <= table["daily_log_return_high"]).all()
+    assert "out of sample" in capsys.readouterr().out
+
+
+def test_parts_of_a_split_do_not_overlap() -> None:
+    from agents.markets.expert_market import split_bars
+    from agents.settings import TradingSettings
+
+    bars = regime_market("easy", days=40, seed=5).bars
+    split = split_bars(bars, TradingSettings())
+    spans = []
+    for part in (split.train, split.validation, split.test):
+        times = part.market.bars.index
+        spans.append((times[part.first], times[-1]))
+        assert (part.labels[-1] == -1).all()
+    for (_, end), (start, _) in pairwise(spans):
+        assert start - end == pd.Timedelta("15min")
+    assert spans[-1][1] == bars.index[-1]

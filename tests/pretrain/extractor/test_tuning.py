@@ -1,0 +1,193 @@
+"""Studies: seeded, shared, resumable, pruned; a killed worker's trial fails and the total count is right."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.command_line import main
+from pretrain import ConfigError, Recipe
+from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study, fail_orphans, finished, open_study, optimise
+
+optuna = pytest.importorskip("optuna")
+
+
+def bowl(trial: Any) -> float:
+    x, y = trial.suggest_float("x", -1.0, 1.0), trial.suggest_float("y", -1.0, 1.0)
+    return (x - 0.3) ** 2 + 0.01 * y
+
+
+def failing(trial: Any) -> float:
+    if trial.number == 1:
+        raise RuntimeError("diverged")
+    return bowl(trial)
+
+
+def test_the_seed_decides_the_trials(tmp_path: Path) -> None:
+    def values(name: str, seed: int) -> list[float]:
+        found = optimise(Study(tmp_path / name, 10, seed=seed), bowl, progress=False)
+        return [trial.value for trial in found.get_trials()]
+
+    assert values("a", 1) == values("b", 1)
+    assert values("a2", 1) != values("c", 2)
+
+
+def test_a_study_goes_on_until_it_has_enough(tmp_path: Path) -> None:
+    optimise(Study(tmp_path, 3), bowl, progress=False)
+    found = optimise(Study(tmp_path, 7), failing, progress=False)
+    assert finished(found) == 7
+    optimise(Study(tmp_path, 7), pytest.fail, progress=False)  # nothing is left to do
+
+
+def test_a_failed_trial_does_not_count(tmp_path: Path) -> None:
+    found = optimise(Study(tmp_path, 4), failing, progress=False)
+    states = [trial.state.name for trial in found.get_trials()]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """The bowl, somewhere else, or a wall."""
+
+    x: float
+    wall: bool = False
+
+    def __call__(self, trial: Any) -> float:
+        if self.wall:
+            raise RuntimeError("no memory")
+        return (trial.suggest_float("x", -1.0, 1.0) - self.x) ** 2
+
+
+def test_a_study_keeps_to_its_objective(tmp_path: Path) -> None:
+    optimise(Study(tmp_path, 2), Bowl(0.1), progress=False)
+    assert finished(optimise(Study(tmp_path, 3), Bowl(0.1), progress=False)) == 3
+    with pytest.raises(ConfigError, match="a study of another recipe or budget"):
+        optimise(Study(tmp_path, 4), Bowl(0.2), progress=False)
+
+
+def test_a_study_that_goes_on_draws_anew(tmp_path: Path) -> None:
+    for trials in (3, 6):
+        found = optimise(Study(tmp_path, trials), bowl, progress=False)
+    drawn = [trial.params["x"] for trial in found.get_trials()]
+    assert len(set(drawn)) == 6
+
+
+def test_an_objective_that_always_fails_ends(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="3 trials in a row failed, the last: no memory"):
+        optimise(Study(tmp_path, 9), Bowl(0.0, wall=True), progress=False)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The bowl, once as many processes as asked for have begun a trial; else the first to start could do all."""
+
+    folder: Path
+    processes: int
+
+    def __call__(self, trial: Any) -> float:
+        (self.folder / f"{os.getpid()}.here").touch()
+        until = time.monotonic() + 120.0
+        while len(list(self.folder.glob("*.here"))) < self.processes and time.monotonic() < until:
+            time.sleep(0.02)
+        return bowl(trial)
+
+
+def test_workers_share_a_study(tmp_path: Path) -> None:
+    found = optimise(Study(tmp_path, 6, workers=2), Meeting(tmp_path, 2), progress=False)
+    assert 6 <= finished(found) <= 7  # both may have begun the last one
+    owners = {tuple(trial.user_attrs["owner"]) for trial in found.get_trials()}
+    assert len(owners) == 2
+
+
+def test_a_killed_workers_trial_fails_and_the_count_is_right(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from pretrain.tuning import Study, work\n"
+        "def slow(trial):\n"
+        "    trial.suggest_float('x', 0, 1)\n"
+        "    print('running', flush=True)\n"
+        "    time.sleep(600)\n"
+        f"work(Study(Path({str(tmp_path)!r}), 3), slow)\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline().strip() == "running"
+    study = open_study(Study(tmp_path, 3))
+    assert fail_orphans(study) == 0  # it lives
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    time.sleep(0.1)
+    found = optimise(Study(tmp_path, 3), bowl, progress=False)
+    states = [trial.state.name for trial in found.get_trials()]
+    assert states.count("FAIL") == 1
+    assert states.count("COMPLETE") == 3
+    assert "RUNNING" not in states
+
+
+def test_counts_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trials=0"):
+        Study(tmp_path, 0)
+
+
+SMALL = """
+task: easy
+markets: 2
+validation_markets: 1
+days: 12
+architecture: {window: [64, 4, 2], patches: [16, 4, 2], memory: 8, regimes: 16}
+training: {steps: 4, batch: 64, validate_every: 2, validation_windows: 64}
+"""
+
+
+def test_the_command_leaves_a_recipe_tables_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, out = tmp_path / "small.yaml", tmp_path / "study"
+    recipe.write_text(SMALL, encoding="utf-8")
+    assert main(["tune", "--recipe", str(recipe), "--trials", "3", "--out", str(out)]) == 0
+    assert {BEST_RECIPE, JOURNAL, "trials.csv", "history.png", "importance.png"} <= {p.name for p in out.iterdir()}
+    best = Recipe.read(out / BEST_RECIPE)
+    assert best.task == "easy"
+    assert best.architecture.memory in (32, 64, 96)
+    assert replace(best, architecture=best.architecture, training=best.training) == best
+    assert "params_learning_rate" in capsys.readouterr().out
+
+
+def test_an_agents_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
+    from agents.training.tuning import ReportsToTrial
+
+    def evaluated(trial: Any) -> float:
+        worth = -1.0 if trial.number == 6 else 1.0
+        writer = ReportsToTrial(trial)
+        for step in range(8):
+            writer.write({"validation/log_return": worth}, {}, step)
+        return -worth
+
+    study = open_study(Study(tmp_path, 7))
+    study.optimize(evaluated, n_trials=7)
+    assert [trial.state.name for trial in study.get_trials()] == 6 * ["COMPLETE"] + ["PRUNED"]
+
+
+def test_an_agents_recipe_is_tuned_likewise(tmp_path: Path) -> None:
+    from agents.training.recipe import AgentRecipe
+
+    recipe, out = tmp_path / "agent.yaml", tmp_path / "study"
+    recipe.write_text(
+        "algorithm: fitted_q\nmarket: easy\n"
+        "training: {train_markets: 1, validation_markets: 1, days: 4}\n"
+        "cloning: {samples: 4096, epochs: 1, batch_size: 512}\n"
+        "learning: {steps: 8192, batch_size: 512, evaluate_every: 4096}\n",
+        encoding="utf-8",
+    )
+    tune = ["tune", "--agent", "--recipe", str(recipe), "--trials", "2", "--out", str(out)]
+    assert main(tune) == 0
+    best = AgentRecipe.read(out / BEST_RECIPE)
+    assert best.algorithm == "fitted_q"
+    assert 3e-5 <= best.training.learning.learning_rate <= 3e-3
