@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from agents.commands.error_words import error_in_words
 
@@ -117,7 +117,7 @@ def _one_line(message: str) -> int:
     return USER_ERROR
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_more: object, **_options: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_more: Any, **_options: Any) -> None:
     """What this package warns of, as one line that breaks no progress bar; other packages warn their developers."""
     _before, installed, inside = filename.replace(os.sep, "/").rpartition("/site-packages/")
     if installed and not sys.warnoptions and inside.partition("/")[0] not in WARNING_FOR_USERS:
