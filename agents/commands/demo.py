@@ -36,7 +36,7 @@ from cryptoenv.trading.config import Costs
 from pretrain import Extractor, ExtractorConfig, FitOptions, PretrainingConfig, fit_extractor
 
 TASK = "easy"
-AGENT, CLONE = agent_name("ppo"), CLONE_NAME
+CLONE = CLONE_NAME
 SETTINGS = TradingSettings()
 
 
@@ -155,13 +155,13 @@ def _demonstrated(folder: Path, seed: int, bars_file: Path | None, config: DemoC
         training_markets = real_demo_markets(read_bars(bars_file), config.settings)
     run, metrics = _trained(training_markets, config, seed, folder)
     _stage("5/5 evaluation on unseen markets")
-    table, figures = _judged(run, training_markets, config, bars_file, seed)
+    agent = agent_name("ppo", is_clone=clone_was_kept(metrics))
+    table, figures = _judged(run, agent, training_markets, config, bars_file, seed)
     metrics |= figures | {"seconds": perf_counter() - began}
     run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
     title = _title(bars_file, training_markets)
     if clone_was_kept(metrics):
         title += f"\n{KEPT_CLONE}"
-        table = table.rename(index={AGENT: agent_name("ppo", is_clone=True)})
     print_table(table, title, charged=charged_in_words(config.settings, real=bars_file is not None))
     print(f"{metrics['seconds']:.0f} s in all")
     return run, table
@@ -203,12 +203,12 @@ def _trained(training_markets: DemoMarkets, config: DemoConfig, seed: int, out: 
 
 
 def _judged(
-    run: Run, training_markets: DemoMarkets, config: DemoConfig, bars_file: Path | None, seed: int
+    run: Run, agent: str, training_markets: DemoMarkets, config: DemoConfig, bars_file: Path | None, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Table of all methods on the unseen markets; draws the picture."""
+    """Table of all methods on the unseen markets, the run's agent in the row `agent`; draws the picture."""
     settings = config.settings
     rule = baselines.tuned_cross(training_markets.validation, settings)
-    policies = agent_policies({AGENT: run.agent, CLONE: run.clone}, training_markets.unseen)
+    policies = agent_policies({agent: run.agent, CLONE: run.clone}, training_markets.unseen)
     policies |= baseline_policies(training_markets.unseen, settings, rule, spread_seed(seed, "baselines"))
     found = rollouts(policies, training_markets.unseen, settings)
     table = plain_table(found, settings) if bars_file else score_table(found, training_markets.unseen, settings)
@@ -217,7 +217,7 @@ def _judged(
         if bars_file
         else f"the first of {len(training_markets.unseen)} unseen synthetic markets ({TASK})"
     )
-    draw(found, training_markets.unseen[0], 0, agent=AGENT, title=name, path=run.folder / PICTURE)
+    draw(found, training_markets.unseen[0], 0, agent=agent, title=name, path=run.folder / PICTURE)
     return table, {"ema_cross": asdict(rule), "table": table.to_dict(orient="index")}
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryptoenv.files.durable_files import make_file, make_folder, write_folder
-
 INTERRUPTED = 130  #: exit code after Ctrl-C, as shells have it
 
 
@@ -59,6 +57,8 @@ def write_new_file(path: Path, make: Callable[[Path], object]) -> None:
         FileExistsError, NotADirectoryError, PermissionError: as `require_new_file`. OSError: it cannot be written.
     """
     require_new_file(path)
+    from cryptoenv.files.durable_files import make_file, make_folder  # with numba: not for `--help`
+
     make_folder(path.parent)
     make_file(path, make)
 
@@ -70,6 +70,8 @@ def write_new_folder(folder: Path, make: Callable[[Path], object]) -> None:
         FileExistsError, NotADirectoryError, PermissionError: as `require_new_folder`. OSError: it cannot be written.
     """
     require_new_folder(folder)
+    from cryptoenv.files.durable_files import write_folder
+
     write_folder(folder, make, replace=False)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from agents.algorithms.ppo import PPOConfig
 from agents.cloning.behaviour_cloning import CloningConfig
-from agents.commands.demo import AGENT, CLONE, DemoConfig, run_demo
+from agents.commands.demo import CLONE, DemoConfig, run_demo
 from agents.run_folders.run_folder import Run
+from agents.run_folders.run_origin import agent_name
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from pretrain import ExtractorConfig, PretrainingConfig
@@ -44,8 +45,11 @@ def check_run_folder(folder: Path) -> dict[str, dict[str, float]]:
 
 def test_demo_on_synthetic_markets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, table = run_demo(out=tmp_path / "run", config=TINY)
-    methods = {AGENT, CLONE, "flat", "buy and hold", "random", "EMA cross (tuned)", "filter oracle"}
-    assert set(table.index) == methods == set(check_run_folder(tmp_path / "run"))
+    kept = check_run_folder(tmp_path / "run")
+    agent = {agent_name("ppo"), agent_name("ppo", is_clone=True)} & set(kept)
+    methods = {CLONE, "flat", "buy and hold", "random", "EMA cross (tuned)", "filter oracle"}
+    assert len(agent) == 1
+    assert set(table.index) == methods | agent == set(kept)
     assert table.loc["filter oracle", "score"] == 1.0
     assert table.loc["flat", "score"] == 0.0
     assert (table["score_low"] <= table["score"]).all()

@@ -25,5 +25,5 @@ def test_inspect_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "task 'nowhere' is unknown; allowed: " in capsys.readouterr().err
     spec = tmp_path / "spec.yaml"
     spec.write_text("base: {trends: {}}")
-    assert main(["features", "inspect", "--days", "10", "--spec", str(spec), "--out", str(tmp_path)]) == 2
+    assert main(["features", "inspect", "--days", "10", "--spec", str(spec), "--out", str(tmp_path / "out")]) == 2
     assert "key 'trends' is unknown" in capsys.readouterr().err

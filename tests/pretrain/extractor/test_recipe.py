@@ -82,7 +82,7 @@ def test_the_command_makes_the_same_artifact_as_the_function(
     assert expected.hash[:16] in capsys.readouterr().out
     assert Recipe.read(tmp_path / "run" / "recipe.yaml") == replace(SMALL, seed=4)
     assert main(run) == 2
-    assert "holds checkpoints of an earlier run" in capsys.readouterr().err
+    assert "holds an earlier run" in capsys.readouterr().err
     assert main([*run, "--resume"]) == 0
 
 
