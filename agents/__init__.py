@@ -19,6 +19,8 @@ _HOME = {
     "train": "agents.training.pipeline",
 }
 
+__distribution__ = "cryptoenv-rl"
+
 __all__ = sorted(_HOME)
 
 

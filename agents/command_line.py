@@ -17,7 +17,9 @@ WARNING_FOR_USERS = ("synthetic", "cryptoenv", "pretrain", "agents", "typer", "c
 try:
     import typer
 except ModuleNotFoundError:
-    print('the `cryptoenv` command needs typer: pip install "cryptoenv[agents]"', file=sys.stderr)
+    from synthetic.installation import install_hint
+
+    print(f"the `cryptoenv` command needs typer: {install_hint('agents')}", file=sys.stderr)
     raise SystemExit(USER_ERROR) from None
 
 from agents.commands.data import app as data_commands  # noqa: E402 -- once typer is known to be there

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-IMITATION = (
-    'pip install "cryptoenv[agents,imitation-deps]", then pip install --no-deps imitation==1.0.1 '
-    "(its metadata pins old releases of gymnasium and Stable-Baselines3; it runs on the current ones)"
-)
+
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra; what knows the installation is imported when something is missing."""
+    from synthetic.installation import install_hint
+
+    return install_hint(extra)
 
 
 def imitation_is_missing(error: ModuleNotFoundError) -> ModuleNotFoundError:
     """The error to raise when `imitation`, or what it needs, cannot be imported."""
-    return ModuleNotFoundError(f"behaviour cloning needs {error.name!r}: {IMITATION}", name=error.name)
+    how = (
+        f"{how_to_install('agents,imitation-deps')}, then pip install --no-deps imitation==1.0.1 (its metadata pins "
+        "old releases of gymnasium and Stable-Baselines3; it runs on the current ones)"
+    )
+    return ModuleNotFoundError(f"behaviour cloning needs {error.name!r}: {how}", name=error.name)
 
 
 #: The extra that brings a module which is imported when it is needed; all others come with `agents`.
@@ -41,4 +47,4 @@ def extra_is_missing(error: ModuleNotFoundError, command: str) -> str:
     if not error.name or "pip install" in str(error):
         return str(error)  # says so itself
     extra = extra_for(error.name, command)
-    return f'`cryptoenv {command}` needs the module {error.name!r}: pip install "cryptoenv[{extra}]"'
+    return f"`cryptoenv {command}` needs the module {error.name!r}: {how_to_install(extra)}"

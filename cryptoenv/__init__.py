@@ -27,6 +27,7 @@ from cryptoenv.trading.account import ExitKind, OrderStatus
 from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
 
 __version__ = "0.1.0"
+__distribution__ = "cryptoenv-rl"
 
 __all__ = [
     "BarsError",

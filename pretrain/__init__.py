@@ -42,6 +42,8 @@ _LAZY = {
     "pretrain_extractor": "pretrain.extractor.recipe_runs",
 }
 
+__distribution__ = "cryptoenv-rl"
+
 __all__ = [
     "ArtifactError",
     "ConfigError",

@@ -33,6 +33,8 @@ from synthetic.regimes.tasks import SEED_FAMILIES, TASKS, family_of, find_task, 
 from synthetic.tokens.events import EVENT_KINDS, EventCounts
 from synthetic.tokens.market import TokenConfig, TokenSample, token_market
 
+__distribution__ = "cryptoenv-rl"
+
 __all__ = [
     "BARS_PER_DAY",
     "EVENT_KINDS",

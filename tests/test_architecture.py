@@ -19,7 +19,8 @@ IMPORTED_WHERE_USED = frozenset(("matplotlib", "ccxt", "torch", "sklearn", "scip
 #: Inside a package, a room (folder, or file beside the rooms) imports only from rooms that stand before it.
 ROOMS = {
     "synthetic": (
-        "earlier_paths", "import_paths", "jit_cache", "patterns", "regimes", "tokens", "oracles", "labels", "__init__",
+        "installation", "earlier_paths", "import_paths", "jit_cache", "patterns", "regimes", "tokens", "oracles",
+        "labels", "__init__",
     ),
     "cryptoenv": (
         "checks", "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
@@ -32,8 +33,9 @@ ROOMS = {
     ),
 }  # fmt: skip
 LARGEST_SHELF = 16  #: folders and files of a package that are seen at first sight
-#: All that cryptoenv may import of synthetic: generators, and what guards the cache. Oracles and labels see the future.
-GENERATORS = ("synthetic.regimes", "synthetic.jit_cache", "synthetic.import_paths")
+#: All that cryptoenv may import of synthetic: generators, and what guards the installation. Oracles and labels see the
+#: future.
+GENERATORS = ("synthetic.regimes", "synthetic.jit_cache", "synthetic.import_paths", "synthetic.installation")
 GENERATOR_NAMES = frozenset(("TASKS", "RegimeSample", "RegimeTask", "WARMUP_DAYS", "regime_market", "task_seeds"))
 
 

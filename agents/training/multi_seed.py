@@ -12,6 +12,7 @@ from agents.run_folders.run_folder import METRICS, RECIPE, Run, writing_run
 from agents.training.recipe import AgentRecipe, write_recipe
 from cryptoenv.progress import tqdm, write_line
 from pretrain.fitting.side_by_side import side_by_side
+from synthetic.installation import install_hint
 
 
 def train_one(
@@ -86,7 +87,7 @@ def _over_ray(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ImportError('training over Ray needs ray: pip install "cryptoenv[distributed]"') from error
+        raise ImportError(f"training over Ray needs ray: {install_hint('distributed')}") from error
     own = not ray.is_initialized()
     if own:
         ray.init(log_to_driver=False, include_dashboard=False)

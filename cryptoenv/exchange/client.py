@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-EXTRA = 'the downloader needs ccxt: pip install "cryptoenv[data]"'
+from synthetic.installation import install_hint
+
 FORBIDDEN = (401, 403, 451)  #: statuses that no waiting mends
 BUSY = (418, 429)
 WAIT_UNSAID = 60.0  #: seconds to wait where a busy venue does not say how long
@@ -59,7 +60,7 @@ def new_client(exchange: str, urls: Mapping[str, str] | None = None, timeout: fl
     try:
         import ccxt.async_support as ccxt
     except ModuleNotFoundError as error:
-        raise ImportError(EXTRA) from error
+        raise ImportError(f"the downloader needs ccxt: {install_hint('data')}") from error
     if exchange not in ccxt.exchanges:
         raise UnknownMarketError(f"exchange {exchange!r} is unknown to ccxt; see ccxt.exchanges")
     options: dict[str, Any] = {"enableRateLimit": True, "timeout": int(1000 * timeout)}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cryptoenv.market.market import Market
 from cryptoenv.rendering.record import EpisodeRecord
 from cryptoenv.rendering.text_panel import text_panel
+from synthetic.installation import install_hint
 
 if TYPE_CHECKING:
     from cryptoenv.rendering.chart import Chart
@@ -137,6 +138,6 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "pictures need matplotlib, which is not installed: pip install cryptoenv[report]; render_mode='ansi' "
-            "needs nothing"
+            f"pictures need matplotlib, which is not installed: {install_hint('report')}; "
+            "render_mode='ansi' needs nothing"
         ) from error

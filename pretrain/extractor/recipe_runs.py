@@ -22,6 +22,7 @@ from pretrain.extractor.recipe import Recipe
 from pretrain.extractor.training import fit_extractor
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
+from synthetic.installation import install_hint
 
 ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
 
@@ -147,4 +148,4 @@ def _keep(extractor: Extractor, held_out: Sequence[LabelledMarket], options: Fit
 
         draw_run(extractor, held_out, Path(options.out) / PICTURES, Path(options.out) / LOG)
     except ModuleNotFoundError as error:
-        warnings.warn(f'no pictures without {error.name}: pip install "cryptoenv[report]"', stacklevel=3)
+        warnings.warn(f"no pictures without {error.name}: {install_hint('report')}", stacklevel=3)

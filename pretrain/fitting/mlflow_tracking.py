@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from synthetic.installation import install_hint
+
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 
@@ -15,7 +17,7 @@ def tracking_uri() -> str:
 
 def mlflow_is_missing(error: ModuleNotFoundError) -> ImportError:
     """The error to raise where MLflow cannot be imported."""
-    return ImportError(f'logging to MLflow needs {error.name or "mlflow"!r}: pip install "cryptoenv[tracking]"')
+    return ImportError(f"logging to MLflow needs {error.name or 'mlflow'!r}: {install_hint('tracking')}")
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 from cryptoenv.files.durable_files import make_file
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.side_by_side import side_by_side
+from synthetic.installation import install_hint
 
 if TYPE_CHECKING:
     import optuna
@@ -71,7 +72,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise ImportError('tuning needs optuna: pip install "cryptoenv[tuning]"') from error
+        raise ImportError(f"tuning needs optuna: {install_hint('tuning')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -217,7 +218,7 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     try:
         import matplotlib
     except ModuleNotFoundError as error:
-        warnings.warn(f'no pictures without {error.name}: pip install "cryptoenv[report]"', stacklevel=3)
+        warnings.warn(f"no pictures without {error.name}: {install_hint('report')}", stacklevel=3)
         return
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -10,7 +10,7 @@ import pytest
 import cryptoenv
 from tests.clients import worker
 
-ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv[distributed]"')
+ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv-rl[distributed]"')
 
 
 @pytest.fixture(scope="module")

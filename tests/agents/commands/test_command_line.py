@@ -94,7 +94,7 @@ def test_help_needs_no_learning_library() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "advice"), [("typer", "cryptoenv[agents]"), ("torch", "cryptoenv[agents]"), ("imitation", "--no-deps")]
+    ("module", "advice"), [("typer", ".[agents]"), ("torch", ".[agents]"), ("imitation", "--no-deps")]
 )
 def test_a_missing_extra_is_one_line(module: str, advice: str, tmp_path: Path) -> None:
     code = (

@@ -163,7 +163,7 @@ def test_every_hint_names_an_extra_that_brings_the_module(module: str) -> None:
     distribution = {"sklearn": "scikit-learn", "scipy": "scikit-learn", "PIL": "matplotlib", "mlflow": "mlflow-skinny"}
     for command in ("data", "features", "train", "tune", "pretrain"):
         told = extra_is_missing(ModuleNotFoundError("no", name=f"{module}.inner"), command)
-        (extra,) = re.findall(r"cryptoenv\[(.*)\]", told)
+        (extra,) = re.findall(r"\.\[(.*)\]", told)
         assert distribution.get(module, module).replace("_", "-").lower() in brought(extra)
         if module in ("torch", "lightning"):
             assert extra == "agents"  # the command needs typer as well
@@ -187,7 +187,7 @@ def test_a_hidden_library_is_asked_for_by_its_extra(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2, done.stderr
-    assert f"cryptoenv[{extra}]" in done.stderr.splitlines()[-1]
+    assert f".[{extra}]" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

@@ -202,7 +202,7 @@ def test_two_seeds_side_by_side_equal_one_after_the_other(recipe: Path, tmp_path
 
 
 def test_seeds_over_ray(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv[distributed]"')
+    pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv-rl[distributed]"')
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     assert main(["train", "--recipe", str(recipe), "--seeds", "2", "--ray", "--out", str(tmp_path / "ray")]) == 0
     assert main(["train", "--recipe", str(recipe), "--seed", "1", "--out", str(tmp_path / "one")]) == 0
@@ -249,7 +249,7 @@ def test_options_that_contradict_a_resume_are_refused(tmp_path: Path, capsys: py
 
 
 def test_mlflow_has_the_figures_of_the_run(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracking = pytest.importorskip("mlflow.tracking", reason='not installed: pip install "cryptoenv[tracking]"')
+    tracking = pytest.importorskip("mlflow.tracking", reason='not installed: pip install "cryptoenv-rl[tracking]"')
     place = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
     run = tmp_path / "run"

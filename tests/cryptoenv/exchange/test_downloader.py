@@ -27,7 +27,7 @@ from cryptoenv.store.ranges import LATER_MS
 from cryptoenv.store.store import BarStore
 from tests.loopback.exchange import MINUTE, Loopback, Market, bar, rate
 
-pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv[data]"')
+pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv-rl[data]"')
 START = int(pd.Timestamp("2024-01-01", tz="UTC").value // 1_000_000)
 QUICK = Patience(attempts=6, first=0.01, longest=0.05)
 

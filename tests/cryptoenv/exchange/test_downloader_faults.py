@@ -21,7 +21,7 @@ from cryptoenv.store.store import BarStore
 from tests.cryptoenv.exchange.test_downloader import START, expected, fetch, request, same, stored
 from tests.loopback.exchange import MINUTE, Answer, Loopback, Market
 
-pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv[data]"')
+pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv-rl[data]"')
 KEY = SeriesKey("binance", "BTC/USDT", "1m")
 Rows = list[list[Any]]
 Serve = Callable[[Loopback, int, Mapping[str, str]], Rows | None]
