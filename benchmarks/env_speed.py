@@ -5,7 +5,6 @@ figure is the median of interleaved repetitions, so that a noisy machine disturb
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import cryptoenv
 from benchmarks.support import peers
 from benchmarks.support.busy_neighbours import busy_neighbours
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from benchmarks.support.walk import walk_bars
 from cryptoenv.env import single_step
 from cryptoenv.env import vector as vector_env_module
@@ -338,8 +338,7 @@ def main() -> None:
         ratio = f"{row['ratio']:8.2f} x" if "ratio" in row else ""
         figure = row["note"] if "note" in row else f"{row['ours']:12.4g} {row['unit']:8s}{ratio}"
         print(f"{row['measure']:88s} {figure}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n")
+    write_result(options.out, {**header(), "rows": rows})
 
 
 if __name__ == "__main__":

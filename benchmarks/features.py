@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.memory import random_minutes
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from cryptoenv import Market, read_bars
 from cryptoenv.features import FeatureStream
 
@@ -230,8 +231,7 @@ def main() -> None:
     results = [against_peer(bars), *a_million_minutes(), live()]
     for row in results:
         print(json.dumps(row))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({**header(), "results": results}, indent=2) + "\n", encoding="utf-8")
+    write_result(arguments.out, {**header(), "results": results})
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from benchmarks.support.stylised_facts import MEMORY_LAGS, autocorrelation, facts, hourly_profile, largest_drawdowns
 from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.bars.bars import aggregate, fill_gaps
+from cryptoenv.files.durable_files import make_folder, write_figure
 from synthetic import regime_market, task_seeds
 
 DAYS = 240
@@ -96,8 +98,8 @@ def picture(real: dict[str, pd.DataFrame], synthetic: list[pd.DataFrame], task: 
     axes[1, 0].set(title="Hours of the day", xlabel="hour, UTC", ylabel="mean |r| / mean of all")
     axes[1, 1].set(title="Largest drawdown in 30 days", xlabel="in daily deviations", ylabel="share below")
     axes[0, 0].legend(frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    make_folder(path.parent)
+    write_figure(figure, path, dpi=90)
     pyplot.close(figure)
 
 
@@ -119,7 +121,7 @@ def main() -> None:
     print(f"{found['inside'].sum()} of {len(found)} inside; outside: {', '.join(outside) or 'none'}")
     picture(real, synthetic, arguments.task, arguments.picture)
     result = {**header(), "task": arguments.task, "markets": arguments.markets, "days": DAYS, "outside": outside}
-    arguments.out.write_text(json.dumps(result | {"facts": json.loads(found.to_json(orient="index"))}, indent=1) + "\n")
+    write_result(arguments.out, result | {"facts": json.loads(found.to_json(orient="index"))})
     print(f"wrote {arguments.out} and {arguments.picture}")
 
 

@@ -13,7 +13,6 @@ by side in processes of one thread.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 from collections.abc import Sequence
@@ -49,7 +48,9 @@ from benchmarks.support.learning_methods import (
     run_seed,
 )
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from benchmarks.support.rules import exposures, grid, rule_returns
+from cryptoenv.files.durable_files import write_figure
 from pretrain import Extractor
 from synthetic import regime_market, task_seeds
 
@@ -179,7 +180,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.set_xlim(-0.1, 1.05)
         axis.set_title(f"{task}: share of the causal optimum", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
     pyplot.close(figure)
 
 
@@ -222,8 +223,7 @@ def main() -> int:
             result["tasks"][task] = measured(pool, task, folders[task], counts)
             missed += report(task, result["tasks"][task])
             result["seconds"] = perf_counter() - began
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            write_result(arguments.out, result)
     draw(result, arguments.out.with_suffix(".png"))
     print(f"{result['seconds']:.0f} s, {arguments.out}")
     print("\n".join(missed))

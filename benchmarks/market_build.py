@@ -9,7 +9,6 @@ before.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from tqdm import tqdm
 import cryptoenv
 from benchmarks.memory import random_minutes
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from cryptoenv.bars.bars import aggregate
 from cryptoenv.features import FeatureSpec
 
@@ -136,8 +136,7 @@ def main() -> None:
     for row in rows:
         limit = "" if row["limit"] is None else f"  (limit {row['limit']:g})"
         print(f"{row['measure']:70s} {row['value']:10.3f} {row['unit']}{limit}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    write_result(options.out, {**header(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ of up to 32 markets that the policy was trained on (of a stream the last that it
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,7 @@ from stable_baselines3 import PPO
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT, Sb3VecEnv
 from agents.algorithms.threads import use_one_thread
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from cryptoenv.env.vector import CryptoTradeVectorEnv
 
 WINDOW = (16, 4, 2)
@@ -145,8 +145,7 @@ def main() -> None:
             result["pools"].setdefault(str(pool), []).append(line)
             told = "  ".join(f"{name} {value:+.4f}" for name, value in line.items() if name != "steps_per_second")
             print(f"seed {seed}  markets {pool!s:7s} {told}", flush=True)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

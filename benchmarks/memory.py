@@ -8,7 +8,6 @@ is memory of its own. What workers on a market of 70 days take (libraries, code)
 
 import argparse
 import gc
-import json
 import multiprocessing
 import tempfile
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 import cryptoenv
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 
 WORKERS = 4
 NUM_ENVS = 4096
@@ -155,8 +155,7 @@ def main() -> None:
     rows = measure(options.bars)
     for row in rows:
         print(f"{row['measure']:60s} {row['mib']:10.1f} MiB {row['markets']:8.2f} x the market")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    write_result(options.out, {**header(), "rows": rows})
 
 
 if __name__ == "__main__":

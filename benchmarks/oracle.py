@@ -9,7 +9,6 @@ oracle. Speeds are medians, beside their ratio to `numpy.cumsum` of as many numb
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from agents.evaluation.scoring import score
 from benchmarks.support.machine import header
 from benchmarks.support.market_scores import earned, oracle_exposure, sharpe
+from benchmarks.support.results import write_result
 from benchmarks.support.rules import grid, rule_returns
 from synthetic import (
     BARS_PER_DAY,
@@ -173,7 +173,7 @@ def main() -> None:
         results[task] = task_figures(task, 3 if arguments.quick else 48)
         results[task]["speeds"] = speeds(task, 200 if arguments.quick else 5000)
         print(_table(task, results[task]), flush=True)
-        arguments.out.write_text(json.dumps({**header(), "tasks": results}, indent=1) + "\n", encoding="utf-8")
+        write_result(arguments.out, {**header(), "tasks": results})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ from agents.evaluation.tables import ORACLE
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
+from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.market.market import Market
 from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
 from pretrain.data.teachers import Teacher, labelled_samples
@@ -123,8 +125,8 @@ def kept_or_run(folder: Path, recipe: Recipe, task: str, name: str, counts: Coun
         kept: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         return kept | {"earned": np.array(kept["earned"])}
     found = run_one(recipe, task, name, counts, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(found | {"earned": found["earned"].tolist()}), encoding="utf-8")
+    make_folder(folder)
+    write_file(place, json.dumps(found | {"earned": found["earned"].tolist()}))
     return found
 
 
@@ -277,8 +279,7 @@ def main() -> None:
             if task == recipe.task:
                 found |= in_full(recipe, counts, rows, best)
             result["tasks"][task] = {"contenders": found, ORACLE: float(best.mean())}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.features.pursuit.batch_omp import pursue
 from cryptoenv.features.pursuit.dictionary import Dictionary, PursuitConfig, dictionary
@@ -165,8 +166,7 @@ def main() -> None:
     }
     shape["scikit-learn"] = version("scikit-learn")
     report = {**header(), "pursuit": shape, "agreement": agreement, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    write_result(options.out, report)
 
 
 if __name__ == "__main__":

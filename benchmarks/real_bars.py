@@ -10,7 +10,6 @@ which has seen synthetic markets alone; labels are those of bars. Intervals are 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from agents.reports.table import print_table
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import train
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 
 STEPS = {"ppo": 600_000, "fitted_q": 6_000_000}
 COLUMNS = ["daily_log_return", "daily_log_return_low", "daily_log_return_high", "sharpe", "max_drawdown",
@@ -57,8 +57,7 @@ def main() -> None:
         table = judged(file, arguments.seed)
         print_table(table, f"{file.name}, the last fifth")
         result["files"][file.name] = table[COLUMNS].to_dict(orient="index")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

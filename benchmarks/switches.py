@@ -10,7 +10,6 @@ learning (the last weights, the best hysteresis), and the lowest on the way, whi
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -33,6 +32,7 @@ from agents.training.learning_loop import improve
 from agents.training.pipeline import cloned
 from agents.training.selection import Schedule
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from pretrain import Extractor
 
 TASK = "standard"
@@ -109,8 +109,7 @@ def main() -> None:
             result["algorithms"].setdefault(algorithm, {})[variant] = line
             told = "  ".join(f"{name} {np.mean(values):+.3f}" for name, values in line.items())
             print(f"{algorithm:9s} {variant:30s} {told}", flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.support.machine import header
+from cryptoenv.files.durable_files import make_folder, write_figure, write_file
 from synthetic.tokens.events import EVENT_KINDS, EventCounts
 from synthetic.tokens.market import TokenConfig, token_market
 
@@ -102,7 +103,7 @@ def draw(real: list[pd.DataFrame], synthetic: list[pd.DataFrame], path: Path) ->
         axis.set(title=f"{title}: {len(pumps)} tokens", xlabel="seconds", yscale="log")
         axis.axhline(1.0, color="#888888", lw=0.6)
     axes[0].set_ylabel("price over the first")
-    figure.savefig(path, dpi=80)
+    write_figure(figure, path, dpi=80)
 
 
 def main() -> None:
@@ -122,10 +123,10 @@ def main() -> None:
             " ".join(f"{row[f'{source}_{q}']:8.2f}" for q in (25, 50, 75)) for source in ("real", "synthetic")
         )
         print(f"{row['measure']:24s} {figures}  {'inside' if row['inside'] else 'OUTSIDE'}")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     counts = {"real": len(real), "synthetic": len(synthetic)}
     text = json.dumps({**header(), "pumps": counts, "rows": rows}, indent=2)
-    options.out.write_text(text.replace("Infinity", '"not within the window"') + "\n", encoding="utf-8")
+    make_folder(options.out.parent)
+    write_file(options.out, text.replace("Infinity", '"not within the window"') + "\n")
     draw(real, synthetic, options.out.with_suffix(".png"))
 
 

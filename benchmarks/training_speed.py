@@ -11,7 +11,6 @@ are env steps per second of `learn`, without evaluation, on one torch thread.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -49,6 +48,7 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import cloned
 from benchmarks.support.end_to_end import agent_of
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from pretrain import Extractor
 
 TASK = "standard"
@@ -238,8 +238,7 @@ def main() -> None:
             told = f", score {line['score']['value']:.3f}" if "score" in line else ""
             rate = f"{line['steps_per_second']:9.0f} steps/s, ours x {line['ours_times']:.1f}"
             print(f"{name} {variant:24s} {rate}{told}", flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

@@ -20,7 +20,6 @@ How the one is said in terms of the other, and where they differ:
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 import cryptoenv
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from benchmarks.support.walk import walk_bars
 from cryptoenv import Costs, Market, RiskLimits
 from cryptoenv.bars.timeframe import detect_timeframe
@@ -265,8 +265,7 @@ def main() -> None:
         print(f"{d['planted_fee']:12.2e}{d['valued_at_fill']:16.2e}  {row['statuses']}")
     source = "random walk" if options.bars is None else options.bars.name
     result = {**header(), "vectorbt": version, "bars": source, "tolerance": TOLERANCE, "rows": rows}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(options.out, result)
     sys.exit(0 if all(row["equal"] for row in rows) else 1)
 
 

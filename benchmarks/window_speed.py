@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agents.algorithms.threads import use_one_thread
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from pretrain import ExtractorConfig, LabelledMarket, PretrainingConfig, Recipe
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.stretches import ROWS, STRETCH, ShuffledStretches, StretchDataset
@@ -234,8 +235,7 @@ def main() -> None:
             device = torch.device(arguments.device)
             result[name][str(device)] = on_device(items, config, device)
         print(name, json.dumps(result[name], indent=1), flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
 
 

@@ -14,8 +14,7 @@ from agents.policies.trading_policy import TablePolicy, TradingPolicy, held_posi
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings, vector_env
 from cryptoenv.progress import tqdm
-
-NO_LABEL = -1
+from synthetic import NO_LABEL
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cryptoenv.files.durable_files import write_figure
 from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
 from synthetic.tokens.events import EVENT_KINDS
 from synthetic.tokens.market import TokenSample
@@ -54,7 +55,7 @@ def draw_gallery(
         bars, truth = generate_pattern(kind, params or PatternParams(), noise, rng)
         axes = panel.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         draw_pattern(axes[0], axes[1], bars, truth)
-    figure.savefig(path, dpi=75)
+    write_figure(figure, path, dpi=75)
 
 
 def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternTruth) -> None:
@@ -143,4 +144,4 @@ def draw_tokens(sample: TokenSample, path: Path) -> None:
         pool.set_ylabel("liquidity", fontsize=8, color=LINE_COLOUR)
         for axis in (above, below):
             axis.margins(x=0.0)
-    figure.savefig(path, dpi=80)
+    write_figure(figure, path, dpi=80)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agents.evaluation.rollout import Rollout
 from agents.markets.expert_market import ExpertMarket
 from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.files.durable_files import write_figure
 
 matplotlib.use("Agg")
 LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
@@ -46,7 +47,7 @@ def draw(found: Mapping[str, Rollout], labelled: ExpertMarket, row: int, *, agen
     for axis in axes:
         axis.grid(alpha=0.25)
         axis.margins(x=0.0)
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
     plt.close(figure)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 import cryptoenv
 from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
 from benchmarks.support.walk import walk_bars
 
 ROWS = 4_096
@@ -31,8 +32,8 @@ TORCH = """
 import json, sys
 {imports}
 torch.set_num_threads({cores})
-from benchmarks.busy_neighbours import measured
-from benchmarks.walk import walk_bars
+from benchmarks.support.busy_neighbours import measured
+from benchmarks.support.walk import walk_bars
 x = torch.ones(256, 256)
 market = cryptoenv.Market.from_bars(walk_bars(20_000))
 print(json.dumps(measured(market, {blocks}, lambda: x @ x)))
@@ -135,8 +136,7 @@ def main() -> None:
         figures = row.get("note") or f"{row['ours']:12.4g} {row['unit']}{row['ratio']:8.2f} x"
         means = f", means {row['ratio_of_means']:.2f} x" if "ratio" in row else ""
         print(f"{row['measure']:92s} {figures}{means}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**header(), "rows": rows}, indent=2) + "\n")
+    write_result(options.out, {**header(), "rows": rows})
 
 
 if __name__ == "__main__":

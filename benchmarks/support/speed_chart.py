@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cryptoenv.files.durable_files import make_folder, write_figure
+
 #: What to show: the start of the row's measure, the group's label, the reference's name.
 GROUPS = (
     ("gym.make, three timeframes, full costs, observation 'window'", "gym.make\n3 timeframes", "CartPole-v1"),
@@ -46,8 +48,8 @@ def speed_chart(results: dict[str, Any], out: Path) -> None:
     axes.set_ylabel("env steps per second (log)")
     axes.set_title("Speed: CryptoTrade-v0 with all costs on, beside references in the same run")
     axes.spines[["top", "right"]].set_visible(False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    make_folder(out.parent)
+    write_figure(figure, out, dpi=110)
     pyplot.close(figure)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import FEATURE_BOUND
+from cryptoenv.files.durable_files import make_folder, write_figure, write_file
 from cryptoenv.market.market import Market
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def inspect_features(market: Market, out: Path, *, seed: int = 0) -> pd.DataFram
     Raises:
         ValueError: no timeframe has at least 40 bars with features.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     tables = {}
     for k, timeframe in enumerate(market.timeframes):
         if market.feature_names[k] and len(market.features[k]) - market.valid_from[k] >= 40:
@@ -162,7 +163,7 @@ def inspect_features(market: Market, out: Path, *, seed: int = 0) -> pd.DataFram
     if not tables:
         raise ValueError(f"{market!r} has no timeframe with features and 40 bars after the warm-up; bring more bars")
     table = pd.concat(tables, names=["timeframe", "feature"])
-    table.to_csv(out / "features.csv")
+    write_file(out / "features.csv", table.to_csv())
     return table
 
 
@@ -170,10 +171,12 @@ def _inspect(market: Market, timeframe: str, out: Path, seed: int) -> pd.DataFra
     frame, returns = feature_frame(market, timeframe), forward_returns(market, timeframe)
     lags, information = lag_table(frame, returns), mutual_information(frame, returns, seed=seed)
     drift = feature_drift(frame.iloc[: len(frame) // 2], frame.iloc[len(frame) // 2 :])
-    lags.to_csv(out / f"lags_{timeframe}.csv")
-    information.to_csv(out / f"mutual_information_{timeframe}.csv")
-    plot_correlations(frame, f"Rank correlation of features, {timeframe}").savefig(out / f"correlation_{timeframe}.png")
-    plot_lags(lags, f"Rank correlation with forward returns, {timeframe}").savefig(out / f"lags_{timeframe}.png")
+    write_file(out / f"lags_{timeframe}.csv", lags.to_csv())
+    write_file(out / f"mutual_information_{timeframe}.csv", information.to_csv())
+    correlations = plot_correlations(frame, f"Rank correlation of features, {timeframe}")
+    write_figure(correlations, out / f"correlation_{timeframe}.png")
+    lagged = plot_lags(lags, f"Rank correlation with forward returns, {timeframe}")
+    write_figure(lagged, out / f"lags_{timeframe}.png")
     best = lags.loc[:, lags.columns.get_level_values("lag") == 0].abs().max(axis=1)
     return summary(frame).assign(rank_correlation=best, information=information.max(axis=1), **drift)
 

@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryptoenv.files.durable_files import write_figure
 from cryptoenv.trading.config import Costs
 
 Book = tuple[pd.Timestamp, NDArray[np.float64], NDArray[np.float64]]
@@ -99,7 +100,7 @@ class SlippageFit:
         )
         axes.grid(True, which="major", alpha=0.3)
         axes.legend(loc="upper left")
-        figure.savefig(path, dpi=120)
+        write_figure(figure, Path(path), dpi=120)
 
 
 def calibrate_slippage(

@@ -7,6 +7,8 @@ Temporaries are held by a lock of the kernel's while their writer lives; the nex
 those whose writer does not. What is read from a folder of somebody else's is read only where it is a regular file.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import fcntl
@@ -17,7 +19,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPORARY = ".tmp-"  #: begins the names of files and folders that are being written
 ASIDE = ".old-"  #: begins the names of folders that are being replaced in two renames
@@ -39,6 +46,22 @@ def write_file(path: Path, content: bytes | str) -> None:
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     make_file(path, lambda temporary: _write_bytes(temporary, data))
+
+
+def write_figure(figure: Figure, path: Path, *, dpi: float | None = None) -> Path:
+    """The whole picture or none of it, in the format that the file's name ends in (PNG where it ends in none).
+
+    Returns:
+        The file: `path`, with ".png" where it had no ending.
+
+    Raises:
+        ValueError: matplotlib writes no such format. OSError: as `write_file`.
+    """
+    place = path if path.suffix else path.with_name(f"{path.name}.png")
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=dpi, format=place.suffix[1:])
+    write_file(place, drawn.getvalue())
+    return place
 
 
 def make_file(path: Path, make: Callable[[Path], object]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.bars.timeframe import timeframe_ms
-from cryptoenv.files.durable_files import make_file, make_folder
+from cryptoenv.files.durable_files import make_folder, write_figure
 from cryptoenv.market.market import Market
 
 PARTS = ("train", "validation", "test")
@@ -182,5 +182,5 @@ def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
     axes.legend(ncols=3, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     make_folder(path.parent)
-    make_file(path, lambda place: figure.savefig(place, dpi=100))
+    write_figure(figure, path, dpi=100)
     pyplot.close(figure)

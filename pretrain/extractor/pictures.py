@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.files.durable_files import make_file
+from cryptoenv.files.durable_files import make_folder, write_figure
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.windows import WindowDataset
 from pretrain.extractor.artifact import Extractor
@@ -40,7 +40,7 @@ def draw_run(extractor: Extractor, held_out: Sequence[LabelledMarket], folder: P
     Returns:
         The files written. Attention is drawn for the transformer only.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     draw_learning_curves(log, folder / CURVES)
     dataset, predictions = _predicted(extractor, held_out)
     draw_confusion(extractor, dataset, predictions, folder / CONFUSION)
@@ -63,7 +63,7 @@ def _pyplot() -> Any:
 
 
 def _save(pyplot: Any, figure: Any, path: Path) -> None:
-    make_file(path, lambda place: figure.savefig(place, dpi=110))
+    write_figure(figure, path, dpi=110)
     pyplot.close(figure)
 
 

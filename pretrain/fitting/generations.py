@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from cryptoenv.files.bounded_json import JsonError, parse_json
-from cryptoenv.files.durable_files import NotRegularError, read_regular, refuse_special, write_file, write_folder
+from cryptoenv.files.durable_files import (
+    NotRegularError,
+    make_folder,
+    read_regular,
+    refuse_special,
+    write_file,
+    write_folder,
+)
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.artifact_folder import CHECKSUMS, json_bytes
 
@@ -120,7 +127,7 @@ class Generations:
                 raise ConfigError(f"{folder} is of another training: {name} was {told}")
 
     def _note(self, *, saved: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         write_file(self.folder / BEGUN, json_bytes({"saved": saved}))
 
     def _saved_before(self) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cryptoenv.files.durable_files import make_file
+from cryptoenv.files.durable_files import make_folder, write_figure
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.side_by_side import side_by_side
 from synthetic.installation import install_hint
@@ -82,7 +82,7 @@ def open_study(study: Study, worker: int = 0) -> optuna.Study:
     optuna = import_optuna()
     from optuna.storages.journal import JournalFileBackend
 
-    study.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(study.folder)
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(study.folder / JOURNAL)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=study.warm_up)
     found = optuna.create_study(
@@ -232,7 +232,7 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     axis.set_xlabel("trial")
     axis.set_ylabel("objective")
     axis.legend(frameon=False)
-    _keep_picture(figure, folder / HISTORY)
+    write_figure(figure, folder / HISTORY, dpi=110)
     pyplot.close(figure)
     if len(done) < 2:
         return
@@ -243,9 +243,5 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("share of the objective's variation (PED-ANOVA, Watanabe et al. 2023)")
     axis.spines[["top", "right"]].set_visible(False)
-    _keep_picture(figure, folder / IMPORTANCE)
+    write_figure(figure, folder / IMPORTANCE, dpi=110)
     pyplot.close(figure)
-
-
-def _keep_picture(figure: Any, path: Path) -> None:
-    make_file(path, lambda place: figure.savefig(place, dpi=110))

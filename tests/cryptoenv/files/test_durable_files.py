@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from cryptoenv.files.durable_files import (
     read_regular,
     recover_folder,
     refuse_special,
+    write_figure,
     write_file,
     write_folder,
 )
@@ -260,3 +262,23 @@ def test_a_users_file_of_the_locks_name_survives(tmp_path: Path) -> None:
     with pytest.raises(FolderLockedError, match="no lock file"), folder_lock(tmp_path, "the run"):
         pass
     assert (tmp_path / LOCK_FILE).read_text("utf-8").startswith("the notes")
+
+
+def test_a_picture_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    class Broken(Figure):
+        def savefig(self, file: Any, **options: Any) -> None:
+            file.write(b"half a picture")
+            raise OSError(errno.ENOSPC, "no space left")
+
+    figure = Figure()
+    assert write_figure(figure, tmp_path / "plain", dpi=50) == tmp_path / "plain.png"
+    drawn = (tmp_path / "plain.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    with pytest.raises(OSError, match="no space"):
+        write_figure(Broken(), tmp_path / "plain.png")
+    with pytest.raises(ValueError, match="Format 'x' is not supported"):
+        write_figure(figure, tmp_path / "a.x")
+    assert (tmp_path / "plain.png").read_bytes() == drawn
+    assert os.listdir(tmp_path) == ["plain.png"]
