@@ -18,6 +18,7 @@ from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
     from pretrain.data.labelled_market import LabelledMarket
+    from pretrain.data.own_labels import labelled_market
     from pretrain.data.windows import WindowDataset
     from pretrain.extractor.artifact import Extractor
     from pretrain.extractor.embedding_cache import cached_embeddings
@@ -39,6 +40,7 @@ _LAZY = {
     "Recipe": "pretrain.extractor.recipe",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
+    "labelled_market": "pretrain.data.own_labels",
     "pretrain_extractor": "pretrain.extractor.recipe_runs",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "WindowDataset",
     "cached_embeddings",
     "fit_extractor",
+    "labelled_market",
     "pretrain_extractor",
 ]
 

@@ -12,7 +12,7 @@ from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
     from cryptoenv import Market
-    from pretrain import FitOptions, Recipe
+    from pretrain import FitOptions, LabelledMarket, Recipe
     from pretrain.data.splits import Splits
 
 SPLITS_PICTURE = "splits.png"
@@ -34,6 +34,10 @@ def pretrain(
     bars: Annotated[
         list[Path] | None, typer.Option(help="Fine-tune on these bars (CSV or Parquet); give it once per market.")
     ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --bars: learn these labels of your own (CSV or Parquet); give it once per market."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="With --bars: the extractor to go on from.", show_default="default")
     ] = None,
@@ -51,14 +55,19 @@ def pretrain(
     The same recipe gives the same artifact on the same machine.
     """
     from pretrain import FitOptions, Recipe
+    from pretrain.data.teachers import OWN_LABELS
 
     for name, given in (("show-data-splits", show_data_splits or None), ("start", start), ("split", split),
-                        ("embargo", embargo)):  # fmt: skip
+                        ("embargo", embargo), ("labels", labels)):  # fmt: skip
         if given is not None and not bars:
             raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
     if task is not None and bars:
         raise ValueError("--task names synthetic markets: leave it out where --bars are learned from")
+    if labels and len(labels) != len(bars or ()):
+        counts = f"--labels is given {len(labels)} times, --bars {len(bars or ())} times"
+        raise ValueError(f"{counts}: give each bars file its labels, in the same order")
     chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
+    chosen = chosen.changed(teacher=OWN_LABELS if labels else None)
     budget: dict[str, Any] = {"steps": steps, "devices": devices}
     budget = {name: value for name, value in budget.items() if value is not None}
     chosen = chosen.changed(training=replace(chosen.training, **budget))
@@ -68,7 +77,7 @@ def pretrain(
     if bars:
         how = (split or "time", EMBARGO if embargo is None else embargo)
         with told_when_interrupted(lambda: _kept(out)):
-            _finetune(bars, start or "default", how, chosen, options, only_show=show_data_splits)
+            _finetune((bars, labels or []), start or "default", how, chosen, options, only_show=show_data_splits)
     else:
         with told_when_interrupted(lambda: _kept(out)):
             _pretrain(chosen, options)
@@ -105,9 +114,15 @@ def _report(extractor: Any, options: FitOptions) -> None:
 
 
 def _finetune(
-    files: list[Path], start: str, how: tuple[str, int], recipe: Recipe, options: FitOptions, *, only_show: bool
+    files: tuple[list[Path], list[Path]],
+    start: str,
+    how: tuple[str, int],
+    recipe: Recipe,
+    options: FitOptions,
+    *,
+    only_show: bool,
 ) -> None:
-    """`how`: the kind of split, and its embargo in base bars."""
+    """`files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars."""
     from cryptoenv import Market
     from cryptoenv.bar_files.reading import read_bars
     from pretrain import Extractor
@@ -117,8 +132,10 @@ def _finetune(
     extractor = Extractor.load(start)
     layout = extractor.config
     markets = [
-        Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0]) for file in files
+        Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0])
+        for file in files[0]
     ]
+    own = _labelled(markets, files[1], layout.positions)
     kind = cast(Literal["time", "token", "mixed"], how[0])
     splits = split_markets(
         markets, layout.window, kind, look_ahead=max(layout.horizons), embargo=how[1], seed=recipe.seed
@@ -128,7 +145,21 @@ def _finetune(
     _print_splits(markets, splits)
     print(f"picture: {options.out / SPLITS_PICTURE}")
     if not only_show:
-        _report(finetune_extractor(extractor, markets, splits, recipe, options), options)
+        _report(finetune_extractor(extractor, own or markets, splits, recipe, options), options)
+
+
+def _labelled(markets: list[Market], files: list[Path], positions: tuple[float, ...]) -> list[LabelledMarket]:
+    """The markets with the labels of their files; the first file says which classes there are."""
+    from pretrain.data.own_labels import classes_of, labelled_market
+
+    found: list[LabelledMarket] = []
+    for market, file in zip(markets, files, strict=False):  # no files: no labels
+        classes = classes_of(found[0]) if found else None
+        found.append(labelled_market(market, file, positions=positions, classes=classes))
+        for column in found[-1].columns:
+            kind = f"classes {', '.join(column.classes)}" if column.classes else "numbers"
+            print(f"labels {file.name}: {column.name}: {int(column.known.sum()):,} of {len(market):,} bars, {kind}")
+    return found
 
 
 def _print_splits(markets: list[Market], splits: Splits) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -35,6 +35,29 @@ class Range:
     def holds(self, value: float) -> bool:
         """Whether `value` lies in it; not a number does not."""
         return (self.least < value if self.above else self.least <= value) and value <= self.most
+
+
+def later_field(default: Any) -> Any:
+    """A dataclass field that came after files were written without it: `written_values` leaves its default out."""
+    return field(default=default, metadata={"later": True})
+
+
+def is_later(one: Any) -> bool:
+    """Whether a dataclass field was made by `later_field`: a file may lack it."""
+    return bool(one.metadata.get("later"))
+
+
+def written_values(owner: Any) -> dict[str, Any]:
+    """A dataclass as plain values, those within it too, without later fields that hold their default.
+
+    What is written, and every hash of it, is thus the same as before those fields were there.
+    """
+    out = {}
+    for one in fields(owner):
+        value = getattr(owner, one.name)
+        if not (is_later(one) and value == one.default):
+            out[one.name] = written_values(value) if is_dataclass(value) else value
+    return out
 
 
 def require_types(kind: type[Any], values: Mapping[str, Any], where: str = "") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.market.market import Market
+from pretrain.data.label_column import LabelColumn
 from synthetic.labels.path import NO_LABEL
 
 
@@ -18,7 +19,7 @@ class LabelledMarket:
     `labels` (T, P) int8: index of the best target given each held position, -1 where unknown. `beliefs` (T, K) float16:
     the teacher's probability of each of K regimes, zeros where it has none; or None. Rows `start <= t < stop` count
     (all rows by default); returns that end at or after `stop` are never a target, so that nothing crosses the border of
-    a split. `label_kind` names the teacher.
+    a split. `label_kind` names the teacher. `columns` are the user's own labels, a head of the extractor each.
 
     Raises:
         ValueError: a shape or dtype differs, a label lies outside [-1, P), or the range of rows is empty.
@@ -30,6 +31,7 @@ class LabelledMarket:
     start: int = 0
     stop: int | None = None
     label_kind: str = "unnamed"
+    columns: tuple[LabelColumn, ...] = ()
 
     def __post_init__(self) -> None:
         length = len(self.market)
@@ -43,6 +45,9 @@ class LabelledMarket:
         found = self.beliefs
         if found is not None and (found.ndim != 2 or len(found) != length or found.dtype != np.float16):
             raise ValueError(f"beliefs must be float16 of shape ({length}, K), got {found.dtype} {found.shape}")
+        for column in self.columns:
+            if len(column.values) != length:
+                raise ValueError(f"labels {column.name!r} are of {len(column.values)} bars; the market has {length}")
         if not 0 <= self.start < self.end <= length:
             raise ValueError(f"rows [{self.start}, {self.end}) are not a range within the market's [0, {length})")
 
@@ -56,15 +61,25 @@ class LabelledMarket:
         """First row after the range: `stop`, or the length of the market."""
         return len(self.market) if self.stop is None else self.stop
 
-    def decisions(self, window: tuple[int, ...]) -> NDArray[np.int64]:
+    def decisions(self, window: tuple[int, ...], *, whole: bool = False) -> NDArray[np.int64]:
         """(R,) int64 rows of the range with full windows and at least one label.
+
+        Args:
+            window: bars per timeframe that a decision needs.
+            whole: also the rows without a label that lie between labelled ones.
 
         Raises:
             ValueError: there are none.
         """
         start = max(self.start, self.market.first_decision(window))
         rows = np.arange(start, max(self.end, start))
-        rows = rows[(self.labels[rows] != NO_LABEL).any(axis=1)]
+        known = (self.labels[rows] != NO_LABEL).any(axis=1)
+        for column in self.columns:
+            known |= column.known[rows]
+        if whole and known.any():
+            first, last = np.flatnonzero(known)[[0, -1]]
+            known[first : last + 1] = True
+        rows = rows[known]
         if len(rows) == 0:
             found = f"rows [{self.start}, {self.end}) hold no labelled decision"
             raise ValueError(f"{found}: with window={window} the first decision could be row {start}")

@@ -54,6 +54,7 @@ class StretchDataset:
 
     def __init__(self, windows: WindowDataset) -> None:
         self.windows = windows
+        self._labelled = windows.labelled
         self._begin = np.searchsorted(windows.market, np.arange(len(windows.markets)))
         ends = np.append(self._begin[1:], len(windows))
         # a stretch from dataset row i has rows i ... i + STRETCH - 1, of one market and without holes
@@ -65,9 +66,20 @@ class StretchDataset:
         if len(self.starts) == 0:
             raise ValueError(f"no market has {STRETCH} consecutive labelled decisions, which a memory is trained on")
 
+    def _on_labels(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where labels are rare: each decision moved to the next labelled one of its own part of the stretch."""
+        if self._labelled.all():
+            return places
+        every = STRETCH // places.shape[1]
+        part = places // every * every
+        around = part[..., None] + (places[..., None] - part[..., None] + np.arange(every)) % every
+        found = self._labelled[rows[:, None, None] + around].argmax(axis=-1)
+        return np.take_along_axis(around, found[..., None], axis=-1)[..., 0]
+
     def batch(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> StretchBatch:
         """The stretches that start at dataset rows `rows` (C,), with decisions `places` (C, R) in full."""
         windows = self.windows
+        places = self._on_labels(rows, places)
         bars = [
             cut(windows.markets[m].market.features[0], windows.t[row : row + 1], windows.window[0])
             for m, row in zip(windows.market[rows], rows, strict=True)

@@ -41,6 +41,7 @@ _OF_BARS: dict[str, tuple[str, Callable[[pd.DataFrame, float, tuple[float, ...]]
 }
 BAR_TEACHERS = tuple(_OF_BARS)
 TEACHERS = ("oracle", *BAR_TEACHERS)
+OWN_LABELS = "labels"  #: in a recipe: what is learned stands in files of the user's
 
 
 def bar_labels(

@@ -17,7 +17,8 @@ from cryptoenv.bars.price_columns import CLOSE, SIGMA
 from cryptoenv.market.market import Market
 from cryptoenv.market.pool import MarketPool
 from cryptoenv.market.table import align_of, feature_cells, market_table
-from pretrain.data.labelled_market import LabelledMarket
+from pretrain.data.label_column import LabelColumn
+from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 
 
 class Batch(NamedTuple):
@@ -25,13 +26,15 @@ class Batch(NamedTuple):
 
     `windows`: one (B, W_k, F_k) float32 tensor per timeframe; `labels` (B, P) int64, -1 ignored; `returns` (B, H)
     float32 in units of sigma * sqrt(horizon), NaN ignored; `beliefs` (B, K) float32, probabilities of regimes, rows of
-    zeros ignored (K = 0 where the teacher has none).
+    zeros ignored (K = 0 where the teacher has none); `columns` (B, C) float32, the user's own labels: numbers of
+    classes or values, NaN ignored (C = 0 where there are none).
     """
 
     windows: tuple[Tensor, ...]
     labels: Tensor
     returns: Tensor
     beliefs: Tensor
+    columns: Tensor = torch.empty(0, 0)
 
 
 @numba.njit(cache=True)
@@ -101,12 +104,20 @@ class WindowDataset:
         markets: with the same timeframes, features and number of positions.
         window: bars per timeframe.
         horizons: base bars ahead of which returns are targets.
+        whole: also the rows without a label between labelled ones.
 
     Raises:
         ValueError: no markets, markets that differ, or one without a labelled decision.
     """
 
-    def __init__(self, markets: Sequence[LabelledMarket], window: tuple[int, ...], horizons: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        markets: Sequence[LabelledMarket],
+        window: tuple[int, ...],
+        horizons: tuple[int, ...],
+        *,
+        whole: bool = False,
+    ) -> None:
         if not markets:
             raise ValueError("at least one labelled market is needed")
         self.markets = tuple(markets)
@@ -116,7 +127,8 @@ class WindowDataset:
                 raise ValueError(f"labels of market {number} differ in kind or number of positions from market 0's")
             if item.regimes != first.regimes:
                 raise ValueError(f"market {number} has beliefs of {item.regimes} regimes, market 0 of {first.regimes}")
-        rows = [item.decisions(window) for item in markets]
+            _require_same_columns(item.columns, first.columns, number)
+        rows = [item.decisions(window, whole=whole) for item in markets]
         self.window = window
         self.source = WindowSource([item.market for item in markets], window)
         self.market = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
@@ -124,9 +136,15 @@ class WindowDataset:
         self.labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
         self.returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
         self.beliefs = np.concatenate([_beliefs(item, r) for item, r in zip(markets, rows, strict=True)])
+        self.columns = np.concatenate([_columns(item, r) for item, r in zip(markets, rows, strict=True)])
 
     def __len__(self) -> int:
         return len(self.t)
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """(R,) bool: rows that have any label."""
+        return (self.labels != NO_LABEL).any(axis=1) | ~np.isnan(self.columns).all(axis=1)
 
     @property
     def hash(self) -> str:
@@ -136,6 +154,8 @@ class WindowDataset:
             digest.update(f"{item.market.hash} {item.label_kind} {item.start} {item.end}".encode())
             digest.update(np.ascontiguousarray(item.labels).tobytes())
             digest.update(b"" if item.beliefs is None else np.ascontiguousarray(item.beliefs).tobytes())
+            for column in item.columns:
+                digest.update(repr((column.name, column.classes)).encode() + column.values.tobytes())
         return digest.hexdigest()
 
     def batch(self, rows: NDArray[np.int64], first_timeframe: int = 0) -> Batch:
@@ -145,6 +165,7 @@ class WindowDataset:
             labels=torch.from_numpy(self.labels[rows].astype(np.int64)),
             returns=torch.from_numpy(self.returns[rows]),
             beliefs=torch.from_numpy(self.beliefs[rows].astype(np.float32)),
+            columns=torch.from_numpy(self.columns[rows]),
         )
 
     def feature_rows(self) -> list[NDArray[np.float32]]:
@@ -232,3 +253,17 @@ def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int,
 
 def _beliefs(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.float16]:
     return np.zeros((len(rows), 0), np.float16) if item.beliefs is None else item.beliefs[rows]
+
+
+def _columns(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    out = np.empty((len(rows), len(item.columns)), np.float32)
+    for number, column in enumerate(item.columns):
+        out[:, number] = column.values[rows]
+    return out
+
+
+def _require_same_columns(found: Sequence[LabelColumn], first: Sequence[LabelColumn], number: int) -> None:
+    for name in ("name", "classes"):
+        given, wanted = ([getattr(column, name) for column in columns] for columns in (found, first))
+        if given != wanted:
+            raise ValueError(f"labels of market {number} have the {name} {given}, those of market 0 {wanted}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.bars.timeframe import timeframe_ms
-from cryptoenv.files.typed_values import ConfigError, require_types
+from cryptoenv.files.typed_values import ConfigError, require_types, written_values
 from cryptoenv.market.market import Market
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.stretches import STRETCH
@@ -87,7 +87,7 @@ class Extractor:
         state = self.model.state_dict()
         now = tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in state.items())
         if self._hashed is None or self._hashed[0] != now:
-            digest = hashlib.sha256(json_bytes([asdict(self.config), self.scaler.to_json()]))
+            digest = hashlib.sha256(json_bytes([written_values(self.config), self.scaler.to_json()]))
             digest.update(weights_bytes(self.model))
             self._hashed = now, digest.hexdigest()
         return self._hashed[1]
@@ -167,7 +167,7 @@ class Extractor:
             {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
-                "architecture": asdict(self.config),
+                "architecture": written_values(self.config),
                 **asdict(self.provenance),
             }
         )

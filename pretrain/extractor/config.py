@@ -6,12 +6,14 @@ Shape legend of the package: `T` base bars, `B` windows in a batch, `K` timefram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
-from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types
+from cryptoenv.files.typed_values import ConfigError, Range, is_later, later_field, require_ranges, require_types
 from cryptoenv.market.market import Market
+from pretrain.data.label_column import LabelColumn
 from pretrain.fitting.config import _require
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
@@ -23,7 +25,8 @@ _SIZES = {
     "window": Range(1, 1_000_000), "patches": Range(1, 1_000_000), "positions": Range(-1_000, 1_000),
     "horizons": Range(1, 10_000_000),
 }  # fmt: skip
-_LENGTHS = {"timeframes": 32, "positions": 128, "horizons": 256, "quantiles": 256}
+_LENGTHS = {"timeframes": 32, "positions": 128, "horizons": 256, "quantiles": 256, "label_columns": 64}
+MOST_CLASSES = 256  #: of one column of labels
 
 
 def _from_json(cls: type[Any], values: object) -> Any:
@@ -33,7 +36,7 @@ def _from_json(cls: type[Any], values: object) -> Any:
     names = [field.name for field in fields(cls)]
     if unknown := sorted(set(values) - set(names)):
         raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}, known are {names}")
-    if missing := sorted(set(names) - set(values)):
+    if missing := sorted({f.name for f in fields(cls) if not is_later(f)} - set(values)):
         raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
     try:
         return cls(**{name: _tupled(value) for name, value in values.items()})
@@ -55,7 +58,9 @@ class ExtractorConfig:
     the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
     until `for_market` fills it in. `positions` are the held exposures that action labels are conditioned on (and the
     targets chosen from). `horizons` (base bars) and `quantiles` belong to the direction and return heads; `regimes` is
-    the number of regimes, 0 for no such head.
+    the number of regimes, 0 for no such head. `label_columns` are the columns of the user's own labels, each with a
+    head; `label_classes[i]` names the classes of column i as its file does, or is empty where it holds numbers, which
+    the head says in units of `label_scales[i]` = (centre, spread). `for_labels` fills them in.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -77,6 +82,9 @@ class ExtractorConfig:
     horizons: tuple[int, ...] = (4, 16, 96)
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     regimes: int = 0
+    label_columns: tuple[str, ...] = later_field(())
+    label_classes: tuple[tuple[str, ...], ...] = later_field(())
+    label_scales: tuple[tuple[float, float], ...] = later_field(())
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -105,6 +113,19 @@ class ExtractorConfig:
         _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
         fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
         _require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
+        self._require_labels()
+
+    def _require_labels(self) -> None:
+        names, count = self.label_columns, len(self.label_columns)
+        _require(len(set(names)) == count and all(names), "label_columns", names, "names, each once")
+        for name in ("label_classes", "label_scales"):
+            value = getattr(self, name)
+            _require(len(value) == count, name, value, f"one entry per column of labels ({count})")
+        for classes in self.label_classes:
+            fits = len(classes) != 1 and len(classes) <= MOST_CLASSES and len(set(classes)) == len(classes)
+            _require(fits, "label_classes", classes, f"2 to {MOST_CLASSES} names, each once; none for numbers")
+        for scale in self.label_scales:
+            _require(scale[1] > 0.0, "label_scales", scale, "a centre and a spread > 0")
 
     @property
     def tokens(self) -> int:
@@ -122,6 +143,27 @@ class ExtractorConfig:
         named = self.feature_names in ((), market.feature_names)
         _require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
         return replace(self, feature_names=market.feature_names)
+
+    def for_labels(self, columns: Sequence[LabelColumn], scales: tuple[tuple[float, float], ...]) -> Self:
+        """This architecture with a head for each column of labels; as it is where there are none, or heads for them.
+
+        Args:
+            columns: what is learned.
+            scales: centre and spread of each, which a head of numbers speaks in.
+
+        Raises:
+            ConfigError: it has heads for other columns or classes.
+        """
+        if not columns:
+            return self
+        given: dict[str, Any] = {
+            "label_columns": tuple(column.name for column in columns),
+            "label_classes": tuple(column.classes for column in columns),
+        }
+        for name, value in given.items():
+            same = not self.label_columns or getattr(self, name) == value
+            _require(same, name, getattr(self, name), f"the labels have {value}")
+        return self if self.label_columns else replace(self, **given, label_scales=scales)
 
     @classmethod
     def from_json(cls, values: object) -> Self:

@@ -19,13 +19,15 @@ class Predictions(NamedTuple):
 
     `action_logits` (B, P, A): best target given each held position; `direction_logits` (B, H): log-odds that the
     return over each horizon is positive; `return_quantiles` (B, H, Q), increasing in Q, in units of
-    sigma * sqrt(horizon); `regime_logits` (B, regimes) or None. All float32.
+    sigma * sqrt(horizon); `regime_logits` (B, regimes) or None; `labels`: for each column of the user's labels the
+    logits of its classes (B, classes), or (B, 1) the number in units of its scale. All float32.
     """
 
     action_logits: Tensor
     direction_logits: Tensor
     return_quantiles: Tensor
     regime_logits: Tensor | None
+    labels: tuple[Tensor, ...] = ()
 
 
 class ExtractorModel(nn.Module):
@@ -57,6 +59,8 @@ class ExtractorModel(nn.Module):
         both = config.memory and config.regimes
         self.memory_head = nn.Linear(config.memory, positions * positions) if config.memory else None
         self.memory_regime_head = nn.Linear(config.memory, config.regimes) if both else None
+        self._label_widths = [len(classes) or 1 for classes in config.label_classes]
+        self.label_head = nn.Linear(width, sum(self._label_widths)) if self._label_widths else None
         for k in range(len(config.timeframes)):
             # Not saved with the weights: scaler.json is the one place where the scaler is kept.
             self.register_buffer(f"median_{k}", torch.from_numpy(scaler.median[k].copy()), persistent=False)
@@ -126,6 +130,7 @@ class ExtractorModel(nn.Module):
             direction_logits=self.direction_head(embeddings),
             return_quantiles=steps.cumsum(dim=-1),
             regime_logits=None if self.regime_head is None else self.regime_head(embeddings),
+            labels=() if self.label_head is None else self.label_head(embeddings).split(self._label_widths, dim=-1),
         )
 
     def action_logits(self, embeddings: Tensor) -> Tensor:

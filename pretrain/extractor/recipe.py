@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from cryptoenv.files.durable_files import write_file
-from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types
+from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types, written_values
 from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, yaml_text
-from pretrain.data.teachers import TEACHERS
+from pretrain.data.teachers import OWN_LABELS, TEACHERS
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.config import PretrainingConfig
@@ -32,7 +32,8 @@ class Recipe:
         markets: how many of them.
         validation_markets: of the "validation" seeds, to stop early on and choose weights by.
         days: tradable days of each market.
-        teacher: "oracle", "path" or "horizon" (`pretrain.lessons`).
+        teacher: "oracle", "path" or "horizon" (`pretrain.data.teachers`), or "labels": the user's own, which stand in
+            files beside the bars (`pretrain.data.own_labels`).
         seed: of weights, batches and dropout.
         architecture: of the extractor.
         training: its optimiser and budget.
@@ -53,14 +54,14 @@ class Recipe:
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
         require_ranges(self, _COUNTS)
-        for name, allowed in (("task", tuple(TASKS)), ("teacher", TEACHERS)):
+        for name, allowed in (("task", tuple(TASKS)), ("teacher", (*TEACHERS, OWN_LABELS))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")
 
     @property
     def digest(self) -> str:
         """sha256 (hex) over all of it."""
-        return hashlib.sha256(json_bytes(asdict(self))).hexdigest()
+        return hashlib.sha256(json_bytes(written_values(self))).hexdigest()
 
     @classmethod
     def read(cls, recipe: str | Path) -> Self:
@@ -86,7 +87,7 @@ class Recipe:
 
     def text(self) -> str:
         """All of it, defaults included, as YAML."""
-        return yaml_text(asdict(self))
+        return yaml_text(written_values(self))
 
     def write(self, path: Path) -> None:
         """Write `text` to a file, whole or not at all."""

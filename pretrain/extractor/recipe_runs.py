@@ -15,8 +15,9 @@ from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain.data.labelled_market import LabelledMarket
-from pretrain.data.splits import Splits
-from pretrain.data.teachers import Teacher, labelled_bars, labelled_samples
+from pretrain.data.own_labels import labelled_spans
+from pretrain.data.splits import Span, Splits
+from pretrain.data.teachers import OWN_LABELS, Teacher, labelled_bars, labelled_samples
 from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.recipe import Recipe
 from pretrain.extractor.training import fit_extractor
@@ -31,7 +32,13 @@ Taught = tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]
 
 
 def expert_markets(recipe: Recipe, *, progress: bool = True) -> Taught:
-    """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds."""
+    """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds.
+
+    Raises:
+        ConfigError: the teacher is the user's own labels, which no synthetic market has.
+    """
+    if recipe.teacher == OWN_LABELS:
+        raise ConfigError(f"teacher={OWN_LABELS!r} needs bars and labels of your own: give --bars and --labels")
     layout = recipe.architecture
     teacher = cast(Teacher, recipe.teacher)
     train, validation = (
@@ -71,13 +78,17 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught |
 
 
 def finetune_extractor(
-    start: Extractor, markets: Sequence[Market], splits: Splits, recipe: Recipe, options: FitOptions
+    start: Extractor,
+    markets: Sequence[Market] | Sequence[LabelledMarket],
+    splits: Splits,
+    recipe: Recipe,
+    options: FitOptions,
 ) -> Extractor:
     """Go on from `start` on real bars, with labels that need no truth; the test part is not looked at.
 
     Args:
-        start: brings architecture and scaler.
-        markets: of its timeframes and features.
+        start: brings architecture and scaler; a head is added for each column of labels that it does not know.
+        markets: of its timeframes and features; with labels of their own (`labelled_market`), those are learned.
         splits: of these markets, by `pretrain.splits.split_markets`.
         recipe: its teacher ("path" or "horizon"), training and seed count.
         options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
@@ -87,17 +98,22 @@ def finetune_extractor(
             `options.out` holds another run. FolderLockedError: another pretraining writes there. CheckpointError:
             nothing good is left to resume from.
     """
-    for market in markets:
+    own = [market for market in markets if isinstance(market, LabelledMarket)]
+    plain = [market.market if isinstance(market, LabelledMarket) else market for market in markets]
+    if own and len(own) < len(plain):
+        raise ConfigError(f"{len(own)} of {len(plain)} markets have labels of their own; allowed: all of them, or none")
+    for market in plain:
         start.require(market)
-    teacher = cast(Teacher, recipe.teacher)
-    positions = start.config.positions
-    train, validation = (
-        labelled_bars(markets, part, teacher=teacher, positions=positions) for part in (splits.train, splits.validation)
-    )
+    teacher, positions = cast(Teacher, recipe.teacher), start.config.positions
+
+    def lessons(part: tuple[Span, ...]) -> tuple[LabelledMarket, ...]:
+        return labelled_spans(own, part) if own else labelled_bars(plain, part, teacher=teacher, positions=positions)
+
+    train, validation = lessons(splits.train), lessons(splits.validation)
     with _held(options):
         if options.out is not None:
             _write_once(options.out / RECIPE, recipe.text(), options)
-            bars = [{"name": market.name, "hash": market.hash} for market in markets]
+            bars = [{"name": market.name, "hash": market.hash} for market in plain]
             inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
             _write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
         extractor = fit_extractor(

@@ -11,9 +11,12 @@ from torch import Tensor
 from pretrain.data.labelled_market import NO_LABEL
 from pretrain.data.stretches import StretchBatch
 from pretrain.data.windows import Batch
+from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.fitting import Measured
+
+OF_ACTIONS = ("action", "accuracy", "memory")  #: figures that say nothing without labels of actions
 
 
 def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, ...]) -> dict[str, Tensor]:
@@ -60,10 +63,40 @@ def action_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return ((logits.argmax(dim=-1) == labels) & known).sum() / known.sum().clamp(min=1)
 
 
-class ExtractorTask:
-    """The heads' losses, weighed as `training` says."""
+def label_losses(
+    said: tuple[Tensor, ...], columns: Tensor, config: ExtractorConfig
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses "label_NAME" of the heads of the user's labels, and the accuracies "accuracy_NAME" of those with classes.
 
-    def __init__(self, training: PretrainingConfig) -> None:
+    Cross-entropy of classes, Huber's loss of numbers in units of their scale; both 0 without a known label.
+
+    Args:
+        said: per column (B, classes) logits, or (B, 1).
+        columns: (B, C) numbers of classes or values, NaN where unknown.
+        config: names, classes and scales of the columns.
+    """
+    losses, accuracies = {}, {}
+    for c, (name, classes, (centre, spread)) in enumerate(
+        zip(config.label_columns, config.label_classes, config.label_scales, strict=True)
+    ):
+        values = columns[:, c]
+        known = ~values.isnan()
+        count = known.sum().clamp(min=1)
+        if classes:
+            wanted = values.nan_to_num(NO_LABEL).long()
+            losses[f"label_{name}"] = _cross_entropy(said[c], wanted)
+            accuracies[f"accuracy_{name}"] = ((said[c].argmax(dim=-1) == wanted) & known).sum() / count
+        else:
+            scaled = (values.nan_to_num(centre) - centre) / spread
+            losses[f"label_{name}"] = (F.huber_loss(said[c][:, 0], scaled, reduction="none") * known).sum() / count
+    return losses, accuracies
+
+
+class ExtractorTask:
+    """The heads' losses, weighed as `training` says; those of actions only where `acts` says that there are labels."""
+
+    def __init__(self, training: PretrainingConfig, *, acts: bool = True) -> None:
+        self._acts = acts
         self._weights: Mapping[str, float] = {
             "action": 1.0,
             "quantile": training.quantile_weight,
@@ -88,8 +121,13 @@ class ExtractorTask:
     def _measured(
         self, model: ExtractorModel, embeddings: Tensor, batch: Batch, further: dict[str, Tensor]
     ) -> Measured:
-        predictions = model.predict(embeddings)
-        losses = head_losses(predictions, batch, model.config.quantiles) | further
+        predictions, config = model.predict(embeddings), model.config
+        losses = head_losses(predictions, batch, config.quantiles) | further
         total = torch.stack([self._weights[name] * loss for name, loss in losses.items()]).sum()
-        accuracy = action_accuracy(predictions.action_logits, batch.labels)
-        return Measured(total, losses | {"accuracy": accuracy}, len(batch.labels))
+        figures = losses | {"accuracy": action_accuracy(predictions.action_logits, batch.labels)}
+        if batch.columns.shape[1]:
+            own, told = label_losses(predictions.labels, batch.columns, config)
+            if not self._acts:
+                figures = {name: value for name, value in figures.items() if name not in OF_ACTIONS}
+            total, figures = total + torch.stack(list(own.values())).sum(), figures | own | told
+        return Measured(total, figures, len(batch.labels))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryptoenv.files.typed_values import ConfigError
-from pretrain.data.labelled_market import LabelledMarket
-from pretrain.data.scaler import RobustScaler
+from cryptoenv.files.typed_values import ConfigError, written_values
+from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
+from pretrain.data.scaler import NORMAL_IQR, RobustScaler
 from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
@@ -69,6 +68,7 @@ def fit_extractor(
     config = (config or ExtractorConfig()) if start is None else start.config
     config = config.for_market(train[0].market)
     dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
+    config = config.for_labels(train[0].columns, _scales(dataset))
     for part, name in ((train, "train"), (validation, "validation")):
         refuse_families([item.market for item in part], ("train", *JUDGED_BY), name)
     refuse_shared_rows(train, validation)
@@ -80,16 +80,23 @@ def fit_extractor(
         torch.manual_seed(seed)
         model = ExtractorModel(config, scaler)
     if start is not None:
-        model.load_state_dict(start.model.state_dict())
+        _take_weights(model, start.model)
     batches = _batches(dataset, held_out, config, training, seed)
-    made_of = {f"architecture.{name}": value for name, value in asdict(config).items()}
+    made_of = {f"architecture.{name}": value for name, value in written_values(config).items()}
     made_of["start"] = None if start is None else start.hash
+    acts = bool((dataset.labels != NO_LABEL).any())
     metrics = fit(
-        model, ExtractorTask(training), batches, training, options or FitOptions(), seed=seed, data=dataset.hash,
-        made_of=made_of,
+        model, ExtractorTask(training, acts=acts), batches, training, options or FitOptions(), seed=seed,
+        data=dataset.hash, made_of=made_of,
     )  # fmt: skip
     kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
     return Extractor(model, scaler, Provenance(kind, dataset.hash, "", _versions(), metrics))
+
+
+def _take_weights(model: ExtractorModel, start: ExtractorModel) -> None:
+    """The weights of what is gone on from; a head for labels that it does not know stays as drawn."""
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("label_head.")}
+    model.load_state_dict(own | start.state_dict())
 
 
 def _batches(
@@ -135,7 +142,21 @@ def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: s
             raise ValueError(f"{name}[{number}]: labels for {held} positions, but config.positions={config.positions}")
         if config.regimes and item.regimes > config.regimes:
             raise ValueError(f"{name}[{number}]: beliefs of {item.regimes} regimes > config.regimes={config.regimes}")
-    return WindowDataset(markets, config.window, config.horizons)
+    whole = config.memory > 0 and any(item.columns for item in markets)  # a memory runs over bars without labels, too
+    return WindowDataset(markets, config.window, config.horizons, whole=whole)
+
+
+def _scales(dataset: WindowDataset) -> tuple[tuple[float, float], ...]:
+    """Centre and spread of every column of the user's labels: of classes 0 and 1, of numbers those of the rows."""
+    found = []
+    for number, column in enumerate(dataset.markets[0].columns):
+        values = dataset.columns[:, number].astype(np.float64)
+        if np.isnan(values).all():
+            raise ValueError(f"train: no decision has a label of column {column.name!r}; leave it out, or bring more")
+        low, middle, high = np.nanpercentile(values, (25.0, 50.0, 75.0))
+        spread = (high - low) / NORMAL_IQR or float(np.nanstd(values)) or 1.0
+        found.append((0.0, 1.0) if column.classes else (float(middle), float(spread)))
+    return tuple(found)
 
 
 def _spread(length: int, count: int) -> NDArray[np.int64]:

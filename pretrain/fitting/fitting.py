@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.folder_lock import folder_lock
+from cryptoenv.files.typed_values import written_values
 from cryptoenv.progress import tqdm
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.generations import CheckpointError, Generations
@@ -184,7 +185,7 @@ def fit(
             FolderLockedError: another training writes there. ConfigError: the run to resume has another seed, data or
             training. ImportError: MLflow is asked for and not installed.
     """
-    identity = {"seed": seed, "data": data} | asdict(training) | dict(made_of or {})
+    identity = {"seed": seed, "data": data} | written_values(training) | dict(made_of or {})
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads)
     try:
