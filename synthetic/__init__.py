@@ -23,7 +23,9 @@ from synthetic.oracles.filter_oracle import GROWTH, Objective, filter_oracle
 from synthetic.oracles.hindsight_oracle import hindsight_oracle
 from synthetic.oracles.macro_filter import EVERYTHING, OBSERVABLE, Information
 from synthetic.oracles.plan import Cost, Oracle
+from synthetic.patterns.market import PatternSample, pattern_market, pattern_seeds
 from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.patterns.planting import BACKGROUNDS
 from synthetic.regimes.chain_task import BARS_PER_DAY, WARMUP_DAYS, RegimeTask, VarianceRecursion
 from synthetic.regimes.macro_task import MacroTask, VarianceAverages, VolumeLaw
 from synthetic.regimes.market import regime_market
@@ -36,6 +38,7 @@ from synthetic.tokens.market import TokenConfig, TokenSample, token_market
 __distribution__ = "cryptoenv-rl"
 
 __all__ = [
+    "BACKGROUNDS",
     "BARS_PER_DAY",
     "EVENT_KINDS",
     "EVERYTHING",
@@ -57,6 +60,7 @@ __all__ = [
     "Oracle",
     "Origin",
     "PatternParams",
+    "PatternSample",
     "PatternTruth",
     "RegimeSample",
     "RegimeTask",
@@ -75,6 +79,8 @@ __all__ = [
     "horizon_labels",
     "oracle_labels",
     "path_labels",
+    "pattern_market",
+    "pattern_seeds",
     "regime_labels",
     "regime_market",
     "task_seeds",

@@ -19,7 +19,7 @@ IMPORTED_WHERE_USED = frozenset(("matplotlib", "ccxt", "torch", "sklearn", "scip
 #: Inside a package, a room (folder, or file beside the rooms) imports only from rooms that stand before it.
 ROOMS = {
     "synthetic": (
-        "installation", "earlier_paths", "import_paths", "jit_cache", "patterns", "regimes", "tokens", "oracles",
+        "installation", "earlier_paths", "import_paths", "jit_cache", "regimes", "patterns", "tokens", "oracles",
         "labels", "__init__",
     ),
     "cryptoenv": (

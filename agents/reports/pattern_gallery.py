@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cryptoenv.files.durable_files import write_figure
+from synthetic.patterns.market import PatternSample
 from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, PatternTruth, generate_pattern
+from synthetic.patterns.planting import BACKGROUNDS
+from synthetic.regimes.chain_task import WARMUP_DAYS
 from synthetic.tokens.events import EVENT_KINDS
 from synthetic.tokens.market import TokenSample
 
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 UP_COLOUR, DOWN_COLOUR, LINE_COLOUR = "#2a9d5c", "#d1495b", "#1f4e9c"
 PART_COLOURS = ("#f2e6c9", "#dfe9f5")
 EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c", "#00838f")
+BACKGROUND_COLOURS = ("#bfe3cd", "#f2c4cb", "#dddddd", "#cfe0f5", "#f7dfb3")
 _COLUMNS = 4
+_ROW_DAYS, _MOST_ROWS = 10, 8
 
 
 def draw_gallery(
@@ -98,6 +103,68 @@ def draw_pattern(prices: Axes, volume: Axes, bars: pd.DataFrame, truth: PatternT
     for axis in (prices, volume):
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_pattern_market(sample: PatternSample, path: Path) -> None:
+    """Draw the tradable days of a pattern market, 80 at most, into a PNG file: ten days in a row.
+
+    Spans are grey, with their kind; a triangle marks the confirmation, dashes the target. The strip below the prices is
+    the background, the one at the bottom the action: green long, red short.
+
+    Args:
+        sample: the market.
+        path: file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    days = len(sample.bars) * (sample.bars.index[1] - sample.bars.index[0]) // pd.Timedelta(days=1)
+    a_day = len(sample.bars) // days
+    row, first = _ROW_DAYS * a_day, WARMUP_DAYS * a_day
+    starts = range(first, len(sample.bars), row)[:_MOST_ROWS]
+    figure = Figure(figsize=(22.0, 3.4 * len(starts) + 0.5), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    for axis, start in zip(figure.subplots(len(starts), 1, squeeze=False)[:, 0], starts, strict=True):
+        _draw_stretch(axis, sample, start, min(start + row, len(sample.bars)))
+    handles = [Patch(color=c, label=n.replace("_", " ")) for n, c in zip(BACKGROUNDS, BACKGROUND_COLOURS, strict=True)]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
+    write_figure(figure, path, dpi=75)
+
+
+def _draw_stretch(axis: Axes, sample: PatternSample, start: int, stop: int) -> None:
+    """Bars [start, stop) of a pattern market."""
+    bars, truth = sample.bars.iloc[start:stop], sample.truth.iloc[start:stop]
+    at = np.arange(start, stop)
+    axis.fill_between(at, bars["low"], bars["high"], color="#999999", lw=0, alpha=0.6)
+    close = sample.bars["close"].to_numpy()
+    axis.plot(at, close[start:stop], color="#222222", lw=0.8)
+    axis.set_xlim(start, stop)
+    low, high = float(bars["low"].min()), float(bars["high"].max())
+    axis.set_ylim(low - 0.16 * (high - low), high + 0.14 * (high - low))
+    strips = [(truth["background"], number, colour, 0.04, 0.08) for number, colour in enumerate(BACKGROUND_COLOURS)]
+    strips += [(truth["action"], side, colour, 0.0, 0.04) for side, colour in ((1, UP_COLOUR), (-1, DOWN_COLOUR))]
+    across = axis.get_xaxis_transform()
+    for values, wanted, colour, bottom, top in strips:
+        axis.fill_between(at, bottom, top, where=values == wanted, transform=across, color=colour, lw=0, step="post")
+    shown = sample.spans[(sample.spans["end"] >= start) & (sample.spans["start"] < stop)]
+    for number, span in enumerate(shown.to_dict("records")):
+        left, right = max(span["start"], start), min(span["end"], stop - 1)
+        axis.axvspan(left, right, color="#6f7fa8", alpha=0.16, lw=0)
+        name = span["kind"].replace("_", " ") if right - left > 60 else ""  # a sliver at the border has no room for it
+        middle = (left + right) / 2
+        axis.text(middle, 0.95 - 0.06 * (number % 2), name, transform=across, fontsize=8, ha="center", va="top")
+        spot = span["confirmation"]
+        if start <= spot < stop:
+            up = span["target"] > close[spot]
+            marker, colour = ("^", UP_COLOUR) if up else ("v", DOWN_COLOUR)
+            if np.isnan(span["target"]):
+                marker, colour = "o", "#888888"
+            axis.plot(spot, close[spot], marker=marker, ms=8, color=colour, mec="black")
+            axis.plot([spot, right], [span["target"]] * 2, color=LINE_COLOUR, lw=1.0, ls="--")
+    axis.set_title(f"{bars.index[0]:%Y-%m-%d}", loc="left", fontsize=9)
+    axis.tick_params(labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_candles(axis: Axes, bars: pd.DataFrame) -> None:

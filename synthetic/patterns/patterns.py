@@ -115,18 +115,18 @@ def generate_pattern(
     least = _BARS_PER_LEG * (len(shape.points) - 1)
     if params.duration < least:
         raise ValueError(f"duration is {params.duration}: {kind} needs at least {least} bars")
-    places = _place_points(shape, params, rng)
+    places = place_points(shape, params, rng)
     levels = np.interp(np.arange(params.length), places, [level for _, level in shape.points])
     levels += _wander(places, noise, params.length, rng)
     levels += _unrest(shape, places, params.length) * noise * _autoregression(rng, params.length)
     bars = _bars(levels, _volume_factor(shape, places, params.length), params, noise, rng)
-    lines = _lines(shape, places, params)
+    lines = lines_of(shape, places, params)
     actions, confirmed = follow_rule(shape.rule, bars, lines, places, params.height)
     return bars, PatternTruth(kind, _spans(shape, places), lines, actions, confirmed, places)
 
 
-def _place_points(shape: PatternShape, params: PatternParams, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Bars of the turning points, strictly increasing: legs are shortened and lengthened at random."""
+def place_points(shape: PatternShape, params: PatternParams, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Bars of a shape's turning points, int64, strictly increasing: legs are shortened and lengthened at random."""
     legs = np.diff([time for time, _ in shape.points])
     legs = legs * (1.0 + params.variation * (2.0 * rng.random(len(legs)) - 1.0))
     spare = params.duration - 1 - 2 * len(legs)  # no leg is shorter than 2 bars
@@ -192,8 +192,8 @@ def _spans(shape: PatternShape, places: NDArray[np.int64]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["part", "first", "last"]).astype({"first": int, "last": int})
 
 
-def _lines(shape: PatternShape, places: NDArray[np.int64], params: PatternParams) -> pd.DataFrame:
-    """A line through one point alone is level."""
+def lines_of(shape: PatternShape, places: NDArray[np.int64], params: PatternParams) -> pd.DataFrame:
+    """The lines of a pattern as in `PatternTruth`; a line through one point alone is level."""
     rows = []
     for line in shape.lines:
         first, second, last = (int(places[point]) for point in (line.first, line.second, line.end))
@@ -220,16 +220,13 @@ def follow_rule(
     actions = np.zeros(len(bars), dtype=np.int8)
     if rule is None:
         return actions, -1
-    line = next(row for row in lines.to_dict("records") if row["line"] == rule.line)
-    start, slope = math.log(line["first_price"]), 0.0
-    if line["last"] > line["first"]:
-        slope = (math.log(line["last_price"]) - start) / (line["last"] - line["first"])
+    first, start, slope = _rule_line(rule, lines)
     closes = bars["close"].to_numpy(np.float64)
     confirmed = -1
     target = math.inf
     for t in range(int(places[rule.armed]), len(bars)):
         log_close = math.log(closes[t])
-        beyond = rule.side * (log_close - (start + slope * (t - line["first"]))) / height
+        beyond = rule.side * (log_close - (start + slope * (t - first))) / height
         if confirmed < 0 and beyond > rule.offset:
             confirmed = t
             target = rule.side * log_close / height + rule.target - beyond
@@ -238,3 +235,18 @@ def follow_rule(
                 break
             actions[t] = rule.side
     return actions, confirmed
+
+
+def target_price(rule: RuleShape, lines: pd.DataFrame, confirmed: int, height: float) -> float:
+    """Price at which `follow_rule` takes its profit, for the bar that confirms."""
+    first, start, slope = _rule_line(rule, lines)
+    return math.exp(start + slope * (confirmed - first) + rule.side * rule.target * height)
+
+
+def _rule_line(rule: RuleShape, lines: pd.DataFrame) -> tuple[int, float, float]:
+    """First bar of the rule's line, its log price there, and the slope in log price per bar."""
+    line = next(row for row in lines.to_dict("records") if row["line"] == rule.line)
+    start, slope = math.log(line["first_price"]), 0.0
+    if line["last"] > line["first"]:
+        slope = (math.log(line["last_price"]) - start) / (line["last"] - line["first"])
+    return line["first"], start, slope

@@ -55,6 +55,7 @@ class PatternShape:
         rule: what to do; None where waiting is best.
         volume: factor on the usual volume at each turning point.
         unrest: factor on the noise at each turning point; all 1 where empty.
+        evident: place of the turning point at which a pattern without a rule can be told; 0 where a rule confirms it.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -63,6 +64,7 @@ class PatternShape:
     rule: RuleShape | None
     volume: tuple[float, ...]
     unrest: tuple[float, ...] = ()
+    evident: int = 0
 
 
 _OPPOSITES: Final = (
@@ -185,6 +187,7 @@ _CONSOLIDATION: Final = PatternShape(
     lines=(LineShape("resistance", 1, 3, 9), LineShape("support", 2, 4, 9)),
     rule=None,
     volume=(1.2, 1.1, 1, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6),
+    evident=5,  # both lines have been touched twice
 )
 
 _HEAD_AND_SHOULDERS: Final = PatternShape(
@@ -300,6 +303,7 @@ _VOLATILITY_CYCLE: Final = PatternShape(
     rule=None,
     volume=(0.6, 0.6, 0.8, 1.6, 2, 1.5, 0.9, 0.6, 0.5, 0.8, 1.6, 2, 1.5, 0.8, 0.6, 0.6),
     unrest=(0.4, 0.4, 0.7, 1.5, 1.8, 1.4, 0.7, 0.4, 0.4, 0.7, 1.5, 1.8, 1.4, 0.6, 0.4, 0.4),
+    evident=9,  # it has contracted, expanded and contracted again
 )
 
 SHAPES: Final[dict[str, PatternShape]] = {

@@ -78,11 +78,16 @@ def task_seeds(task: str | RegimeTask | MacroTask, family: str, count: int) -> t
     Raises:
         ValueError: the task, the family or the count is not allowed.
     """
+    return seeds_of(find_task(task).name, family, count)
+
+
+def seeds_of(name: str, family: str, count: int) -> tuple[int, ...]:
+    """As `task_seeds`, of what is called `name`."""
     if family not in SEED_FAMILIES:
         raise ValueError(f"family is {family!r}: it must be one of {SEED_FAMILIES}")
     if not 0 <= count <= _SEEDS_PER_TASK:
         raise ValueError(f"count is {count}: it must lie between 0 and {_SEEDS_PER_TASK}")
-    digest = zlib.crc32(find_task(task).name.encode()) % (SEEDS_PER_FAMILY // _SEEDS_PER_TASK)
+    digest = zlib.crc32(name.encode()) % (SEEDS_PER_FAMILY // _SEEDS_PER_TASK)
     first = (SEED_FAMILIES.index(family) + 1) * SEEDS_PER_FAMILY + digest * _SEEDS_PER_TASK
     return tuple(range(first, first + count))
 

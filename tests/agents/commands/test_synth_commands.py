@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from agents.command_line import USER_ERROR, main
+from synthetic.patterns.market import pattern_market
 from synthetic.patterns.patterns import PATTERN_KINDS
 from synthetic.regimes.market import regime_market
 from synthetic.tokens.market import TokenConfig, token_market
@@ -24,6 +25,20 @@ def test_regime_files_hold_the_market(tmp_path: Path) -> None:
     for name, table in (("bars", sample.bars), ("truth", sample.truth)):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "r" / f"{name}.parquet"), table, check_freq=False)
     assert json.loads((tmp_path / "r" / "truth.json").read_text())["seed"] == 5
+
+
+def test_pattern_market_files_hold_bars_truth_spans_and_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "p"
+    options = ("--days", "12", "--seed", "5", "--density", "0.7", "--volatility", "0.01", "--picture")
+    assert run("--kind", "pattern-market", *options, "--out", f"{out}") == 0
+    sample = pattern_market(12, 5, 0.7, 0.01)
+    for name, table in (("bars", sample.bars), ("truth", sample.truth)):
+        pd.testing.assert_frame_equal(pd.read_parquet(out / f"{name}.parquet"), table, check_freq=False)
+    told = json.loads((out / "truth.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [span["kind"] for span in told["spans"]] == sample.spans["kind"].tolist()
+    assert (told["density"], told["volatility"]) == (0.7, 0.01)
+    assert (out / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_token_csv_keeps_every_bit(tmp_path: Path) -> None:
@@ -60,6 +75,8 @@ def test_a_picture_is_drawn(tmp_path: Path, arguments: tuple[str, ...]) -> None:
         (("--kind", "pattern", "--noise", "-1"), "noise is -1.0"),
         (("--kind", "pattern", "--bars", "10"), "needs at least"),
         (("--kind", "regime", "--task", "cake"), "cake"),
+        (("--kind", "pattern-market", "--density", "0.95"), "density is 0.95: it must lie in [0, 0.8]"),
+        (("--kind", "pattern-market", "--volatility", "0"), "volatility is 0.0"),
         (("--kind", "regime", "--picture"), "no picture of --kind regime"),
         (("--kind", "token", "--bars", "3"), "bars is 3"),
         (("--kind", "cake"), "cake"),
