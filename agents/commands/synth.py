@@ -61,7 +61,7 @@ def synth(
     ] = 0.005,
     tokens: Annotated[int, typer.Option(help="token: how many.", min=1)] = 4,
     bars: Annotated[
-        int | None, typer.Option(help="pattern, token: bars of each series; 160 and 1440 if unset.")
+        int | None, typer.Option(help="pattern, token: bars of each series; 160 and 116 days of minutes if unset.")
     ] = None,
     table_format: Annotated[Format, typer.Option("--format", help="Of bars and truth.")] = Format.parquet,
     picture: Annotated[bool, typer.Option(help="Draw a PNG of it too (not of regime).")] = False,

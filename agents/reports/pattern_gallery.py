@@ -26,6 +26,7 @@ EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c
 BACKGROUND_COLOURS = ("#bfe3cd", "#f2c4cb", "#dddddd", "#cfe0f5", "#f7dfb3")
 _COLUMNS = 4
 _ROW_DAYS, _MOST_ROWS = 10, 8
+_MOST_NAMED, _MOST_COLUMNS = 20, 1500  # events named in a token's panel, columns of buys and sells
 
 
 def draw_gallery(
@@ -180,35 +181,55 @@ def draw_candles(axis: Axes, bars: pd.DataFrame) -> None:
 def draw_tokens(sample: TokenSample, path: Path) -> None:
     """Draw price, liquidity, buys and sells of every token with its events into a PNG file.
 
+    Long series show the buys and sells of several bars as one, and name events by colour alone.
+
     Args:
         sample: the market.
         path: file to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    colours = dict(zip(EVENT_KINDS, EVENT_COLOURS, strict=True))
     figure = Figure(figsize=(14.0, 4.2 * len(sample.bars)), constrained_layout=True)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * len(sample.bars), 1, height_ratios=[3, 1.2] * len(sample.bars), squeeze=False)[:, 0]
+    named = len(sample.events) <= _MOST_NAMED * len(sample.bars)
     for number, (token, bars) in enumerate(sample.bars.items()):
         above, below = axes[2 * number], axes[2 * number + 1]
         above.plot(bars["close"].to_numpy(), color="#333333", lw=0.9)
         above.set_yscale("log")
         above.set_title(f"{token}: price", loc="left", fontsize=10)
-        for event in sample.events[sample.events["token"] == token].to_dict("records"):
-            above.axvspan(event["first"] - 0.5, event["last"] + 0.5, color=colours[event["kind"]], alpha=0.25, lw=0)
-            above.annotate(
+        _draw_events(above, sample.events[sample.events["token"] == token], named)
+        _draw_flow(below, bars)
+        for axis in (above, below):
+            axis.margins(x=0.0)
+    if not named:
+        pairs = zip(EVENT_KINDS, EVENT_COLOURS, strict=True)
+        handles = [Patch(color=colour, label=kind.replace("_", " ")) for kind, colour in pairs]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8, frameon=False)
+    write_figure(figure, path, dpi=80)
+
+
+def _draw_events(axis: Axes, events: pd.DataFrame, named: bool) -> None:
+    colours = dict(zip(EVENT_KINDS, EVENT_COLOURS, strict=True))
+    for event in events.to_dict("records"):
+        axis.axvspan(event["first"] - 0.5, event["last"] + 0.5, color=colours[event["kind"]], alpha=0.25, lw=0)
+        if named:
+            axis.annotate(
                 event["kind"].replace("_", " "), (event["first"], 0.99), xycoords=("data", "axes fraction"), fontsize=7,
                 rotation=90, va="top", ha="right", color=colours[event["kind"]],
             )  # fmt: skip
-        at = np.arange(len(bars))
-        below.bar(at, bars["buys"], color=UP_COLOUR, width=1.0)
-        below.bar(at, -bars["sells"], color=DOWN_COLOUR, width=1.0)
-        below.set_ylabel("buys, sells", fontsize=8)
-        pool = below.twinx()
-        pool.plot(at, bars["liquidity"].to_numpy(), color=LINE_COLOUR, lw=0.9)
-        pool.set_ylabel("liquidity", fontsize=8, color=LINE_COLOUR)
-        for axis in (above, below):
-            axis.margins(x=0.0)
-    write_figure(figure, path, dpi=80)
+
+
+def _draw_flow(axis: Axes, bars: pd.DataFrame) -> None:
+    """Buys up, sells down, and the pool's liquidity."""
+    together = -(-len(bars) // _MOST_COLUMNS)
+    flow = bars[["buys", "sells"]].groupby(np.arange(len(bars)) // together).sum()
+    at = flow.index.to_numpy() * together
+    axis.fill_between(at, 0.0, flow["buys"], color=UP_COLOUR, step="post", lw=0)
+    axis.fill_between(at, 0.0, -flow["sells"], color=DOWN_COLOUR, step="post", lw=0)
+    axis.set_ylabel("buys, sells", fontsize=8)
+    pool = axis.twinx()
+    pool.plot(bars["liquidity"].to_numpy(), color=LINE_COLOUR, lw=0.9)
+    pool.set_ylabel("liquidity", fontsize=8, color=LINE_COLOUR)

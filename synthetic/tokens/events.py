@@ -47,6 +47,10 @@ class EventCounts:
             if getattr(self, field.name) < 0:
                 raise ValueError(f"{field.name} is {getattr(self, field.name)}: a number of events must be >= 0")
 
+    def times(self, factor: int) -> EventCounts:
+        """Every count so many times."""
+        return EventCounts(**{one.name: factor * getattr(self, one.name) for one in fields(self)})
+
 
 class Forces(NamedTuple):
     """What the events add up to, (T,) each: see `Flow`. `activity` is a factor on the rate of trades."""

@@ -6,16 +6,23 @@ Prices are quote currency per token (SOL, say). Shape legend: `T` bars.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from synthetic.regimes.chain_task import WARMUP_DAYS
 from synthetic.tokens.events import EventCounts, Forces, PlannedEvent, plan_events
 from synthetic.tokens.pool import POOL_COLUMNS, Flow, PoolNumbers, trade_bars
 
 START: Final = pd.Timestamp("2024-01-01", tz="UTC")
+
+DEFAULT_BARS: Final = (WARMUP_DAYS + 60) * 1440
+"""60 tradable days of minutes after the warm-up: what the environment's default timeframes and windows need."""
+
+BARS_PER_EVENTS: Final = 14_400
+"""Bars for which a token has the events of `EventCounts()` once, unless it is told how many."""
 
 _EXTREME_KINDS: Final = ("pump_and_dump", "sentiment_drift", "news_shock")
 
@@ -27,7 +34,7 @@ class TokenConfig:
 
     Attributes:
         tokens: how many, at least 1.
-        bars: `T`, at least 20.
+        bars: `T`, at least 20. The default is a warm-up of 56 days and 60 tradable ones, in minutes.
         bar_seconds: duration of a bar, at least 1; the events' durations are in bars.
         quote_reserve: liquidity of the pool in quote currency, above 0.
         token_reserve: tokens in the pool, above 0.
@@ -42,14 +49,15 @@ class TokenConfig:
         mood_memory: how much of it a bar keeps, in [0, 1).
         activity_spread: deviation of the stationary AR(1) in the logarithm of the rate of trades, at least 0; its
             memory is `mood_memory`.
-        events: how many of each kind a token has.
+        events: how many of each kind a token has; None: `EventCounts()` for every ten days of minutes (14400 bars),
+            at least once. It is filled in: the config says the numbers.
 
     Raises:
         ValueError: a field is out of range; the message names it.
     """
 
     tokens: int = 4
-    bars: int = 1440
+    bars: int = DEFAULT_BARS
     bar_seconds: int = 60
     quote_reserve: float = 85.0
     token_reserve: float = 206_900_000.0
@@ -63,7 +71,7 @@ class TokenConfig:
     mood: float = 0.3
     mood_memory: float = 0.9
     activity_spread: float = 1.0
-    events: EventCounts = field(default_factory=EventCounts)
+    events: EventCounts | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("tokens", 1), ("bars", 20), ("bar_seconds", 1)):
@@ -84,6 +92,8 @@ class TokenConfig:
         for name in ("fee", "mood_memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: it must lie in [0, 1)")
+        if self.events is None:
+            object.__setattr__(self, "events", EventCounts().times(max(1, self.bars // BARS_PER_EVENTS)))
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,7 @@ def token_market(config: TokenConfig | None = None, seed: int = 0) -> TokenSampl
     for number in range(chosen.tokens):
         rng = np.random.default_rng([seed, number])
         token = f"TOKEN{number}"
+        assert chosen.events is not None
         forces, planned = plan_events(chosen.events, chosen.bars, rng)
         flow = _draw_flow(chosen, forces, rng)
         bars[token], truth[token] = _trade(chosen, flow, index)

@@ -130,7 +130,7 @@ def test_without_noise_and_variation_it_is_the_textbook() -> None:
 
 DIGEST = """
 import hashlib, numpy as np
-from synthetic.chart_patterns import PATTERN_KINDS, PatternParams, generate_pattern
+from synthetic.patterns.patterns import PATTERN_KINDS, PatternParams, generate_pattern
 digest = hashlib.sha256()
 for place, kind in enumerate(PATTERN_KINDS):
     bars, truth = generate_pattern(kind, PatternParams(), 0.1, np.random.default_rng([4, place]))

@@ -26,7 +26,7 @@ QUIET = EventCounts(0, 0, 0, 0, 0, 0, 0)
 
 @pytest.fixture(scope="module")
 def sample() -> TokenSample:
-    return token_market(TokenConfig(tokens=3), 7)
+    return token_market(TokenConfig(tokens=3, bars=1440), 7)
 
 
 def only(**counts: int) -> EventCounts:
@@ -149,15 +149,15 @@ def test_less_liquidity_makes_prices_move_more() -> None:
 
 
 def test_a_token_does_not_depend_on_how_many_there_are(sample: TokenSample) -> None:
-    alone = token_market(TokenConfig(tokens=1), 7)
+    alone = token_market(TokenConfig(tokens=1, bars=1440), 7)
     pd.testing.assert_frame_equal(alone.bars["TOKEN0"], sample.bars["TOKEN0"], check_exact=True)
-    assert not alone.bars["TOKEN0"].equals(token_market(TokenConfig(tokens=1), 8).bars["TOKEN0"])
+    assert not alone.bars["TOKEN0"].equals(token_market(TokenConfig(tokens=1, bars=1440), 8).bars["TOKEN0"])
     assert not sample.bars["TOKEN0"].equals(sample.bars["TOKEN1"])
 
 
 DIGEST = """
 import hashlib
-from synthetic.token_market import TokenConfig, token_market
+from synthetic.tokens.market import TokenConfig, token_market
 sample = token_market(TokenConfig(tokens=2, bars=300), 11)
 frames = [*sample.bars.values(), *sample.truth.values()]
 print(hashlib.sha256(b"".join(f.to_numpy().tobytes() for f in frames) + sample.events.to_csv().encode()).hexdigest())
@@ -195,6 +195,26 @@ def test_same_seed_same_bytes_in_other_processes_and_without_jit() -> None:
 def test_bad_parameters_are_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TokenConfig(**fields)
+
+
+def test_a_default_token_market_is_long_enough_for_the_environment() -> None:
+    import gymnasium as gym
+
+    sample = token_market()
+    assert len(sample.bars) == 4 and all(
+        set(mine["kind"]) == set(EVENT_KINDS) for _, mine in sample.events.groupby("token")
+    )
+    env = gym.make("cryptoenv:CryptoTrade-v0", market=sample.bars["TOKEN1"])
+    env.reset(seed=0)
+    for action in (2, 1, 0):
+        _, reward, terminated, truncated, info = env.step(action)
+        assert np.isfinite(reward) and not truncated and (info["equity"] > 0 or terminated)
+
+
+def test_events_come_as_often_in_a_long_series_unless_they_are_counted() -> None:
+    assert TokenConfig(bars=1440).events == EventCounts()
+    assert TokenConfig(bars=144_000).events == EventCounts().times(10) != EventCounts()
+    assert TokenConfig(bars=144_000, events=QUIET).events == QUIET
 
 
 def test_bad_counts_and_seeds_are_named() -> None:
