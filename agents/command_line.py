@@ -25,6 +25,7 @@ except ModuleNotFoundError:
 from agents.commands.data import app as data_commands  # noqa: E402 -- once typer is known to be there
 from agents.commands.evaluate import evaluate  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
+from agents.commands.options import Bars, Seed  # noqa: E402
 from agents.commands.play import play  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
@@ -72,14 +73,14 @@ def commands(
 
 @app.command()
 def demo(
-    bars: Annotated[
-        Path | None,
-        typer.Option(help="Your own bars: CSV or Parquet, gzip too. Without it: synthetic markets.", dir_okay=False),
-    ] = None,
+    bars: Bars = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the training.", min=0)] = 0,
+    seed: Seed = 0,
 ) -> None:
-    """Pretrain, clone, train PPO, evaluate on unseen markets; prints a table, saves a run folder and a picture."""
+    """Pretrain, clone, train PPO, evaluate on unseen markets; prints a table, saves a run folder and a picture.
+
+    Without --bars it is shown on synthetic markets.
+    """
     from agents.commands.demo import run_demo
 
     with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):

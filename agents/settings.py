@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from cryptoenv.env.vector import CryptoTradeVectorEnv
 from cryptoenv.market.market import Market
 from cryptoenv.trading.config import Costs, Instrument
@@ -45,6 +47,14 @@ class TradingSettings:
     def flat(self) -> int:
         """Index of the flat position."""
         return self.positions.index(0.0)
+
+    def market(self, bars: pd.DataFrame, *, name: str = "") -> Market:
+        """The market of bars, at the base timeframe or finer, as these settings look at it.
+
+        Raises:
+            BarsError: bars that cannot be used.
+        """
+        return Market.from_bars(bars, self.timeframes, name=name)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -19,6 +19,7 @@ from agents.algorithms.registry import new_config
 from agents.algorithms.threads import use_one_thread
 from agents.evaluation.tables import evaluate_on_bars
 from agents.reports.table import print_table
+from agents.run_folders.run_origin import CLONE_NAME
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import train
 from benchmarks.support.machine import header
@@ -38,10 +39,10 @@ def judged(file: Path, seed: int) -> Any:
             config = AgentTrainingConfig(learning=learning, checkpoint_every=10**9)
             place = Path(folder) / algorithm
             runs.append(train(algorithm, market=file, out=place, seed=seed, config=config, progress=False))
-        table = evaluate_on_bars(runs, file)
+        table = evaluate_on_bars(runs, file, split="test")
     # both started at the same clone
-    table = table.drop(index="clone (fitted_q)")
-    return table.rename(index={"clone (ppo)": "clone", "ppo (ppo)": "ppo", "fitted_q (fitted_q)": "fitted_q"})
+    table = table.drop(index=f"{CLONE_NAME} (fitted_q)")
+    return table.rename(index=lambda name: name.removesuffix(" (ppo)").removesuffix(" (fitted_q)"))
 
 
 def main() -> None:

@@ -7,23 +7,27 @@ from typing import Annotated
 
 import typer
 
+from agents.commands.options import earlier, hidden
+
 
 def download_bars(
     exchange: Annotated[str, typer.Option(help="ccxt's name, e.g. binance.")],
     symbol: Annotated[list[str], typer.Option(help="ccxt's name, e.g. BTC/USDT; may be given several times.")],
     since: Annotated[str, typer.Option(help="First day or time, UTC, e.g. 2020-01-01.")],
-    timeframe: Annotated[str, typer.Option(help="Of the bars.")] = "1m",
+    timeframe: Annotated[str, typer.Option(help='Of the bars; "funding" for funding rates instead.')] = "1m",
     until: Annotated[str | None, typer.Option(help="End (exclusive), UTC; the last closed bar without it.")] = None,
-    funding: Annotated[bool, typer.Option("--funding", help="Funding rates instead of bars.")] = False,
     store: Annotated[Path, typer.Option(help="Folder of the store.")] = Path("data"),
     recheck_gaps: Annotated[bool, typer.Option("--recheck-gaps", help="Ask for all recorded gaps again.")] = False,
     allow_jumps: Annotated[
         bool, typer.Option("--allow-jumps", help="Store prices that jump more than tenfold between two bars.")
     ] = False,
+    funding: Annotated[bool, hidden("--funding")] = False,
 ) -> None:
     """Download what the store does not have yet; run it again to go on after an interruption, or for newer bars."""
     from cryptoenv.exchange.downloader import FUNDING, DownloadRequest, download, summary
 
+    if funding:
+        earlier("--funding", "--timeframe funding")
     request = DownloadRequest(
         exchange, tuple(symbol), FUNDING if funding else timeframe, _time("since", since),
         None if until is None else _time("until", until), recheck_gaps=recheck_gaps, allow_jumps=allow_jumps,

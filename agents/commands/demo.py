@@ -14,29 +14,28 @@ import pandas as pd
 from agents.algorithms.threads import one_thread
 from agents.evaluation import baselines
 from agents.evaluation.tables import (
-    agent_policies,
-    baseline_policies,
+    agent_rows,
     charged_in_words,
+    judged_policies,
     plain_table,
     rollouts,
     score_table,
 )
-from agents.markets.expert_market import ExpertMarket, split_bars, synthetic_markets
+from agents.markets.expert_market import ExpertMarket, last_bar, split_market, synthetic_markets
+from agents.markets.own_markets import own_markets, require_place
 from agents.reports.picture import draw
 from agents.reports.table import print_table
 from agents.run_folders.new_outputs import require_new_folder, write_new_folder
-from agents.run_folders.run_folder import PICTURE, PRETRAINING, Run
-from agents.run_folders.run_origin import CLONE_NAME, KEPT_CLONE, agent_name, clone_was_kept
+from agents.run_folders.run_folder import LEARNED_UNTIL, PICTURE, PRETRAINING, TRAINED_UNTIL, Run
+from agents.run_folders.run_origin import KEPT_CLONE, agent_name, clone_was_kept
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import learn
-from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.trading.config import Costs
 from pretrain import Extractor, ExtractorConfig, FitOptions, PretrainingConfig, fit_extractor
 
 TASK = "easy"
-CLONE = CLONE_NAME
 SETTINGS = TradingSettings()
 
 
@@ -87,9 +86,9 @@ def synthetic_demo_markets(config: DemoConfig) -> DemoMarkets:
     )
 
 
-def real_demo_markets(bars: pd.DataFrame, settings: TradingSettings) -> DemoMarkets:
+def real_demo_markets(bars: Path, settings: TradingSettings) -> DemoMarkets:
     """One history in time order: extractor and agent learn on the first part; the last is looked at once."""
-    split = split_bars(bars, settings)
+    split = split_market(own_markets(bars, settings)[0], settings)
     return DemoMarkets((split.train,), (split.train,), (split.validation,), (split.test,))
 
 
@@ -115,7 +114,7 @@ def run_demo(
     Args:
         out: run folder.
         seed: of everything that is drawn in training; the synthetic markets are always the same.
-        bars_file: CSV or Parquet of bars (gzip too), or None for synthetic markets.
+        bars_file: bars of one's own (a file, a saved market's folder, a store's series), or None for synthetic markets.
         config: sizes.
 
     Returns:
@@ -128,8 +127,10 @@ def run_demo(
         FileNotFoundError: no such file. FileExistsError: `out` holds something.
     """
     require_new_folder(out)
-    if bars_file is not None and not bars_file.is_file():
-        raise FileNotFoundError(f"no such file of bars: {bars_file}")
+    if bars_file is not None:
+        if not bars_file.exists():
+            raise FileNotFoundError(f"no such file of bars: {bars_file}")
+        require_place(bars_file)
     config = config or DemoConfig()
     found: list[tuple[Run, pd.DataFrame]] = []
 
@@ -152,16 +153,19 @@ def _demonstrated(folder: Path, seed: int, bars_file: Path | None, config: DemoC
     else:
         _stage(f"1/5 reading {bars_file.name}, splitting it in time order")
         config = for_real_bars(config)
-        training_markets = real_demo_markets(read_bars(bars_file), config.settings)
+        training_markets = real_demo_markets(bars_file, config.settings)
     run, metrics = _trained(training_markets, config, seed, folder)
     _stage("5/5 evaluation on unseen markets")
-    agent = agent_name("ppo", is_clone=clone_was_kept(metrics))
-    table, figures = _judged(run, agent, training_markets, config, bars_file, seed)
+    is_clone = clone_was_kept(metrics)
+    table, figures = _judged(run, training_markets, config, bars_file, seed, is_clone=is_clone)
     metrics |= figures | {"seconds": perf_counter() - began}
-    run.save({"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}, metrics)
-    title = _title(bars_file, training_markets)
-    if clone_was_kept(metrics):
-        title += f"\n{KEPT_CLONE}"
+    told = {"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}
+    if bars_file is not None:
+        told |= {
+            TRAINED_UNTIL: last_bar(training_markets.train), LEARNED_UNTIL: last_bar(training_markets.validation),
+        }  # fmt: skip
+    run.save(told, metrics)
+    title = _title(bars_file, training_markets) + (f"\n{KEPT_CLONE}" if is_clone else "")
     print_table(table, title, charged=charged_in_words(config.settings, real=bars_file is not None))
     print(f"{metrics['seconds']:.0f} s in all")
     return run, table
@@ -203,13 +207,13 @@ def _trained(training_markets: DemoMarkets, config: DemoConfig, seed: int, out: 
 
 
 def _judged(
-    run: Run, agent: str, training_markets: DemoMarkets, config: DemoConfig, bars_file: Path | None, seed: int
+    run: Run, training_markets: DemoMarkets, config: DemoConfig, bars_file: Path | None, seed: int, *, is_clone: bool
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Table of all methods on the unseen markets, the run's agent in the row `agent`; draws the picture."""
+    """Table of all methods on the unseen markets; draws the picture."""
     settings = config.settings
     rule = baselines.tuned_cross(training_markets.validation, settings)
-    policies = agent_policies({agent: run.agent, CLONE: run.clone}, training_markets.unseen)
-    policies |= baseline_policies(training_markets.unseen, settings, rule, spread_seed(seed, "baselines"))
+    rows = agent_rows(run, is_clone=is_clone)
+    policies = judged_policies(rows, training_markets.unseen, settings, rule, spread_seed(seed, "baselines"))
     found = rollouts(policies, training_markets.unseen, settings)
     table = plain_table(found, settings) if bars_file else score_table(found, training_markets.unseen, settings)
     name = (
@@ -217,7 +221,14 @@ def _judged(
         if bars_file
         else f"the first of {len(training_markets.unseen)} unseen synthetic markets ({TASK})"
     )
-    draw(found, training_markets.unseen[0], 0, agent=agent, title=name, path=run.folder / PICTURE)
+    draw(
+        found,
+        training_markets.unseen[0],
+        0,
+        agent=agent_name("ppo", is_clone=is_clone),
+        title=name,
+        path=run.folder / PICTURE,
+    )
     return table, {"ema_cross": asdict(rule), "table": table.to_dict(orient="index")}
 
 

@@ -2,53 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agents.run_folders.new_outputs import (
-    require_new_file,
-    write_new_file,
-)
+from agents.commands.options import Days, SeveralBars, Task, earlier, hidden, of_earlier, one_source
+from agents.run_folders.new_outputs import require_new_file, write_new_file
+
+SPLIT_HELP = "validation to choose by, test for final figures: a task's seed family, or a part in time of your bars."
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder, or a folder of seeds.", exists=True, file_okay=False)],
-    markets: Annotated[
-        str | None, typer.Option(help="Synthetic task. Without it: what the run was trained on, bars too.")
+    task: Task = None,
+    bars: SeveralBars = None,
+    split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "validation",
+    markets: Annotated[str, typer.Option(help="How many markets of the task.", metavar="INTEGER")] = "32",
+    market_seed: Annotated[
+        list[int] | None, typer.Option(help="A market of the task by its seed instead; once per market.")
     ] = None,
-    bars: Annotated[Path | None, typer.Option(help="Bars instead: the last fifth of them.", dir_okay=False)] = None,
-    split: Annotated[str, typer.Option(help="Seed family: validation to choose, test for final figures.")] = "test",
-    count: Annotated[int, typer.Option(help="Markets.", min=1)] = 32,
-    seeds: Annotated[list[int] | None, typer.Option(help="Markets by seed instead; give it once per market.")] = None,
-    days: Annotated[int, typer.Option(help="Tradable days of each.", min=1)] = 60,
+    days: Days = 60,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+    count: Annotated[int | None, hidden("--count")] = None,
+    seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
 ) -> None:
-    """Score a run's agent and clone beside the baselines on unseen markets."""
-    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_on_bars, evaluate_runs
+    """Score a run's agent and clone beside the baselines on unseen markets; without --task and --bars, on its own."""
+    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs
     from agents.reports.table import print_table
     from agents.run_folders.run_folder import load_runs
     from agents.run_folders.run_origin import KEPT_CLONE, kept_clone, own_market
 
     if out is not None:
         require_new_file(out)
+    number, task, bars = _number(markets, count, task, bars)
+    if seeds:
+        earlier("--seeds", "--market-seed")
+    by_seed = [*(market_seed or ()), *(seeds or ())]
     runs = load_runs(run)
-    if bars is not None and markets is not None:
-        raise ValueError("--bars and --markets: judge on one of them at a time")
-    chosen = bars or markets or own_market(runs[0])
-    own = ", what it was trained on" if chosen is not None and bars is None and markets is None else ""
-    if isinstance(chosen, Path):
-        table = evaluate_on_bars(runs, chosen)
-        title = f"{chosen.name}, the last fifth of the bars{own}"
+    given = one_source(task, bars)
+    chosen = given or own_market(runs[0]) or DEFAULT_TASK
+    own = "" if given else ", what it was trained on"
+    is_task = isinstance(chosen, str) and not bars
+    table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed)
+    if is_task:
+        which = f"{len(by_seed)} markets by seed" if by_seed else f"{number} markets of {split!r}"
+        title = f"{which}, task {chosen!r}{own}, {len(runs)} run(s)"
     else:
-        task = chosen or DEFAULT_TASK
-        table = evaluate_runs(runs, market=task, split=split, markets=count, days=days, seeds=seeds or ())
-        which = f"{len(seeds)} markets by seed" if seeds else f"{count} markets of {split!r}"
-        title = f"{which}, task {task!r}{own}, {len(runs)} run(s)"
+        title = f"{_names(chosen)}, the {split} part in time{own}, {len(runs)} run(s)"
     if any(kept_clone(one) for one in runs):
         title += f"\n{KEPT_CLONE}" + (" (= clone)" if len(runs) > 1 else "")
-    print_table(table, title, charged=charged_in_words(runs[0].agent.settings, real=isinstance(chosen, Path)))
+    print_table(table, title, charged=charged_in_words(runs[0].agent.settings, real=not is_task))
     if out is not None:
         write_new_file(out, table.to_csv)
         print(f"table: {out}")
+
+
+def _number(
+    markets: str, count: int | None, task: str | None, bars: list[Path] | None
+) -> tuple[int, str | None, list[Path] | None]:
+    """How many markets, the task and the bars: in the version before, --markets named a task, and --count a number.
+
+    Raises:
+        ValueError: not a whole number >= 1.
+    """
+    if count is not None:
+        earlier("--count", "--markets")
+    if not markets.lstrip("-").isdigit():
+        task, bars = of_earlier(markets, "--markets TASK", task, bars)
+        markets = "32"
+    number = int(markets) if count is None else count
+    if number < 1:
+        raise ValueError(f"--markets {number} is not allowed: a whole number >= 1")
+    return number, task, bars
+
+
+def _names(source: str | Path | Sequence[str | Path]) -> str:
+    return Path(source).name if isinstance(source, str | Path) else ", ".join(Path(one).name for one in source)

@@ -7,17 +7,24 @@ from typing import Annotated
 
 import typer
 
+from agents.commands.options import Bars, RunFolder, Seed, Task, hidden, of_earlier, one_source
+
 
 def play(
-    run: Annotated[Path, typer.Argument(help="Run folder.", exists=True, file_okay=False)],
+    run: RunFolder,
     render: Annotated[str, typer.Option(help="human, ansi, or rgb_array, which is saved.")] = "ansi",
-    market: Annotated[str, typer.Option(help="Synthetic task, or a file of bars.")] = "standard",
+    task: Task = None,
+    bars: Bars = None,
     steps: Annotated[int, typer.Option(help="Bars to play.", min=1)] = 96,
-    seed: Annotated[int, typer.Option(help="Of the episode.", min=0)] = 0,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Of rgb_array: a film (.gif) or its last frame (.png).")] = Path("play.gif"),
+    market: Annotated[str | None, hidden("--market")] = None,
 ) -> None:
-    """Watch a trained agent trade."""
+    """Watch a trained agent trade; without --task and --bars, on the task standard."""
     from agents.reports.playing import play_run
     from agents.run_folders.run_folder import Run
 
-    play_run(Run.load(run).agent, market, render, steps=steps, seed=seed, out=out)
+    task, bars = of_earlier(market, "--market", task, bars)
+    source = one_source(task, bars) or "standard"
+    assert isinstance(source, str)
+    play_run(Run.load(run).agent, source, render, steps=steps, seed=seed, out=out)

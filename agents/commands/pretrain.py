@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from agents.commands.options import MLflow, RecipeSeed, SeveralBars, Steps, Task, earlier, hidden
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
@@ -25,21 +26,22 @@ def pretrain(
         typer.Option(help="One that ships (default, easy, finetune), or a YAML file.", show_default="default"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)] = None,
-    task: Annotated[str | None, typer.Option(help="Synthetic task, instead of the recipe's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of the recipe's.", min=1)] = None,
+    seed: RecipeSeed = None,
+    task: Task = None,
+    steps: Steps = None,
     devices: Annotated[int | None, typer.Option(help="Processes that share each batch.", min=1)] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
-    mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
-    bars: Annotated[
-        list[Path] | None, typer.Option(help="Fine-tune on these bars (CSV or Parquet); give it once per market.")
-    ] = None,
+    mlflow: MLflow = None,
+    bars: SeveralBars = None,
     labels: Annotated[
         list[Path] | None,
         typer.Option(help="With --bars: learn these labels of your own (CSV or Parquet); give it once per market."),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="With --bars: the extractor to go on from.", show_default="default")
+    from_artifact: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="With --bars: the artifact to go on from.", metavar="ARTIFACT", show_default="default"
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="With --bars: time, token (other markets) or mixed.", show_default="time")
@@ -49,15 +51,19 @@ def pretrain(
         typer.Option(help="With --bars: base bars left out after a border of time.", min=0, show_default="96"),
     ] = None,
     show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
+    start: Annotated[str | None, hidden("--start")] = None,
 ) -> None:
-    """Pretrain an extractor on synthetic markets, or fine-tune one on bars of your own.
+    """Pretrain an extractor on synthetic markets, or with --bars fine-tune one on bars of your own.
 
     The same recipe gives the same artifact on the same machine.
     """
     from pretrain import FitOptions, Recipe
     from pretrain.data.teachers import OWN_LABELS
 
-    for name, given in (("show-data-splits", show_data_splits or None), ("start", start), ("split", split),
+    if start is not None:
+        earlier("--start", "--from")
+        from_artifact = from_artifact or start
+    for name, given in (("show-data-splits", show_data_splits or None), ("from", from_artifact), ("split", split),
                         ("embargo", embargo), ("labels", labels)):  # fmt: skip
         if given is not None and not bars:
             raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
@@ -77,7 +83,8 @@ def pretrain(
     if bars:
         how = (split or "time", EMBARGO if embargo is None else embargo)
         with told_when_interrupted(lambda: _kept(out)):
-            _finetune((bars, labels or []), start or "default", how, chosen, options, only_show=show_data_splits)
+            start = from_artifact or "default"
+            _finetune((bars, labels or []), start, how, chosen, options, only_show=show_data_splits)
     else:
         with told_when_interrupted(lambda: _kept(out)):
             _pretrain(chosen, options)
@@ -123,8 +130,8 @@ def _finetune(
     only_show: bool,
 ) -> None:
     """`files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars."""
+    from agents.markets.own_markets import bars_at
     from cryptoenv import Market
-    from cryptoenv.bar_files.reading import read_bars
     from pretrain import Extractor
     from pretrain.data.splits import plot_splits, split_markets
     from pretrain.extractor.recipe_runs import finetune_extractor
@@ -132,7 +139,7 @@ def _finetune(
     extractor = Extractor.load(start)
     layout = extractor.config
     markets = [
-        Market.from_bars(read_bars(file), timeframes=layout.timeframes, name=file.name.split(".")[0])
+        Market.from_bars(bars_at(file), timeframes=layout.timeframes, name=file.name.split(".")[0])
         for file in files[0]
     ]
     own = _labelled(markets, files[1], layout.positions)

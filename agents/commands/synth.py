@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from agents.commands.options import Seed, earlier, hidden
 from agents.run_folders.new_outputs import require_new_folder, write_new_folder
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def synth(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.", min=0)] = 0,
+    seed: Seed = 0,
     task: Annotated[str, typer.Option(help="regime: name of the task.")] = "standard",
     days: Annotated[int, typer.Option(help="regime, pattern-market: tradable days, after the warm-up.", min=1)] = 60,
     pattern: Annotated[str, typer.Option(help="pattern: which, or `all`.")] = "all",
@@ -60,14 +61,18 @@ def synth(
         float, typer.Option(help="pattern-market: deviation of a bar's log-return, above 0 and up to 0.1.")
     ] = 0.005,
     tokens: Annotated[int, typer.Option(help="token: how many.", min=1)] = 4,
-    bars: Annotated[
+    length: Annotated[
         int | None, typer.Option(help="pattern, token: bars of each series; 160 and 116 days of minutes if unset.")
     ] = None,
     table_format: Annotated[Format, typer.Option("--format", help="Of bars and truth.")] = Format.parquet,
     picture: Annotated[bool, typer.Option(help="Draw a PNG of it too (not of regime).")] = False,
+    bars: Annotated[int | None, hidden("--bars")] = None,
 ) -> None:
     """Write synthetic bars, their truth beside them (never in them) and the parameters as JSON."""
     require_new_folder(out)
+    if bars is not None:
+        earlier("--bars", "--length")
+        length = length or bars
     if kind is Kind.regime and picture:
         raise ValueError("--picture draws patterns and tokens: it has no picture of --kind regime")
     if kind is Kind.regime:
@@ -75,9 +80,9 @@ def synth(
     elif kind is Kind.pattern_market:
         made = _pattern_market(days, seed, density, volatility)
     elif kind is Kind.pattern:
-        made = _patterns(pattern, noise, bars, seed)
+        made = _patterns(pattern, noise, length, seed)
     else:
-        made = _tokens(tokens, bars, seed)
+        made = _tokens(tokens, length, seed)
 
     def fill(folder: Path) -> None:
         for name, table in made.tables.items():

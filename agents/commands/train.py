@@ -1,4 +1,4 @@
-"""`cryptoenv train`, `evaluate` and `play`."""
+"""`cryptoenv train`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ from typing import Annotated
 
 import typer
 
-from agents.run_folders.new_outputs import (
-    told_when_interrupted,
+from agents.commands.options import (
+    Extractor,
+    MLflow,
+    RecipeSeed,
+    SeveralBars,
+    Steps,
+    Task,
+    hidden,
+    of_earlier,
+    one_source,
 )
+from agents.run_folders.new_outputs import told_when_interrupted
 
 
 def train(
     recipe: Annotated[str | None, typer.Option(help="One that ships (ppo, dqn, sac, ...), or a YAML file.")] = None,
     algo: Annotated[str | None, typer.Option(help="Instead of the recipe's algorithm: bc, ppo, dqn, sac, ...")] = None,
-    market: Annotated[str | None, typer.Option(help="easy, standard, hard, or a file of bars.")] = None,
-    extractor: Annotated[str | None, typer.Option(help="default, or the folder of an artifact.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.", min=0)] = None,
-    steps: Annotated[int | None, typer.Option(help="Env steps after cloning.", min=1)] = None,
+    task: Task = None,
+    bars: SeveralBars = None,
+    extractor: Extractor = None,
+    seed: RecipeSeed = None,
+    steps: Steps = None,
     dagger: Annotated[int | None, typer.Option(help="Rounds of DAgger before that.", min=0)] = None,
     seeds: Annotated[int, typer.Option(help="That many runs, from --seed on, side by side.", min=1)] = 1,
     ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
-    mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow experiment.")] = None,
+    mlflow: MLflow = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
     force: Annotated[bool, typer.Option(help="Resume although configuration or data changed.")] = False,
+    market: Annotated[str | None, hidden("--market")] = None,
 ) -> None:
     """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""
     from agents.run_folders.run_folder import Run, kept_of_run, read_json, refuse_earlier_run
@@ -33,7 +44,8 @@ def train(
     from agents.training.multi_seed import train_one, train_seeds
     from agents.training.recipe import AgentRecipe, read_recipe
 
-    given = {"algorithm": algo, "market": market, "extractor": extractor, "seed": seed}
+    task, bars = of_earlier(market, "--market", task, bars)
+    given = {"algorithm": algo, "market": one_source(task, bars), "extractor": extractor, "seed": seed}
     if resume is not None:
         if any(value is not None for value in (recipe, *given.values(), steps, dagger)) or seeds != 1:
             raise ValueError("--resume goes on with the run's own recipe and seeds: leave the other options out")

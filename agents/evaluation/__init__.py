@@ -3,6 +3,7 @@
 from synthetic.import_paths import lazy_names
 
 _HOMES = {
+    "DEFAULT_SPLIT": "agents.evaluation.tables",
     "DEFAULT_TASK": "agents.evaluation.tables",
     "EVALUATED": "agents.evaluation.tables",
     "FLAT": "agents.evaluation.tables",

@@ -10,7 +10,7 @@ import numpy as np
 import talib
 from numpy.typing import NDArray
 
-from agents.evaluation.rollout import RolloutRows, roll, whole_markets
+from agents.evaluation.rollout import RolloutRows, roll, rows_by_length
 from agents.markets.expert_market import ExpertMarket
 from agents.policies.trading_policy import RandomPolicy, TablePolicy, TradingPolicy
 from agents.settings import TradingSettings
@@ -98,9 +98,10 @@ def tuned_cross(labelled: Sequence[ExpertMarket], settings: TradingSettings) -> 
     All rules run through the env at once, a row per rule and market.
     """
     rules = list(cross_rules())
-    rows = whole_markets(labelled)
-    every = RolloutRows(np.tile(rows.market, len(rules)), np.tile(rows.start, len(rules)), rows.steps)
-    tables = [rule.table(t, settings) for rule in rules for t in labelled]
-    policy = TablePolicy(tables, settings.positions, by_row=True)
-    earned = roll(policy, labelled, every, settings).realised.reshape(len(rules), len(labelled)).sum(axis=1)
+    earned = np.zeros(len(rules))
+    for rows in rows_by_length(labelled):
+        every = RolloutRows(np.tile(rows.market, len(rules)), np.tile(rows.start, len(rules)), rows.steps)
+        tables = [rule.table(labelled[number], settings) for rule in rules for number in rows.market]
+        policy = TablePolicy(tables, settings.positions, by_row=True)
+        earned += roll(policy, labelled, every, settings).realised.reshape(len(rules), -1).sum(axis=1)
     return rules[int(earned.argmax())]

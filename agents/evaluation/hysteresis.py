@@ -46,7 +46,7 @@ def margin_rollouts(agent: Agent, policy: Any, labelled: Sequence[ExpertMarket],
     Args:
         agent: whose settings and kind of policy count.
         policy: with the embeddings of `labelled` bound.
-        taught: validation markets.
+        labelled: validation markets.
         rows: where to start and for how long.
     """
     count = len(MARGINS)

@@ -10,7 +10,14 @@ import pandas as pd
 from agents.algorithms.threads import one_thread
 from agents.evaluation.outside_policy import CONTINUOUS, INDEX, OBSERVATIONS, View
 from agents.evaluation.rollout import decided_by, roll_seen, whole_markets
-from agents.evaluation.tables import baseline_policies, judging_markets, require_judged, rollouts, score_table
+from agents.evaluation.tables import (
+    DEFAULT_SPLIT,
+    baseline_policies,
+    judging_markets,
+    require_judged,
+    rollouts,
+    score_table,
+)
 from agents.markets.expert_market import synthetic_markets
 from agents.policies.agent import Agent
 from agents.run_folders.run_folder import Run
@@ -23,7 +30,7 @@ POLICY = "policy"  #: the policy's line in the table
 def score(
     policy: Any,
     market: str = "standard",
-    split: str = "test",
+    split: str = DEFAULT_SPLIT,
     *,
     markets: int = 32,
     days: int = 60,
@@ -51,7 +58,7 @@ def score(
               (N, A) preferences, of which the largest wins, or (N, 1) exposures where actions are continuous;
             - an `Agent` or a `Run`, as `agents.evaluate` judges it.
         market: name of the task.
-        split: seed family of the markets. "test" is for final figures; choose with "validation".
+        split: seed family of the markets: "validation" to choose by, "test" for final figures.
         markets: how many.
         days: tradable days of each.
         seed: of the random baseline and of the bootstrap; the markets are always the task's.

@@ -88,6 +88,17 @@ def whole_markets(labelled: Sequence[ExpertMarket]) -> RolloutRows:
     return RolloutRows(np.arange(len(labelled), dtype=np.int64), starts, steps.pop())
 
 
+def rows_by_length(labelled: Sequence[ExpertMarket]) -> list[RolloutRows]:
+    """The whole of every market, a row each, in one rollout per number of decisions: own markets differ in length."""
+    found: dict[int, list[int]] = {}
+    for number, one in enumerate(labelled):
+        found.setdefault(one.steps, []).append(number)
+    return [
+        RolloutRows(np.array(numbers), np.array([labelled[n].first for n in numbers], dtype=np.int64), steps)
+        for steps, numbers in found.items()
+    ]
+
+
 def blocks(labelled: Sequence[ExpertMarket], steps: int) -> RolloutRows:
     """Every market cut into blocks of `steps` decisions, a row each (the rest of a market is left out).
 
@@ -125,7 +136,7 @@ def roll_seen(
 
     Args:
         decide: for all rows at once.
-        taught: the markets that `rows.market` numbers.
+        labelled: the markets that `rows.market` numbers.
         rows: where to start and for how long.
         settings: positions and costs.
         sight: what it sees and answers.

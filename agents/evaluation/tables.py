@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation import baselines
-from agents.evaluation.rollout import Rollout, roll, whole_markets
+from agents.evaluation.rollout import Rollout, roll, rows_by_length, whole_markets
 from agents.evaluation.scoring import Estimate, mean, score
 from agents.markets.embedded import embed
-from agents.markets.expert_market import ExpertMarket, split_bars, synthetic_market, synthetic_markets
+from agents.markets.expert_market import ExpertMarket, split_market, synthetic_market, synthetic_markets
+from agents.markets.own_markets import MarketSource, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.policies.trading_policy import TradingPolicy
 from agents.run_folders.run_folder import Run, learned_until
 from agents.run_folders.run_origin import CLONE_NAME, agent_name, kept_clone, own_market
 from agents.settings import TradingSettings
 from cryptoenv.analysis.performance import performance
-from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.progress import tqdm
 from cryptoenv.trading.config import Costs
@@ -34,6 +33,8 @@ DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it
 ORACLE = "filter oracle"
 FLAT = "flat"
 YEAR_MS = 365 * 24 * 3600 * 1000
+DEFAULT_SPLIT = "validation"  #: "test" is asked for by name
+PARTS = ("validation", "test")  #: of one's own markets, in time, that agents may be judged on
 EVALUATED = ("validation", "test", "demo")  #: seed families that agents may be judged on
 NO_SHARE = Estimate(math.nan, math.nan, math.nan)  #: of an optimum that lost
 
@@ -58,6 +59,15 @@ def agent_policies(agents: Mapping[str, Agent], labelled: Sequence[ExpertMarket]
     tables = {agent.extractor.hash: agent.extractor for agent in agents.values()}
     embedded = {key: embed(extractor, labelled) for key, extractor in tables.items()}
     return {name: agent.on(labelled, embedded[agent.extractor.hash]) for name, agent in agents.items()}
+
+
+def rollouts_of_each(
+    policies: Mapping[str, TradingPolicy], labelled: Sequence[ExpertMarket], settings: TradingSettings
+) -> dict[str, list[Rollout]]:
+    """As `rollouts`, of markets of any lengths: one rollout for those of each length."""
+    groups = rows_by_length(labelled)
+    bar = tqdm(policies.items(), desc="evaluating", unit="method")
+    return {name: [roll(policy, labelled, rows, settings) for rows in groups] for name, policy in bar}
 
 
 def rollouts(
@@ -99,12 +109,19 @@ def score_table(
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 
 
-def plain_table(found: Mapping[str, Rollout], settings: TradingSettings) -> pd.DataFrame:
-    """One line per method on real bars: net log-return per day with a bootstrap interval over weeks, and the rest."""
+def plain_table(found: Mapping[str, Rollout | Sequence[Rollout]], settings: TradingSettings) -> pd.DataFrame:
+    """One line per method on real bars: net log-return per day with a bootstrap interval over weeks, and the rest.
+
+    Of several rollouts of a method, weeks are pooled, and the other figures are averages over rows.
+    """
     lines = {}
-    for name, rollout in found.items():
-        estimate = mean(_weekly(rollout, settings) / 7.0)
-        lines[name] = _columns("daily_log_return", estimate) | net_figures(rollout, settings)
+    for name, given in found.items():
+        each = [given] if isinstance(given, Rollout) else list(given)
+        estimate = mean(np.concatenate([_weekly(rollout, settings) for rollout in each]) / 7.0)
+        figures = pd.DataFrame([net_figures(rollout, settings) for rollout in each])
+        rows = np.array([len(rollout.rows.market) for rollout in each], dtype=np.float64)
+        averages = {column: float(np.average(figures[column], weights=rows)) for column in figures}
+        lines[name] = _columns("daily_log_return", estimate) | averages
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 
 
@@ -145,27 +162,32 @@ def _weekly(rollout: Rollout, settings: TradingSettings) -> NDArray[np.float64]:
 
 
 def evaluate(
-    run: Run, *, market: str | None = None, split: str = "test", markets: int = 32, days: int = 60
+    run: Run,
+    *,
+    market: MarketSource | None = None,
+    split: str = DEFAULT_SPLIT,
+    markets: int = 32,
+    days: int = 60,
 ) -> pd.DataFrame:
-    """Score a run's agent and clone beside the baselines on unseen markets of a benchmark task.
+    """Score a run's agent and clone beside the baselines on unseen markets.
 
     Args:
         run: a trained run.
-        market: name of the task; None is the one that the run was trained on, or the bars.
-        split: seed family of the markets. "test" is for final figures; choose with "validation".
-        markets: how many.
-        days: tradable days of each.
+        market: name of a synthetic task, or one or several markets of your own, as `agents.train` takes them. None is
+            what the run was trained on.
+        split: "validation" to choose by, "test" for final figures: the seed family of a task's markets, or the part in
+            time of your own.
+        markets: how many, of a task.
+        days: tradable days of each, of a task.
 
     Returns:
-        The table of `score_table`, on bars that of `plain_table`. The moving-average cross is tuned on validation
-        markets.
+        The table of `score_table`, on markets of one's own that of `plain_table`. The moving-average cross is tuned on
+        validation markets.
 
     Raises:
-        ValueError: an unknown task or split.
+        ValueError: an unknown task or split; bars that end before what the run learned from.
     """
-    own = market or own_market(run) or DEFAULT_TASK
-    if isinstance(own, Path):
-        return evaluate_on_bars([run], own)
+    own = own_market(run) or DEFAULT_TASK if market is None else market
     return evaluate_runs([run], market=own, split=split, markets=markets, days=days)
 
 
@@ -173,8 +195,8 @@ def evaluate(
 def evaluate_runs(
     runs: Sequence[Run],
     *,
-    market: str,
-    split: str = "test",
+    market: MarketSource,
+    split: str = DEFAULT_SPLIT,
     markets: int = 32,
     days: int = 60,
     seeds: Sequence[int] = (),
@@ -183,13 +205,27 @@ def evaluate_runs(
 
     `seeds`: of the markets, in place of the first `markets` of `split`; none that anything learns from.
     """
+    task = task_named(market)
+    if task is None:
+        return evaluate_on_bars(runs, market, split=split)
     for seed in seeds:
         if family_of(seed) not in (None, *EVALUATED):
             raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
     settings = runs[0].agent.settings
-    labelled, rule = judging_markets(market, split, markets, days, settings, seeds=seeds)
-    policies = baseline_policies(labelled, settings, rule, seed=0) | agent_policies(named_agents(runs), labelled)
+    labelled, rule = judging_markets(task, split, markets, days, settings, seeds=seeds)
+    policies = judged_policies(named_agents(runs), labelled, settings, rule)
     return score_table(rollouts(policies, labelled, settings), labelled, settings)
+
+
+def judged_policies(
+    agents: Mapping[str, Agent],
+    labelled: Sequence[ExpertMarket],
+    settings: TradingSettings,
+    rule: baselines.CrossRule,
+    seed: int = 0,
+) -> dict[str, TradingPolicy]:
+    """The lines of every table, in their order: agents, then what they are compared with."""
+    return agent_policies(agents, labelled) | baseline_policies(labelled, settings, rule, seed)
 
 
 def require_judged(split: str) -> None:
@@ -219,22 +255,39 @@ def judging_markets(
 
 
 @one_thread()
-def evaluate_on_bars(runs: Sequence[Run], file: Path) -> pd.DataFrame:
-    """The table of `plain_table` on the last fifth of a file's bars, with the runs' costs and market impact.
+def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = DEFAULT_SPLIT) -> pd.DataFrame:
+    """The table of `plain_table` on a part of one's own markets, with the runs' costs and market impact.
 
-    Of that fifth only what lies after every bar that a run learned from or chose by is looked at, whatever file those
-    bars came from.
+    Of that part only what lies after every bar that a run learned from (for "test": or chose by) is looked at,
+    whatever file those bars came from.
+
+    Args:
+        runs: of the same settings.
+        source: markets of one's own.
+        split: "validation" or "test", parts of each market in time.
 
     Raises:
-        ValueError: the bars end before that.
+        ValueError: an unknown split; the bars end before that.
     """
+    require_part(split)
     settings = with_impact(runs[0].agent.settings)
-    split = split_bars(read_bars(file), settings)
-    unseen = (_after(split.test, [until for run in runs if (until := learned_until(run)) is not None], file),)
-    rule = baselines.tuned_cross((split.validation,), settings)
-    policies = baseline_policies(unseen, settings, rule, seed=0)
-    policies |= agent_policies(named_agents(runs), unseen)
-    return plain_table(rollouts(policies, unseen, settings), settings)
+    parts = [split_market(market, settings) for market in own_markets(source, settings)]
+    learned = [until for run in runs if (until := learned_until(run, selection=split == "test")) is not None]
+    unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
+    rule = baselines.tuned_cross([part.validation for part in parts], settings)
+    return plain_table(
+        rollouts_of_each(judged_policies(named_agents(runs), unseen, settings, rule), unseen, settings), settings
+    )
+
+
+def require_part(split: str) -> None:
+    """Check that a part of one's own markets may be judged on.
+
+    Raises:
+        ValueError: it may not, or there is no such part.
+    """
+    if split not in PARTS:
+        raise ValueError(f"split={split!r} is not allowed: markets of your own are judged on {PARTS}, parts in time")
 
 
 def with_impact(settings: TradingSettings) -> TradingSettings:
@@ -262,22 +315,35 @@ def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
     return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}"
 
 
-def _after(test: ExpertMarket, learned: Sequence[pd.Timestamp], file: Path) -> ExpertMarket:
+def _after(part: ExpertMarket, learned: Sequence[pd.Timestamp], split: str) -> ExpertMarket:
     """The market, with decisions that come after all moments in `learned` alone."""
     if not learned:
-        return test
-    index = test.market.bars.index
-    first = max(test.first, int(index.searchsorted(max(learned), side="right")) - 1)
+        return part
+    index = part.market.bars.index
+    first = max(part.first, int(index.searchsorted(max(learned), side="right")) - 1)
     if first >= len(index) - 1:
-        raise ValueError(f"{file.name} ends at {index[-1]}, and the agent has learned from bars until {max(learned)}")
-    return replace(test, first=first)
+        name = part.market.name or "the market"
+        raise ValueError(
+            f"{split} of {name} ends at {index[-1]}, and the agent has learned from bars until {max(learned)}: judge "
+            "on later bars" + ("" if split == "test" else ", or look at the test part with --split test")
+        )
+    return replace(part, first=first)
 
 
 def named_agents(runs: Sequence[Run]) -> dict[str, Agent]:
-    """Clones and agents of runs by the names they have in tables."""
+    """Agents and clones of runs by the names they have in tables."""
     found: dict[str, Agent] = {}
     for run in runs:
-        suffix = "" if len(runs) == 1 else f" ({run.folder.name})"
-        found[f"{CLONE_NAME}{suffix}"] = run.clone
-        found[agent_name(run.agent.algorithm, is_clone=kept_clone(run)) + suffix] = run.agent
+        found |= agent_rows(run, is_clone=kept_clone(run), suffix="" if len(runs) == 1 else f" ({run.folder.name})")
     return found
+
+
+def agent_rows(run: Run, *, is_clone: bool, suffix: str = "") -> dict[str, Agent]:
+    """A run's lines in every table: its agent, then the clone it started from.
+
+    Args:
+        run: whose.
+        is_clone: whether the agent's weights are still the clone's.
+        suffix: tells several runs apart.
+    """
+    return {agent_name(run.agent.algorithm, is_clone=is_clone) + suffix: run.agent, CLONE_NAME + suffix: run.clone}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from agents.settings import TradingSettings
-from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
@@ -88,15 +86,13 @@ def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings)
 
 
 def require_task(market: str) -> None:
-    """Check that a name that is no file of bars is one of the benchmark tasks.
+    """Check that a name is one of the benchmark tasks.
 
     Raises:
         ValueError: it is not; those that are are named.
     """
-    if market in TASKS:
-        return
-    what = "is a directory" if Path(market).is_dir() else "is no file of bars and no task"
-    raise ValueError(f"market {market!r} {what}: name a file of bars or one of the tasks {', '.join(TASKS)}")
+    if market not in TASKS:
+        raise ValueError(f"task {market!r} is unknown: choose one of {', '.join(TASKS)}")
 
 
 def synthetic_markets(
@@ -118,23 +114,33 @@ class TimeSplit:
     test: ExpertMarket
 
 
+FRACTIONS = (0.6, 0.2, 0.2)  #: of a history's decidable bars: to learn from, to tune on, to look at once
+
+
 def split_bars(
-    bars: pd.DataFrame, settings: TradingSettings, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    bars: pd.DataFrame, settings: TradingSettings, fractions: tuple[float, float, float] = FRACTIONS
 ) -> TimeSplit:
-    """Split bars into train, validation and test, in time order.
+    """`split_market` of bars, at the base timeframe or finer."""
+    return split_market(settings.market(bars), settings, fractions)
+
+
+def split_market(
+    whole: Market, settings: TradingSettings, fractions: tuple[float, float, float] = FRACTIONS
+) -> TimeSplit:
+    """Split a market into train, validation and test, in time order.
 
     Validation and test each begin with as many earlier bars as their windows need, so that their first decision falls
     on the boundary; labels are made from each part alone and never see past its end.
 
     Args:
-        bars: validated bars, at the base timeframe or finer.
+        whole: the history; its parts keep its features, funding and further columns.
         settings: timeframes, windows and costs.
         fractions: shares of the decidable bars, adding up to 1.
 
     Raises:
-        ValueError: too few bars for the windows, or for three parts.
+        ValueError: too few bars for the windows, or for three parts; fractions that are no shares.
     """
-    whole = Market.from_bars(bars, timeframes=settings.timeframes)
+    require_fractions(fractions)
     first = whole.first_decision(settings.window)
     decidable = len(whole) - first
     needed = max(-(-LEAST_DAYS * DAY_MS // timeframe_ms(settings.timeframes[0])), LEAST_BARS)
@@ -147,17 +153,29 @@ def split_bars(
     edges = first + np.cumsum([0.0, *fractions]) * decidable
     starts = [int(e) for e in edges[:-1]]
     ends = [*starts[1:], len(whole)]
-    parts = [_part(whole.bars, first, start, end, settings) for start, end in zip(starts, ends, strict=True)]
-    return TimeSplit(*parts)
+    return TimeSplit(*(_part(whole, first, *span, settings) for span in zip(starts, ends, strict=True)))
 
 
-def _part(bars: pd.DataFrame, warm_up: int, start: int, end: int, settings: TradingSettings) -> ExpertMarket:
-    """The market whose decisions run from bar `start` to bar `end` of `bars`, with `warm_up` bars before them."""
-    begin = bars.index[max(start - warm_up, 0)].floor("1D")
-    piece = bars.iloc[bars.index.searchsorted(begin) : end]
-    market = Market.from_bars(piece, timeframes=settings.timeframes)
-    first = max(market.first_decision(settings.window), int(piece.index.searchsorted(bars.index[start])))
-    labels, kind = bar_labels("horizon", piece, settings.turnover_cost, settings.positions)
+def require_fractions(fractions: Sequence[float]) -> None:
+    """Check shares of a history: three of more than 0 that add up to 1.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if len(fractions) != 3 or not all(0.0 < share < 1.0 for share in fractions) or abs(sum(fractions) - 1.0) > 1e-9:
+        raise ValueError(
+            f"split fractions {tuple(fractions)} are not allowed: three shares above 0 that add up to 1, train, "
+            "validation and test, such as 0.6,0.2,0.2"
+        )
+
+
+def _part(whole: Market, warm_up: int, start: int, end: int, settings: TradingSettings) -> ExpertMarket:
+    """The market whose decisions run from bar `start` to bar `end` of `whole`, with `warm_up` bars before them."""
+    index = whole.bars.index
+    begin = int(index.searchsorted(index[max(start - warm_up, 0)].floor("1D")))
+    market = whole.part(begin, end)
+    first = max(market.first_decision(settings.window), start - begin)
+    labels, kind = bar_labels("horizon", market.bars, settings.turnover_cost, settings.positions)
     return ExpertMarket(market=market, labels=labels, first=first, label_kind=kind)
 
 
@@ -166,13 +184,6 @@ def markets_of(labelled: Sequence[ExpertMarket]) -> list[Market]:
     return [t.market for t in labelled]
 
 
-def require_market(market: str, settings: TradingSettings) -> None:
-    """Check that `expert_markets_for` will find its market, without making one: a task that exists, enough bars.
-
-    Raises:
-        ValueError: neither a task nor bars that will do.
-    """
-    if Path(market).is_file():
-        split_bars(read_bars(Path(market)), settings)
-    elif market not in TASKS:
-        raise ValueError(f"market={market!r} is neither a task ({', '.join(TASKS)}) nor a file of bars")
+def last_bar(labelled: Sequence[ExpertMarket]) -> str:
+    """Open time of the last bar of all these markets, as ISO text."""
+    return str(max(t.market.bars.index[-1] for t in labelled).isoformat())

@@ -95,8 +95,8 @@ class Agent:
     head: str = "actor"
 
     def __repr__(self) -> str:
-        positions, margin = self.settings.positions, self.margin
-        return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {margin=:g})"
+        positions, hysteresis = self.settings.positions, self.margin
+        return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {hysteresis=:g})"
 
     def decide_on(self, table: EmbeddingTable) -> AgentPolicy:
         """The agent's decisions on the markets whose embeddings `table` holds."""

@@ -29,7 +29,7 @@ def draw(found: Mapping[str, Rollout], labelled: ExpertMarket, row: int, *, agen
 
     Args:
         found: rollouts of the methods, all over the same rows.
-        taught: the market of row `row`.
+        labelled: the market of row `row`.
         row: which row of the rollouts to show.
         agent: the method whose position and drawdown are shown.
         title: of the picture.

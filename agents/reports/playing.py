@@ -8,22 +8,20 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import cryptoenv
 from agents.markets.embedded import EmbeddingTable
-from agents.markets.expert_market import require_task
+from agents.markets.own_markets import OneMarket, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.run_folders.new_outputs import require_new_file, write_new_file
-from cryptoenv.bar_files.reading import read_bars
 
 RENDERED = ("human", "ansi", "rgb_array")
 
 
-def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, out: Path) -> dict[str, Any]:
+def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: int, out: Path) -> dict[str, Any]:
     """Trade `steps` bars and show them.
 
     Args:
         agent: decides greedily.
-        market: name of a synthetic task, or a file of bars.
+        market: name of a synthetic task, or a market of one's own, as `agents.train` takes it.
         render: "human" opens a window, "ansi" prints every bar, "rgb_array" writes `out`.
         steps: bars to play; fewer where the episode ends.
         seed: of the episode.
@@ -42,11 +40,7 @@ def play_run(agent: Agent, market: str, render: str, *, steps: int, seed: int, o
     if render == "rgb_array":
         require_new_file(out)
     settings = agent.settings
-    source: Any = market
-    if Path(market).is_file():
-        source = cryptoenv.Market.from_bars(read_bars(Path(market)), timeframes=settings.timeframes)
-    else:
-        require_task(market)
+    source: Any = task_named(market) or own_markets(market, settings)[0]
     env: Any = gym.make(
         "CryptoTrade-v0", market=source, timeframes=settings.timeframes, window=settings.window,
         instrument=settings.instrument, actions=settings.positions, costs=settings.costs, observation="index",

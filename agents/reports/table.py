@@ -41,7 +41,7 @@ def _caption(scored: bool) -> str:
             "score: net log-return as a share of the filter oracle's (the causal optimum), expected given the truth;\n"
             "realised: the same from the realised returns. Intervals: bootstrap over markets."
         )
-    return "Net log-returns. Intervals: bootstrap over weeks of the test part."
+    return "Net log-returns. Intervals: bootstrap over weeks."
 
 
 def _interval(line: pd.Series, name: str, scale: float, digits: int) -> str:

@@ -33,7 +33,8 @@ LOG, PRETRAINING = "tensorboard", "pretraining"
 OF_A_RUN = (RECIPE, SEEDS, CONFIG, METRICS, PICTURE, EXTRACTOR, AGENT, CLONE, CHECKPOINTS, LOG, PRETRAINING)
 _OF_OTHERS = ("artifact", "study.journal")  #: what a pretraining and a study leave
 _SEED = re.compile(r"seed-(\d+)")
-LEARNED_UNTIL = "learned_until"  #: key of `config.json`: open time of the last bar that learning or selection saw
+#: Keys of `config.json`: open time of the last bar that learning saw, and of the last that selection saw.
+TRAINED_UNTIL, LEARNED_UNTIL = "trained_until", "learned_until"
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,23 @@ class Run:
         return cls(root, Agent.load(root / AGENT, extractor), Agent.load(root / CLONE, extractor))
 
 
-def learned_until(run: Run) -> pd.Timestamp | None:
-    """Open time (UTC) of the last bar that a run learned from or chose by; None for synthetic markets.
+def learned_until(run: Run, *, selection: bool = True) -> pd.Timestamp | None:
+    """Open time (UTC) of the last bar that a run learned from or, with `selection`, chose by; None of synthetic ones.
+
+    A run of an earlier version does not tell the two apart: for it, it is the last bar that it chose by.
 
     Raises:
         ValueError: its `config.json` is damaged.
     """
-    found = read_json(run.folder / CONFIG).get(LEARNED_UNTIL)
+    config = read_json(run.folder / CONFIG)
+    key = LEARNED_UNTIL if selection or TRAINED_UNTIL not in config else TRAINED_UNTIL
+    found = config.get(key)
     if found is None:
         return None
     try:
         return pd.Timestamp(found)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{run.folder / CONFIG}: {LEARNED_UNTIL}={found!r} is no time") from error
+        raise ValueError(f"{run.folder / CONFIG}: {key}={found!r} is no time") from error
 
 
 def load_runs(folder: str | Path) -> list[Run]:

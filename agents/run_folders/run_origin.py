@@ -33,33 +33,35 @@ def kept_clone(run: Run) -> bool:
     return clone_was_kept(read_json(run.folder / METRICS))
 
 
-def own_market(run: Run) -> str | Path | None:
-    """What a run was trained on: a task's name, a file of bars, or None where the run does not say (an import).
+def own_market(run: Run) -> str | Path | list[Path] | None:
+    """What a run was trained on: a task's name, one or several paths of its own markets, or None (an import).
 
     Raises:
-        FileNotFoundError: a file of bars that is no longer there, or bars that were never in a file.
+        FileNotFoundError: markets that are no longer there, or bars that were never in a file.
     """
     config = read_json(run.folder / CONFIG)
     named = config.get("market", config.get("bars"))
-    if named is None or named in TASKS:
+    if named is None or (isinstance(named, str) and named in TASKS):
         return named
-    if not Path(named).is_file():
-        raise FileNotFoundError(
-            f"{run.folder} was trained on bars ({named}), which are not there: say what to judge on, with --bars FILE "
-            "or --markets TASK"
-        )
-    return Path(named)
+    paths = [Path(str(one)) for one in (named if isinstance(named, list) else [named])]
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{run.folder} was trained on bars ({path}), which are not there: say what to judge on, with "
+                "--bars FILE or --task NAME"
+            )
+    return paths if len(paths) > 1 else paths[0]
 
 
 def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) -> str:
     """What came out of a training, in plain words."""
-    margin_in_words = f"it leaves a position for a lead of more than {margin:g}" if margin else "no hysteresis"
+    hysteresis = f"hysteresis: it leaves a position for a lead of more than {margin:g}" if margin else "no hysteresis"
     if algorithm == "bc":
-        return f"{CLONE_NAME}; {margin_in_words}"
+        return f"{CLONE_NAME}; {hysteresis}"
     name = agent_name(algorithm)
     if clone_was_kept(metrics):
-        return f"{name}; {KEPT_CLONE}; {margin_in_words}"
+        return f"{name}; {KEPT_CLONE}; {hysteresis}"
     told = [f"weights of env step {metrics['kept_step']:,} kept"] if "kept_step" in metrics else []
     if "changed_actions" in metrics:
         told.append(f"another position than the clone's in {100.0 * metrics['changed_actions']:.1f}% of the states")
-    return "; ".join([name, *told, margin_in_words])
+    return "; ".join([name, *told, hysteresis])

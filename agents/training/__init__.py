@@ -12,7 +12,7 @@ _HOMES = {
     "identity": "agents.training.pipeline",
     "learn": "agents.training.pipeline",
     "new_config": "agents.algorithms.registry",
-    "require_market": "agents.markets.expert_market",
+    "require_market": "agents.markets.own_markets",
     "expert_markets_for": "agents.training.pipeline",
     "train": "agents.training.pipeline",
 }

@@ -11,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import pandas as pd
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter
 
@@ -22,11 +21,12 @@ from agents.cloning.dagger import DaggerConfig, dagger
 from agents.cloning.demonstrations import collect
 from agents.evaluation.hysteresis import tune_margin
 from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
-from agents.markets.expert_market import ExpertMarket, markets_of, split_bars, synthetic_markets
+from agents.markets.expert_market import ExpertMarket, last_bar, markets_of, split_market, synthetic_markets
+from agents.markets.own_markets import MarketSource, has_path, in_words, own_markets, several, task_named
 from agents.policies.agent import Agent
 from agents.policies.heads import bind, new_policy
 from agents.policies.policy_shape import PolicyShape
-from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, Run, writing_run
+from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, TRAINED_UNTIL, Run, writing_run
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.training.checkpoint import Checkpoints
@@ -34,7 +34,6 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.recipe import write_recipe
 from agents.training.selection import Schedule
-from cryptoenv.bar_files.reading import read_bars
 from pretrain import Extractor
 from pretrain.data.splits import JUDGED_BY, refuse_families
 
@@ -202,30 +201,31 @@ def identity(
 
 
 def expert_markets_for(
-    market: str | Path | pd.DataFrame, settings: TradingSettings, config: AgentTrainingConfig, *, progress: bool = True
+    market: MarketSource, settings: TradingSettings, config: AgentTrainingConfig, *, progress: bool = True
 ) -> tuple[tuple[ExpertMarket, ...], tuple[ExpertMarket, ...]]:
-    """Training and validation markets: of a synthetic task by name, or of bars (a frame or a file), split in time.
+    """Training and validation markets: of a synthetic task by name, or of markets of one's own, each split in time.
 
-    The last fifth of the bars is left for evaluation; labels of bars need no truth (`pretrain.lessons.bar_labels`).
+    The last part of each is left for evaluation; labels of bars need no truth (`pretrain.data.teachers.bar_labels`).
 
     Raises:
-        ValueError: neither a task nor bars that will do.
+        ValueError: neither a task nor markets that will do.
     """
-    if isinstance(market, str) and not Path(market).is_file():
+    task = task_named(market)
+    if task is not None:
         counts = {"train": config.train_markets, "validation": config.validation_markets}
         train, validation = (
-            synthetic_markets(market, family, count, config.days, settings, progress=progress)
+            synthetic_markets(task, family, count, config.days, settings, progress=progress)
             for family, count in counts.items()
         )
         return train, validation
-    split = split_bars(market if isinstance(market, pd.DataFrame) else read_bars(Path(market)), settings)
-    return (split.train,), (split.validation,)
+    splits = [split_market(whole, settings) for whole in own_markets(market, settings)]
+    return tuple(split.train for split in splits), tuple(split.validation for split in splits)
 
 
 def train(
     algorithm: str = "ppo",
     *,
-    market: str | Path | pd.DataFrame = "easy",
+    market: MarketSource = "easy",
     extractor: Extractor | str | Path = "default",
     out: str | Path,
     seed: int = 0,
@@ -239,7 +239,8 @@ def train(
 
     Args:
         algorithm: "bc" (clone only), or what goes on from the clone: one of `NAMES`.
-        market: name of a synthetic task, or bars: a frame or a file of them, split in time.
+        market: name of a synthetic task, or one or several markets of your own, each split in time: a frame of bars, a
+            file of them, a `Market`, its folder, or the folder of a store's series.
         extractor: a pretrained extractor, the folder of one, or "default", the one that ships.
         out: the run folder, made where it does not exist.
         seed: of everything that is drawn.
@@ -260,12 +261,13 @@ def train(
         loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
         settings = config.settings_for(loaded)
         markets = expert_markets_for(market, settings, config, progress=progress)
-        name = "bars" if isinstance(market, pd.DataFrame) else str(market)
-        told = {"algorithm": algorithm, "market": name, "seed": seed, "training": asdict(config)}
+        told = {"algorithm": algorithm, "market": in_words(market), "seed": seed, "training": asdict(config)}
         if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
-            told[LEARNED_UNTIL] = markets[1][-1].market.bars.index[-1].isoformat()
-        if not isinstance(market, pd.DataFrame) and not isinstance(extractor, Extractor) and config.settings is None:
-            _write_recipe(folder, config, algorithm=algorithm, market=str(market), extractor=str(extractor), seed=seed)
+            told |= {TRAINED_UNTIL: last_bar(markets[0]), LEARNED_UNTIL: last_bar(markets[1])}
+        if has_path(market) and not isinstance(extractor, Extractor) and config.settings is None:
+            named = tuple(map(str, several(market)))
+            market_key = named[0] if len(named) == 1 else named
+            _write_recipe(folder, config, algorithm=algorithm, market=market_key, extractor=str(extractor), seed=seed)
         with ExitStack() as stack:
             writer = None
             if mlflow is not None:

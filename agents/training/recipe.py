@@ -9,7 +9,7 @@ from typing import Any, Self
 from agents.algorithms.registry import NAMES, new_config
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.dagger import DaggerConfig
-from agents.markets.expert_market import require_market
+from agents.markets.own_markets import require_market
 from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
 from agents.training.config import AgentTrainingConfig
 from cryptoenv.files.durable_files import make_folder
@@ -45,14 +45,15 @@ class AgentRecipe:
 
     Attributes:
         algorithm: one of `agents.training.NAMES`.
-        market: name of a synthetic task, or a file of bars.
+        market: name of a synthetic task, or one or several of your own: files of bars, folders of saved markets or of
+            series of a store.
         extractor: "default", or the folder of an artifact.
         seed: of everything that is drawn.
         training: sizes, and the configurations of cloning and learning.
     """
 
     algorithm: str = "ppo"
-    market: str = "standard"
+    market: str | tuple[str, ...] = "standard"
     extractor: str = "default"
     seed: int = 0
     training: AgentTrainingConfig = field(default_factory=AgentTrainingConfig)

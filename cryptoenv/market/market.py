@@ -167,8 +167,7 @@ class Market:
         ends = []
         for timeframe, valid_from, size in zip(self.timeframes, self.valid_from, sizes, strict=True):
             duration = timeframe_ms(timeframe)
-            first = self.start_ms + (grid_offset_ms(duration) - self.start_ms) % duration
-            ends.append(first + (valid_from + int(size)) * duration)
+            ends.append(_first_open(self.start_ms, duration) + (valid_from + int(size)) * duration)
         needed = (max(ends) - self.start_ms) // base
         if needed > given:
             raise BarsError(
@@ -177,6 +176,33 @@ class Market:
                 f"{given} ({given * base / DAY_MS:.1f} days) were given"
             )
         return int(needed - 1)
+
+    def part(self, start: int, stop: int) -> "Market":
+        """The market of base bars `start` to `stop` (exclusive) alone, a market of its own.
+
+        Its features are those of the whole: each is made of a fixed slice of bars that had ended, so that what comes
+        after `stop` is in none of them. Its higher timeframes begin with their first bar that opens in it.
+
+        Raises:
+            ValueError: not 0 <= start < stop <= T.
+        """
+        if not 0 <= start < stop <= len(self):
+            raise ValueError(f"part({start}, {stop}) is outside the market's {len(self)} bars")
+        base = timeframe_ms(self.timeframes[0])
+        opens, closes = self.start_ms + start * base, self.start_ms + stop * base
+        align = np.empty((stop - start, len(self.timeframes)), dtype=np.int64)
+        features, valid_from = [], []
+        for k, timeframe in enumerate(self.timeframes):
+            duration = timeframe_ms(timeframe)
+            whole_first, first = (_first_open(at, duration) for at in (self.start_ms, opens))
+            row, rows = (first - whole_first) // duration, max((closes - first) // duration, 0)
+            align[:, k] = _last_ended(opens, base, first, duration, stop - start)
+            features.append(self.features[k][row : row + rows])
+            valid_from.append(max(self.valid_from[k] - row, 0))
+        return Market(
+            self.timeframes, opens, self.prices[start:stop], tuple(features), self.feature_names, align,
+            tuple(valid_from), self.funding_series, self.name, None, self.feature_spec, self.origin,
+        )  # fmt: skip
 
     def save(self, folder: str | Path) -> "Market":
         """Writes the market to a folder of its own, whole or not at all, and returns the market loaded from it.
@@ -266,6 +292,11 @@ def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -
 
 def _is_count(size: object) -> bool:
     return isinstance(size, int | np.integer) and not isinstance(size, bool) and int(size) >= 1
+
+
+def _first_open(start_ms: int, duration_ms: int) -> int:
+    # When the first bar of a timeframe opens that does so at `start_ms` or later.
+    return start_ms + (grid_offset_ms(duration_ms) - start_ms) % duration_ms
 
 
 def _last_ended(start_ms: int, base_ms: int, first_ms: int, higher_ms: int, rows: int) -> np.ndarray:

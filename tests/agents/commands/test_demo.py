@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import agents
 from agents.algorithms.ppo import PPOConfig
 from agents.cloning.behaviour_cloning import CloningConfig
-from agents.commands.demo import CLONE, DemoConfig, run_demo
+from agents.commands.demo import DemoConfig, run_demo
 from agents.run_folders.run_folder import Run
-from agents.run_folders.run_origin import agent_name
+from agents.run_folders.run_origin import kept_clone
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from pretrain import ExtractorConfig, PretrainingConfig
@@ -44,12 +45,12 @@ def check_run_folder(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def test_demo_on_synthetic_markets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, table = run_demo(out=tmp_path / "run", config=TINY)
-    kept = check_run_folder(tmp_path / "run")
-    agent = {agent_name("ppo"), agent_name("ppo", is_clone=True)} & set(kept)
-    methods = {CLONE, "flat", "buy and hold", "random", "EMA cross (tuned)", "filter oracle"}
-    assert len(agent) == 1
-    assert set(table.index) == methods | agent == set(kept)
+    run, table = run_demo(out=tmp_path / "run", config=TINY)
+    agent = "BC -> PPO (= clone)" if kept_clone(run) else "BC -> PPO"
+    methods = [agent, "BC clone", "flat", "buy and hold", "random", "EMA cross (tuned)", "filter oracle"]
+    assert list(table.index) == methods
+    assert set(check_run_folder(tmp_path / "run")) == set(methods)
+    assert list(agents.evaluate(run, markets=2, days=4).index) == methods
     assert table.loc["filter oracle", "score"] == 1.0
     assert table.loc["flat", "score"] == 0.0
     assert (table["score_low"] <= table["score"]).all()

@@ -12,7 +12,8 @@ def test_inspect_prints_a_table_and_writes_pictures(tmp_path: Path, capsys: pyte
     bars, spec = tmp_path / "bars.csv", tmp_path / "spec.yaml"
     random_bars(40, seed=1, timeframe="1h").to_csv(bars)
     spec.write_text(FeatureSpec().to_yaml())
-    arguments = ["features", "inspect", str(bars), "--out", str(out), "--timeframes", "1h,4h", "--spec", str(spec)]
+    inspect = ["features", "inspect", "--bars", str(bars), "--out", str(out)]
+    arguments = [*inspect, "--timeframes", "1h,4h", "--features", str(spec)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "breakout_up_confirmed" in printed
@@ -25,5 +26,5 @@ def test_inspect_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "task 'nowhere' is unknown; allowed: " in capsys.readouterr().err
     spec = tmp_path / "spec.yaml"
     spec.write_text("base: {trends: {}}")
-    assert main(["features", "inspect", "--days", "10", "--spec", str(spec), "--out", str(tmp_path / "out")]) == 2
+    assert main(["features", "inspect", "--days", "10", "--features", str(spec), "--out", str(tmp_path / "new")]) == 2
     assert "key 'trends' is unknown" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def failed(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
 def test_evaluate_judges_on_the_runs_own_task_and_names_rows_as_the_demo_does(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--split", "validation", "--count", "2", "--days", "12"]
+    small = ["--split", "validation", "--markets", "2", "--days", "12"]
     assert main(["evaluate", str(run), *small, "--out", str(tmp_path / "own.csv")]) == 0
     said = capfd.readouterr()
     assert "task 'easy', what it was trained on" in said.out
@@ -68,7 +68,7 @@ def test_evaluate_judges_on_the_runs_own_task_and_names_rows_as_the_demo_does(
     assert "evaluating: 7 of 7" in said.err
     own = pd.read_csv(tmp_path / "own.csv", index_col=0)
     assert {"BC clone", "BC -> PPO (= clone)"} <= set(own.index)
-    assert main(["evaluate", str(run), "--markets", "easy", *small, "--out", str(tmp_path / "easy.csv")]) == 0
+    assert main(["evaluate", str(run), "--task", "easy", *small, "--out", str(tmp_path / "easy.csv")]) == 0
     pd.testing.assert_frame_equal(own, pd.read_csv(tmp_path / "easy.csv", index_col=0))
     assert "what it was trained on" not in capfd.readouterr().out
 
@@ -83,9 +83,9 @@ def test_a_run_trained_on_bars_is_judged_on_bars(run: Path, tmp_path: Path, capf
         assert own_market(Run.load(run)) == bars
         assert main(["evaluate", str(run)]) == 0
         said = capfd.readouterr().out
-        assert "bars.csv, the last fifth of the bars, what it was trained on" in said
+        assert "bars.csv, the validation part in time, what it was trained on" in said
         assert "market impact. Not charged: funding." in said
-    assert "one of them at a time" in failed(["evaluate", str(run), "--bars", str(bars), "--markets", "easy"], capfd)
+    assert "one of them at a time" in failed(["evaluate", str(run), "--bars", str(bars), "--task", "easy"], capfd)
 
 
 def test_what_cannot_be_shown_or_written_is_one_line(
@@ -93,14 +93,14 @@ def test_what_cannot_be_shown_or_written_is_one_line(
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    play = ["play", str(run), "--market", "easy", "--steps", "2"]
+    play = ["play", str(run), "--task", "easy", "--steps", "2"]
     line = failed([*play, "--render", "human"], capfd)
     assert "display" in line and "ansi" in line
     for place in ("/proc/a.zip", "/dev/null/a.zip"):
         assert place.rpartition("/")[0] in failed(["export", str(run), place], capfd)
-    assert "is a directory" in failed(["play", str(run), "--market", str(tmp_path)], capfd)
-    assert "is no file of bars and no task" in failed(["play", str(run), "--market", str(tmp_path / "x.csv")], capfd)
-    assert "is a directory" in failed(["train", "--market", str(tmp_path), "--out", str(tmp_path / "new")], capfd)
+    assert "is a directory" in failed(["play", str(run), "--bars", str(tmp_path)], capfd)
+    assert "is no file of bars and no task" in failed(["play", str(run), "--bars", str(tmp_path / "x.csv")], capfd)
+    assert "is a directory" in failed(["train", "--bars", str(tmp_path), "--out", str(tmp_path / "new")], capfd)
     assert "is a directory" in failed(["train", "--recipe", str(tmp_path), "--out", str(tmp_path / "new")], capfd)
     assert "is a directory" in failed(["pretrain", "--recipe", str(tmp_path), "--out", str(tmp_path / "n")], capfd)
 
@@ -140,7 +140,7 @@ def test_naive_times_at_every_door(tmp_path: Path, capfd: pytest.CaptureFixture[
     found = regime_market("easy", days=1, seed=3).bars
     found.set_axis(found.index.tz_localize(None)).rename_axis("timestamp").to_csv(bars)
     new = str(tmp_path / "new")
-    doors = (["demo", "--bars"], ["features", "inspect"], ["pretrain", "--bars"], ["train", "--market"])
+    doors = (["demo", "--bars"], ["features", "inspect", "--bars"], ["pretrain", "--bars"], ["train", "--bars"])
     for door in doors:
         line = failed([*door, str(bars), "--out", new], capfd)
         assert "cryptoenv data clean" in line and "--time-zone" in line

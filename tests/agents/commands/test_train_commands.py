@@ -142,23 +142,23 @@ def test_train_evaluate_play_export_import(
     assert "kept_step" in description["metrics"]
 
     table = tmp_path / "table.csv"
-    evaluate = ["evaluate", str(run), "--markets", "easy", "--split", "validation", "--count", "2", "--days", "3"]
+    evaluate = ["evaluate", str(run), "--task", "easy", "--split", "validation", "--markets", "2", "--days", "3"]
     assert main([*evaluate, "--out", str(table)]) == 0
     assert {"BC clone", "flat"} <= set(pd.read_csv(table, index_col=0).index)
-    assert main(["evaluate", str(run), "--markets", "easy", "--seeds", "7", "--days", "3"]) == 0
+    assert main(["evaluate", str(run), "--task", "easy", "--market-seed", "7", "--days", "3"]) == 0
     (labelled,) = task_seeds("easy", "train", 1)
-    assert main(["evaluate", str(run), "--markets", "easy", "--seeds", str(labelled)]) == 2
+    assert main(["evaluate", str(run), "--task", "easy", "--market-seed", str(labelled)]) == 2
     assert "of the family 'train', which teaches" in capsys.readouterr().err
     assert main(["train", "--algo", "dqn", "--out", str(run)]) == 2
     assert "holds an earlier run" in capsys.readouterr().err
     assert AgentRecipe.read(run / "recipe.yaml").algorithm == "ppo"
 
     capsys.readouterr()
-    assert main(["play", str(run), "--market", "easy", "--steps", "3"]) == 0
+    assert main(["play", str(run), "--task", "easy", "--steps", "3"]) == 0
     assert capsys.readouterr().out.count("(1 since the start)") == 1
     film = tmp_path / "film.png"
     drawn = ["--render", "rgb_array", "--out", str(film)]
-    assert main(["play", str(run), "--market", "easy", "--steps", "2", *drawn]) == 0
+    assert main(["play", str(run), "--task", "easy", "--steps", "2", *drawn]) == 0
     assert film.stat().st_size > 1_000
     assert main(["play", str(run), "--render", "opera"]) == 2
 
@@ -179,15 +179,15 @@ def test_bars_of_ones_own(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     bars = tmp_path / "bars.csv"
     regime_market("easy", days=70, seed=11).bars.reset_index().to_csv(bars, index=False)
     run = tmp_path / "run"
-    assert main(["train", "--recipe", str(recipe), "--market", str(bars), "--out", str(run)]) == 0
+    assert main(["train", "--recipe", str(recipe), "--bars", str(bars), "--out", str(run)]) == 0
     table = tmp_path / "table.csv"
-    assert main(["evaluate", str(run), "--bars", str(bars), "--out", str(table)]) == 0
+    assert main(["evaluate", str(run), "--bars", str(bars), "--split", "test", "--out", str(table)]) == 0
     found = pd.read_csv(table, index_col=0)
     assert found.loc["flat", "log_return"] == 0.0
     assert {"buy and hold", "EMA cross (tuned)", "BC clone"} <= set(found.index)
     shorter = tmp_path / "shorter.csv"  # its last fifth lies within what was learned from
     regime_market("easy", days=70, seed=11).bars.iloc[:-3_000].reset_index().to_csv(shorter, index=False)
-    assert main(["evaluate", str(run), "--bars", str(shorter)]) == 2
+    assert main(["evaluate", str(run), "--bars", str(shorter), "--split", "test"]) == 2
     assert "the agent has learned from bars until" in capsys.readouterr().err
 
 

@@ -49,7 +49,7 @@ def test_a_mistyped_market_leaves_no_folder(
     recipe, run = written(tmp_path, 512), tmp_path / "runs" / "run"
     short = tmp_path / "short.csv"
     short.write_text("timestamp,open,high,low,close,volume\n", encoding="utf-8")
-    wrong = (["--market", "eazy"], ["--market", str(short)], ["--extractor", "nowhere"])
+    wrong = (["--task", "eazy"], ["--bars", str(short)], ["--extractor", "nowhere"])
     for options in wrong:
         assert main(["train", "--recipe", str(recipe), *options, "--seeds", seeds, "--out", str(run)]) == 2
         assert capsys.readouterr().err.count("cryptoenv: ") == 1

@@ -79,7 +79,7 @@ def test_a_run_is_drawn_and_goes_on_with_real_bars(tmp_path: Path, capsys: pytes
         files.append(tmp_path / f"market{seed}.parquet")
         regime_market("easy", 30, seed).bars.to_parquet(files[-1])
     bars = [argument for file in files for argument in ("--bars", str(file))]
-    tune = ["pretrain", *bars, "--start", str(run / "artifact"), "--out", str(tmp_path / "tuned"), "--steps", "4"]
+    tune = ["pretrain", *bars, "--from", str(run / "artifact"), "--out", str(tmp_path / "tuned"), "--steps", "4"]
     capsys.readouterr()
     assert main([*tune, "--show-data-splits"]) == 0
     shown = capsys.readouterr().out
