@@ -43,7 +43,7 @@ def test_pattern_market_files_hold_bars_truth_spans_and_picture(tmp_path: Path) 
 
 def test_token_csv_keeps_every_bit(tmp_path: Path) -> None:
     out = tmp_path / "t"
-    assert run("--kind", "token", "--tokens", "2", "--bars", "100", "--format", "csv", "--out", f"{out}") == 0
+    assert run("--kind", "token", "--tokens", "2", "--length", "100", "--format", "csv", "--out", f"{out}") == 0
     sample = token_market(TokenConfig(tokens=2, bars=100), 0)
     rows = [line.split(",")[1:] for line in (out / "TOKEN1.csv").read_text().splitlines()[1:]]
     assert [[float(cell) for cell in row] for row in rows] == sample.bars["TOKEN1"].to_numpy().tolist()
@@ -61,7 +61,7 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 
-@pytest.mark.parametrize("arguments", [("pattern", "--pattern", "double_top"), ("token", "--bars", "60")])
+@pytest.mark.parametrize("arguments", [("pattern", "--pattern", "double_top"), ("token", "--length", "60")])
 def test_a_picture_is_drawn(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     pytest.importorskip("matplotlib")
     assert run("--kind", *arguments, "--picture", "--out", f"{tmp_path / 'p'}") == 0
@@ -73,12 +73,12 @@ def test_a_picture_is_drawn(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     [
         (("--kind", "pattern", "--pattern", "cup"), "kind is 'cup': allowed are trend_up"),
         (("--kind", "pattern", "--noise", "-1"), "noise is -1.0"),
-        (("--kind", "pattern", "--bars", "10"), "needs at least"),
+        (("--kind", "pattern", "--length", "10"), "needs at least"),
         (("--kind", "regime", "--task", "cake"), "cake"),
         (("--kind", "pattern-market", "--density", "0.95"), "density is 0.95: it must lie in [0, 0.8]"),
         (("--kind", "pattern-market", "--volatility", "0"), "volatility is 0.0"),
         (("--kind", "regime", "--picture"), "no picture of --kind regime"),
-        (("--kind", "token", "--bars", "3"), "bars is 3"),
+        (("--kind", "token", "--length", "3"), "bars is 3"),
         (("--kind", "cake"), "cake"),
     ],
 )
