@@ -14,16 +14,20 @@ from cryptoenv.progress import tqdm
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.splits import Span
 from synthetic import (
+    PATTERN_KINDS,
+    PatternSample,
     RegimeSample,
     filter_beliefs,
     horizon_labels,
     oracle_labels,
     path_labels,
+    pattern_market,
+    pattern_seeds,
     regime_market,
     task_seeds,
 )
 
-Teacher = Literal["oracle", "path", "horizon"]
+Teacher = Literal["oracle", "path", "horizon", "patterns"]
 
 ORACLE_LABELS = "filter oracle"  #: the teacher's name in an artifact
 #: Bars ahead that the teacher "horizon" looks: of 8, 16, 32, 64 and 96 the best on validation markets of "standard".
@@ -40,7 +44,10 @@ _OF_BARS: dict[str, tuple[str, Callable[[pd.DataFrame, float, tuple[float, ...]]
     ),
 }
 BAR_TEACHERS = tuple(_OF_BARS)
-TEACHERS = ("oracle", *BAR_TEACHERS)
+PATTERNS = "patterns"  #: the teacher that knows what a pattern market's patterns are, whatever the task
+PATTERN_LABELS = "confirmed chart patterns"  #: its name in an artifact
+RECOGNISED = ("none", *PATTERN_KINDS)  #: its regimes: no pattern is confirmed, or which one is under way
+TEACHERS = ("oracle", *BAR_TEACHERS, PATTERNS)
 OWN_LABELS = "labels"  #: in a recipe: what is learned stands in files of the user's
 
 
@@ -81,8 +88,9 @@ def labelled_sample(
     Raises:
         ValueError: an unknown teacher, or too few bars for the windows.
     """
-    if teacher not in TEACHERS:
-        raise ValueError(f"teacher={teacher!r} is unknown; choose one of {TEACHERS}")
+    if teacher not in TEACHERS or teacher == PATTERNS:
+        allowed = tuple(name for name in TEACHERS if name != PATTERNS)
+        raise ValueError(f"teacher={teacher!r} is unknown for a regime market; choose one of {allowed}")
     market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
     start = market.first_decision(window)
     if teacher == "oracle":
@@ -90,6 +98,37 @@ def labelled_sample(
         return LabelledMarket(market, oracle_labels(sample, cost, positions), beliefs, start, label_kind=ORACLE_LABELS)
     labels, kind = bar_labels(teacher, sample.bars, cost, positions)
     return LabelledMarket(market, labels, start=start, label_kind=kind)
+
+
+def labelled_patterns(
+    sample: PatternSample,
+    timeframes: tuple[str, ...],
+    window: tuple[int, ...],
+    *,
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+) -> LabelledMarket:
+    """A pattern market with what one says of it who waits for confirmations, from its first decidable bar on.
+
+    The labels are the position nearest to the truth's action, whatever is held; the beliefs are certain, of
+    `RECOGNISED`: a kind from its confirmation to its end, else none.
+
+    Args:
+        sample: `synthetic.pattern_market`.
+        timeframes: of the market, the base first.
+        window: bars per timeframe that a decision needs.
+        positions: exposures to choose from.
+
+    Raises:
+        ValueError: too few bars for the windows.
+    """
+    market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
+    if len(market) != len(sample.bars):
+        raise ValueError(f"timeframes={timeframes}: the first must be that of the {len(sample.bars)} bars")
+    nearest = np.abs(sample.actions[:, None] - np.array(positions)).argmin(axis=1).astype(np.int8)
+    labels = np.repeat(nearest[:, None], len(positions), axis=1)
+    kinds = sample.truth["recognised"].to_numpy(np.int64) + 1
+    beliefs = np.eye(len(RECOGNISED), dtype=np.float16)[kinds]
+    return LabelledMarket(market, labels, beliefs, market.first_decision(window), label_kind=PATTERN_LABELS)
 
 
 def labelled_bars(
@@ -137,9 +176,13 @@ def labelled_samples(
 ) -> tuple[LabelledMarket, ...]:
     """`count` lessons of `days` tradable days on a task's seeds of a family, in the family's order.
 
+    The teacher "patterns" has markets of its own, whatever the task: `synthetic.pattern_market`.
+
     Raises:
         ValueError: an unknown task, family or teacher.
     """
-    seeds = task_seeds(task, family, count)
+    seeds = pattern_seeds(family, count) if teacher == PATTERNS else task_seeds(task, family, count)
     bar = tqdm(seeds, desc=f"markets ({family})", unit="market", disable=not progress)
+    if teacher == PATTERNS:
+        return tuple(labelled_patterns(pattern_market(days, seed), timeframes, window) for seed in bar)
     return tuple(labelled_sample(regime_market(task, days, seed), timeframes, window, teacher=teacher) for seed in bar)

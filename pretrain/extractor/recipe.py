@@ -32,8 +32,9 @@ class Recipe:
         markets: how many of them.
         validation_markets: of the "validation" seeds, to stop early on and choose weights by.
         days: tradable days of each market.
-        teacher: "oracle", "path" or "horizon" (`pretrain.data.teachers`), or "labels": the user's own, which stand in
-            files beside the bars (`pretrain.data.own_labels`).
+        teacher: "oracle", "path" or "horizon" (`pretrain.data.teachers`); "patterns", which learns from pattern markets
+            whatever the task, and wants `architecture.regimes` of at least 21 (none and twenty kinds); or "labels": the
+            user's own, which stand in files beside the bars (`pretrain.data.own_labels`).
         seed: of weights, batches and dropout.
         architecture: of the extractor.
         training: its optimiser and budget.
