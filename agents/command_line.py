@@ -29,6 +29,7 @@ from agents.commands.options import Bars, Seed  # noqa: E402
 from agents.commands.play import play  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
+from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
 from agents.commands.train import train  # noqa: E402
 from agents.commands.tune import tune  # noqa: E402
@@ -49,6 +50,7 @@ app.command()(synth)
 app.command()(train)
 app.command()(evaluate)
 app.command()(play)
+app.command()(signal)
 app.command()(tune)
 app.command()(export)
 app.command("import")(import_model)

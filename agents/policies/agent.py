@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from agents.markets.embedded import EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
+from agents.markets.own_markets import OneMarket, own_markets
+from agents.policies.decision import Decision, closed_part, shares
 from agents.policies.heads import HEADS, bind, copy_of, new_policy
 from agents.policies.policy_shape import PolicyShape
 from agents.policies.trading_policy import held_position
 from agents.settings import TradingSettings
+from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.typed_values import Range, require_ranges, require_types
 from pretrain import Extractor
 from pretrain.fitting.artifact_folder import (
@@ -61,11 +65,16 @@ class AgentPolicy:
         self._positions = agent.settings.positions
         self._margin = agent.margin if margin is None else margin
 
-    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Actions (N,): the preferred one, unless its lead over holding is at most the margin."""
+    def preferences(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, A) float32, larger is better, for rows (market, bar) (N, 2) with account observations (N, 5)."""
         observation = {"index": torch.from_numpy(index), "account": torch.from_numpy(account)}
         with torch.no_grad():
-            liking = self._preferences(self._policy, observation, self._positions).numpy()
+            found: NDArray[np.float32] = self._preferences(self._policy, observation, self._positions).numpy()
+        return found
+
+    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Actions (N,): the preferred one, unless its lead over holding is at most the margin."""
+        liking = self.preferences(index, account)
         best = liking.argmax(axis=1)
         held = held_position(account, self._positions)
         rows = np.arange(len(best))
@@ -107,6 +116,38 @@ class Agent:
     def on(self, labelled: Sequence[ExpertMarket], table: EmbeddingTable | None = None) -> AgentPolicy:
         """The agent's decisions on these markets (`table`: their embeddings, where they are at hand)."""
         return self.decide_on(table or embed(self.extractor, labelled, progress=False))
+
+    def decide(self, bars: OneMarket, *, held: float = 0.0, now: pd.Timestamp | None = None) -> Decision:
+        """The target after the last closed bar, with its probabilities.
+
+        Args:
+            bars: a frame of bars, a file of them, a `Market`, its folder or the folder of a store's series. Bars that
+                have not closed yet are left aside.
+            held: exposure held now, which hysteresis and cost are reckoned from; the nearest position counts.
+            now: the time it is (UTC); the clock's where None.
+
+        Raises:
+            ValueError: bars that cannot be used, too few that have closed, or `held` that is no finite number.
+        """
+        if not math.isfinite(held):
+            raise ValueError(f"held={held} is not allowed: a finite exposure, a fraction of equity")
+        (whole,) = own_markets(bars, self.settings)
+        market = closed_part(whole, self.settings.window, now)
+        last = len(market) - 1
+        decider = self.decide_on(EmbeddingTable([self.extractor.embed(market)]))
+        index = np.array([[0, last]], dtype=np.int64)
+        account = np.array([[held, held, 0.0, 0.0, 0.0]], dtype=np.float32)  # as at an episode's beginning
+        liking = decider.preferences(index, account)
+        positions = self.settings.positions
+        opened = market.bars.index[last]
+        return Decision(
+            bar=opened,
+            close=opened + pd.Timedelta(timeframe_ms(self.settings.timeframes[0]), "ms"),
+            price=float(market.bars["close"].iloc[last]),
+            held=held,
+            target=positions[int(decider.act(index, account)[0])],
+            probabilities=dict(zip(positions, map(float, shares(liking[0])), strict=True)),
+        )
 
     def with_margin(self, margin: float) -> Agent:
         """The same agent with another hysteresis."""
