@@ -145,7 +145,7 @@ def require_values(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
     """
     prices, align = arrays["prices"], arrays["align"]
     start, step = header["start_ms"], timeframe_ms(header["timeframes"][0])
-    most = LARGEST_RATE * (step // MINUTE_MS) if header["funding_series"] else 0.0
+    most = LARGEST_RATE * max(step // MINUTE_MS, 1) if header["funding_series"] else 0.0
     row, kind = _wrong_price(prices, start, step, most)
     if row >= 0:
         raise MarketContentError(f"prices, row {row} {prices[row].tolist()}: {_ALLOWED[kind]}")

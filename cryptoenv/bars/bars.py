@@ -169,11 +169,15 @@ def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
         )
 
 
+def _pandas_name(step_ms: int) -> str:
+    return f"{step_ms // MINUTE_MS}min" if step_ms % MINUTE_MS == 0 else f"{step_ms // 1000}s"
+
+
 def _of_closes(opens_ns: np.ndarray, step_ms: int) -> str:
     # 23:59:59.999 or 23:59:59 all along: venues stamp a bar's close so.
     for before_ns, shown in ((1, "1ns"), (1_000, "1us"), (1_000_000, "1ms"), (1_000_000_000, "1s")):
         if not ((opens_ns + before_ns - grid_offset_ms(step_ms) * 1_000_000) % (step_ms * 1_000_000)).any():
-            opened = f"index + pd.Timedelta('{shown}') - pd.Timedelta('{step_ms // 60_000}min')"
+            opened = f"index + pd.Timedelta('{shown}') - pd.Timedelta('{_pandas_name(step_ms)}')"
             return f"; these are times of the bars' CLOSE, their open is needed: {opened}, or another column"
     return ""
 
@@ -210,7 +214,7 @@ def require_few_gaps(opens_ms: np.ndarray, step_ms: int, fewest: int = 0) -> Non
     if count > max(MOST_GAPS * len(opens_ms), fewest):
         first, last = (pd.Timestamp(int(ms), unit="ms", tz="UTC").isoformat() for ms in opens_ms[[0, -1]])
         raise BarsError(
-            f"{len(opens_ms)} bars from {first} to {last} leave {count} bars of {step_ms // MINUTE_MS} minutes, "
+            f"{len(opens_ms)} bars from {first} to {last} leave {count} bars of {timeframe_name(step_ms)}, "
             "nearly all of them gaps: check the times"
         )
 

@@ -1,4 +1,4 @@
-"""Timeframes: names such as "15m", "4h", "1d", "1w", and the UTC grid on which their bars open.
+"""Timeframes: names such as "30s", "15m", "4h", "1d", "1w", and the UTC grid on which their bars open.
 
 Bars of a timeframe open at whole multiples of it since the Unix epoch; weeks open on Mondays (the epoch was a
 Thursday).
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-MINUTE_MS = 60_000
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
@@ -19,9 +20,10 @@ MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday after the epoch
 
 _SHARE_OFF = 0.01
 _LEAST_RUN, _FILES = 3, 1e6
-_UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
-_NAME = re.compile(r"([1-9][0-9]*)([mhdw])")
-_ALLOWED = 'a whole number and one of m, h, d, w, such as "5m", "15m", "4h", "1d", "1w"'
+_NEAR = 6
+_UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
+_NAME = re.compile(r"([1-9][0-9]*)([smhdw])")
+_ALLOWED = 'a whole number and one of s, m, h, d, w, such as "30s", "5m", "15m", "4h", "1d", "1w"'
 
 
 def timeframe_ms(timeframe: str) -> int:
@@ -36,7 +38,7 @@ def timeframe_ms(timeframe: str) -> int:
     duration = int(match[1]) * _UNIT_MS[match[2]]
     if duration < DAY_MS and DAY_MS % duration:
         raise ValueError(
-            f"timeframe {timeframe!r} does not divide a day; allowed below 1d: 1m, 5m, 15m, 1h, 4h and the like"
+            f"timeframe {timeframe!r} does not divide a day; allowed below 1d: 30s, 1m, 5m, 15m, 1h, 4h and the like"
         )
     return duration
 
@@ -47,8 +49,9 @@ def timeframe_name(duration_ms: int) -> str:
     Raises:
         ValueError: no timeframe has that duration.
     """
-    for unit in ("w", "d", "h", "m"):
-        if duration_ms > 0 and duration_ms % _UNIT_MS[unit] == 0:
+    for unit in ("w", "d", "h", "m", "s"):
+        odd = unit == "s" and DAY_MS % duration_ms if duration_ms > 0 else True  # 61 seconds are a mistake in the times
+        if not odd and duration_ms % _UNIT_MS[unit] == 0:
             name = f"{duration_ms // _UNIT_MS[unit]}{unit}"
             timeframe_ms(name)
             return name
@@ -116,13 +119,19 @@ def detect_timeframe(index: pd.DatetimeIndex) -> str:
 
 
 def _steps_within(usual_ms: int) -> list[int]:
-    # Timeframes that divide the usual distance, longest first.
-    minutes = usual_ms // MINUTE_MS
-    if usual_ms % MINUTE_MS or minutes < 1:
+    # Timeframes that divide the usual distance, longest first; of those in seconds only the ones near it, or any times
+    # that jitter by a second would be bars of one.
+    minutes = _divisors(usual_ms, MINUTE_MS)
+    seconds = [step for step in _divisors(usual_ms, SECOND_MS) if step % MINUTE_MS and usual_ms // step <= _NEAR]
+    return [step for step in (*minutes, *seconds) if (step % DAY_MS == 0 if step >= DAY_MS else DAY_MS % step == 0)]
+
+
+def _divisors(usual_ms: int, unit_ms: int) -> list[int]:
+    count = usual_ms // unit_ms
+    if usual_ms % unit_ms or count < 1:
         return []
-    divisors = {d for low in range(1, math.isqrt(minutes) + 1) if minutes % low == 0 for d in (low, minutes // low)}
-    steps = sorted((d * MINUTE_MS for d in divisors), reverse=True)
-    return [step for step in steps if (step % DAY_MS == 0 if step >= DAY_MS else DAY_MS % step == 0)]
+    found = {d for low in range(1, math.isqrt(count) + 1) if count % low == 0 for d in (low, count // low)}
+    return sorted((d * unit_ms for d in found), reverse=True)
 
 
 def coarser_run(index: pd.DatetimeIndex, duration_ms: int) -> tuple[int, int, int] | None:

@@ -88,15 +88,17 @@ def feature_plans(
     """One plan per timeframe (base first) of a market with these further columns.
 
     Raises:
-        ValueError: two features of a timeframe with one name.
+        ValueError: two features of a timeframe with one name, or features for a timeframe that is not there.
     """
+    spec.require_timeframes(timeframes)
     durations = [timeframe_ms(timeframe) for timeframe in timeframes]
     plans = []
     for position, (timeframe, duration) in enumerate(zip(timeframes, durations, strict=True)):
         role = spec.role(position, durations)
         higher = tuple(durations[position + 1 :])
-        setting = Setting(duration, higher, columns, role.volatility_bars, role.warm_up_bars)
-        plan = TimeframePlan(timeframe, setting, tuple(role.families()))
+        families = tuple(role.families())
+        setting = Setting(duration, higher, columns, role.volatility_bars, role.warm_up_bars, families)
+        plan = TimeframePlan(timeframe, setting, families)
         for name in plan.names:
             if plan.names.count(name) > 1:
                 raise ValueError(f"two features of {timeframe} are called {name!r}; give the spec each name once")

@@ -3,24 +3,26 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
-from cryptoenv.bars.timeframe import DAY_MS
+from cryptoenv.bars.price_columns import BAR_COLUMNS
+from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, timeframe_ms
 from cryptoenv.checks import require_counts
 from cryptoenv.features.custom import FeatureFunction
 from cryptoenv.features.families.across import AcrossTimeframes
 from cryptoenv.features.families.breakouts import Breakouts
 from cryptoenv.features.families.calendar import Calendar
-from cryptoenv.features.families.columns import Exogenous, Reference
+from cryptoenv.features.families.columns import REFERENCE, Exogenous, Reference
 from cryptoenv.features.families.indicators import Momentum, Trend, Volatility
 from cryptoenv.features.families.slow import SlowLevels
 from cryptoenv.features.families.windowed import Candles, Returns, Volume
 from cryptoenv.features.pursuit.family import Pursuit
-from cryptoenv.features.view import Family
-from cryptoenv.files.typed_values import require_types
+from cryptoenv.features.view import Family, Setting
+from cryptoenv.files.typed_values import require_types, written_values
 
 ROLES = ("base", "higher", "daily", "single")
+_BY_NAME = "timeframes"
 _FAMILIES: dict[str, Any] = {
     "returns": Returns,
     "candles": Candles,
@@ -77,6 +79,15 @@ class TimeframeFeatures:
                 yield family
         yield from self.custom
 
+    def pursued_columns(self) -> tuple[str, ...]:
+        """What the pursuit reads that is neither a column of bars, nor the reference, nor a feature beside it."""
+        if self.pursuit is None:
+            return ()
+        setting = Setting(HOUR_MS, (DAY_MS,), (REFERENCE,))
+        others = [family for family in self.families() if family is not self.pursuit]
+        beside = {*BAR_COLUMNS, REFERENCE, *(name for family in others for name in family.names(setting))}
+        return tuple(name for name in self.pursuit.columns if name not in beside)
+
 
 def _intraday(**more: Any) -> TimeframeFeatures:
     return TimeframeFeatures(
@@ -107,33 +118,76 @@ class FeatureSpec:
         daily: of timeframes of a day and more.
         single: of the only timeframe of a market, where it is below one day. By default without what has a memory of
             weeks, so that a few days of bars make a market.
+        timeframes: of timeframes by name, such as (("4h", TimeframeFeatures(...)),), instead of their role's;
+            `with_timeframe` adds one.
+
+    Raises:
+        ValueError: no timeframe, or one that is there twice.
     """
 
     base: TimeframeFeatures = field(default_factory=_base)
     higher: TimeframeFeatures = field(default_factory=_intraday)
     daily: TimeframeFeatures = field(default_factory=_daily)
     single: TimeframeFeatures = field(default_factory=_intraday)
+    timeframes: tuple[tuple[str, TimeframeFeatures], ...] = ()
+
+    def __post_init__(self) -> None:
+        durations = [timeframe_ms(name) for name, _ in self.timeframes]
+        for name, _ in self.timeframes:
+            if durations.count(timeframe_ms(name)) > 1:
+                raise ValueError(f"timeframes names {name!r} twice; allowed: each timeframe once")
 
     @classmethod
     def none(cls) -> Self:
         """The empty spec: a market of prices only."""
-        return cls(*(TimeframeFeatures() for _ in ROLES))
+        empty = TimeframeFeatures()
+        return cls(empty, empty, empty, empty)
 
     def role(self, position: int, durations_ms: Sequence[int]) -> TimeframeFeatures:
         """The features of the timeframe at a position (the base is 0) among the durations of a market's timeframes."""
+        for name, features in self.timeframes:
+            if timeframe_ms(name) == durations_ms[position]:
+                return features
         if durations_ms[position] >= DAY_MS:
             return self.daily
         return self.higher if position else self.base if len(durations_ms) > 1 else self.single
+
+    def with_timeframe(self, timeframe: str, features: TimeframeFeatures) -> Self:
+        """The spec with other features for one timeframe, by its name, whichever role it has.
+
+            spec.with_timeframe("4h", replace(spec.higher, trend=Trend(averages=(50, 200))))
+
+        Raises:
+            ValueError: no timeframe.
+        """
+        duration = timeframe_ms(timeframe)
+        kept = tuple(one for one in self.timeframes if timeframe_ms(one[0]) != duration)
+        return replace(self, timeframes=(*kept, (timeframe, features)))
+
+    def require_timeframes(self, timeframes: Sequence[str]) -> None:
+        """Refuses features by name for a timeframe that a market lacks.
+
+        Raises:
+            ValueError: names it.
+        """
+        durations = [timeframe_ms(name) for name in timeframes]
+        for name, _ in self.timeframes:
+            if timeframe_ms(name) not in durations:
+                raise ValueError(f"the feature spec names the timeframe {name!r}; the market has {tuple(timeframes)}")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Further columns of bars that its features read."""
         roles: list[TimeframeFeatures] = [getattr(self, role) for role in ROLES]
+        roles += [features for _, features in self.timeframes]
         named = [role.exogenous.columns for role in roles if role.exogenous is not None]
+        named += [role.pursued_columns() for role in roles]
         return tuple(dict.fromkeys(column for columns in named for column in columns))
 
     def with_functions(self, *functions: FeatureFunction, roles: Sequence[str] = ROLES) -> Self:
         """The spec with the user's features added to the roles; those of the same name are replaced.
+
+        Where all roles are meant, timeframes that have features by their name get them too.
 
         Raises:
             ValueError: an unknown role. TypeError: not made with `feature`.
@@ -145,11 +199,14 @@ class FeatureSpec:
             if not isinstance(function, FeatureFunction):
                 raise TypeError(f"{function!r} is no feature; allowed: functions decorated with @feature(name, ...)")
         names = {function.name for function in functions}
-        changed = {}
-        for role in roles:
-            given: TimeframeFeatures = getattr(self, role)
+
+        def added(given: TimeframeFeatures) -> TimeframeFeatures:
             kept = tuple(function for function in given.custom if function.name not in names)
-            changed[role] = replace(given, custom=kept + functions)
+            return replace(given, custom=kept + functions)
+
+        changed: dict[str, Any] = {role: added(getattr(self, role)) for role in roles}
+        if set(roles) == set(ROLES):
+            changed["timeframes"] = tuple((name, added(features)) for name, features in self.timeframes)
         return replace(self, **changed)
 
     @property
@@ -159,7 +216,9 @@ class FeatureSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain values, for JSON and YAML; a user's function is there by name and digest, without code."""
-        return {role: _plain(getattr(self, role)) for role in ROLES}
+        out = {role: _plain(getattr(self, role)) for role in ROLES}
+        by_name = {name: _plain(features) for name, features in self.timeframes}
+        return out | ({_BY_NAME: by_name} if by_name else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], functions: Sequence[FeatureFunction] = ()) -> Self:
@@ -172,9 +231,14 @@ class FeatureSpec:
         Raises:
             ValueError: an unknown key, a value that is not allowed, or a function whose code is not the spec's.
         """
-        _refuse_unknown(content, ROLES, "feature spec")
+        _refuse_unknown(content, (*ROLES, _BY_NAME), "feature spec")
         code = {function.name: function for function in functions}
-        return cls(**{role: _role(content.get(role), role, code) for role in ROLES})
+        roles = {role: _role(content.get(role), role, code) for role in ROLES}
+        by_name = content.get(_BY_NAME) or {}
+        if not isinstance(by_name, Mapping):
+            raise ValueError(f"{_BY_NAME} is {by_name!r:.200}; allowed: features by the name of a timeframe")
+        named = tuple((str(name), _role(features, str(name), code)) for name, features in by_name.items())
+        return cls(**roles, timeframes=named)
 
     def to_yaml(self) -> str:
         """The spec as readable YAML."""
@@ -196,7 +260,7 @@ def _plain(role: TimeframeFeatures) -> dict[str, Any]:
     for name in _FAMILIES:
         family = getattr(role, name)
         if family is not None:
-            out[name] = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(family).items()}
+            out[name] = {key: list(v) if isinstance(v, tuple) else v for key, v in written_values(family).items()}
     if role.custom:
         out["custom"] = [
             {"name": f.name, "bound": f.bound, "memory": f.memory_bars, "digest": f.digest} for f in role.custom

@@ -26,6 +26,7 @@ class Setting(NamedTuple):
         columns: names of the further columns, "reference" (the close of the reference market) among them.
         volatility_bars: memory of the volatility v.
         warm_up_bars: what recursive indicators start from.
+        families: all that the timeframe has, for those that read what others say.
     """
 
     duration_ms: int
@@ -33,6 +34,7 @@ class Setting(NamedTuple):
     columns: tuple[str, ...] = ()
     volatility_bars: int = 96
     warm_up_bars: int = 192
+    families: tuple["Family", ...] = ()
 
     @property
     def block(self) -> int:

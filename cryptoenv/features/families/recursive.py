@@ -95,15 +95,26 @@ def directional_index(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars:
 
 
 @njit(cache=True)
-def average_difference(ohlcv: np.ndarray, where: tuple[int, int, int, int], spans: tuple[int, int]) -> np.ndarray:
-    """MACD in units of price: a fast less a slow exponential average, both begun as the mean up to the slow one's."""
+def average_difference(
+    ohlcv: np.ndarray, where: tuple[int, int, int, int], spans: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """MACD in units of price, and its signal line.
+
+    A fast less a slow exponential average, both begun as the mean up to the slow one's; the signal line is an
+    exponential average of that, begun as the mean of the first ones.
+
+    Args:
+        ohlcv: as above.
+        where: as above.
+        spans: bars of the fast and of the slow average, and of the signal line.
+    """
     first, rows = where[0], ohlcv.shape[0]
-    fast_bars, slow_bars = spans
-    out = np.zeros(rows - first)
+    fast_bars, slow_bars, signal_bars = spans
+    out, line = np.zeros(rows - first), np.zeros(rows - first)
     row = first
     while row < rows:
         anchor, end = _slice_rows(row, rows, where)
-        fast, slow = 0.0, 0.0
+        fast, slow, signal = 0.0, 0.0, 0.0
         for i in range(anchor, end):
             close, age = ohlcv[i, CLOSE], i - anchor
             if age < slow_bars:
@@ -113,7 +124,11 @@ def average_difference(ohlcv: np.ndarray, where: tuple[int, int, int, int], span
             else:
                 fast += 2.0 / (fast_bars + 1) * (close - fast)
                 slow += 2.0 / (slow_bars + 1) * (close - slow)
+            if age >= slow_bars - 1 + signal_bars:
+                signal += 2.0 / (signal_bars + 1) * (fast - slow - signal)
+            elif age >= slow_bars - 1:
+                signal += (fast - slow) / signal_bars
             if i >= row:
-                out[i - first] = fast - slow
+                out[i - first], line[i - first] = fast - slow, signal
         row = end
-    return out
+    return out, line

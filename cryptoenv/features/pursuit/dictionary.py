@@ -98,6 +98,15 @@ class AtomKind(NamedTuple):
         """How fast it turns; a plain bump counts as half a cycle."""
         return max(self.cycles, 0.5 if self.family == GABOR else 0.0) / self.span
 
+    @property
+    def label(self) -> str:
+        """Such as "sine_0.5" or "gabor_odd_2_per_16_at_63": part of a feature's name."""
+        if self.family != GABOR:
+            return f"{FAMILIES[self.family]}_{self.cycles:g}"
+        shape = ("odd" if self.odd else "even") if self.cycles else "bump"
+        turns = f"_{self.cycles:g}" if self.cycles else ""
+        return f"gabor_{shape}{turns}_per_{self.span:g}_at_{self.centre:g}"
+
     def __str__(self) -> str:
         """Such as "sine, 0.5 / 64 bars" or "gabor odd, 2 / 16 bars, at bar 63": cycles / bars."""
         name = FAMILIES[self.family]
@@ -149,6 +158,13 @@ def dictionary(config: PursuitConfig) -> Dictionary:
     """The dictionary of a config; the same object for equal configs."""
     kinds = tuple(_kinds(config))
     return Dictionary(np.array([_atom(kind, config.window) for kind in kinds]), kinds)
+
+
+@lru_cache(maxsize=64)
+def slowest_atoms(config: PursuitConfig, count: int) -> tuple[int, ...]:
+    """Numbers of the `count` atoms of fewest cycles per bar; of equally slow ones the first of the dictionary."""
+    kinds = tuple(_kinds(config))
+    return tuple(sorted(range(len(kinds)), key=lambda d: kinds[d].cycles_per_bar())[:count])
 
 
 def _kinds(config: PursuitConfig) -> Iterator[AtomKind]:

@@ -14,6 +14,7 @@ chooses k atoms of the dictionary; energies are shares of the window, which add 
 | error | root of the share that k atoms leave, less 0.25 | 8 |
 | pace | mean log2 of the cycles per window over the explained energy, less 0.5 | 1 |
 | stretch | log of the window's norm / that of a random walk with the same bar-to-bar changes | 2 |
+| ATOM | with `atoms`: the signed coefficient of one atom, 0 where it was not chosen | 2 |
 
 The scales are round numbers that bring a random walk to order one under the default config.
 A window whose closes are all equal reads 0 everywhere. Every value depends on the last W closes only, so histories,
@@ -39,6 +40,9 @@ PURSUIT_NAMES: Final[tuple[str, ...]] = (
 )  # fmt: skip
 _OFFSETS: Final = (*(9 * (0.0,)), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.8, -0.08, -0.25, -0.5, 0.0)
 _SCALES: Final = (*(3 * (2.0, 4.0, 8.0)), 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 5.0, 20.0, 8.0, 1.0, 2.0)
+_COEFFICIENT_SCALE: Final = 2.0
+_SMALLEST_NORM: Final = 1e-150  #: of a window: the squares of its bars are numbers
+_LARGEST_NORM: Final = 1e150
 _GROUPS: Final = len(FAMILIES) * len(BANDS)
 _SIGNED: Final = 5
 _FEATURES: Final = len(PURSUIT_NAMES)
@@ -52,6 +56,7 @@ class _Tables(NamedTuple):
     group: NDArray[np.int64]  # (D,) family and band
     loads: NDArray[np.float64]  # (D, _SIGNED) what a coefficient adds to the signed features
     octave: NDArray[np.float64]  # (D,) log2 of cycles per window
+    place: NDArray[np.int64]  # (D,) column of an atom's coefficient, -1 where it has none
     offset: NDArray[np.float64]  # (F,)
     scale: NDArray[np.float64]  # (F,)
 
@@ -76,19 +81,36 @@ def pursuit_features(closes: NDArray[np.float64], config: PursuitConfig, threads
     bad = np.flatnonzero(~(np.isfinite(closes) & (closes > 0.0)))
     if len(bad):
         raise ValueError(f"closes[{bad[0]}] is {closes[bad[0]]}; allowed: positive finite prices")
-    out = np.zeros((len(closes), _FEATURES))
-    tables, logs = _tables(config), _logs(closes)
+    return pursuit_rows(_logs(closes), config, threads=threads)
+
+
+def pursuit_rows(
+    values: NDArray[np.float64], config: PursuitConfig, atoms: tuple[int, ...] = (), threads: int = 1
+) -> NDArray[np.float64]:
+    """The same features of any series, taken as it is; those of closes are of their logs.
+
+    Args:
+        values: (T,) float64, finite.
+        config: window, dictionary and sparsity.
+        atoms: numbers of atoms of the dictionary whose signed coefficients are wanted too.
+        threads: how many work on contiguous parts of the bars; the bits are the same.
+
+    Returns:
+        (T, len(PURSUIT_NAMES) + len(atoms)) float64 in [-PURSUIT_BOUND, PURSUIT_BOUND]; the first W - 1 rows are 0.
+    """
+    out = np.zeros((len(values), _FEATURES + len(atoms)))
+    tables = _tables(config, atoms)
 
     def part(first: int, last: int) -> None:
-        _feature_rows(first, last, logs, tables, config.sparsity, out)
+        _feature_rows(first, last, values, tables, config.sparsity, out)
 
-    if len(closes) >= config.window:
-        in_parts(part, config.window - 1, len(closes), threads)
+    if len(values) >= config.window:
+        in_parts(part, config.window - 1, len(values), threads)
     return out
 
 
 @lru_cache(maxsize=16)
-def _tables(config: PursuitConfig) -> _Tables:
+def _tables(config: PursuitConfig, wanted: tuple[int, ...]) -> _Tables:
     atoms = dictionary(config)
     bars = config.window
     group = np.empty(len(atoms.kinds), np.int64)
@@ -104,7 +126,9 @@ def _tables(config: PursuitConfig) -> _Tables:
         loads[d, 2] = kind.family == GABOR and not kind.odd and kind.centre >= 0.75 * (bars - 1)
     loads[:, 3] = math.sqrt(bars) * atoms.atoms[:, -1]
     loads[:, 4] = math.sqrt(bars) * (atoms.atoms[:, -1] - atoms.atoms[:, -1 - max(bars // 16, 1)])
-    return _Tables(atoms.columns, atoms.gram, group, loads, octave, np.array(_OFFSETS), np.array(_SCALES))
+    place = np.full(len(atoms.kinds), -1)
+    place[list(wanted)] = np.arange(len(wanted))
+    return _Tables(atoms.columns, atoms.gram, group, loads, octave, place, np.array(_OFFSETS), np.array(_SCALES))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -174,7 +198,7 @@ def _feature_rows(first: int, last: int, logs: np.ndarray, tables: _Tables, spar
     root = math.sqrt(bars)
     for t in range(first, last):
         norm, change = _normalise(logs, t, window)
-        if norm == 0.0:
+        if not _SMALLEST_NORM < norm < _LARGEST_NORM:  # flat, or beyond what can be reckoned with
             continue
         correlate(window, tables.columns, work.alpha)
         pursue_alpha(tables.gram, work, chosen, coefficients, gains)
@@ -185,3 +209,7 @@ def _feature_rows(first: int, last: int, logs: np.ndarray, tables: _Tables, spar
         row[_FEATURES - 1] = math.log(norm / math.sqrt(change * (bars * bars - 1.0) / 6.0))
         for f in range(_FEATURES):
             row[f] = min(max((row[f] + tables.offset[f]) * tables.scale[f], -PURSUIT_BOUND), PURSUIT_BOUND)
+        for j in range(sparsity):
+            if chosen[j] >= 0 and tables.place[chosen[j]] >= 0:
+                value = _COEFFICIENT_SCALE * coefficients[j]
+                row[_FEATURES + tables.place[chosen[j]]] = min(max(value, -PURSUIT_BOUND), PURSUIT_BOUND)

@@ -21,9 +21,30 @@ def test_durations_and_names(name: str, minutes: int) -> None:
     assert timeframe_name(minutes * 60_000) == name
 
 
+@pytest.mark.parametrize(("name", "seconds"), [("1s", 1), ("5s", 5), ("30s", 30), ("90s", 90)])
+def test_seconds(name: str, seconds: int) -> None:
+    assert timeframe_ms(name) == seconds * 1000
+    assert timeframe_name(seconds * 1000) == name
+    index = pd.date_range("2024-01-01", periods=1000, freq=f"{seconds}s", tz="UTC")
+    assert detect_timeframe(index) == name
+    holes = index.delete([5, 6, 7, 300, 400, 401])
+    assert detect_timeframe(holes) == name
+    with pytest.raises(ValueError, match="'7s' does not divide a day"):
+        timeframe_ms("7s")
+
+
+def test_minutes_that_jitter_are_no_bars_of_a_second() -> None:
+    jitter = pd.to_timedelta(pd.Series(range(500)).mul(7).mod(3), unit="s")
+    index = pd.DatetimeIndex(pd.date_range("2024-01-01", periods=500, freq="1min", tz="UTC") + jitter)
+    try:
+        assert detect_timeframe(index) != "1s"
+    except ValueError as error:
+        assert "no timeframe lasts" in str(error)
+
+
 @pytest.mark.parametrize("name", ["", "15", "m", "0m", "15min", "1M", "1.5h", "-1h", " 1h", 15, None])
 def test_unknown_names_say_what_is_allowed(name: object) -> None:
-    with pytest.raises(ValueError, match='allowed: a whole number and one of m, h, d, w, such as "5m"'):
+    with pytest.raises(ValueError, match='allowed: a whole number and one of s, m, h, d, w, such as "30s"'):
         timeframe_ms(name)  # type: ignore[arg-type]
 
 

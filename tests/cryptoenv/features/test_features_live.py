@@ -4,13 +4,25 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from cryptoenv import BarsError, Market
-from cryptoenv.features import Exogenous, FeatureBars, FeatureSpec, FeatureStream, Pursuit, feature
+from cryptoenv.features import (
+    Exogenous,
+    FeatureBars,
+    FeatureSpec,
+    FeatureStream,
+    Pursuit,
+    TimeframeFeatures,
+    Trend,
+    Volatility,
+    check_causal,
+    feature,
+)
 from tests.naive.random_bars import random_bars
 
 TIMEFRAMES = ("15m", "4h", "1d")
@@ -26,11 +38,17 @@ def gap(bars: FeatureBars) -> np.ndarray:
 
 
 def every_family() -> FeatureSpec:
-    """The default set, with pursuit, a further column and a user's feature in every role."""
+    """The default set, with all that can be added to it in every role, a further column and a user's feature."""
     spec = FeatureSpec().with_functions(gap)
-    more = {"exogenous": Exogenous(("trades",), 30), "pursuit": Pursuit(window=32, cycles=(0.5, 1.0, 2.0, 4.0))}
-    return replace(spec, **{role: replace(getattr(spec, role), **more) for role in ("base", "higher")}, daily=replace(
-        spec.daily, exogenous=more["exogenous"]))  # fmt: skip
+    more: dict[str, Any] = {
+        "exogenous": Exogenous(("trades",), 30),
+        "trend": Trend(macd_signal=9, averages=(5, 20)),
+        "volatility": Volatility(bands=True),
+    }
+    columns = ("close", "volume", "trades", "rsi", "macd_signal")
+    pursuit = Pursuit(window=16, sparsity=5, cycles=(0.5, 1.0, 2.0), scales=(4.0,), columns=columns, coefficients=3)
+    intraday = {role: replace(getattr(spec, role), **more, pursuit=pursuit) for role in ("base", "higher")}
+    return replace(spec, **intraday, daily=replace(spec.daily, **more))
 
 
 def bars_and_reference(days: float, start: str = "2021-01-01 03:30") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,6 +86,25 @@ def assert_parity(days: float, live: int, gap_at: int | None) -> None:
 @pytest.mark.parametrize("gap_at", [None, 100])
 def test_live_rows_are_those_of_the_market(gap_at: int | None) -> None:
     assert_parity(50, 600, gap_at)
+
+
+def test_features_by_name_of_timeframes_in_seconds_are_live_what_they_are_in_a_market() -> None:
+    bars = random_bars(2.2, seed=6, timeframe="30s", start="2021-01-02 05:00")
+    own = TimeframeFeatures(trend=Trend(adx=None, averages=(5, 50)), pursuit=Pursuit(columns=("average_50", "high")))
+    spec = replace(FeatureSpec.none(), base=TimeframeFeatures(momentum=FeatureSpec().base.momentum))
+    spec = spec.with_timeframe("90s", own).with_timeframe("1h", TimeframeFeatures(candles=spec.daily.candles))
+    timeframes = ("30s", "90s", "1h")
+    market = Market.from_bars(bars, timeframes, features=spec)
+    assert [names[:2] for names in market.feature_names] == [("rsi", "stochastic"), ("macd", "average_5"), ()]
+    stream = FeatureStream(timeframes, spec)
+    stream.extend(bars.iloc[:-400])
+    rows = list(fed(stream, bars.iloc[-400:]))
+    for k, timeframe in enumerate(timeframes):
+        found = np.concatenate([row[timeframe] for row in rows])
+        assert len(found) >= 400 // (1, 3, 120)[k] - 1
+        assert found.tobytes() == market.features[k][-len(found) :].tobytes()
+        assert not market.feature_names[k] or found.any()
+    assert check_causal(spec, bars, timeframes, decisions=100, seed=3) >= 100
 
 
 @pytest.mark.slow

@@ -263,7 +263,7 @@ def test_roles() -> None:
     assert spec.role(0, [hour, DAY_MS]) is spec.base
     assert spec.role(1, [hour, 4 * hour, DAY_MS]) is spec.higher
     assert spec.role(0, [DAY_MS]) is spec.role(1, [DAY_MS, 7 * DAY_MS]) is spec.daily
-    assert set(ROLES) == set(vars(spec))
+    assert {*ROLES, "timeframes"} == set(vars(spec))
     assert spec.base.reference == Reference()
 
 
