@@ -2,7 +2,8 @@
 
 >>> extractor = pretrain.fit_extractor(train, validation, seed=0, out="runs/extractor")
 >>> extractor.save("runs/extractor/artifact")
->>> table = pretrain.Extractor.load("runs/extractor/artifact").embed(market)       # (T, D) float32
+>>> model = pretrain.load("runs/extractor/artifact")         # whatever model the folder holds
+>>> table = model.predict(bars)                              # a DataFrame, one row per decidable bar
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from pretrain.extractor.training import fit_extractor
     from pretrain.fitting.artifact_folder import ArtifactError
     from pretrain.fitting.fitting import FitOptions
+    from pretrain.fitting.market_layout import MarketLayout
+    from pretrain.fitting.predicting import Predictor
+    from pretrain.loading import load
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
 _LAZY = {
@@ -37,10 +41,13 @@ _LAZY = {
     "ExtractorModel": "pretrain.extractor.model",
     "FitOptions": "pretrain.fitting.fitting",
     "WindowDataset": "pretrain.data.windows",
+    "MarketLayout": "pretrain.fitting.market_layout",
+    "Predictor": "pretrain.fitting.predicting",
     "Recipe": "pretrain.extractor.recipe",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
     "labelled_market": "pretrain.data.own_labels",
+    "load": "pretrain.loading",
     "pretrain_extractor": "pretrain.extractor.recipe_runs",
 }
 
@@ -54,6 +61,8 @@ __all__ = [
     "ExtractorModel",
     "FitOptions",
     "LabelledMarket",
+    "MarketLayout",
+    "Predictor",
     "PretrainingConfig",
     "Recipe",
     "TrainingConfig",
@@ -61,6 +70,7 @@ __all__ = [
     "cached_embeddings",
     "fit_extractor",
     "labelled_market",
+    "load",
     "pretrain_extractor",
 ]
 

@@ -26,7 +26,7 @@ ROOMS = {
         "checks", "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
         "market", "analysis", "rendering", "env", "__init__",
     ),
-    "pretrain": ("data", "fitting", "extractor", "__init__"),
+    "pretrain": ("data", "fitting", "extractor", "loading", "__init__"),
     "agents": (
         "__init__", "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
         "evaluation", "reports", "training", "commands", "command_line",

@@ -94,7 +94,7 @@ def agent_of(algorithm: PPO, settings: TradingSettings) -> Agent:
     with torch.random.fork_rng(devices=[]):
         model = ExtractorModel(told.config, told.scaler)
     model.load_state_dict(reader.model.state_dict())
-    extractor = Extractor(model, told.scaler, told.provenance)
+    extractor = Extractor(model, told.scaler, told.provenance, told.features)
     hidden = tuple(algorithm.policy_kwargs["net_arch"]["pi"])
     shape = PolicyShape(extractor.width, len(settings.positions), hidden)
     policy = new_policy(shape, 0)

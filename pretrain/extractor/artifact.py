@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.features import FeatureFunction, FeatureSpec
 from cryptoenv.files.typed_values import ConfigError, require_types, written_values
 from cryptoenv.market.market import Market
+from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.scaler import RobustScaler
-from pretrain.data.stretches import STRETCH
-from pretrain.data.windows import WindowSource
 from pretrain.extractor.config import ExtractorConfig
-from pretrain.extractor.model import ExtractorModel
+from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
     checked_weights,
@@ -32,15 +33,39 @@ from pretrain.fitting.artifact_folder import (
     weights_bytes,
     write_folder,
 )
+from pretrain.fitting.blocks import Block
+from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.predicting import Predictor, chosen_device
 
 FORMAT = "cryptoenv-extractor"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+NAMES_ONLY = 5  #: the version that kept names of features, not the features
 WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
 CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parents[1] / "artifacts"
-CONFIG_KEYS = (
+_EARLIER_KEYS = (
     "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics",
 )  # fmt: skip
+CONFIG_KEYS = (*_EARLIER_KEYS, "data", "market", "target")
+
+
+@dataclass(frozen=True)
+class LearnedFrom:
+    """What one training learned from: the teacher's name, how many markets, the opens (ISO 8601, UTC) of the first and
+    the last bar of its rows, and the sha256 (hex) over markets, labels and rows."""
+
+    teacher: str
+    markets: int
+    first: str
+    last: str
+    hash: str
+
+    @classmethod
+    def of(cls, markets: Sequence[LabelledMarket], digest: str) -> Self:
+        """What these labelled markets are."""
+        first = min(item.market.bars.index[item.start] for item in markets)
+        last = max(item.market.bars.index[item.end - 1] for item in markets)
+        return cls(markets[0].label_kind, len(markets), first.isoformat(), last.isoformat(), digest)
 
 
 @dataclass(frozen=True)
@@ -49,7 +74,8 @@ class Provenance:
 
     `label_kind`: the teacher's name, after fine-tuning "first, then second"; `training_data`: sha256 (hex) over the
     markets, labels and rows last learned from; `recipe`: digest of the `Recipe` that made it, or ""; `versions`: of the
-    libraries that trained it; `metrics`: losses and accuracies on validation rows, steps, CPU seconds.
+    libraries that trained it; `metrics`: losses and accuracies on validation rows, steps, CPU seconds; `data`: what
+    each training learned from, the last one last (empty where it is not known).
     """
 
     label_kind: str
@@ -57,15 +83,29 @@ class Provenance:
     recipe: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    data: tuple[LearnedFrom, ...] = ()
 
 
-class Extractor:
-    """A trained `ExtractorModel` with its scaler and provenance; on CPU, in evaluation mode."""
+class Extractor(Predictor):
+    """A trained `ExtractorModel` with its features, scaler and provenance; on one device, in evaluation mode.
 
-    def __init__(self, model: ExtractorModel, scaler: RobustScaler, provenance: Provenance) -> None:
+    Args:
+        model: trained; moved to the CPU.
+        scaler: that its features are scaled with.
+        provenance: where it comes from.
+        features: what its features are made by; the default ones where None.
+
+    Raises:
+        ArtifactError: `features` have other names than the model reads.
+    """
+
+    def __init__(
+        self, model: ExtractorModel, scaler: RobustScaler, provenance: Provenance, features: FeatureSpec | None = None
+    ) -> None:
         self.model = model.cpu().eval()
         self.scaler = scaler
         self.provenance = provenance
+        self._layout = _layout_of(model.config, FeatureSpec() if features is None else features)
         self._hashed: tuple[object, str] | None = None
 
     @property
@@ -74,86 +114,127 @@ class Extractor:
         return self.model.config
 
     @property
+    def layout(self) -> MarketLayout:
+        """Timeframes, windows and the whole feature spec."""
+        return self._layout
+
+    @property
+    def features(self) -> FeatureSpec:
+        """What its features are made by."""
+        return self._layout.features
+
+    @property
     def width(self) -> int:
         """Width D of an embedding."""
         return self.config.width
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the A targets that its action head chooses from, in the order of its outputs: exposures."""
+        return tuple(signed(position) for position in self.config.positions)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of `predict`, all float32.
+
+        `up_4`: probability that the log-return over the next 4 base bars is positive. `return_4_q10`: its 10% quantile,
+        a log-return. `regime_0`, ...: probabilities of the teacher's regimes, where it had some. `action_-1`,
+        `action_0`, `action_+1`: probabilities of the best target exposure for who holds nothing. Of the user's own
+        labels: `label_NAME_CLASS`, probabilities of the classes of a column, or `label_NAME`, a number in its unit.
+        """
+        config = self.config
+        return (
+            *(f"up_{horizon}" for horizon in config.horizons),
+            *(f"return_{horizon}_q{100.0 * q:g}" for horizon in config.horizons for q in config.quantiles),
+            *(f"regime_{number}" for number in range(config.regimes)),
+            *(f"action_{name}" for name in self.classes),
+            *(name for names in _label_columns(config) for name in names),
+        )
+
+    @property
     def hash(self) -> str:
-        """sha256 (hex) over what decides embeddings: weights, architecture and scaler (not metrics or versions).
+        """sha256 (hex) over what decides embeddings: weights, architecture, features, scaler (not metrics, versions).
 
         It is computed once, and again when a tensor of the model was replaced or written to.
         """
         state = self.model.state_dict()
         now = tuple((name, tensor.data_ptr(), tensor._version) for name, tensor in state.items())
         if self._hashed is None or self._hashed[0] != now:
-            digest = hashlib.sha256(json_bytes([written_values(self.config), self.scaler.to_json()]))
-            digest.update(weights_bytes(self.model))
-            self._hashed = now, digest.hexdigest()
+            self._hashed = now, self._digest(self._layout.digest)
         return self._hashed[1]
 
-    def require(self, market: Market, window: tuple[int, ...] | None = None) -> None:
-        """Refuses a market, or an environment's `window`, that the extractor was not trained for.
+    @property
+    def earlier_hash(self) -> str:
+        """The `hash` that artifacts had before they kept their features: agents of that time name it."""
+        return self._digest()
+
+    def _digest(self, *further: str) -> str:
+        digest = hashlib.sha256(json_bytes([written_values(self.config), self.scaler.to_json(), *further]))
+        digest.update(weights_bytes(self.model))
+        return digest.hexdigest()
+
+    def to(self, device: str) -> Self:
+        """The extractor itself, its network moved to a device ("cpu", "cuda", "auto", ...).
 
         Raises:
-            ArtifactError: names the field that differs, what the extractor needs and what it was given.
+            ValueError: no such device on this machine.
         """
-        given = {"timeframes": market.timeframes, "window": self.config.window if window is None else window}
-        for name, value in given.items():
-            if value != getattr(self.config, name):
-                raise ArtifactError(f"{name} differ: the extractor needs {getattr(self.config, name)}, got {value}")
-        for timeframe, needed, found in zip(
-            market.timeframes, self.config.feature_names, market.feature_names, strict=True
-        ):
-            if needed != found:
-                raise ArtifactError(f"feature_names of {timeframe!r} differ: the extractor needs {needed}, got {found}")
+        self.device = chosen_device(device)
+        self.model.to(self.device)
+        return self
 
-    def embed(self, market: Market, batch: int = 1024) -> NDArray[np.float32]:
+    def embed(self, market: Market) -> NDArray[np.float32]:
         """(T, D) float32 embeddings; rows before `market.first_decision(window)` are 0.
 
-        A recurrent memory starts empty one window before the UTC-anchored block of `STRETCH` base bars that a decision
-        lies in (or at the market's first bar), as in training: it has then seen at least the decision's own window.
+        A recurrent memory starts empty one window before the UTC-anchored block of 512 base bars that a decision lies
+        in (or at the market's first bar), as in training: it has then seen at least the decision's own window.
 
         Raises:
             ArtifactError: the market has other timeframes or features.
         """
-        return self._over_rows(market, batch, (self.width,), lambda embeddings: embeddings)
+        return self._whole(market, lambda block: self._embedded(block).cpu().numpy())
 
-    def action_logits(self, market: Market, batch: int = 1024) -> NDArray[np.float32]:
+    def action_logits(self, market: Market) -> NDArray[np.float32]:
         """(T, P, A) float32 logits of the best target given each held position; 0 before the first decision.
 
         Raises:
             ArtifactError: the market has other timeframes or features.
         """
-        positions = len(self.config.positions)
-        return self._over_rows(market, batch, (positions, positions), self.model.action_logits)
+        return self._whole(market, lambda block: self.model.action_logits(self._embedded(block)).cpu().numpy())
 
-    def _over_rows(self, market: Market, batch: int, shape: tuple[int, ...], read: Any) -> NDArray[np.float32]:
-        self.require(market)
-        source = WindowSource([market], self.config.window)
-        out = np.zeros((len(market), *shape), np.float32)
-        with torch.inference_mode():
-            for rows, embeddings in (self._blocks if self.config.memory else self._batches)(market, source, batch):
-                out[rows] = read(embeddings).numpy()
+    def _whole(self, market: Market, read: Callable[[Block], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """(T, ...) what is read of every row, 0 before the first decision."""
+        rows, values = self.over_blocks(market, read)
+        out = np.zeros((len(market), *values.shape[1:]), np.float32)
+        out[rows] = values
         return out
 
-    def _batches(self, market: Market, source: WindowSource, batch: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        for start in range(market.first_decision(self.config.window), len(market), batch):
-            rows = np.arange(start, min(start + batch, len(market)))
-            yield rows, self.model(source.gather(np.zeros_like(rows), rows))
+    def read(self, block: Block) -> NDArray[np.float32]:
+        """(S, C) float32 predictions of a block (`Predictor.read`)."""
+        said: Predictions = self.model.predict(self._embedded(block))
+        config = self.config
+        units = torch.from_numpy(block.sigma[:, None] * np.sqrt(np.array(config.horizons, np.float64)))
+        returns = said.return_quantiles.cpu().double() * units[:, :, None]
+        flat = int(np.abs(np.array(config.positions)).argmin())
+        parts = [torch.sigmoid(said.direction_logits), returns.flatten(1).float()]
+        if said.regime_logits is not None:
+            parts.append(torch.softmax(said.regime_logits, dim=1))
+        parts.append(torch.softmax(said.action_logits[:, flat], dim=1))
+        for classes, (centre, spread), own in zip(config.label_classes, config.label_scales, said.labels, strict=True):
+            parts.append(torch.softmax(own, dim=1) if classes else own * spread + centre)
+        return torch.cat([part.cpu() for part in parts], dim=1).numpy()
 
-    def _blocks(self, market: Market, source: WindowSource, _: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Rows block by block; block borders are multiples of `STRETCH` base bars since 1970."""
-        first, window = market.first_decision(self.config.window), self.config.window[0]
-        anchor = -(market.start_ms // timeframe_ms(market.timeframes[0])) % STRETCH - STRETCH
-        for start in range(anchor + (first - anchor) // STRETCH * STRETCH, len(market), STRETCH):
-            begin, end = max(start + 1 - window, 0), min(start + STRETCH, len(market))
-            rows = np.arange(max(start, first), end)
-            bars = torch.from_numpy(market.features[0][None, begin:end].copy())
-            # places count from the decision whose window is the first one of the stretch
-            places = torch.from_numpy(rows[None] - (begin + window - 1))
-            higher = source.gather(np.zeros_like(rows), rows, first_timeframe=1)
-            yield rows, self.model.over_stretches(bars, places, higher)[0]
+    def _embedded(self, block: Block) -> Tensor:
+        """(S, D) embeddings of a block."""
+        if self.config.memory:
+            return self.model.over_stretches(block.bars, block.places, block.higher)[0]
+        return self.model(block.windows(self.config.window[0]))
+
+    def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
+        """Probabilities of the last days over the price: as `Predictor.draw`."""
+        from pretrain.extractor.prediction_picture import draw_predictions
+
+        return draw_predictions(self.config, self.classes, market, table, folder)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.
@@ -168,26 +249,61 @@ class Extractor:
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
                 "architecture": written_values(self.config),
+                "market": self._layout.to_dict(),
+                "target": self._target(),
                 **asdict(self.provenance),
             }
         )
         write_folder(folder, content)
         return folder
 
+    def _target(self) -> dict[str, Any]:
+        """What it predicts, for who reads the configuration without this package."""
+        return {
+            "classes": list(self.classes),
+            "columns": list(self.columns),
+            "labels": {
+                name: list(classes)
+                for name, classes in zip(self.config.label_columns, self.config.label_classes, strict=True)
+            },
+            "definition": "classes: target exposure given each held one, as the teacher chose; up, return: log-return "
+            "of the close over base bars ahead",
+        }
+
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        functions: Sequence[FeatureFunction] = (),
+        features: FeatureSpec | None = None,
+    ) -> Self:
         """The extractor kept in `folder`, after every check; "default" is the one that ships with the package.
 
+        Args:
+            folder: of the artifact.
+            device: where it predicts.
+            functions: code of the user's own features, where it reads some.
+            features: of an artifact that was made before they were kept in it (format version 5), where they are not
+                the default ones; saving it again keeps them.
+
         Raises:
-            ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others.
+            ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others; the code of
+                a feature is missing. ValueError: no such device.
         """
         content = read_folder(SHIPPED / "default" if folder == "default" else Path(folder), CONTENT)
-        values = exact_keys(parsed(content[CONFIG], CONFIG), CONFIG_KEYS, CONFIG)
-        require_format(values, CONFIG, (FORMAT, FORMAT_VERSION))
+        values, earlier = _config_values(content[CONFIG])
         try:
             config = ExtractorConfig.from_json(values["architecture"])
         except ConfigError as error:
             raise ArtifactError(f"{CONFIG}: {error}") from error
+        if earlier:
+            spec = _features_of_earlier(config, features, folder)
+        elif features is not None:
+            raise ArtifactError(f"{folder} keeps its features: leave features= out")
+        else:
+            spec = _kept_layout(values["market"], config, functions).features
         try:
             scaler = RobustScaler.from_json(parsed(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
@@ -197,13 +313,84 @@ class Extractor:
         weights = checked_weights(content[WEIGHTS], expected, WEIGHTS)
         model = ExtractorModel(config, scaler)
         model.load_state_dict(weights)
-        return cls(model, scaler, _provenance(values))
+        loaded = cls(model, scaler, _provenance(values), spec)
+        if not earlier and values["target"] != loaded._target():
+            raise ArtifactError(f"{CONFIG}: target is not that of the architecture: classes or columns differ")
+        return loaded if device == "cpu" else loaded.to(device)
+
+
+def _label_columns(config: ExtractorConfig) -> list[list[str]]:
+    """Per column of the user's labels, the names of its predictions."""
+    named = zip(config.label_columns, config.label_classes, strict=True)
+    return [[f"label_{name}_{kind}" for kind in classes] or [f"label_{name}"] for name, classes in named]
+
+
+def signed(position: float) -> str:
+    """An exposure as a class is called: "-1", "0", "+0.5"."""
+    return f"{position:+g}" if position else "0"
+
+
+def _config_values(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The configuration, and whether it is of the version that kept no features."""
+    values = parsed(data, CONFIG)
+    earlier = isinstance(values, dict) and (values.get("format"), values.get("format_version")) == (FORMAT, NAMES_ONLY)
+    values = exact_keys(values, _EARLIER_KEYS if earlier else CONFIG_KEYS, CONFIG)
+    if not earlier:
+        require_format(values, CONFIG, (FORMAT, FORMAT_VERSION))
+    return values, earlier
+
+
+def _layout_of(config: ExtractorConfig, features: FeatureSpec) -> MarketLayout:
+    return MarketLayout.named(config.timeframes, config.window, features, config.feature_names)
+
+
+def _kept_layout(content: object, config: ExtractorConfig, functions: Sequence[FeatureFunction]) -> MarketLayout:
+    """The layout that an artifact keeps, which is that of its architecture."""
+    layout = MarketLayout.from_dict(content, f"{CONFIG}: market", functions)
+    for name in ("timeframes", "window"):
+        if getattr(layout, name) != getattr(config, name):
+            raise ArtifactError(f"{CONFIG}: {name} of market and of architecture differ")
+    for timeframe, kept, named in zip(config.timeframes, layout.feature_names, config.feature_names, strict=True):
+        if kept != named:
+            raise ArtifactError(
+                f"{CONFIG}: feature_names of {timeframe!r} differ: the architecture has {named}, features give {kept}"
+            )
+    return layout
+
+
+def _features_of_earlier(config: ExtractorConfig, features: FeatureSpec | None, folder: str | Path) -> FeatureSpec:
+    """The features of an artifact that kept only their names: those given, or the default ones, with a warning."""
+    what = f"{folder} was made before artifacts kept their features (format version {NAMES_ONLY})"
+    do = "load it with features=FeatureSpec(...), the ones it was trained on, and save it again to keep them"
+    try:
+        _layout_of(config, FeatureSpec() if features is None else features)
+    except ArtifactError as error:
+        raise ArtifactError(f"{what}, and its names are not those of the features taken ({error}): {do}") from error
+    if features is None:
+        warnings.warn(f"{what}: the default ones are taken; if it was trained on others, {do}", stacklevel=4)
+    return FeatureSpec() if features is None else features
 
 
 def _provenance(values: dict[str, Any]) -> Provenance:
-    given = {name: values[name] for name in ("label_kind", "training_data", "recipe", "versions", "metrics")}
+    names = ("label_kind", "training_data", "recipe", "versions", "metrics")
+    given = {name: values[name] for name in names} | {"data": _learned_from(values.get("data", []))}
     try:
         require_types(Provenance, given, CONFIG)
     except ConfigError as error:
         raise ArtifactError(str(error)) from error
     return Provenance(**given)
+
+
+def _learned_from(content: object) -> tuple[LearnedFrom, ...]:
+    if not isinstance(content, list):
+        raise ArtifactError(f"{CONFIG}: data must be a list, got {type(content).__name__}")
+    found = []
+    for number, item in enumerate(content):
+        where = f"{CONFIG}: data[{number}]"
+        told = exact_keys(item, ("teacher", "markets", "first", "last", "hash"), where)
+        try:
+            require_types(LearnedFrom, told, where)
+        except ConfigError as error:
+            raise ArtifactError(str(error)) from error
+        found.append(LearnedFrom(**told))
+    return tuple(found)

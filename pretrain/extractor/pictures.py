@@ -15,16 +15,25 @@ import torch
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.files.durable_files import make_folder, write_figure
+from cryptoenv.files.durable_files import make_folder
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.windows import WindowDataset
-from pretrain.extractor.artifact import Extractor
+from pretrain.extractor.artifact import Extractor, signed
 from pretrain.extractor.model import Predictions
+from pretrain.extractor.prediction_picture import (
+    LINE,
+    LONG,
+    SECOND,
+    SHORT,
+    SHOWN_BARS,
+    colours,
+    new_pyplot,
+    save_figure,
+    shades,
+)
 
 CURVES, CONFUSION, ATTENTION = "learning_curves.png", "label_confusion.png", "attention.png"
 CALIBRATION, DECISIONS = "calibration.png", "decisions.png"
-LONG, SHORT, LINE, SECOND = "#2a9d5c", "#d1495b", "#1f4e9c", "#e07b00"
-SHOWN_BARS = 480  #: base bars of the decisions' picture
 ATTENDED = 512  #: decisions that attention is averaged over
 
 
@@ -53,20 +62,6 @@ def draw_run(extractor: Extractor, held_out: Sequence[LabelledMarket], folder: P
     return tuple(folder / name for name in names)
 
 
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(pyplot: Any, figure: Any, path: Path) -> None:
-    write_figure(figure, path, dpi=110)
-    pyplot.close(figure)
-
-
 def _predicted(extractor: Extractor, held_out: Sequence[LabelledMarket]) -> tuple[WindowDataset, Predictions]:
     """The held-out decisions, and what the heads say about each (R first)."""
     dataset = WindowDataset(held_out, extractor.config.window, extractor.config.horizons)
@@ -86,7 +81,7 @@ def draw_learning_curves(log: Path, path: Path) -> None:
         for tag in events.Tags()["scalars"]
         if tag.startswith("validation/") and any(scalar.value != 0.0 for scalar in events.Scalars(tag))
     ]  # a head without targets (regimes of real bars) measures nothing
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     columns = 4
     rows = -(-(len(measured)) // columns)
     figure, axes = pyplot.subplots(rows, columns, figsize=(3.0 * columns, 2.4 * rows), layout="constrained")
@@ -103,7 +98,7 @@ def draw_learning_curves(log: Path, path: Path) -> None:
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
     figure.supxlabel("optimiser steps", fontsize=9)
-    _save(pyplot, figure, path)
+    save_figure(pyplot, figure, path)
 
 
 def _plot_scalars(axis: Any, scalars: Sequence[Any], colour: str, label: str) -> None:
@@ -130,11 +125,11 @@ def draw_confusion(extractor: Extractor, dataset: WindowDataset, predictions: Pr
     """What was asked for against what was answered, per held position."""
     positions = extractor.config.positions
     shares = confusion(predictions.action_logits.numpy(), dataset.labels)
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, axes = pyplot.subplots(
         1, len(positions), figsize=(3.1 * len(positions), 3.4), layout="constrained", squeeze=False
     )
-    names = [_signed(position) for position in positions]
+    names = [signed(position) for position in positions]
     for axis, held, table in zip(axes[0], names, shares, strict=True):
         axis.imshow(table, vmin=0.0, vmax=1.0, cmap="Blues")
         for (i, j), share in np.ndenumerate(table):
@@ -145,7 +140,7 @@ def draw_confusion(extractor: Extractor, dataset: WindowDataset, predictions: Pr
         axis.set_title(f"holding {held}", fontsize=10)
         axis.set_xlabel("predicted target")
     axes[0, 0].set_ylabel("label")
-    _save(pyplot, figure, path)
+    save_figure(pyplot, figure, path)
 
 
 def draw_attention(extractor: Extractor, dataset: WindowDataset, path: Path) -> None:
@@ -154,7 +149,7 @@ def draw_attention(extractor: Extractor, dataset: WindowDataset, path: Path) -> 
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(ATTENDED, len(dataset))).round().astype(np.int64))
     with torch.inference_mode():
         weights = extractor.model.attention(dataset.batch(rows).windows).mean(dim=0).numpy()
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, axes = pyplot.subplots(
         1, len(config.timeframes), figsize=(3.4 * len(config.timeframes), 2.8), layout="constrained", sharey=True,
         squeeze=False,
@@ -173,7 +168,7 @@ def draw_attention(extractor: Extractor, dataset: WindowDataset, path: Path) -> 
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("attention per patch, %")
     figure.suptitle(f"the summary itself keeps {100.0 * weights[0]:.0f}%", fontsize=9)
-    _save(pyplot, figure, path)
+    save_figure(pyplot, figure, path)
 
 
 def draw_calibration(extractor: Extractor, dataset: WindowDataset, predictions: Predictions, path: Path) -> None:
@@ -182,12 +177,12 @@ def draw_calibration(extractor: Extractor, dataset: WindowDataset, predictions: 
     returns = dataset.returns
     said = torch.sigmoid(predictions.direction_logits).numpy()
     quantiles = predictions.return_quantiles.numpy()
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
     for axis in (left, right):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         axis.grid(alpha=0.25)
-    for h, (horizon, colour) in enumerate(zip(config.horizons, _colours(len(config.horizons)), strict=True)):
+    for h, (horizon, colour) in enumerate(zip(config.horizons, colours(len(config.horizons)), strict=True)):
         known = np.isfinite(returns[:, h])
         middle, seen = reliability(said[known, h], returns[known, h] > 0.0)
         left.plot(middle, seen, marker="o", markersize=3.5, linewidth=1.2, color=colour, label=f"{horizon} bars")
@@ -198,11 +193,7 @@ def draw_calibration(extractor: Extractor, dataset: WindowDataset, predictions: 
     left.legend(frameon=False, fontsize=8)
     right.set_xlabel("quantile said")
     right.set_ylabel("share of returns below it")
-    _save(pyplot, figure, path)
-
-
-def _colours(count: int) -> list[str]:
-    return [(LINE, SECOND, "#7b4fa3", LONG, SHORT, "#00838f")[i % 6] for i in range(count)]
+    save_figure(pyplot, figure, path)
 
 
 def reliability(
@@ -224,7 +215,7 @@ def draw_decisions(extractor: Extractor, item: LabelledMarket, path: Path) -> No
     shown = {"label": _held(item.labels[start:stop], flat), "extractor": _held(logits[start:stop].argmax(axis=2), flat)}
     chance = torch.softmax(torch.from_numpy(logits[start:stop, flat]), dim=1).numpy()
     times = market.bars.index[start:stop]
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, axes = pyplot.subplots(
         3, 1, figsize=(10.0, 6.0), height_ratios=(3, 1.3, 1.3), sharex=True, layout="constrained"
     )
@@ -241,15 +232,11 @@ def draw_decisions(extractor: Extractor, item: LabelledMarket, path: Path) -> No
         axes[1].step(times, positions[indices], where="post", color=colour, linewidth=1.2, label=name)
     axes[1].set_ylabel("target")
     axes[1].legend(ncols=2, frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 0.95))
-    axes[2].stackplot(times, chance.T, colors=_shades(positions), labels=[_signed(p) for p in positions])
+    axes[2].stackplot(times, chance.T, colors=shades(positions), labels=[signed(p) for p in positions])
     axes[2].set_ylim(0, 1)
     axes[2].set_ylabel("probability\nfrom flat")
     axes[2].legend(ncols=len(positions), frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 0.95))
-    _save(pyplot, figure, path)
-
-
-def _shades(positions: NDArray[np.float64]) -> list[str]:
-    return [LONG if p > 0 else SHORT if p < 0 else "#cccccc" for p in positions]
+    save_figure(pyplot, figure, path)
 
 
 def _held(targets: NDArray[np.integer], held: int) -> NDArray[np.int64]:
@@ -259,7 +246,3 @@ def _held(targets: NDArray[np.integer], held: int) -> NDArray[np.int64]:
         held = int(row[held]) if row[held] != NO_LABEL else held
         out[t] = held
     return out
-
-
-def _signed(position: float) -> str:
-    return f"{position:+g}" if position else "0"

@@ -72,7 +72,8 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught |
         trained = fit_extractor(
             train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
         )
-        extractor = Extractor(trained.model, trained.scaler, replace(trained.provenance, recipe=recipe.digest))
+        provenance = replace(trained.provenance, recipe=recipe.digest)
+        extractor = Extractor(trained.model, trained.scaler, provenance, trained.features)
         _keep(extractor, validation, options)
     return extractor
 

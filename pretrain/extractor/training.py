@@ -11,18 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import cryptoenv
 from cryptoenv.files.typed_values import ConfigError, written_values
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.scaler import NORMAL_IQR, RobustScaler
 from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
-from pretrain.extractor.artifact import Extractor, Provenance
+from pretrain.extractor.artifact import Extractor, LearnedFrom, Provenance
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel
 from pretrain.extractor.task import ExtractorTask
+from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.fitting import FitOptions, fit
+from pretrain.fitting.market_layout import MarketLayout
 
 # Validation needs no gradients: larger batches are faster.
 VALIDATION_BATCH = 2048
@@ -67,7 +70,10 @@ def fit_extractor(
         raise ValueError("config: an extractor to start from brings its own; leave it out")
     config = (config or ExtractorConfig()) if start is None else start.config
     config = config.for_market(train[0].market)
-    dataset, held_out = (_dataset(part, config, name) for part, name in ((train, "train"), (validation, "validation")))
+    layout = MarketLayout.of(train[0].market, config.window) if start is None else start.layout
+    dataset, held_out = (
+        _dataset(part, config, layout, name) for part, name in ((train, "train"), (validation, "validation"))
+    )
     config = config.for_labels(train[0].columns, _scales(dataset))
     for part, name in ((train, "train"), (validation, "validation")):
         refuse_families([item.market for item in part], ("train", *JUDGED_BY), name)
@@ -90,7 +96,10 @@ def fit_extractor(
         data=dataset.hash, made_of=made_of,
     )  # fmt: skip
     kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
-    return Extractor(model, scaler, Provenance(kind, dataset.hash, "", _versions(), metrics))
+    earlier = () if start is None else start.provenance.data
+    data = (*earlier, LearnedFrom.of(train, dataset.hash))
+    provenance = Provenance(kind, dataset.hash, "", _versions(), metrics, data)
+    return Extractor(model, scaler, provenance, train[0].market.feature_spec)
 
 
 def _take_weights(model: ExtractorModel, start: ExtractorModel) -> None:
@@ -132,11 +141,17 @@ def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[Lab
                 )
 
 
-def _dataset(markets: Sequence[LabelledMarket], config: ExtractorConfig, name: str) -> WindowDataset:
+def _dataset(
+    markets: Sequence[LabelledMarket], config: ExtractorConfig, layout: MarketLayout, name: str
+) -> WindowDataset:
     if not markets:
         raise ValueError(f"{name}: at least one labelled market is needed")
     for number, item in enumerate(markets):
         config.for_market(item.market)
+        try:
+            layout.require(item.market)
+        except ArtifactError as error:
+            raise ValueError(f"{name}[{number}]: {error}") from error
         held = item.labels.shape[1]
         if held != len(config.positions):
             raise ValueError(f"{name}[{number}]: labels for {held} positions, but config.positions={config.positions}")
@@ -165,5 +180,5 @@ def _spread(length: int, count: int) -> NDArray[np.int64]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "numpy": np.__version__}
+    found = {"python": platform.python_version(), "numpy": np.__version__, "cryptoenv": cryptoenv.__version__}
     return found | {"torch": str(torch.__version__), "lightning": lightning.__version__}

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from cryptoenv.files import durable_files
 from cryptoenv.files.bounded_json import JsonError, parse_json
-from cryptoenv.files.durable_files import NotRegularError, read_files, recover_folder
+from cryptoenv.files.durable_files import NotRegularError, read_files, read_regular, recover_folder
 
 CHECKSUMS = "checksums.json"
+CONFIG = "config.json"  #: of every model's artifact: an object with "format", the kind of model
 LARGEST_FILE = 4 * 1024**3  #: bytes of a file that is read
+LARGEST_CONFIG = 16 * 1024**2  #: bytes of a configuration that is looked into
 LARGEST_HEADER = 2 * 1024**2  #: bytes of what a safetensors file says of its tensors
 
 
@@ -83,6 +85,26 @@ def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
         if hashlib.sha256(data).hexdigest() != sums[name]:
             raise ArtifactError(f"{folder}: {name} does not have the sha256 in {CHECKSUMS}: truncated or changed")
     return content
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of model that an artifact holds, as its configuration names it; nothing else is checked.
+
+    Raises:
+        ArtifactError: no such folder, or no configuration that names a kind.
+    """
+    try:
+        data = read_regular(folder / CONFIG, LARGEST_CONFIG)
+    except FileNotFoundError as error:
+        missing = f"{CONFIG} is missing" if folder.is_dir() else "no such folder"
+        raise ArtifactError(f"{folder} is no artifact: {missing}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder} is no artifact: {error}") from error
+    values = parsed(data, CONFIG)
+    kind = values.get("format") if isinstance(values, dict) else None
+    if not isinstance(kind, str):
+        raise ArtifactError(f"{folder} is no artifact of a model: {CONFIG} names no format")
+    return kind
 
 
 def parsed(data: bytes, name: str) -> object:

@@ -43,7 +43,7 @@ def test_shapes_and_ordered_quantiles(markets: tuple[Market, ...]) -> None:
 def test_embedding_in_batches_equals_a_direct_forward(markets: tuple[Market, ...]) -> None:
     market, extractor = markets[0], untrained(markets[0])
     first = market.first_decision(WINDOW)
-    table = extractor.embed(market, batch=64)
+    table = extractor.embed(market)
     rows = np.arange(first, len(market))
     with torch.inference_mode():
         direct = extractor.model(WindowSource([market], WINDOW).gather(np.zeros_like(rows), rows))

@@ -1,0 +1,39 @@
+"""`load`: whatever model an artifact's folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from cryptoenv.features import FeatureFunction
+from pretrain.extractor.artifact import SHIPPED
+from pretrain.fitting.artifact_folder import ArtifactError, kind_of
+from pretrain.fitting.predicting import Predictor
+
+#: Kind of model, as `config.json` names it -> the class whose `load(folder, device=, functions=)` reads it.
+LOADERS = {"cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor")}
+
+
+def load(folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()) -> Predictor:
+    """The model that is kept in a folder, of whatever kind, after every check.
+
+    >>> model = pretrain.load("default")
+    >>> table = model.predict(bars)                # one row per decidable bar
+
+    Args:
+        folder: of the artifact; "default" is the one that ships with the package.
+        device: where it predicts: "cpu", "cuda", "auto" for a GPU where there is one.
+        functions: code of the user's own features, where the model reads some: an artifact holds none.
+
+    Raises:
+        ArtifactError: no artifact, one of an unknown kind, one that was changed, or the code of a feature is missing.
+        ValueError: no such device.
+    """
+    place = SHIPPED / "default" if folder == "default" else Path(folder)
+    kind = kind_of(place)
+    if kind not in LOADERS:
+        raise ArtifactError(f"{place} holds a model of kind {kind!r:.100}, known are {sorted(LOADERS)}")
+    module, name = LOADERS[kind]
+    loader: Callable[..., Predictor] = getattr(import_module(module), name).load
+    return loader(place, device=device, functions=functions)
