@@ -27,6 +27,7 @@ from agents.commands.evaluate import evaluate  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
 from agents.commands.options import Bars, Seed  # noqa: E402
 from agents.commands.play import play  # noqa: E402
+from agents.commands.predict import predict  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
@@ -49,6 +50,7 @@ app.command()(pretrain)
 app.command()(synth)
 app.command()(train)
 app.command()(evaluate)
+app.command()(predict)
 app.command()(play)
 app.command()(signal)
 app.command()(tune)

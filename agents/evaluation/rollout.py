@@ -121,7 +121,14 @@ def decided_by(policy: TradingPolicy) -> Decide:
 def roll(
     policy: TradingPolicy, labelled: Sequence[ExpertMarket], rows: RolloutRows, settings: TradingSettings
 ) -> Rollout:
-    """`roll_seen` for a policy that decides from (market, bar) and the account."""
+    """`roll_seen` for a policy that decides from (market, bar) and the account.
+
+    Raises:
+        ValueError: the policy's actions stand for other exposures than the settings', or for another order of them.
+    """
+    own = tuple(getattr(policy, "positions", settings.positions))
+    if own != settings.positions:
+        raise ValueError(f"actions differ: the policy's are {own}, in this order, the settings' {settings.positions}")
     return roll_seen(decided_by(policy), labelled, rows, settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from agents.policies.trading_policy import held_position
 from agents.settings import TradingSettings
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.typed_values import Range, require_ranges, require_types
+from cryptoenv.market.market import Market
 from pretrain import Extractor
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
@@ -41,13 +43,15 @@ from pretrain.fitting.artifact_folder import (
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
-FORMAT, FORMAT_VERSION = "cryptoenv-agent", 1
+FORMAT, FORMAT_VERSION = "cryptoenv-agent", 2
+EARLIER = 1  #: the version that named its extractor by weights and names of features, without its own order of actions
 LARGEST_MARGIN, LONGEST_NAME, LONGEST_WINDOW = 1e6, 100, 1_000_000
 WIDEST_LAYER = 65_536
-KEYS = (
+EARLIER_KEYS = (
     "format", "format_version", "algorithm", "extractor", "head", "inputs", "margin", "settings", "shape", "spaces",
     "config", "metrics",
 )  # fmt: skip
+KEYS = (*EARLIER_KEYS, "actions", "identity")
 
 
 class AgentPolicy:
@@ -62,7 +66,7 @@ class AgentPolicy:
     def __init__(self, agent: Agent, policy: Any, margin: float | NDArray[np.float64] | None = None) -> None:
         self._policy = policy
         self._preferences = HEADS[agent.head].preferences
-        self._positions = agent.settings.positions
+        self.positions = self._positions = agent.settings.positions
         self._margin = agent.margin if margin is None else margin
 
     def preferences(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,6 +110,27 @@ class Agent:
     def __repr__(self) -> str:
         positions, hysteresis = self.settings.positions, self.margin
         return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {hysteresis=:g})"
+
+    @property
+    def actions(self) -> tuple[float, ...]:
+        """Target exposures in the order of the head's outputs: action `i` asks for `actions[i]`."""
+        return self.settings.positions
+
+    def require_actions(self, positions: Sequence[float]) -> None:
+        """Refuse target exposures, or an order of them, that the agent was not trained for.
+
+        Raises:
+            ArtifactError: names both.
+        """
+        if tuple(positions) != self.actions:
+            raise ArtifactError(
+                f"actions differ: the agent's are {self.actions}, in this order, got {tuple(positions)}; action "
+                "numbers would mean other exposures"
+            )
+
+    def market(self, bars: pd.DataFrame, **options: Any) -> Market:
+        """The market of raw bars with the features that the agent reads: `Extractor.market`, with its arguments."""
+        return self.extractor.market(bars, **options)
 
     def decide_on(self, table: EmbeddingTable) -> AgentPolicy:
         """The agent's decisions on the markets whose embeddings `table` holds."""
@@ -176,25 +201,32 @@ class Agent:
             "settings": self.settings.as_dict(),
             "shape": asdict(self.shape),
             "spaces": _spaces(self.settings),
+            "actions": list(self.actions),
+            "identity": _identity(self.actions, self.head, weights_bytes(self.policy)),
             "config": finite_or_none(dict(config or {})),
             "metrics": finite_or_none(dict(metrics or {})),
         }
         write_folder(folder, {WEIGHTS: weights_bytes(self.policy), DESCRIPTION: json_bytes(description)})
 
     @classmethod
-    def load(cls, folder: Path, extractor: Extractor) -> Agent:
+    def load(cls, folder: Path, extractor: Extractor, *, actions: Sequence[float] | None = None) -> Agent:
         """Read an agent that `save` wrote, after every check.
+
+        Args:
+            folder: of the agent.
+            extractor: that it was trained on.
+            actions: target exposures, in order, that it must have been trained for; any where None.
 
         Raises:
             ArtifactError: a file is missing, unexpected, changed or unreadable; a value does not fit; or the agent was
-                trained on another extractor.
+                trained on another extractor, for other actions, or for another order of them.
         """
         content = read_folder(folder, (WEIGHTS, DESCRIPTION))
-        told = exact_keys(parsed(content[DESCRIPTION], DESCRIPTION), KEYS, DESCRIPTION)
-        require_format(told, DESCRIPTION, (FORMAT, FORMAT_VERSION))
-        if told["extractor"] != extractor.hash:
+        told, earlier = _described(content[DESCRIPTION])
+        expected_hash = extractor.earlier_hash if earlier else extractor.hash
+        if told["extractor"] != expected_hash:
             given = str(told["extractor"])[:12]
-            raise ArtifactError(f"the agent in {folder} was trained on extractor {given}, not on {extractor.hash[:12]}")
+            raise ArtifactError(f"the agent in {folder} was trained on extractor {given}, not on {expected_hash[:12]}")
         head, margin = _known_head(told["head"], folder), _margin(told["margin"])
         require_header(content[WEIGHTS], WEIGHTS)
         settings, shape = _sizes(told, extractor, len(content[WEIGHTS]))
@@ -202,12 +234,34 @@ class Agent:
             policy = new_policy(shape, 0, head, settings)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
-        for name, expected in (("inputs", _inputs(extractor)), ("spaces", _spaces(settings))):
+        known = [("inputs", _inputs(extractor, earlier=earlier)), ("spaces", _spaces(settings))]
+        if not earlier:
+            known += [("actions", list(settings.positions))]
+            known += [("identity", _identity(settings.positions, head, content[WEIGHTS]))]
+        for name, expected in known:
             if told[name] != json.loads(json_bytes(expected)):
                 raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
         policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
         algorithm = _algorithm(told["algorithm"])
-        return cls(extractor, policy, shape, settings, margin=margin, algorithm=algorithm, head=head)
+        agent = cls(extractor, policy, shape, settings, margin=margin, algorithm=algorithm, head=head)
+        if actions is not None:
+            agent.require_actions(actions)
+        return agent
+
+
+def _described(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The description, and whether it is of the version before agents kept their order of actions."""
+    told = parsed(data, DESCRIPTION)
+    earlier = isinstance(told, dict) and (told.get("format"), told.get("format_version")) == (FORMAT, EARLIER)
+    told = exact_keys(told, EARLIER_KEYS if earlier else KEYS, DESCRIPTION)
+    if not earlier:
+        require_format(told, DESCRIPTION, (FORMAT, FORMAT_VERSION))
+    return told, earlier
+
+
+def _identity(actions: Sequence[float], head: str, weights: bytes) -> str:
+    """sha256 (hex) that ties weights to the order of actions that their outputs stand for."""
+    return hashlib.sha256(json_bytes([list(actions), head]) + weights).hexdigest()
 
 
 def _known_head(head: object, folder: Path) -> str:
@@ -252,12 +306,13 @@ def _sizes(told: Mapping[str, Any], extractor: Extractor, weights: int) -> tuple
     return settings, shape
 
 
-def _inputs(extractor: Extractor) -> dict[str, Any]:
-    """What the extractor reads: windows and features per timeframe, and how they are scaled."""
+def _inputs(extractor: Extractor, *, earlier: bool = False) -> dict[str, Any]:
+    """What the extractor reads: windows and features per timeframe, what these are made by, and how they are scaled."""
     layout = extractor.config
     by_timeframe = zip(layout.timeframes, layout.window, layout.feature_names, strict=True)
     features = {timeframe: {"window": bars, "features": names} for timeframe, bars, names in by_timeframe}
-    return {"timeframes": features, "scaler": extractor.scaler.to_json()}
+    told = {"timeframes": features, "scaler": extractor.scaler.to_json()}
+    return told if earlier else told | {"market": extractor.layout.digest}
 
 
 def _spaces(settings: TradingSettings) -> dict[str, Any]:

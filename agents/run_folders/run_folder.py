@@ -78,7 +78,8 @@ class Run:
         if not (root / CONFIG).is_file():
             raise FileNotFoundError(f"{root} is not a run folder: it has no {CONFIG}")
         extractor = Extractor.load(root / EXTRACTOR)
-        return cls(root, Agent.load(root / AGENT, extractor), Agent.load(root / CLONE, extractor))
+        agent = Agent.load(root / AGENT, extractor)
+        return cls(root, agent, Agent.load(root / CLONE, extractor, actions=agent.actions))
 
 
 def learned_until(run: Run, *, selection: bool = True) -> pd.Timestamp | None:
@@ -104,10 +105,13 @@ def load_runs(folder: str | Path) -> list[Run]:
     """The run in a folder, or those of its seeds (`seed-0`, `seed-1`, ...).
 
     Raises:
-        FileNotFoundError: neither.
+        FileNotFoundError: neither. ArtifactError: their agents have other actions, or another order of them.
     """
     root = Path(folder)
-    return [Run.load(path) for path in seed_folders(root)] or [Run.load(root)]
+    runs = [Run.load(path) for path in seed_folders(root)] or [Run.load(root)]
+    for run in runs:
+        run.agent.require_actions(runs[0].agent.actions)
+    return runs
 
 
 def seed_folders(folder: Path) -> list[Path]:

@@ -1,0 +1,198 @@
+"""`cryptoenv predict`: what a model says of bars, once, again and again, or as they close."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pretrain import Predictor
+
+TABLE, TOLD = "predictions.parquet", "predictions.json"
+POLL_SECONDS = 1.0  #: between two looks at what is followed, without --every
+SHOWN_COLUMNS = 12  #: of a row that is printed; the rest are in the table
+
+
+def predict(
+    artifact: Annotated[str, typer.Argument(help="Folder of a model, or `default`, the extractor that ships.")],
+    bars: Annotated[
+        Path, typer.Option(help="Closed bars: CSV or Parquet, gzip too, or a store's series (its folder).", exists=True)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder: table and pictures; earlier predictions there are replaced.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Bars of the reference market, where the model needs one.", exists=True)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "cpu",
+    every: Annotated[str | None, typer.Option(help="Do it again, e.g. 5m after the last time began.")] = None,
+    times: Annotated[int | None, typer.Option(help="With --every or --follow: stop after so many.", min=1)] = None,
+    follow: Annotated[bool, typer.Option(help="Print a row whenever a bar has closed.")] = False,
+) -> None:
+    """Write what a model predicts at every bar: a table (Parquet) and its pictures."""
+    import pretrain
+
+    if follow == (out is not None):
+        raise ValueError("say where with --out FOLDER, or print rows as bars close with --follow: one of them")
+    if times is not None and not (every or follow):
+        raise ValueError("--times needs --every or --follow: without them predictions are made once")
+    seconds = _seconds(every) if every else POLL_SECONDS
+    model = pretrain.load(artifact, device=device)
+    source = _Source(bars, reference, model)
+    if follow:
+        _follow(source, seconds, times)
+        return
+    assert out is not None
+    _require_own(out)
+    _write(source, out)
+    done, began = 1, time.monotonic()
+    while every and (times is None or done < times):
+        done += 1
+        began = _wait(began, seconds)
+        try:
+            _write(source, out)
+        except (OSError, ValueError) as error:  # half a file, a venue that is down: the next time may do
+            print(
+                f"cryptoenv: note: nothing new this time: {' '.join(str(error).split())}", file=sys.stderr, flush=True
+            )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Bars that may grow, and the model that looks at them."""
+
+    bars: Path
+    reference: Path | None
+    model: Predictor
+
+    def read(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """Closed bars as they are now, with the columns that the model reads, and those of the reference."""
+        found = _closed(_bars_at(self.bars, self.model.layout.features.columns))
+        return found, None if self.reference is None else _closed(_bars_at(self.reference, ()))
+
+
+def _bars_at(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Bars of a file, with further columns of it; or those of a store's series (STORE/EXCHANGE/SYMBOL/TIMEFRAME)."""
+    from cryptoenv.bar_files.reading import import_bars, read_bars
+
+    if not path.is_dir():
+        found = read_bars(path)
+        return found.join(import_bars(path, keep=columns)[0][list(columns)]) if columns else found
+    from cryptoenv.store.key import StoreError, key_of
+    from cryptoenv.store.store import BarStore
+
+    whole = path.absolute()
+    key = key_of(*whole.parts[-3:]) if len(whole.parts) > 3 else None
+    if key is None or key.is_funding:
+        raise StoreError(f"{path} is no series of bars in a store: name STORE/EXCHANGE/SYMBOL/TIMEFRAME")
+    return BarStore(whole.parents[2]).read(key)
+
+
+def _closed(bars: pd.DataFrame) -> pd.DataFrame:
+    """Without a last bar that has not ended yet, by this machine's clock."""
+    import pandas as pd
+
+    from cryptoenv.bars.bars import bars_timeframe
+    from cryptoenv.bars.timeframe import timeframe_ms
+
+    if len(bars) < 2:
+        return bars
+    ends = bars.index + pd.Timedelta(timeframe_ms(bars_timeframe(bars)), unit="ms")
+    return bars[ends <= pd.Timestamp.now("UTC")]
+
+
+def _write(source: _Source, out: Path) -> None:
+    from cryptoenv.files.durable_files import make_file, make_folder, write_file
+    from pretrain.fitting.artifact_folder import json_bytes
+
+    bars, reference = source.read()
+    market = source.model.market(bars, reference=reference, name=source.bars.name)
+    table = source.model.predict(market)
+    make_folder(out)
+    told = {
+        "bars": str(source.bars),
+        "columns": list(table.columns),
+        "features_hash": source.model.layout.features.hash,
+        "first": table.index[0].isoformat(),
+        "last": table.index[-1].isoformat(),
+        "market": market.hash,
+        "model": type(source.model).__name__,
+        "model_hash": getattr(source.model, "hash", ""),
+        "rows": len(table),
+        "timeframes": list(market.timeframes),
+    }
+    write_file(out / TOLD, json_bytes(told))  # first: it says that the folder is ours
+    make_file(out / TABLE, table.to_parquet)
+    print(f"{table.index[-1]:%Y-%m-%d %H:%M} UTC: {len(table):,} rows in {out / TABLE}", flush=True)
+    try:
+        pictures = source.model.draw(market, table, out)
+    except ModuleNotFoundError as error:
+        print(f"cryptoenv: note: no pictures without {error.name}", file=sys.stderr)
+        return
+    for picture in pictures:
+        print(f"picture: {picture}", flush=True)
+
+
+def _require_own(out: Path) -> None:
+    """Refuse a folder that holds something else than predictions, which would be mixed with them."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise FileExistsError(f"{out} is no folder: choose another --out")
+    if any(out.iterdir()) and not (out / TOLD).is_file():
+        raise FileExistsError(f"{out} holds something else than predictions: choose another --out")
+
+
+def _follow(source: _Source, seconds: float, times: int | None) -> None:
+    """Print the newest prediction, then one for each bar that closes, `times` looks in all."""
+    bars, reference = source.read()
+    newest = source.model.predict(bars, reference=reference).iloc[-1:]
+    stream = source.model.stream(bars, reference=reference)
+    _print(newest)
+    last, began, looks = bars.index[-1], time.monotonic(), 1
+    while times is None or looks < times:
+        looks += 1
+        began = _wait(began, seconds)
+        try:
+            bars, reference = source.read()
+        except (OSError, ValueError):
+            continue  # it is being written
+        later = bars[bars.index > last]
+        if len(later) == 0:
+            continue
+        if reference is not None:
+            later = later.assign(reference=reference["close"].reindex(later.index))
+        _print(stream.append(later))
+        last = later.index[-1]
+
+
+def _print(rows: pd.DataFrame) -> None:
+    shown: list[Any] = [name for name in rows.columns if not str(name).startswith("regime_")][:SHOWN_COLUMNS]
+    for moment, row in rows[shown].iterrows():
+        said = " ".join(f"{name}={value:.4g}" for name, value in row.items())
+        print(f"{moment:%Y-%m-%d %H:%M} {said}", flush=True)
+
+
+def _seconds(every: str) -> float:
+    from cryptoenv.bars.timeframe import timeframe_ms
+
+    if every.endswith("s") and every[:-1].replace(".", "", 1).isdigit() and float(every[:-1]) > 0:
+        return float(every[:-1])
+    try:
+        return timeframe_ms(every) / 1000.0
+    except ValueError as error:
+        raise ValueError(f"--every {every!r} is no duration: say 30s, 5m, 1h, 1d") from error
+
+
+def _wait(began: float, seconds: float) -> float:
+    """Sleep until `seconds` after `began`; when that was, or now where it is past (a late look is not made up for)."""
+    due = began + seconds
+    time.sleep(max(due - time.monotonic(), 0.0))
+    return max(due, time.monotonic())
