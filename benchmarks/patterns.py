@@ -217,28 +217,31 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="file of bars, 15m or finer, a year and more")
     parser.add_argument("--seeds", type=int, help="training seeds")
     parser.add_argument("--seconds", type=float, help="CPU seconds of each training")
+    parser.add_argument("--recognition-only", action="store_true", help="leave out what patterns add to pretraining")
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/patterns.json"))
     arguments = parser.parse_args()
     verify()
     counts = QUICK if arguments.quick else FULL
     counts = replace(counts, seeds=arguments.seeds or counts.seeds, seconds=arguments.seconds or counts.seconds)
+    result: dict[str, Any] = {**header(), "counts": asdict(counts), "real": arguments.real and arguments.real.name}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
+        telling = [pool.submit(measured_recognition, counts, seed) for seed in range(counts.seeds)]
         jobs = {
             name: [
                 pool.submit(measured_worth, counts, seed, name == "with", arguments.real)
                 for seed in range(counts.seeds)
             ]
-            for name in ("without", "with")
+            for name in ([] if arguments.recognition_only else ["without", "with"])
         }
-        telling = [pool.submit(measured_recognition, counts, seed) for seed in range(counts.seeds)]
-        best = optimum(counts)
-        runs = {name: [job.result() for job in waiting] for name, waiting in jobs.items()}
         told = [job.result() for job in telling]
-    worth = compared(runs["without"], runs["with"], best)
-    print(json.dumps(worth, indent=1))
-    result = {**header(), "counts": asdict(counts), "real": arguments.real and arguments.real.name}
-    result |= {"recognition": pooled(told), "worth": worth, "runs": {**runs, "recognition": told}}
+        result |= {"recognition": pooled(told), "runs": {"recognition": told}}
+        if jobs:
+            best = optimum(counts)
+            runs = {name: [job.result() for job in waiting] for name, waiting in jobs.items()}
+            result["runs"] |= runs
+            result["worth"] = compared(runs["without"], runs["with"], best)
+            print(json.dumps(result["worth"], indent=1))
     make_folder(arguments.out.parent)
     write_file(arguments.out, json.dumps(_plain(result), indent=1) + "\n")
     print(f"wrote {arguments.out}")

@@ -232,3 +232,14 @@ def test_same_seed_same_bytes_in_other_processes_and_without_jit() -> None:
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pattern_market(**arguments)
+
+
+def test_the_environment_takes_it() -> None:
+    import gymnasium as gym
+
+    sample = pattern_market(2, 8)
+    env = gym.make("cryptoenv:CryptoTrade-v0", market=sample.bars, episode_bars=96)
+    _, info = env.reset(seed=0)
+    assert info["bar"] >= WARMUP_DAYS * 96 - 96 * 10
+    _, reward, *_ = env.step(2)
+    assert np.isfinite(reward)
