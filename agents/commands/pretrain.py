@@ -13,6 +13,7 @@ from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
     from cryptoenv import Market
+    from cryptoenv.bar_files.reading import file_stem
     from pretrain import FitOptions, LabelledMarket, Recipe
     from pretrain.data.splits import Splits
 
@@ -132,6 +133,7 @@ def _finetune(
     """`files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars."""
     from agents.markets.own_markets import bars_at
     from cryptoenv import Market
+    from cryptoenv.bar_files.reading import file_stem
     from pretrain import Extractor
     from pretrain.data.splits import plot_splits, split_markets
     from pretrain.extractor.recipe_runs import finetune_extractor
@@ -139,7 +141,7 @@ def _finetune(
     extractor = Extractor.load(start)
     layout = extractor.config
     markets = [
-        Market.from_bars(bars_at(file), timeframes=layout.timeframes, name=file.name.split(".")[0])
+        Market.from_bars(bars_at(file), timeframes=layout.timeframes, name=file_stem(file))
         for file in files[0]
     ]
     own = _labelled(markets, files[1], layout.positions)

@@ -35,7 +35,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
     mlflow: MLflow = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
-    force: Annotated[bool, typer.Option(help="Resume although configuration or data changed.")] = False,
+    force: Annotated[bool, typer.Option(help="Resume although something changed or is gone.")] = False,
     market: Annotated[str | None, hidden("--market")] = None,
 ) -> None:
     """Train an agent: demonstrations, clone, then reinforcement learning; saves a run folder."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from agents.markets.expert_market import split_market
 from agents.settings import TradingSettings
-from cryptoenv.bar_files.reading import read_bars
+from cryptoenv.bar_files.reading import file_stem, read_bars
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
 from synthetic import TASKS
@@ -81,7 +81,7 @@ def _own_market(source: OneMarket, settings: TradingSettings) -> Market:
     path = Path(source)
     if (path / MARKET_FILE).is_file():
         return _fitting(Market.load(path), settings)
-    return settings.market(bars_at(path), name=path.name)
+    return settings.market(bars_at(path), name=file_stem(path))
 
 
 def _fitting(market: Market, settings: TradingSettings) -> Market:

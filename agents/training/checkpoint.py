@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -24,10 +25,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.run_folders.checkpoint_names import generations, step_of
 from agents.training.training_state import Arrays, StateError, put_back, state_of
-from cryptoenv.files.durable_files import clear_left_overs, make_folder, read_regular, write_folder
+from cryptoenv.files.durable_files import clear_left_overs, make_folder, read_regular, write_file, write_folder
 from cryptoenv.files.folder_lock import folder_lock
 
 ARRAYS, STATE, CHECKSUMS = "arrays.safetensors", "state.json", "checksums.json"
+SAVED = "saved"  #: an empty file that says that there were checkpoints here
 KEPT = 2  #: generations
 
 
@@ -55,13 +57,13 @@ class Checkpoints:
     Args:
         folder: made where it does not exist.
         identity: what the training is made of (configuration, hashes of data and extractor); plain values.
-        force: go on although the identity differs.
+        force: go on although the identity differs, and begin anew where checkpoints are gone.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], *, force: bool = False) -> None:
         self._folder = folder
         self._identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self._force = force
+        self.force = force
         self.saved_step = 0
 
     @contextmanager
@@ -92,10 +94,20 @@ class Checkpoints:
         if whole.is_symlink() or whole.is_file():
             whole.unlink()
         write_folder(whole, fill)
+        if not self.saved_before():
+            write_file(self._folder / SAVED, b"")
         self.saved_step = algorithm.num_timesteps
         for old in self.generations()[:-KEPT]:
             _drop(old)
         return whole
+
+    def begun(self) -> bool:
+        """Whether a training has begun here: its folder is there."""
+        return self._folder.is_dir()
+
+    def saved_before(self) -> bool:
+        """Whether a checkpoint was ever saved here."""
+        return os.path.lexists(self._folder / SAVED)
 
     def generations(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
@@ -126,7 +138,7 @@ class Checkpoints:
         return 0
 
     def _check_identity(self, found: dict[str, Any], folder: Path) -> None:
-        if found == self._identity or self._force:
+        if found == self._identity or self.force:
             return
         keys = found.keys() | self._identity.keys()
         changed = sorted(key for key in keys if found.get(key) != self._identity.get(key))

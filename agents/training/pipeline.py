@@ -29,7 +29,7 @@ from agents.policies.policy_shape import PolicyShape
 from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, TRAINED_UNTIL, Run, writing_run
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings
-from agents.training.checkpoint import Checkpoints
+from agents.training.checkpoint import CheckpointError, Checkpoints
 from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.recipe import write_recipe
@@ -106,12 +106,13 @@ def learn(
         out: folder for TensorBoard logs and checkpoints, or None.
         writer: gets what is logged, too, or None.
         resume: go on from the last checkpoint in `out`.
-        force: resume although configuration or data changed.
+        force: resume although configuration or data changed, or begin anew where checkpoints are gone.
         progress: show progress bars.
 
     Raises:
         ValueError: an unknown algorithm, another one's configuration, or markets that are kept to judge by.
-        CheckpointError: nothing good to resume from. FileExistsError: `out` holds checkpoints, and `resume` is False.
+        CheckpointError: nothing good to resume from, or it is gone. FileExistsError: `out` holds checkpoints, and
+            `resume` is False.
         FolderLockedError: another process trains in `out`.
     """
     if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
@@ -126,8 +127,11 @@ def learn(
         if out is not None and algorithm != "bc":
             made_of = identity(algorithm, extractor, markets, config, seed)
             checkpoints = Checkpoints(out / CHECKPOINTS, made_of, force=force)
+            _require_checkpoints(checkpoints, out, resume)
             stack.enter_context(checkpoints.held())
             _require_checkpoints(checkpoints, out, resume)
+            if resume and not checkpoints.generations():
+                warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=2)
         training_markets = TrainingMarkets(
             EmbeddedMarkets.of(extractor, labelled, progress=progress),
             EmbeddedMarkets.of(extractor, validation, progress=progress),
@@ -160,12 +164,17 @@ def learn(
 
 
 def _require_checkpoints(checkpoints: Checkpoints, out: Path, resume: bool) -> None:
-    """There are some to resume from, or none in the way; a resumption without any is told."""
+    """There are some to resume from, or none in the way; a resumption is refused where there were some."""
     if checkpoints.generations():
         if not resume:
             raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
-    elif resume:
-        warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=3)
+    elif resume and not checkpoints.force and (
+        checkpoints.saved_before() or (not checkpoints.begun() and any((out / LOG).rglob("events.*")))
+    ):
+        raise CheckpointError(
+            f"{out / CHECKPOINTS} had checkpoints, and they are gone: put them back, begin anew in another folder, "
+            "or in this one with --force"
+        )
 
 
 def _learner(

@@ -22,6 +22,8 @@ from cryptoenv.bars.volume_identity import volume_identity
 QUOTE_VOLUME = "quote_volume"
 _LOG = logging.getLogger(__name__)
 _ROWS_TO_TELL = 5_000
+_ENDINGS = frozenset(f".{name}" for name in ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "parquet", "pq", "feather",
+                                              "arrow", "gz", "bz2", "xz", "zst", "zip"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,14 @@ def _report(
 ) -> ImportReport:  # fmt: skip
     aside = tuple(str(c) for c in table.columns if c not in used.values() and c not in keep)
     return ImportReport(str(file), raw.form, len(table), used, times, aside, notes)
+
+
+def file_stem(path: Path) -> str:
+    """What a market made from a file is called: its name without the endings of formats."""
+    name = path
+    while name.suffix.lower() in _ENDINGS and name.stem:
+        name = name.with_suffix("")
+    return name.name
 
 
 def read_bars(

@@ -1,9 +1,9 @@
 """What is packed in a file, unpacked within a bound: gzip, zip, Parquet, Feather. A small file may hold a vast one."""
 
-import gzip
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import pandas as pd
@@ -26,8 +26,7 @@ def unpacked(content: bytes, most: int) -> bytes:
         BarsError: more than `most` bytes, an encrypted zip, or not one file in it.
     """
     if content[:2] == b"\x1f\x8b":
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            return _whole(file.read(most + 1), most)
+        return _gunzipped(content, most)
     if content[:4] != b"PK\x03\x04":
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -38,6 +37,21 @@ def unpacked(content: bytes, most: int) -> bytes:
             raise BarsError(f"the zip is encrypted ({members[0].filename}); allowed: one without a password; unpack it")
         with archive.open(members[0]) as inner:
             return _whole(inner.read(most + 1), most)
+
+
+def _gunzipped(content: bytes, most: int) -> bytes:
+    # Member by member, each in one call: `gzip.GzipFile` copies pieces of a few hundred kilobytes.
+    pieces: list[bytes] = []
+    size = 0
+    while content:
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        pieces.append(member.decompress(content, most + 1 - size))
+        size += len(pieces[-1])
+        _require(size, most)
+        if not member.eof:
+            raise EOFError("the gzip ends before its end: it was cut short")
+        content = member.unused_data.lstrip(b"\0")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _whole(content: bytes, most: int) -> bytes:

@@ -11,7 +11,7 @@ from cryptoenv.bars.price_columns import BAR_COLUMNS
 from cryptoenv.bars.timeframe import timeframe_ms
 
 USUAL = "usual"
-_RECENT = 10
+RECENT = 10  #: distances that tell what is usual
 _REGULAR_SHARE = 0.5  # of equal distances: months have 31 days often enough
 _HOUR_US = 3_600_000_000
 
@@ -51,8 +51,8 @@ def join_exogenous(
     if not isinstance(table, pd.DataFrame):
         raise BarsError(f"values are {type(values).__name__}; allowed: a DataFrame or Series on a UTC index")
     _check_names(bars, table)
-    delay = 0 if known_after is None else _duration("known_after", known_after)
-    limit = np.inf if stale_after is None or stale_after == USUAL else _duration("stale_after", stale_after)
+    delay = 0 if known_after is None else duration_us("known_after", known_after)
+    limit = np.inf if stale_after is None or stale_after == USUAL else duration_us("stale_after", stale_after)
     known = _known_times(table, delay)
     if known_after is None:
         _require_times_of_their_own(known, table.index)
@@ -78,7 +78,7 @@ def usual_ages(known: np.ndarray) -> np.ndarray:
     """
     distances = pd.Series(np.diff(known, prepend=known[:1]), dtype=np.float64)
     distances.iloc[:1] = np.nan
-    recent = distances.rolling(_RECENT, min_periods=1).quantile(1.0 - 1.0 / _RECENT, interpolation="lower")
+    recent = distances.rolling(RECENT, min_periods=1).quantile(1.0 - 1.0 / RECENT, interpolation="lower")
     return (2.0 * recent).fillna(np.inf).to_numpy()
 
 
@@ -134,7 +134,12 @@ def _finite(column: pd.Series) -> np.ndarray:
     return numbers
 
 
-def _duration(name: str, value: str | pd.Timedelta) -> int:
+def duration_us(name: str, value: str | pd.Timedelta) -> int:
+    """A duration in microseconds, rounded up.
+
+    Raises:
+        BarsError: none, or a negative one; the message calls it `name`.
+    """
     # "1d" is how timeframes are written here; pandas wants "1D".
     spelled = re.sub(r"(?<=\d)[dw]$", lambda unit: unit[0].upper(), value) if isinstance(value, str) else value
     try:
@@ -142,7 +147,7 @@ def _duration(name: str, value: str | pd.Timedelta) -> int:
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
         raise BarsError(f'{name}={value!r} is no duration; allowed: such as "0s", "15min", "1d"') from error
     if micros < 0:
-        raise BarsError(f"{name}={value!r} is negative: it would know values before they were known; allowed: >= 0")
+        raise BarsError(f"{name}={value!r} is negative; allowed: >= 0 (a value is not known before its time)")
     return int(micros)
 
 

@@ -18,8 +18,9 @@ from cryptoenv.bars.bars import (
     validate_bars,
 )
 from cryptoenv.bars.errors import BarsError
-from cryptoenv.bars.exogenous import usual_ages
-from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, timeframe_ms
+from cryptoenv.bars.exogenous import USUAL
+from cryptoenv.bars.staleness import REFERENCE, StaleAfter, StaleLimits
+from cryptoenv.bars.timeframe import timeframe_ms
 
 
 class Series(NamedTuple):
@@ -36,15 +37,13 @@ class Series(NamedTuple):
     columns: np.ndarray
 
 
-REFERENCE_STALE_MS = 4 * HOUR_MS  #: that bars of the reference may be missing while there are bars
-
-
 def base_series(
     bars: pd.DataFrame,
     timeframe: str,
     columns: tuple[str, ...] = (),
     reference: pd.DataFrame | None = None,
     given: str | None = None,
+    stale_after: StaleAfter = USUAL,
 ) -> Series:
     """Gapless bars of the base timeframe, aggregated from finer ones where need be.
 
@@ -54,6 +53,7 @@ def base_series(
         columns: further columns wanted.
         reference: bars of the reference market; its close becomes the last column.
         given: the bars' own timeframe, where it is known; found out where None.
+        stale_after: how long the last value of a column may stand, as `Market.from_bars` has it.
 
     Raises:
         BarsError: bars, columns or reference that cannot be used; the message names row and column.
@@ -71,7 +71,8 @@ def base_series(
     if len(ohlcv) == 0:
         raise BarsError(f"{len(valid)} bars of {source} hold no whole bar of {timeframe}; more bars are needed")
     closes = start + base * np.arange(1, len(ohlcv) + 1, dtype=np.int64)
-    return Series(start, ohlcv, known_columns(bars, source, columns, reference, closes))
+    limits = StaleLimits.of(stale_after, columns + (() if reference is None else (REFERENCE,)))
+    return Series(start, ohlcv, known_columns(bars, source, limits, reference, closes))
 
 
 def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
@@ -86,36 +87,38 @@ def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
 
 
 def known_columns(
-    bars: pd.DataFrame, timeframe: str, names: tuple[str, ...], reference: pd.DataFrame | None, closes_ms: np.ndarray
+    bars: pd.DataFrame, timeframe: str, limits: StaleLimits, reference: pd.DataFrame | None, closes_ms: np.ndarray
 ) -> np.ndarray:
     """The last value of each column that was known at each close.
 
     Args:
         bars: validated but for its further columns; their values become known when their bar ends.
         timeframe: of `bars`.
-        names: further columns wanted; NaN in them means that nothing new became known.
-        reference: bars of the reference market, of any timeframe; its closes are the last column.
+        limits: of the further columns wanted; NaN in them means that nothing new became known.
+        reference: bars of the reference market, of any timeframe; its closes are the last column of `limits` then.
         closes_ms: (T,) int64, when the market's bars close.
 
     Returns:
-        (T, C) float64, columns `names`, then the reference's close.
+        (T, C) float64, the columns of `limits`.
 
     Raises:
         BarsError: a column that is missing or holds no numbers, infinity, no value at the first close, or a hole in
-            it (twice the distance that its values keep, a day at least); reference bars that cannot be used, do not
-            cover the closes, or are missing for over `REFERENCE_STALE_MS`. Holes of the bars themselves do not count.
+            it (`StaleLimits.ages`); reference bars that cannot be used, do not cover the
+            closes, or have a hole. Holes of the bars themselves do not count.
     """
-    out = np.empty((len(closes_ms), len(names) + (reference is not None)))
+    out = np.empty((len(closes_ms), len(limits.names)))
+    names = limits.names if reference is None else limits.names[:-1]
     opens = bar_opens_ms(bars)
-    ends = opens + timeframe_ms(timeframe)
+    step = timeframe_ms(timeframe)
+    ends = opens + step
     for k, name in enumerate(names):
         values = _numbers(bars, name)
         known = ~np.isnan(values)
-        ages = np.maximum(usual_ages(ends[known]), DAY_MS)
+        ages = limits.ages(k, ends[known], step)
         rows = _rows_as_of(ends[known], ages, closes_ms, opens, f"column {name!r}")
         out[:, k] = values[known][rows]
     if reference is not None:
-        out[:, -1] = _reference(reference, closes_ms, opens)
+        out[:, -1] = _reference(reference, limits, closes_ms, opens)
     return out
 
 
@@ -132,7 +135,9 @@ def _numbers(bars: pd.DataFrame, name: str) -> np.ndarray:
     return values
 
 
-def _reference(reference: pd.DataFrame, closes_ms: np.ndarray, opens_ms: np.ndarray) -> np.ndarray:
+def _reference(
+    reference: pd.DataFrame, limits: StaleLimits, closes_ms: np.ndarray, opens_ms: np.ndarray
+) -> np.ndarray:
     try:
         timeframe = bars_timeframe(reference)
         valid = validate_bars(reference, timeframe)
@@ -145,7 +150,7 @@ def _reference(reference: pd.DataFrame, closes_ms: np.ndarray, opens_ms: np.ndar
             f"reference ends at {_moment(ends[-1])}, the bars at {_moment(closes_ms[-1])}; "
             "bring reference bars up to there, or cut the bars"
         )
-    ages = np.full(len(ends), step + REFERENCE_STALE_MS, dtype=np.float64)
+    ages = limits.ages(len(limits.names) - 1, ends, step)
     rows = _rows_as_of(ends, ages, closes_ms, opens_ms, "reference")
     return np.asarray(valid["close"].to_numpy(copy=True)[rows], dtype=np.float64)
 
@@ -175,7 +180,7 @@ def _rows_as_of(
             f"{what} has a hole from {_moment(known_ms[last])} to {until}: its last value is "
             f"{pd.Timedelta(int(closes_ms[at] - known_ms[last]), unit='ms')} old at "
             f"{_moment(closes_ms[at])}; bring what is missing, cut the bars, "
-            "or give values there that you stand for"
+            "or say with stale_after= how long it may stand"
         )
     return rows
 

@@ -168,8 +168,3 @@ def unresolved(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def funding_end(exchange: str, stop: int | None) -> dict[str, int]:
-    """Further parameters that make a venue's funding history end before `stop`, where `until` is not enough."""
-    return {"after": stop} if stop is not None and exchange in ("okx", "myokx", "okxus") else {}

@@ -26,15 +26,15 @@ from cryptoenv.exchange.client import (
     ExchangeDownError,
     RefusedError,
     UnknownMarketError,
-    funding_end,
     new_client,
     page_rows,
     unresolved,
 )
 from cryptoenv.exchange.contract_volume import in_coins
-from cryptoenv.exchange.pages import Pages, Piece, Rows, agreed, checked_bars, checked_rates, refuse_jumps
+from cryptoenv.exchange.funding_pages import FundingPages, long_absent, rates_covered
+from cryptoenv.exchange.pages import Pages, Piece, Rows, agreed, checked_bars, refuse_jumps
 from cryptoenv.store.key import SeriesKey
-from cryptoenv.store.ranges import Ranges, gaps_between, merged, not_covered, without
+from cryptoenv.store.ranges import Ranges, gaps_between, merged, without
 from cryptoenv.store.rows import iso
 from cryptoenv.store.store import BarStore, SeriesWriter
 
@@ -215,8 +215,11 @@ class _Series:
         self._funding = self._timeframe == FUNDING
         self._step = 1 if self._funding else timeframe_ms(self._timeframe)
         self._report = SeriesReport(symbol)
+        self._rates: FundingPages | None = None
         if self._funding:
             page = page_rows(asker.client, symbol, "fetchFundingRateHistory", FUNDING_PAGE, PAGE)
+            asked = f"funding rates of {symbol}"
+            self._rates = FundingPages(asker.client, symbol, lambda once: self._request(asked, once))
         else:
             page = page_rows(asker.client, symbol, "fetchOHLCV", PAGE, PAGE)
             self._coins, note = in_coins(request.exchange, asker.client.markets[symbol])
@@ -253,9 +256,9 @@ class _Series:
         """Fetch the ranges of a block page by page; a few pages are written together."""
         at, end, pages = block[0][0], block[-1][1], 0
         self._known = {}
-        if not self._funding:  # from the row before to the row after, where they are stored: one answer shows the gap
-            at -= 0 if writer.missing(at - self._step, at) else self._step
-            end += 0 if writer.missing(end, end + self._step) else self._step
+        # From the row before to the row after, where they are stored: one answer shows the gap.
+        at -= 0 if writer.missing(at - self._step, at) else self._step
+        end += 0 if writer.missing(end, end + self._step) else self._step
         try:
             while at < end:
                 stop = end if self._funding else min(at + self._pages.width, end)
@@ -272,7 +275,7 @@ class _Series:
         """Take a piece in; where its end came empty, find where rows go on. Returns up to where all was asked."""
         at, stop, end = span
         if self._funding:
-            self._take(piece.rows, _rate_cover(piece, at), block)
+            await self._keep_rates(writer, piece, (at, stop), block)
             return stop
         doubts = list(piece.unseen)
         reached = stop
@@ -292,6 +295,19 @@ class _Series:
             left_out = merged((*doubts, *fresh))
         self._take(piece.rows, merged((*without(((at, max(reached, at + 1)),), left_out), *certain)), block)
         return reached
+
+    async def _keep_rates(self, writer: SeriesWriter, piece: Piece, span: tuple[int, int], block: Ranges) -> None:
+        """Take rates in: where one fell due between two that came, it is asked for by itself, and else not covered."""
+        rows, holes = await self._pages.whole_rates(piece.rows, self._known)
+        asked = [(a, b) for a, b, _ in writer.manifest.young if span[0] <= a and b <= span[1]]
+        holes = merged((*holes, *((a, b) for a, b in asked if not any(a <= time < b for time in rows))))
+        certain = [hole for hole in holes if writer.found_empty(hole, _wall_ms())]
+        left_out = without(merged((*piece.unseen, *holes)), merged(certain))
+        holes = without(holes, merged(certain))
+        self._take(rows, merged((*rates_covered(Piece(rows, left_out), span[0]), *certain)), block)
+        self._report.missing += len(holes)
+        for start, end in merged((*holes, *long_absent(rows, span))):
+            self._note(f"no funding rate came between {iso(start)} and {iso(end)}; a next download asks for it again")
 
     def _absent(self, rows: Rows, span: tuple[int, int]) -> Ranges:
         times = np.array(sorted(time for time in rows if span[0] <= time < span[1]), dtype=np.int64)
@@ -345,10 +361,6 @@ class _Series:
         latest = self._asker.now + FUTURE_MS
 
         async def once() -> Rows:
-            if self._funding:
-                ends = until | funding_end(client.id, stop)
-                found = await client.fetch_funding_rate_history(self._symbol, start, self._pages.page, ends)
-                return {time: row for time, row in checked_rates(found, latest).items() if time <= self._asker.now}
             found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, self._pages.page, until)
             bars = {time: row for time, row in checked_bars(found, self._step, latest).items()
                     if time + self._step <= self._asker.now}  # fmt: skip
@@ -357,9 +369,17 @@ class _Series:
                 refuse_jumps(rows, known)
             return rows
 
+        if self._rates is not None:
+            found = await self._rates.fetch((start, stop), self._pages.page, latest)
+            rows = {time: row for time, row in found.items() if time <= self._asker.now}
+        else:
+            rows = await self._request(what, once)
+        agreed(known, rows, self._symbol)
+        return rows
+
+    async def _request(self, what: str, once: Callable[[], Any]) -> Rows:
         self._report.pages += 1
         rows: Rows = await self._asker.ask(what, once, refused=self._report.refused)
-        agreed(known, rows, self._symbol)
         return rows
 
 
@@ -379,16 +399,6 @@ def _doubts(writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> Ranges:
     young = merged((a, b) for a, b, _ in writer.manifest.young)
     asked = merged(ranges)
     return without(without(asked, without(asked, young)), writer.manifest.covered)
-
-
-def _rate_cover(piece: Piece, start: int) -> Ranges:
-    """What funding rates cover: from the first row to the last, and back to `start` where no rate fits in between."""
-    if not piece.rows:
-        return ()
-    times = sorted(piece.rows)
-    between = not_covered(piece.unseen, times[0], times[-1] + 1)
-    usual = int(np.median(np.diff(times))) if len(times) > 1 else 0
-    return merged((*between, (start if times[0] - start < usual else times[0], times[0] + 1)))
 
 
 def _wall_ms() -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cryptoenv.bars.rate_times import rate_holes
 from cryptoenv.bars.timeframe import DAY_MS, grid_offset_ms
 from cryptoenv.exchange.client import BadPageError, DownloadError
 from cryptoenv.store.ranges import Ranges, gaps_between, merged, not_covered
@@ -98,6 +99,21 @@ class Pages:
                 rows |= new
                 if not new:
                     break
+
+    async def whole_rates(self, rows: Rows, known: Rows) -> tuple[Rows, Ranges]:
+        """Ask twice for funding rates that fell due between two of `rows`.
+
+        Returns:
+            The rates, and where some are missing still, (after one, up to the next).
+        """
+        rows = dict(rows)
+        for attempt in range(2):
+            for first, last in rate_holes(np.array(sorted(rows), dtype=np.int64)):
+                if attempt:
+                    await asyncio.sleep(self._pause)
+                found = await self._fetch(first, last + 1, known | rows)
+                rows |= {time: row for time, row in found.items() if first < time < last}
+        return rows, merged((a + 1, b) for a, b in rate_holes(np.array(sorted(rows), dtype=np.int64)))
 
     def _gaps(self, rows: Rows, start: int, stop: int) -> Ranges:
         times = np.array(sorted(time for time in rows if start <= time < stop), dtype=np.int64)

@@ -9,8 +9,10 @@ import pandas as pd
 from cryptoenv.bars.array_checks import require_magnitudes
 from cryptoenv.bars.bars import aggregated_rows, bar_opens_ms, require_few_gaps, validate_bars
 from cryptoenv.bars.errors import BarsError
+from cryptoenv.bars.exogenous import USUAL
 from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, VOLUME
 from cryptoenv.bars.series import Series
+from cryptoenv.bars.staleness import REFERENCE, LastValues, StaleAfter, StaleLimits
 from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms, timeframe_ms, validate_timeframes
 from cryptoenv.features.plans import TimeframePlan, feature_plans
 from cryptoenv.features.spec import FeatureSpec
@@ -65,6 +67,7 @@ class FeatureStream:
         spec: FeatureSpec | None = None,
         *,
         reference: bool = False,
+        stale_after: StaleAfter = USUAL,
     ) -> None:
         """An empty stream.
 
@@ -72,13 +75,14 @@ class FeatureStream:
             timeframes: names, base first; the bars that come are of the base.
             spec: which features; the default set where None.
             reference: whether each bar brings the close of a reference market, as column "reference".
+            stale_after: how long the last value of a column may stand, as in `Market.from_bars`.
 
         Raises:
-            ValueError: timeframes or spec that cannot be used.
+            ValueError: timeframes, spec or stale_after that cannot be used.
         """
         given = FeatureSpec() if spec is None else spec
         self.timeframes = validate_timeframes(timeframes)
-        self._columns = given.columns + (("reference",) if reference else ())
+        self._columns = given.columns + ((REFERENCE,) if reference else ())
         self._plans = feature_plans(given, self.timeframes, self._columns)
         self.feature_names = tuple(plan.names for plan in self._plans)
         self._step = timeframe_ms(self.timeframes[0])
@@ -87,6 +91,7 @@ class FeatureStream:
         self._first_ms = [0] * len(self._plans)
         self._next_ms: int | None = None
         self._known = np.full(len(self._columns), np.nan)
+        self._last = LastValues(StaleLimits.of(stale_after, self._columns), self._step)
         self._close = math.nan
 
     def extend(self, bars: pd.DataFrame) -> None:
@@ -96,7 +101,8 @@ class FeatureStream:
             bars: of the base timeframe, later than what came before; gaps are filled as in a market.
 
         Raises:
-            BarsError: bars that cannot be used, or a further column of the spec that is missing.
+            BarsError: bars that cannot be used, or a further column of the spec that is missing or
+                has a hole; nothing was taken in.
         """
         valid = validate_bars(bars, self.timeframes[0])
         for name in self._columns:
@@ -107,6 +113,11 @@ class FeatureStream:
         reaching = opens if self._next_ms is None else np.append(min(self._next_ms, opens[0]), opens)
         require_few_gaps(reaching, self._step, _LONGEST_GAP_MS // self._step)
         require_magnitudes(pd.DatetimeIndex(valid.index), valid.to_numpy())
+        self._require_usable(int(opens[0]), further[0])
+        last = self._last.copy()
+        for open_ms, values in zip(opens.tolist() if self._columns else (), further.tolist(), strict=False):
+            last.take(open_ms + self._step, values)
+        self._last = last
         for open_ms, ohlcv, columns in zip(opens.tolist(), valid.to_numpy(), further, strict=True):
             self._take(open_ms, ohlcv, columns, compute=False)
 
@@ -126,7 +137,7 @@ class FeatureStream:
 
         Raises:
             BarsError: a bar that cannot be used: off the grid, not later than the one before, over 30 days later, or
-                wrong in its values.
+                wrong in its values; or a column whose last value is too old. The stream is as before.
             ValueError: a column that the spec does not name, or none known yet of one that it names.
         """
         index = pd.DatetimeIndex([open_time], name="timestamp")
@@ -139,6 +150,10 @@ class FeatureStream:
         open_ms = int(pd.DatetimeIndex(valid.index).as_unit("ms").asi8[0])
         require_magnitudes(index, valid.to_numpy())
         self._require_near(open_ms)
+        self._require_usable(open_ms, further)
+        last = self._last.copy()
+        last.take(open_ms + self._step, further.tolist())
+        self._last = last
         rows = self._take(open_ms, valid.to_numpy()[0], further, compute=True)
         return {
             plan.timeframe: np.array(found, dtype=np.float32).reshape(len(found), len(plan.names))
@@ -147,6 +162,16 @@ class FeatureStream:
 
     def _take(self, open_ms: int, ohlcv: np.ndarray, columns: np.ndarray, compute: bool) -> list[list[np.ndarray]]:
         rows: list[list[np.ndarray]] = [[] for _ in self._plans]
+        while self._next_ms is not None and self._next_ms < open_ms:
+            flat = np.full(len(BAR_COLUMNS), self._close)
+            flat[VOLUME] = 0.0
+            self._close_bar(flat, rows, compute)
+        self._next_ms = open_ms if self._next_ms is None else self._next_ms
+        self._known = np.where(np.isnan(columns), self._known, columns)
+        self._close_bar(ohlcv, rows, compute)
+        return rows
+
+    def _require_usable(self, open_ms: int, columns: np.ndarray) -> None:
         if self._next_ms is not None and open_ms < self._next_ms:
             moment = pd.Timestamp(open_ms, unit="ms", tz="UTC").isoformat()
             raise BarsError(f"the bar of {moment} is not later than the one before; allowed: increasing times")
@@ -154,14 +179,6 @@ class FeatureStream:
         if np.isnan(known).any():
             name = self._columns[int(np.isnan(known).argmax())]
             raise ValueError(f"column {name!r} is not known yet at the first bar; bring its value")
-        while self._next_ms is not None and self._next_ms < open_ms:
-            flat = np.full(len(BAR_COLUMNS), self._close)
-            flat[VOLUME] = 0.0
-            self._close_bar(flat, rows, compute)
-        self._next_ms = open_ms if self._next_ms is None else self._next_ms
-        self._known = known
-        self._close_bar(ohlcv, rows, compute)
-        return rows
 
     def _require_near(self, open_ms: int) -> None:
         # Before any of the bars between is filled in: a time in the wrong unit would fill them for ever.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -25,6 +24,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+from cryptoenv.files.posix_files import lock, require_posix
 
 TEMPORARY = ".tmp-"  #: begins the names of files and folders that are being written
 ASIDE = ".old-"  #: begins the names of folders that are being replaced in two renames
@@ -178,6 +179,7 @@ def read_regular(path: Path, limit: int | None = None, *, inside: int | None = N
         NotRegularError: a link, a pipe, a folder or a device, or more bytes than the limit.
         FileNotFoundError: no such file. OSError: it cannot be read.
     """
+    require_posix()
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     except OSError as error:
@@ -277,6 +279,7 @@ def _new_file(path: Path) -> None:
 @contextmanager
 def _temporary(place: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     """A new file or folder beside `place`, locked while it is written; gone afterwards if it still has its name."""
+    require_posix()
     for prefix in (TEMPORARY, ASIDE):
         for found in _left_over(place, prefix):
             if (dead := _claimed(found, wait=False)) is not None:
@@ -316,7 +319,7 @@ def _claimed(path: Path, *, wait: bool) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        lock(handle, wait=wait)
         certain = True
     except OSError:
         certain = wait

@@ -1,12 +1,13 @@
 """One writer per folder: an advisory lock of the kernel's, which dies with its process, so none is ever stale."""
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cryptoenv.files.posix_files import lock, require_posix, unlock
 
 LOCK_FILE = ".lock"
 _LONGEST = 32  # bytes of a lock file: the holder's process number
@@ -29,13 +30,14 @@ def folder_lock(folder: Path, what: str, refusal: type[Exception] = FolderLocked
     Raises:
         FolderLockedError: (or `refusal`) another writer has it, and the message names its process; or `.lock` is a
             link, a pipe or a file of something else, which is left as it is.
-        OSError: the lock file cannot be opened.
+        OSError: the lock file cannot be opened, or the system has no locks.
     """
+    require_posix()
     path = folder / LOCK_FILE
     handle, owner = _opened(path, refusal), os.getpid()
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle)
         except BlockingIOError:
             holder = os.pread(handle, _LONGEST, 0).decode("ascii", "replace").strip() or "unknown"
             raise refusal(
@@ -54,7 +56,7 @@ def folder_lock(folder: Path, what: str, refusal: type[Exception] = FolderLocked
         if os.getpid() == owner:  # a forked process has closed its copy
             _held.discard(handle)
             with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_UN)  # also where a process that is being forked has still its copy open
+                unlock(handle)  # also where a process that is being forked has still its copy open
             os.close(handle)
 
 
@@ -83,4 +85,5 @@ def _close_copies() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_close_copies)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_close_copies)

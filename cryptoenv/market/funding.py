@@ -6,12 +6,8 @@ import pandas as pd
 from cryptoenv.bars.array_checks import LARGEST_RATE
 from cryptoenv.bars.bars import require_utc
 from cryptoenv.bars.errors import BarsError
+from cryptoenv.bars.rate_times import LATE_MS, LONGEST_INTERVAL_MS, rate_intervals
 from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
-
-LONGEST_INTERVAL_MS = 8 * HOUR_MS  #: no venue pays less often
-_LATE_MS = 5 * MINUTE_MS  # stamps are that late at most
-_LONGER = 1.25  # intervals are 1, 2, 4, 6 and 8 hours: the next one is longer by a third at least
-_SHORTEST_SPELL_MS = DAY_MS  # an interval that holds for less, between shorter ones, is none: rates are missing
 
 
 def funding_due(funding: pd.Series, opens_ms: np.ndarray) -> np.ndarray:
@@ -61,9 +57,9 @@ def _require_whole(times: np.ndarray, start: int, end: int) -> None:
     """Refuses rates that do not reach from the first bar to the last, or leave out some of those between."""
     if not len(times):
         raise BarsError(_uncovered(start, end, "none"))
-    distances, intervals = np.diff(times), _intervals(times)
+    distances, intervals = np.diff(times), rate_intervals(times)
     missed = (times[1:] - intervals > start) & (times[:-1] + intervals <= end)  # while a position may be held
-    inside = np.flatnonzero(missed & (distances > intervals + _LATE_MS))
+    inside = np.flatnonzero(missed & (distances > intervals + LATE_MS))
     if inside.size:
         at = int(inside[0])
         raise BarsError(
@@ -72,39 +68,8 @@ def _require_whole(times: np.ndarray, start: int, end: int) -> None:
             "what is missing, cut the bars, or give a rate of 0 at each time where really none was paid"
         )
     at_start, at_end = (int(intervals[row]) if len(intervals) else LONGEST_INTERVAL_MS for row in (0, -1))
-    if times[0] > start + at_start + _LATE_MS or times[-1] + at_end + _LATE_MS < end:
+    if times[0] > start + at_start + LATE_MS or times[-1] + at_end + LATE_MS < end:
         raise BarsError(_uncovered(start, end, f"from {_utc(times[0])} to {_utc(times[-1])}"))
-
-
-def _intervals(times: np.ndarray) -> np.ndarray:
-    """(R - 1,) int64: how long after a rate the next falls due, where the distance itself may be a hole.
-
-    A distance is the venue's interval if it is no longer than the one before or the one after it, or holds for a day:
-    venues change their intervals, and between two of them a shorter distance may lie. A longer one that stands for
-    less is a hole; so is one at either end of the series, where nothing beyond confirms it.
-    """
-    distances = np.diff(times)
-    out = np.minimum(distances, LONGEST_INTERVAL_MS)
-    rounded = np.round(distances / MINUTE_MS)
-    starts = np.flatnonzero(np.diff(rounded, prepend=-1.0) != 0.0) if len(rounded) else np.empty(0, dtype=np.int64)
-    starts = _spells(rounded, starts)
-    values = rounded[starts]
-    lengths = np.add.reduceat(distances, starts) if len(starts) else distances
-    for i, (begin, value) in enumerate(zip(starts, values, strict=True)):
-        around = [values[j] for j in (i - 1, i + 1) if 0 <= j < len(values)]
-        if around and value > _LONGER * max(around) and lengths[i] < _SHORTEST_SPELL_MS:
-            end = starts[i + 1] if i + 1 < len(starts) else len(out)
-            out[begin:end] = int(max(around)) * MINUTE_MS
-    return out
-
-
-def _spells(rounded: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    # Where a new interval begins: stamps that come minutes late do not begin one.
-    kept: list[int] = []
-    for start in starts.tolist():
-        if not kept or max(rounded[start], rounded[kept[-1]]) > _LONGER * min(rounded[start], rounded[kept[-1]]):
-            kept.append(start)
-    return np.array(kept, dtype=np.int64)
 
 
 def _uncovered(start: int, end: int, rates: str) -> str:

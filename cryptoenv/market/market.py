@@ -15,11 +15,12 @@ import pandas as pd
 from cryptoenv.bars.array_checks import MARK_MS
 from cryptoenv.bars.bars import bars_frame, indexed_bars, warn_without_volume
 from cryptoenv.bars.errors import BarsError
+from cryptoenv.bars.exogenous import USUAL
 from cryptoenv.bars.price_columns import CLOSE, FUNDING, FUNDING_MARKS, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.bars.series import Series, base_series, series_of
+from cryptoenv.bars.staleness import REFERENCE, StaleAfter
 from cryptoenv.bars.timeframe import DAY_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 from cryptoenv.features import FeatureSpec, TimeframePlan, check_functions, feature_plans
-from cryptoenv.features.families.columns import REFERENCE
 from cryptoenv.features.families.windowed import rolling_sigma
 from cryptoenv.market.files import FORMAT, MarketFileError, content_hash, read_market, write_market
 from cryptoenv.market.funding import funding_due
@@ -80,6 +81,7 @@ class Market:
         funding: pd.Series | None = None,
         name: str = "",
         timeframe: str | None = None,
+        stale_after: StaleAfter = USUAL,
     ) -> Self:
         """Builds a market.
 
@@ -95,6 +97,10 @@ class Market:
                 change) lets expect one and none is there, it is a hole and refused. Times are cut to whole seconds.
             name: shown in reports.
             timeframe: of `bars`, where few of them are there; found out where None.
+            stale_after: how long the last value of a further column or of the reference may stand while there are bars
+                (what is older is a hole and refused): a duration such as "3d" for all of them, or by column with
+                "reference" among them; "usual" is twice the distance that a column's values keep, a day at least, and
+                four hours of missing reference bars; None is no limit.
 
         Warns:
             UserWarning: no bar has any volume: no order will ever fill.
@@ -106,7 +112,7 @@ class Market:
         names = validate_timeframes(timeframes)
         spec = FeatureSpec() if features is None else features
         bars = indexed_bars(bars)
-        series = series_of(names, base_series(bars, names[0], spec.columns, reference, timeframe))
+        series = series_of(names, base_series(bars, names[0], spec.columns, reference, timeframe, stale_after))
         warn_without_volume(series[0].ohlcv[:, VOLUME])
         plans = feature_plans(spec, names, spec.columns + (() if reference is None else (REFERENCE,)))
         start, ohlcv, base = series[0].start_ms, series[0].ohlcv, timeframe_ms(names[0])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryptoenv.bar_files.reading import read_bars
+from cryptoenv.bar_files.reading import file_stem, read_bars
 from cryptoenv.market.market import Market
 from cryptoenv.market.table import market_row, without_addresses
 from cryptoenv.market.task_markets import LazyMarkets, MarketStream, Task, TaskMarket
@@ -117,7 +117,7 @@ def _one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_file():
-            return Market.from_bars(read_bars(path), timeframes or DEFAULT_TIMEFRAMES, name=path.name)
+            return Market.from_bars(read_bars(path), timeframes or DEFAULT_TIMEFRAMES, name=file_stem(path))
         if not path.is_dir():
             raise FileNotFoundError(f"market path {str(path)!r} does not exist")
         source = Market.load(path)

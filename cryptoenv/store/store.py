@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from cryptoenv.files.durable_files import TEMPORARY, sync_folder, write_file
+from cryptoenv.files.posix_files import require_posix
 from cryptoenv.store.key import SeriesKey, StoreError, key_of
 from cryptoenv.store.lock import StoreLockedError, series_lock
 from cryptoenv.store.manifest import (
@@ -63,9 +64,13 @@ class BarStore:
 
     Args:
         folder: of the store; it is made when the first series is written.
+
+    Raises:
+        OSError: the system has no file locks (Windows).
     """
 
     def __init__(self, folder: Path | str) -> None:
+        require_posix()
         self.folder = Path(folder)
 
     def series(self) -> tuple[SeriesKey, ...]:
@@ -266,6 +271,8 @@ class SeriesWriter:
         young = self._manifest.young
         if now_ms is not None and not self._key.is_funding:
             young = seen_empty(young, (start, end), gaps, self._manifest.gaps, now_ms)
+        elif self._key.is_funding:
+            young = tuple(kept for kept in young if kept[1] <= start or kept[0] >= end)
         manifest = replace(
             self._manifest,
             young=young,

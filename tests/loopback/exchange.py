@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,11 +36,11 @@ def bar(symbol: str, opened: int, step: int) -> list[float]:
     scale = SYMBOLS[symbol][1]
 
     def price(at: int) -> float:
-        return round(scale * (1.0 + 0.1 * np.sin(at / 9.7e8) + 0.002 * np.sin(at / 1.3e6)), 2)
+        return round(scale * (1.0 + 0.1 * math.sin(at / 9.7e8) + 0.002 * math.sin(at / 1.3e6)), 2)
 
     first, last = price(opened), price(opened + step)
     high, low = round(max(first, last) * 1.001, 2), round(min(first, last) * 0.999, 2)
-    return [first, high, low, last, round(5.0 + 4.0 * np.sin(opened / 5.3e6), 3)]
+    return [first, high, low, last, round(5.0 + 4.0 * math.sin(opened / 5.3e6), 3)]
 
 
 @dataclass
@@ -50,11 +51,13 @@ class Loopback:
         market: what it has.
         fault: called with the number of a data request, its path and its query; what it returns is sent instead of the
             answer ("close": the connection is cut).
+        limits_rate: whether the client waits between requests as the venue asks.
         requests: of data, as (arrival in seconds of `time.monotonic`, path, query).
     """
 
     market: Market = field(default_factory=Market)
     fault: Callable[[int, str, Mapping[str, str]], Answer | str | None] = lambda *_: None
+    limits_rate: bool = True
     requests: list[tuple[float, str, dict[str, str]]] = field(default_factory=list)
 
     def __enter__(self) -> Loopback:
@@ -146,7 +149,9 @@ class Loopback:
 
         probe = new_client(exchange)
         routes = {name: self.base + route(name) for name in probe.urls["api"]}
-        return new_client(exchange, urls=routes, timeout=2.0)
+        client = new_client(exchange, urls=routes, timeout=2.0)
+        client.enableRateLimit = self.limits_rate
+        return client
 
 
 def rate(at: int) -> float:

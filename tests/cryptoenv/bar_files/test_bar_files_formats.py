@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cryptoenv import BarsError, read_bars
-from cryptoenv.bar_files.reading import import_bars
+from cryptoenv.bar_files.reading import file_stem, import_bars
 from tests.naive.random_bars import random_bars
 
 BARS = random_bars(3, seed=4).round(2)
@@ -225,3 +225,23 @@ def test_guesses_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level("INFO", logger="cryptoenv.bar_files"):
         read_bars(path)
     assert "timestamp = 'unix'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("BTCUSDT.csv", "BTCUSDT"), ("BTC.USDT-1h.csv.gz", "BTC.USDT-1h"), ("eth.parquet", "eth"), (".csv", ".csv"),
+     ("sol", "sol"), ("v1.5 btc.JSON", "v1.5 btc")],
+)  # fmt: skip
+def test_a_market_made_from_a_file_is_called_by_its_stem(name: str, called: str, tmp_path: Path) -> None:
+    assert file_stem(tmp_path / name) == called
+
+
+def test_a_gzip_of_several_members_and_padding_is_one_file(tmp_path: Path) -> None:
+    text = BARS.to_csv().encode()
+    path = tmp_path / "bars.csv.gz"
+    path.write_bytes(gzip.compress(text[:777]) + bytes(100) + gzip.compress(text[777:]) + bytes(512))
+    same(read_bars(path))
+    for damaged in (path.read_bytes()[:-600], gzip.compress(text) + b"more", gzip.compress(text)[:-8] + bytes(8)):
+        path.write_bytes(damaged)
+        with pytest.raises(BarsError, match="damaged"):
+            read_bars(path)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import cryptoenv.exchange.downloader as downloader
@@ -19,7 +20,8 @@ from cryptoenv.exchange.downloader import DownloadRequest, download
 from cryptoenv.store.key import SeriesKey
 from cryptoenv.store.store import BarStore
 from tests.cryptoenv.exchange.test_downloader import START, expected, fetch, request, same, stored
-from tests.loopback.exchange import MINUTE, Answer, Loopback, Market
+from tests.loopback.exchange import MINUTE, Answer, Loopback, Market, bar
+from tests.loopback.venues import client_of, market
 
 pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv-rl[data]"')
 KEY = SeriesKey("binance", "BTC/USDT", "1m")
@@ -47,14 +49,28 @@ def empty_for_a_while(count: int) -> Serve:
     return lambda exchange, number, query: [] if 1 <= number <= count else None
 
 
-FAULTS: dict[str, Serve] = {
-    "first 100": first_rows(100),
-    "first 999": first_rows(999),
-    "newest 100": newest_first(100),
-    "newest 300": newest_first(300),
-    "rows beyond the end": beyond_the_end,
-    "two empty answers": empty_for_a_while(2),
-    "five empty answers": empty_for_a_while(5),
+def late_bars(every: int) -> Serve:
+    """A bar in `every` is left out by the first answer that it belongs to."""
+    met: set[int] = set()
+
+    def serve(exchange: Loopback, number: int, query: Mapping[str, str]) -> Rows:
+        rows = exchange.klines(query)
+        kept = [row for row in rows if row[0] // MINUTE % every or row[0] in met]
+        met.update(row[0] for row in rows if row[0] // MINUTE % every == 0)
+        return kept
+
+    return serve
+
+
+FAULTS: dict[str, Callable[[], Serve]] = {
+    "first 100": lambda: first_rows(100),
+    "first 999": lambda: first_rows(999),
+    "newest 100": lambda: newest_first(100),
+    "newest 300": lambda: newest_first(300),
+    "rows beyond the end": lambda: beyond_the_end,
+    "two empty answers": lambda: empty_for_a_while(2),
+    "five empty answers": lambda: empty_for_a_while(5),
+    "late bars": lambda: late_bars(501),
 }
 
 
@@ -62,10 +78,11 @@ FAULTS: dict[str, Serve] = {
 @pytest.mark.parametrize("kind", FAULTS)
 def test_no_bar_is_lost_and_no_gap_is_false(tmp_path: Path, kind: str, minutes: int) -> None:
     def fault(number: int, path: str, query: Mapping[str, str]) -> Answer | None:
-        rows = FAULTS[kind](exchange, number, query)
+        rows = serve(exchange, number, query)
         return None if rows is None else reply(rows)
 
-    with Loopback(fault=fault) as exchange:
+    serve = FAULTS[kind]()
+    with Loopback(fault=fault, limits_rate=False) as exchange:
         fetch(tmp_path, exchange, request(minutes))
         assert BarStore(tmp_path).manifest(KEY).gaps == ()
         fetch(tmp_path, exchange, request(minutes))
@@ -101,17 +118,62 @@ def test_a_bar_that_is_published_late_is_no_gap(tmp_path: Path) -> None:
     same(stored(tmp_path), expected(102))
 
 
-def test_a_clock_that_is_ahead_covers_no_future(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("skew", [-3_600_000, -45_000, 45_000, 3_600_000, 86_400_000])
+def test_a_skewed_clock_covers_no_future_and_makes_no_gap(
+    skew: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = START + 1000 * MINUTE + 30_000
     monkeypatch.setattr(downloader, "_wall_ms", lambda: real)
     with Loopback(Market(now=lambda: real)) as exchange:
         ahead = exchange.answer
-        skew = {"serverTime": real + 86_400_000}
-        told = lambda path, query: skew if path.endswith("time") else ahead(path, query)  # noqa: E731
+        clock = {"serverTime": real + skew}
+        told = lambda path, query: clock if path.endswith("time") else ahead(path, query)  # noqa: E731
         monkeypatch.setattr(exchange, "answer", told)
         fetch(tmp_path, exchange, request(10**6))
+        closed = (min(real, real + skew) - START) // MINUTE  # by the earlier clock
+        assert BarStore(tmp_path).manifest(KEY).covered == ((START, START + closed * MINUTE),)
+        same(stored(tmp_path), expected(closed))
+        clock["serverTime"] = real
+        fetch(tmp_path, exchange, request(10**6))
     assert BarStore(tmp_path).manifest(KEY).covered == ((START, START + 1000 * MINUTE),)
+    assert BarStore(tmp_path).manifest(KEY).gaps == ()
     same(stored(tmp_path), expected(1000))
+
+
+def gate(path: str, query: Mapping[str, str]) -> Any:
+    first, last = int(query["from"]) * 1000, int(query.get("to", 2**50)) * 1000
+    times = range(-(-first // MINUTE) * MINUTE, min(last, START + 5000 * MINUTE) + 1, MINUTE)
+    bars = [(at, bar("BTCUSDT", at, MINUTE)) for at in list(times)[: int(query.get("limit", 100))]]
+    names = ("o", "h", "l", "c")
+    return [{"t": at // 1000, "v": round(1e4 * row[4]), "sum": "0", **dict(zip(names, map(str, row), strict=False))}
+            for at, row in bars]  # fmt: skip
+
+
+def okx(path: str, query: Mapping[str, str]) -> Any:
+    first, last = int(query.get("before", 0)) + 1, int(query.get("after", 2**50)) - 1
+    times = range(-(-first // MINUTE) * MINUTE, min(last, START + 5000 * MINUTE) + 1, MINUTE)
+    newest = [(at, bar("BTCUSDT", at, MINUTE)) for at in list(times)[: -int(query.get("limit", 100)) - 1 : -1]]
+    return {"code": "0", "data": [
+        [str(at), *map(str, row[:4]), str(round(100 * row[4], 3)), str(row[4]), "0", "1"] for at, row in newest
+    ]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("exchange", "answer", "size"), [("gate", gate, 1e-4), ("okx", okx, 0.01)], ids=["gate", "okx"]
+)
+def test_bars_of_contracts_come_whole_and_in_coins(
+    exchange: str, answer: Callable[..., Any], size: float, tmp_path: Path
+) -> None:
+    symbol = "BTC/USDT:USDT"
+    ident = {"gate": "BTC_USDT", "okx": "BTC-USDT-SWAP"}[exchange]
+    client = client_of(exchange, market(ident, symbol, contractSize=size), answer)
+    (report,) = download(tmp_path, request(2500, symbols=(symbol,), exchange=exchange), client=client, progress=False)
+    found = stored(tmp_path, symbol, exchange=exchange)
+    pd.testing.assert_frame_equal(
+        found, expected(2500), check_freq=False, check_index_type=False, check_exact=False, rtol=1e-12
+    )
+    assert (report.bars, report.missing) == (2500, 0)
+    assert BarStore(tmp_path).manifest(SeriesKey(exchange, symbol, "1m")).gaps == ()
 
 
 def test_rows_of_another_symbol_are_an_alarm(tmp_path: Path) -> None:

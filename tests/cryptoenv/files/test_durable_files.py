@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,36 @@ from cryptoenv.files.durable_files import (
 )
 from cryptoenv.files.folder_lock import LOCK_FILE, FolderLockedError, folder_lock
 from tests.killed import FORK, killed_at
+
+WITHOUT_LOCKS = '''
+import sys
+sys.modules["fcntl"] = None
+from pathlib import Path
+import cryptoenv
+from cryptoenv.files.durable_files import read_regular, write_file
+from cryptoenv.files.folder_lock import folder_lock
+from cryptoenv.store import BarStore
+folder = Path(sys.argv[1])
+for use in (
+    lambda: BarStore(folder), lambda: folder_lock(folder, "a run").__enter__(), lambda: write_file(folder / "a", b""),
+    lambda: read_regular(folder / "b"), lambda: cryptoenv.Market.load(folder),
+):
+    try:
+        use()
+    except OSError as error:
+        print(error)
+'''
+
+
+def test_a_system_without_file_locks_is_told_in_one_line_when_files_are_used(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"")
+    root = Path(__file__).resolve().parents[3]
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LOCKS, str(tmp_path)], cwd=root, text=True, capture_output=True, check=True
+    )
+    lines = told.stdout.splitlines()
+    assert len(lines) == 5
+    assert all("lacks the module fcntl (file locks)" in line and "on Windows: WSL" in line for line in lines)
 
 
 def version(number: int) -> dict[str, bytes]:

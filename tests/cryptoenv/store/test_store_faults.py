@@ -343,7 +343,7 @@ def test_the_time_zone_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 def test_the_time_zone_of_a_process_does_not_show(tmp_path: Path) -> None:
     """D9 with processes of their own."""
-    code = "import sys; from pathlib import Path; from tests.cryptoenv.test_store_faults import *; "
+    code = "import sys; from pathlib import Path; from tests.cryptoenv.store.test_store_faults import *; "
     code += "append_pages(Path(sys.argv[1]), YEAR, 10_000)"
     for zone in ZONES:
         command = [sys.executable, "-c", code, str(tmp_path / zone)]

@@ -24,7 +24,7 @@ QUIET = FitOptions(progress=False)
 WORKER = """
 import sys
 from pathlib import Path
-from tests.pretrain.interrupted import run
+from tests.pretrain.extractor.interrupted import run
 print(run(Path(sys.argv[1]), resume=True, memory=int(sys.argv[2])))
 """
 

@@ -42,7 +42,7 @@ def test_same_seed_same_bytes_with_and_without_the_compiler() -> None:
     assert digest(draw_market(STANDARD, 300, 3)) == expected != digest(draw_market(STANDARD, 300, 4))
     code = (
         "import hashlib; from synthetic.regime_filter import filter_beliefs;"
-        "from tests.synthetic.test_macro_market import STANDARD, digest, draw_market;"
+        "from tests.synthetic.regimes.test_macro_market import STANDARD, digest, draw_market;"
         "sample = draw_market(STANDARD, 300, 3);"
         "print(digest(sample), hashlib.sha256(filter_beliefs(sample).tobytes()).hexdigest())"
     )

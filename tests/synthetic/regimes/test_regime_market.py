@@ -63,7 +63,7 @@ def test_same_seed_same_bytes_and_other_seeds_differ() -> None:
 
 def test_same_bytes_without_the_compiler() -> None:
     code = (
-        "from tests.synthetic.test_regime_market import EASY, digest, draw_market;"
+        "from tests.synthetic.regimes.test_regime_market import EASY, digest, draw_market;"
         "print(digest(draw_market(EASY, 500, 3)))"
     )
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
