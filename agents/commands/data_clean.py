@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,12 +124,15 @@ def _require_storable(
 
 def _store(store: Path, exchange: str, symbol: str, usable: pd.DataFrame, timeframe: str) -> None:
     from cryptoenv.bars.bars import bar_opens_ms, validate_bars
+    from cryptoenv.bars.timeframe import own_offset_ms
     from cryptoenv.store.key import SeriesKey
     from cryptoenv.store.store import BarStore
 
-    key = SeriesKey(exchange, symbol, timeframe)
     valid = validate_bars(usable, timeframe)
     opens = bar_opens_ms(valid)
+    key = SeriesKey(exchange, symbol, timeframe)
+    offset = own_offset_ms(opens, key.step_ms)
+    key = key if offset == key.grid_ms else replace(key, offset_ms=offset)
     with BarStore(store).writer(key) as writer:
         before = writer.manifest.rows
         writer.append(valid, (int(opens[0]), int(opens[-1]) + key.step_ms))

@@ -16,9 +16,11 @@ from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.bars.timeframe import (
     MINUTE_MS,
+    WEEK_MS,
     coarser_run,
     detect_timeframe,
     grid_offset_ms,
+    own_offset_ms,
     timeframe_ms,
     timeframe_name,
 )
@@ -100,13 +102,15 @@ def _levels(columns: pd.MultiIndex) -> str:
     )
 
 
-def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
+def validate_bars(bars: pd.DataFrame, timeframe: str, offset_ms: int | None = None) -> pd.DataFrame:
     """Checks bars and returns them in plain form: the five columns, float64, index `timestamp` in UTC microseconds.
 
     Args:
         bars: T rows, by their times or with a column `timestamp`; gaps (missing rows) are allowed, everything else
             must be right.
         timeframe: the bars' own timeframe, e.g. "5m".
+        offset_ms: where its grid starts, ms after the epoch; None for the usual grid, and for bars longer than a day
+            whichever grid of whole hours most of them open on (weeks of some venues open on Thursdays).
 
     Raises:
         BarsError: not a DataFrame, no rows, a missing or non-numeric column, a time that is naive, non-UTC, unsorted,
@@ -127,7 +131,7 @@ def validate_bars(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
         raise BarsError("bars have no rows; at least 2 are needed")
     index = require_utc(bars.index, "bars")
     _check_order(index)
-    _check_times(index, timeframe)
+    _check_times(index, timeframe, offset_ms)
     ohlcv = np.array(bars[list(BAR_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
     _check_values(index, ohlcv)
     times = index.as_unit("us").tz_convert("UTC").rename("timestamp")
@@ -158,12 +162,13 @@ def _check_order(index: pd.DatetimeIndex) -> None:
         )
 
 
-def _check_times(index: pd.DatetimeIndex, timeframe: str) -> None:
+def _check_times(index: pd.DatetimeIndex, timeframe: str, offset_ms: int | None) -> None:
     step = timeframe_ms(timeframe)
     opens = index.as_unit("ns").asi8
-    off = (opens - grid_offset_ms(step) * 1_000_000) % (step * 1_000_000) != 0
+    offset = own_offset_ms(opens // 1_000_000, step) if offset_ms is None else offset_ms
+    off = (opens - offset * 1_000_000) % (step * 1_000_000) != 0
     if off.any():
-        allowed = f"opens at whole multiples of {timeframe} in UTC" + (", on Mondays" if grid_offset_ms(step) else "")
+        allowed = f"opens at whole multiples of {timeframe} in UTC" + (", on Mondays" if step % WEEK_MS == 0 else "")
         raise BarsError(
             f"{_row(index, int(off.argmax()))} is off the {timeframe} grid; allowed: {allowed}{_of_closes(opens, step)}"
         )
@@ -305,8 +310,24 @@ def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
     filled = fill_gaps(bars, source)
     step, higher = timeframe_ms(source), timeframe_ms(timeframe)
     require_multiple(source, timeframe)
+    require_usual_grid(bar_opens_ms(filled), source)
     start, rows = higher_bars(int(bar_opens_ms(filled)[0]), filled.to_numpy(copy=True), step, higher)
     return bars_frame(start, higher, rows)
+
+
+def require_usual_grid(opens_ms: np.ndarray, timeframe: str) -> None:
+    """Checks that bars open on the grid that other timeframes are aligned to; weeks of some venues do not.
+
+    Raises:
+        BarsError: they do not.
+    """
+    step = timeframe_ms(timeframe)
+    if (int(opens_ms[0]) - grid_offset_ms(step)) % step:
+        first = pd.Timestamp(int(opens_ms[0]), unit="ms", tz="UTC")
+        raise BarsError(
+            f"these {timeframe} bars open on a grid of their venue's, the first on {first:%A, %Y-%m-%d %H:%M}; markets "
+            "and longer bars are made on the usual one (weeks from Monday 00:00 UTC): use shorter bars, such as 1d"
+        )
 
 
 def require_multiple(source: str, timeframe: str) -> None:

@@ -15,6 +15,7 @@ from cryptoenv.bars.bars import (
     indexed_bars,
     require_few_gaps,
     require_multiple,
+    require_usual_grid,
     validate_bars,
 )
 from cryptoenv.bars.errors import BarsError
@@ -63,6 +64,7 @@ def base_series(
     require_multiple(source, timeframe)
     valid = validate_bars(bars, source)
     opens, step, base = bar_opens_ms(valid), timeframe_ms(source), timeframe_ms(timeframe)
+    require_usual_grid(opens, source)
     require_few_gaps(opens, base)
     require_magnitudes(pd.DatetimeIndex(valid.index), valid.to_numpy())
     start, ohlcv = int(opens[0]), filled_rows(opens, valid.to_numpy(copy=True), step)

@@ -63,9 +63,21 @@ def grid_offset_ms(duration_ms: int) -> int:
     return MONDAY_MS if duration_ms % WEEK_MS == 0 else 0
 
 
-def bar_open_ms(time_ms: int, duration_ms: int) -> int:
-    """Open of the bar of that duration which `time_ms` (since the epoch) lies in."""
-    return time_ms - (time_ms - grid_offset_ms(duration_ms)) % duration_ms
+def own_offset_ms(opens_ms: np.ndarray, duration_ms: int) -> int:
+    """Where the grid starts that bars open on, in ms after the epoch.
+
+    Up to a day it is the usual one. Longer bars open as their venue has it: most of them, on whole hours, tell.
+    """
+    if duration_ms <= DAY_MS or len(opens_ms) == 0:
+        return grid_offset_ms(duration_ms)
+    phases, counts = np.unique(opens_ms % duration_ms, return_counts=True)
+    most = int(phases[counts.argmax()])
+    return grid_offset_ms(duration_ms) if most % HOUR_MS else most
+
+
+def bar_open_ms(time_ms: int, duration_ms: int, offset_ms: int | None = None) -> int:
+    """Open of the bar of that duration which `time_ms` (since the epoch) lies in; `offset_ms` is of another grid."""
+    return time_ms - (time_ms - (grid_offset_ms(duration_ms) if offset_ms is None else offset_ms)) % duration_ms
 
 
 def validate_timeframes(timeframes: Sequence[str]) -> tuple[str, ...]:

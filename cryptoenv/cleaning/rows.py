@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cryptoenv.bars.price_columns import BAR_COLUMNS
-from cryptoenv.bars.timeframe import coarser_run, grid_offset_ms
+from cryptoenv.bars.timeframe import coarser_run, own_offset_ms
 from cryptoenv.cleaning.report import KEPT, NOTED, Finding, stretches
 
 _FIRST, _LAST = pd.Timestamp("2009-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
@@ -95,7 +95,8 @@ def unusable_rows(bars: pd.DataFrame, step_ms: int) -> tuple[np.ndarray, list[Fi
     open_, high, low, close, volume = (bars[c].to_numpy(dtype=np.float64) for c in BAR_COLUMNS)
     prices = np.stack([open_, high, low, close])
     finite = np.isfinite(prices).all(axis=0) & np.isfinite(volume)
-    off = (index.as_unit("us").asi8 - grid_offset_ms(step_ms) * 1000) % (step_ms * 1000) != 0
+    opens_us = index.as_unit("us").asi8
+    off = (opens_us - own_offset_ms(opens_us // 1000, step_ms) * 1000) % (step_ms * 1000) != 0
     positive = (prices > 0.0).all(axis=0)
     rules = (
         ("off grid", off),

@@ -12,14 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cryptoenv.bars.timeframe import bar_open_ms, timeframe_ms
+from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms, grid_offset_ms, own_offset_ms, timeframe_ms
 from cryptoenv.exchange.client import (
     BadPageError,
     DownloadError,
@@ -134,9 +134,6 @@ async def _download(
             _require_market(client, symbol, request.timeframe)
         now = asker.now = await asker.clock()
         end = now if span[1] is None else min(span[1], now)
-        if request.timeframe != FUNDING:
-            step = timeframe_ms(request.timeframe)
-            span, end = (bar_open_ms(span[0] + step - 1, step), None), bar_open_ms(end, step)
         tasks = [_Series(asker, store, symbol, progress).run(span[0], end) for symbol in request.symbols]
         return tuple(await asyncio.gather(*tasks))
     finally:
@@ -214,6 +211,7 @@ class _Series:
         self._symbol, self._timeframe = symbol, request.timeframe
         self._funding = self._timeframe == FUNDING
         self._step = 1 if self._funding else timeframe_ms(self._timeframe)
+        self._offset: int | None = None
         self._report = SeriesReport(symbol)
         self._rates: FundingPages | None = None
         if self._funding:
@@ -240,7 +238,12 @@ class _Series:
 
         request = self._asker.request
         key = SeriesKey(request.exchange, self._symbol, self._timeframe)
+        if self._step > DAY_MS and key not in self._store.series():
+            key = replace(key, offset_ms=await self._own_offset())
         with self._store.writer(key) as writer:
+            if not self._funding:
+                self._offset = writer.manifest.key.grid_ms
+                since, until = (bar_open_ms(at, self._step, self._offset) for at in (since + self._step - 1, until))
             which = "all" if request.recheck_gaps else "young"
             ranges = writer.missing(since, until, gaps=which) if until > since else []
             total = sum(end - start for start, end in ranges) // self._step
@@ -251,6 +254,20 @@ class _Series:
             await self._ask_doubts_again(writer, ranges)
             self._count_missing(writer, ranges)
         return self._report
+
+    async def _own_offset(self) -> int | None:
+        """Where the venue's grid of bars longer than a day starts, as its newest bars tell; None for the usual one."""
+        client = self._asker.client
+
+        async def once() -> Rows:
+            found = await client.fetch_ohlcv(self._symbol, self._timeframe, None, self._pages.page)
+            if not isinstance(found, list):
+                raise BadPageError(f"an answer that is no list: {found!r:.60}")
+            return {int(row[0]): () for row in found}
+
+        opens = np.array(sorted(await self._request(f"the newest {self._timeframe} bars", once)), dtype=np.int64)
+        offset = own_offset_ms(opens, self._step)
+        return None if offset == grid_offset_ms(self._step) else offset
 
     async def _fill(self, writer: SeriesWriter, block: Ranges, tell: Callable[[int], Any]) -> None:
         """Fetch the ranges of a block page by page; a few pages are written together."""
@@ -362,7 +379,7 @@ class _Series:
 
         async def once() -> Rows:
             found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, self._pages.page, until)
-            bars = {time: row for time, row in checked_bars(found, self._step, latest).items()
+            bars = {time: row for time, row in checked_bars(found, self._step, latest, self._offset).items()
                     if time + self._step <= self._asker.now}  # fmt: skip
             rows = {time: (*row[:4], self._coins(row)) for time, row in bars.items()}
             if not self._asker.request.allow_jumps:

@@ -153,8 +153,8 @@ class Pages:
         return any(max(start, least) <= time < stop for time in found)
 
 
-def checked_bars(found: Any, step: int, latest: float = math.inf) -> Rows:
-    """Rows of ccxt's `fetch_ohlcv` by opening time: each of them possible, in order and on the grid.
+def checked_bars(found: Any, step: int, latest: float = math.inf, offset: int | None = None) -> Rows:
+    """Rows of ccxt's `fetch_ohlcv` by opening time: each possible, in order and on the grid from `offset` on.
 
     Raises:
         BadPageError: names the row and what is wrong with it. DownloadError: the venue's long bars open elsewhere.
@@ -163,15 +163,15 @@ def checked_bars(found: Any, step: int, latest: float = math.inf) -> Rows:
         raise BadPageError(f"an answer that is no list: {found!r:.60}")
     rows: Rows = {}
     last = -math.inf
-    offset = grid_offset_ms(step)
+    offset = grid_offset_ms(step) if offset is None else offset
     for number, row in enumerate(found):
         time, values = _numbers(row, number, 6)
         off = (time - offset) % step
         if off and off % DAY_MS == 0 and len({(int(r[0]) - offset) % step for r in found if isinstance(r, list)}) == 1:
             here, kept = (f"{pd.Timestamp(at, unit='ms'):%A, %Y-%m-%d}" for at in (time, time - off))
             raise DownloadError(
-                f"bars of {step // DAY_MS} days open on {here} at this exchange; the store keeps those that open on "
-                f"{kept}: download 1d bars and aggregate them"
+                f"bars of {step // DAY_MS} days open on {here} at this exchange; this series has bars that open on "
+                f"{kept}: download 1d bars and aggregate them, or begin a new store"
             )
         if off or time <= last or time > latest:
             raise BadPageError(f"row {number} opens at {time}: out of order, off the {step} ms grid or in the future")

@@ -13,6 +13,7 @@ import numpy as np
 from cryptoenv.bars.array_checks import MarketContentError, require_shapes, require_values
 from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.durable_files import read_regular, recover_folder, write_file, write_folder
+from cryptoenv.files.posix_files import require_posix
 
 MARKET_FILE = "market.json"
 FORMAT = 2
@@ -84,6 +85,7 @@ def read_market(folder: Path) -> StoredMarket:
         MarketFileError: `market.json` is damaged or lies; an array is missing, is not the one that was saved, is no
             regular file, or holds what no market can.
     """
+    require_posix()
     missing = f"{folder} holds no market: {MARKET_FILE} is missing; allowed: a folder written by Market.save"
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

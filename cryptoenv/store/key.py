@@ -2,12 +2,12 @@
 
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from cryptoenv.bars.price_columns import BAR_COLUMNS
-from cryptoenv.bars.timeframe import HOUR_MS, timeframe_ms
+from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, grid_offset_ms, timeframe_ms
 
 FUNDING = "funding"
 RATE = "rate"
@@ -31,14 +31,17 @@ class SeriesKey:
         exchange: id as ccxt has it, e.g. "binance".
         symbol: as ccxt has it, e.g. "BTC/USDT", "BTC/USDT:USDT" for the perpetual.
         timeframe: "1m", "4h", ... or "funding".
+        offset_ms: where the grid of bars longer than a day starts at the venue, in ms after the epoch (weeks that open
+            on Thursday: 0); None for Mondays. A series that exists has its own, whatever is said here.
 
     Raises:
-        StoreError: an empty name, or a timeframe that is not known.
+        StoreError: an empty name, a timeframe that is not known, or an offset that it cannot have.
     """
 
     exchange: str
     symbol: str
     timeframe: str
+    offset_ms: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("exchange", "symbol", "timeframe"):
@@ -50,6 +53,11 @@ class SeriesKey:
                 timeframe_ms(self.timeframe)
             except ValueError as error:
                 raise StoreError(f'{error}, or "{FUNDING}" for funding rates') from error
+        offset = self.offset_ms
+        if offset is None:
+            return
+        if self.step_ms <= DAY_MS or type(offset) is not int or offset % HOUR_MS or not 0 <= offset < self.step_ms:
+            raise StoreError(f"{self}: offset_ms is {offset!r}; allowed: whole hours within a bar longer than a day")
 
     def __str__(self) -> str:
         return f"{self.exchange} {self.symbol} {self.timeframe}"
@@ -68,6 +76,11 @@ class SeriesKey:
     def step_ms(self) -> int:
         """Duration of a bar; 1 for funding rates, which have no grid (venues change the interval)."""
         return 1 if self.is_funding else timeframe_ms(self.timeframe)
+
+    @property
+    def grid_ms(self) -> int:
+        """Where the grid of its bars starts, ms after the epoch."""
+        return grid_offset_ms(self.step_ms) if self.offset_ms is None else self.offset_ms
 
     @property
     def period_unit(self) -> Literal["M", "Y"]:

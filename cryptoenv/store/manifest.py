@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from cryptoenv.bars.timeframe import grid_offset_ms
 from cryptoenv.files.durable_files import NotRegularError, read_regular, write_file
 from cryptoenv.store.key import SeriesKey, StoreError
 from cryptoenv.store.parts import Part, part_problem
@@ -36,7 +35,7 @@ class Manifest:
     """What a series holds.
 
     Attributes:
-        key: the series.
+        key: the series, with the grid that its venue has.
         covered: half-open ranges (start_ms, end_ms) known to be complete, sorted, not touching.
         gaps: ranges inside `covered` in which the venue has no bars; () for funding rates, which have no grid.
         parts: the Parquet files, by period.
@@ -90,6 +89,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     document: dict[str, Any] = {"version": _VERSION, **asdict(manifest)}
     if not manifest.young:  # as it was written before there were any
         del document["young"]
+    if manifest.key.offset_ms is None:
+        del document["key"]["offset_ms"]
     document["sha256"] = hashlib.sha256(_canonical(document)).hexdigest()
     return _canonical(document)
 
@@ -170,7 +171,7 @@ def _impossible(manifest: Manifest) -> str | None:
     periods = [part.period for part in manifest.parts]
     if periods != sorted(set(periods)):
         return f"its parts are of the periods {periods}, not one of each in order"
-    offset = grid_offset_ms(key.step_ms)
+    offset = key.grid_ms
     young = tuple((start, end) for start, end, _ in manifest.young)
     if any(first[1] > second[0] for first, second in itertools.pairwise(young)) or any(a >= b for a, b in young):
         return "young is not in order, or overlaps itself"

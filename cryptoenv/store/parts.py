@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cryptoenv.bars.timeframe import grid_offset_ms
 from cryptoenv.files.durable_files import NotRegularError, read_regular
 from cryptoenv.store.key import SeriesKey, StoreError
 from cryptoenv.store.rows import Rows
@@ -80,7 +79,7 @@ def periods_of(key: SeriesKey, opens_ms: np.ndarray) -> np.ndarray:
 def period_span(key: SeriesKey, period: str) -> tuple[int, int]:
     """The times of the bars that OPEN in a period, [start, end) in ms, on the grid of the series."""
     first = np.datetime64(period, key.period_unit)
-    step, offset = key.step_ms, grid_offset_ms(key.step_ms)
+    step, offset = key.step_ms, key.grid_ms
     start, end = (int(p.astype("datetime64[ms]").astype(np.int64)) for p in (first, first + 1))
     return start + (offset - start) % step, end + (offset - end) % step
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cryptoenv.bars.timeframe import DAY_MS
 from cryptoenv.files.durable_files import sync_folder
 from cryptoenv.store.key import SeriesKey, refuse_link
 from cryptoenv.store.manifest import (
@@ -132,7 +133,7 @@ def repaired(folder: Path, key: SeriesKey) -> tuple[str, ...]:
     damaged, held = _looked_at(folder, manifest)
     if not damaged:
         return _without_lies(folder, manifest, held)
-    spans = [period_span(key, part.period) for part in damaged]
+    spans = [period_span(manifest.key, part.period) for part in damaged]
     kept = replace(manifest, parts=tuple(part for part in manifest.parts if part not in damaged))
     for span in spans:
         kept = replace(kept, covered=subtracted(kept.covered, span), gaps=subtracted(kept.gaps, span))
@@ -165,6 +166,7 @@ def _with_new_manifest(folder: Path, key: SeriesKey, problem: str) -> tuple[str,
     again, and so is all of a funding series, which has no grid; no row is lost.
     """
     done = [_set_aside(folder / MANIFEST)]
+    key = _with_own_grid(folder, key)
     whole: dict[str, tuple[Part, Rows]] = {}
     for path in sorted(folder.iterdir()):
         name = named_part(path)
@@ -184,6 +186,16 @@ def _with_new_manifest(folder: Path, key: SeriesKey, problem: str) -> tuple[str,
     write_manifest(folder, manifest)
     done.append(f"{folder / MANIFEST}: made anew of {len(manifest.parts)} parts, {manifest.rows} rows ({problem})")
     return tuple(done)
+
+
+def _with_own_grid(folder: Path, key: SeriesKey) -> SeriesKey:
+    """The series with the grid that the rows of its parts are on; bars up to a day have one grid everywhere."""
+    for path in sorted(folder.iterdir()) if not key.is_funding and key.step_ms > DAY_MS else ():
+        if (name := named_part(path)) is not None:
+            with suppress(ValueError, FileNotFoundError):
+                first = int(rows_of(key, path, name[1]).opens[0]) % key.step_ms
+                return key if first == key.grid_ms else replace(key, offset_ms=first)
+    return key
 
 
 def _set_aside(path: Path) -> str:

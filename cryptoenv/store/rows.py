@@ -10,7 +10,6 @@ import pandas as pd
 
 from cryptoenv.bars.bars import require_utc, validate_bars
 from cryptoenv.bars.errors import BarsError
-from cryptoenv.bars.timeframe import grid_offset_ms
 from cryptoenv.store.key import RATE, SeriesKey, StoreError
 
 
@@ -66,7 +65,7 @@ def checked_rows(key: SeriesKey, frame: pd.DataFrame, covered: tuple[int, int]) 
         raise StoreError(f"{key}: columns {further} cannot be stored; allowed: {', '.join(key.columns)} and no other")
     if len(frame) == 0:
         return no_rows(key)
-    valid = _valid_rates(frame) if key.is_funding else validate_bars(frame, key.timeframe)
+    valid = _valid_rates(frame) if key.is_funding else validate_bars(frame, key.timeframe, key.grid_ms)
     opens = pd.DatetimeIndex(valid.index).as_unit("ms").asi8
     outside = (opens < covered[0]) | (opens >= covered[1])
     if outside.any():
@@ -80,7 +79,7 @@ def checked_rows(key: SeriesKey, frame: pd.DataFrame, covered: tuple[int, int]) 
 
 def _check_covered(key: SeriesKey, covered: tuple[int, int]) -> None:
     start, end = covered
-    offset = grid_offset_ms(key.step_ms)
+    offset = key.grid_ms
     if not start < end or (start - offset) % key.step_ms or (end - offset) % key.step_ms:
         raise StoreError(
             f"{key}: covered is [{start}, {end}) ms; allowed: start before end, both on the grid of {key.timeframe}"

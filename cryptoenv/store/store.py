@@ -198,6 +198,7 @@ class SeriesWriter:
             for parent in list(folder.parents)[:3]:
                 sync_folder(parent)
         self._manifest = read_manifest(folder, key)
+        self._key = self._manifest.key  # with the venue's grid
         self._sweep()
 
     @property

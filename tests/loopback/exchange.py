@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 MINUTE = 60_000
-STEPS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "8h": 480 * MINUTE}
+#: Weeks are counted from the epoch: they open on Thursdays.
+STEPS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "8h": 480 * MINUTE, "1w": 10_080 * MINUTE}
 FUNDING_STEP = 480 * MINUTE
 SYMBOLS = {"BTCUSDT": ("BTC", 30_000.0), "ETHUSDT": ("ETH", 2_000.0)}
 

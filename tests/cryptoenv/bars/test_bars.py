@@ -6,7 +6,7 @@ import pytest
 
 from cryptoenv import BarsError, validate_bars
 from cryptoenv.bars.bars import aggregate, bar_opens_ms, bars_timeframe, fill_gaps
-from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.bars.timeframe import DAY_MS, timeframe_ms
 from tests.naive import aggregation
 from tests.naive.random_bars import random_bars
 
@@ -90,10 +90,21 @@ def test_missing_time_is_named() -> None:
         validate_bars(bars.set_index(pd.DatetimeIndex(times)), "15m")
 
 
-def test_weekly_bars_that_do_not_open_on_mondays_are_refused() -> None:
-    bars = random_bars(30, timeframe="1D", start="2024-01-04").iloc[::7]
+def test_weekly_bars_keep_their_venues_day_but_no_bar_opens_on_another() -> None:
+    days = random_bars(60, timeframe="1D", start="2024-01-04")
+    weeks = days.iloc[::7]  # Thursdays
+    assert validate_bars(weeks, bars_timeframe(weeks)).equals(validate_bars(weeks, "1w", 0))
     with pytest.raises(BarsError, match="off the 1w grid; allowed: opens at whole multiples of 1w in UTC, on Mondays"):
-        validate_bars(bars, bars_timeframe(bars))
+        validate_bars(weeks, "1w", 4 * DAY_MS)
+    for index in (0, 3):
+        times = weeks.index.to_list()
+        times[index] += pd.Timedelta("1D")
+        with pytest.raises(BarsError, match=rf"row {index} .* is off the 1w grid"):
+            validate_bars(weeks.set_axis(pd.DatetimeIndex(times, name="timestamp")), "1w")
+    with pytest.raises(BarsError, match="off the 1w grid"):
+        validate_bars(weeks.set_axis(weeks.index + pd.Timedelta("5min")), "1w")
+    with pytest.raises(BarsError, match="open on a grid of their venue's, the first on Thursday, 2024-01-04"):
+        aggregate(weeks, "2w")
 
 
 @pytest.mark.parametrize("seed", range(5))

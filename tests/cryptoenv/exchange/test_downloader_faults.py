@@ -140,6 +140,26 @@ def test_a_skewed_clock_covers_no_future_and_makes_no_gap(
     same(stored(tmp_path), expected(1000))
 
 
+def test_weeks_come_on_the_grid_of_the_venue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    week = 10_080 * MINUTE
+    first = START - START % week  # a Thursday
+    wanted = pd.to_datetime([first + n * week for n in range(1, 121)], unit="ms", utc=True)
+    key = SeriesKey("binance", "BTC/USDT", "1w")
+    now = first + 121 * week + 1000
+    monkeypatch.setattr(downloader, "_wall_ms", lambda: now)
+    with Loopback(Market(now=lambda: now)) as exchange:
+        asked = request(100 * 10_080, timeframe="1w")
+        assert fetch(tmp_path, exchange, asked)["missing"].tolist() == [0]
+        assert BarStore(tmp_path).read(key).index.tolist() == wanted[:99].tolist()
+        now += week
+        assert fetch(tmp_path, exchange, request(10**7, timeframe="1w"))["bars"].tolist() == [22]
+        before = len(exchange.requests)
+        fetch(tmp_path, exchange, request(10**7, timeframe="1w"))
+        assert len(exchange.requests) == before
+    held = BarStore(tmp_path).manifest(key)
+    assert (held.key.offset_ms, held.gaps, len(held.covered)) == (0, (), 1)
+
+
 def gate(path: str, query: Mapping[str, str]) -> Any:
     first, last = int(query["from"]) * 1000, int(query.get("to", 2**50)) * 1000
     times = range(-(-first // MINUTE) * MINUTE, min(last, START + 5000 * MINUTE) + 1, MINUTE)

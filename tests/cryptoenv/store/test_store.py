@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -264,3 +265,39 @@ def test_weeks_belong_to_the_year_they_open_in(tmp_path: Path) -> None:
     store.repair(key)
     with store.writer(key) as writer:
         assert writer.missing(monday, monday + 3 * WEEK_MS) == [(monday, monday + WEEK_MS)]
+
+
+@pytest.mark.parametrize("hours", [0, 88])  # Thursday 00:00, Sunday 16:00 (midnight in Singapore)
+def test_weeks_keep_the_grid_of_their_venue(hours: int, tmp_path: Path) -> None:
+    plain = SeriesKey("kraken", "BTC/USD", "1w")
+    first = 2800 * WEEK_MS + hours * HOUR_MS
+    bars = row_of_bars(60, first, WEEK_MS)
+    key = replace(plain, offset_ms=hours * HOUR_MS)
+    assert key == plain
+    store = stored(tmp_path, key, (bars.iloc[:50].drop(bars.index[20]), (first, first + 50 * WEEK_MS)))
+    with store.writer(plain) as writer:  # whoever opens it again finds the grid
+        writer.append(bars.iloc[50:], (first + 50 * WEEK_MS, first + 60 * WEEK_MS))
+        with pytest.raises(StoreError, match="on the grid of 1w"):
+            writer.append(bars.iloc[:0], (first + DAY_MS, first + WEEK_MS + DAY_MS))
+    held = store.manifest(plain)
+    assert held.key.offset_ms == hours * HOUR_MS
+    assert held.gaps == ((first + 20 * WEEK_MS, first + 21 * WEEK_MS),)
+    wanted = bars.drop(bars.index[20])
+    pd.testing.assert_frame_equal(store.read(plain), wanted, check_freq=False, check_index_type=False)
+    assert store.validate(plain) == ()
+    (plain.folder(tmp_path) / "manifest.json").unlink()
+    store.repair(plain)
+    assert store.manifest(plain).key.offset_ms == hours * HOUR_MS
+    assert store.validate(plain) == ()
+    pd.testing.assert_frame_equal(store.read(plain), wanted, check_freq=False, check_index_type=False)
+    next(plain.folder(tmp_path).glob("2023-*")).write_bytes(b"")
+    store.repair(plain)
+    assert store.validate(plain) == ()
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "offset"), [("1d", 0), ("1w", 1), ("1w", WEEK_MS), ("1w", -HOUR_MS), ("funding", 0)]
+)
+def test_a_grid_that_cannot_be_is_refused(timeframe: str, offset: int) -> None:
+    with pytest.raises(StoreError, match="offset_ms is"):
+        SeriesKey("kraken", "BTC/USD", timeframe, offset)
