@@ -13,7 +13,6 @@ from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
     from cryptoenv import Market
-    from cryptoenv.bar_files.reading import file_stem
     from pretrain import FitOptions, LabelledMarket, Recipe
     from pretrain.data.splits import Splits
 
