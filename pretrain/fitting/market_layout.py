@@ -15,6 +15,7 @@ from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.timeframe import grid_offset_ms, timeframe_ms
 from cryptoenv.features import FeatureFunction, FeatureSpec, FeatureStream, TimeframePlan, feature_plans
 from cryptoenv.features.families.columns import REFERENCE
+from cryptoenv.features.spec import ROLES
 from cryptoenv.market.market import Market
 from pretrain.fitting.artifact_folder import ArtifactError, exact_keys
 
@@ -210,12 +211,13 @@ def require_code(features: FeatureSpec) -> None:
     Raises:
         ArtifactError: names it.
     """
-    for role in fields(features):
-        for function in getattr(features, role.name).custom:
+    named = [(role, getattr(features, role)) for role in ROLES] + list(features.timeframes)
+    for where, given in named:
+        for function in given.custom:
             if function.function is None:
                 raise ArtifactError(
-                    f"feature {function.name!r} ({role.name}) is the user's own, and an artifact holds no code: pass "
-                    f"it when loading, functions=[...], unchanged since (digest {str(function.digest)[:12]})"
+                    f"feature {function.name!r} ({where}) is the user's own, and an artifact holds no code: pass it "
+                    f"when loading, functions=[...], unchanged since (digest {str(function.digest)[:12]})"
                 )
 
 
@@ -223,8 +225,9 @@ def _chosen(value: Any) -> Any:
     """A configuration as plain values without those that equal the defaults of their fields."""
     if isinstance(value, FeatureFunction):
         return [value.name, value.bound, value.memory_bars, value.digest]
-    if isinstance(value, FeatureSpec):  # its defaults are roles, which may change: said in full
-        return {role.name: _chosen(getattr(value, role.name)) for role in fields(value)}
+    if isinstance(value, FeatureSpec):  # its roles have defaults that may change: they are said in full
+        by_name = {"timeframes": _chosen(value.timeframes)} if value.timeframes else {}
+        return {role: _chosen(getattr(value, role)) for role in ROLES} | by_name
     if is_dataclass(value):
         return {f.name: _chosen(getattr(value, f.name)) for f in fields(value) if not _is_default(value, f)}
     return [_chosen(item) for item in value] if isinstance(value, tuple | list) else value
