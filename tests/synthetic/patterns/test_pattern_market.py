@@ -111,7 +111,7 @@ def test_the_truth_gives_mean_and_second_moment(samples: list[PatternSample]) ->
 
 def test_density_and_volatility_are_what_was_asked_for() -> None:
     for density in (0.2, 0.5, 0.8):
-        share = np.mean([(pattern_market(365, seed, density).truth["pattern"] >= 0).mean() for seed in range(3)])
+        share = np.mean([(pattern_market(250, seed, density).truth["pattern"] >= 0).mean() for seed in range(2)])
         assert abs(share - density) < 0.06
     assert len(pattern_market(10, 0, 0.0).spans) == 0
     calm, wild = (log_returns(pattern_market(200, 3, volatility=v)).std() for v in (0.002, 0.02))
