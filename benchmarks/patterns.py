@@ -197,10 +197,11 @@ def compared(
 def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Recognition by kind, all seeds together, and the means over kinds."""
     tables = [pd.DataFrame.from_dict(run["kinds"], orient="index") for run in runs]
-    counts = sum(
-        table.assign(found=table["recall"] * table["patterns"], right=(table["precision"] * table["calls"]).fillna(0.0))
+    counted = [
+        table.assign(found=table["recall"] * table["patterns"], right=(table["precision"] * table["calls"])).fillna(0.0)
         for table in tables
-    )
+    ]
+    counts = pd.concat(counted).groupby(level=0, sort=False).sum()
     table = counts.assign(recall=counts["found"] / counts["patterns"], precision=counts["right"] / counts["calls"])
     kinds = table[["patterns", "recall", "calls", "precision"]].astype({"patterns": int, "calls": int})
     overall = {"recall": counts["found"].sum() / counts["patterns"].sum(),

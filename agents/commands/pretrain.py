@@ -23,7 +23,7 @@ EMBARGO = 96  #: base bars
 def pretrain(
     recipe: Annotated[
         str | None,
-        typer.Option(help="One that ships (default, easy, finetune, patterns), or a YAML file.", show_default="default"),
+        typer.Option(help="One of default, easy, finetune, patterns, or a YAML file.", show_default="default"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
     seed: RecipeSeed = None,
