@@ -34,6 +34,7 @@ exclude_patterns = ["images"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
+smartquotes = False  # "--option" stays two hyphens
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"

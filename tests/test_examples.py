@@ -11,7 +11,9 @@ RUNS = {
     "custom_feature.py": ([], "range_place"),
     "custom_reward.py": ([], "cautious"),
     "gym_loop.py": (["--steps", "300"], "300 steps"),
+    "judge_my_policy.py": (["--markets", "2", "--days", "10"], "filter oracle"),
     "own_bars.py": ([], "held to the end"),
+    "own_synthetic_market.py": (["--days", "10"], "the optimum of these 10 days"),
     "sb3_ppo.py": (["--steps", "1024"], "validation episode"),
     "single_file_ppo.py": (["--iterations", "1"], ""),
 }

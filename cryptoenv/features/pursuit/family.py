@@ -17,7 +17,7 @@ _CLOSE, _PREFIX = "close", "pursuit_"
 
 @dataclass(frozen=True)
 class Pursuit(PursuitConfig):
-    """Features "pursuit_..." of the rolling orthogonal matching pursuit; in no default set.
+    """Features named `pursuit_*` of the rolling orthogonal matching pursuit; in no default set.
 
     Those of the closes are called "pursuit_trend", of another column, such as "volume", "pursuit_volume_trend".
 
