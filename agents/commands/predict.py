@@ -195,4 +195,5 @@ def _wait(began: float, seconds: float) -> float:
     """Sleep until `seconds` after `began`; when that was, or now where it is past (a late look is not made up for)."""
     due = began + seconds
     time.sleep(max(due - time.monotonic(), 0.0))
-    return max(due, time.monotonic())
+    now = time.monotonic()
+    return due if now < due + seconds else now

@@ -131,7 +131,6 @@ def _finetune(
 ) -> None:
     """`files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars."""
     from agents.markets.own_markets import bars_at
-    from cryptoenv import Market
     from cryptoenv.bar_files.reading import file_stem
     from pretrain import Extractor
     from pretrain.data.splits import plot_splits, split_markets
@@ -139,10 +138,7 @@ def _finetune(
 
     extractor = Extractor.load(start)
     layout = extractor.config
-    markets = [
-        Market.from_bars(bars_at(file), timeframes=layout.timeframes, name=file_stem(file))
-        for file in files[0]
-    ]
+    markets = [extractor.market(bars_at(file), name=file_stem(file)) for file in files[0]]
     own = _labelled(markets, files[1], layout.positions)
     kind = cast(Literal["time", "token", "mixed"], how[0])
     splits = split_markets(

@@ -271,7 +271,8 @@ def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = 
     """
     require_part(split)
     settings = with_impact(runs[0].agent.settings)
-    parts = [split_market(market, settings) for market in own_markets(source, settings)]
+    layout = runs[0].agent.extractor.layout
+    parts = [split_market(market, settings) for market in own_markets(source, settings, layout)]
     learned = [until for run in runs if (until := learned_until(run, selection=split == "test")) is not None]
     unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
     rule = baselines.tuned_cross([part.validation for part in parts], settings)

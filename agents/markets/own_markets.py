@@ -12,6 +12,7 @@ from agents.settings import TradingSettings
 from cryptoenv.bar_files.reading import file_stem, read_bars
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
+from pretrain import MarketLayout
 from synthetic import TASKS
 
 OneMarket = str | Path | pd.DataFrame | Market
@@ -59,18 +60,21 @@ def several(source: MarketSource) -> tuple[OneMarket, ...]:
     return (source,)
 
 
-def own_markets(source: MarketSource, settings: TradingSettings) -> tuple[Market, ...]:
-    """Markets of one's own, as the settings look at them.
+def own_markets(
+    source: MarketSource, settings: TradingSettings, layout: MarketLayout | None = None
+) -> tuple[Market, ...]:
+    """Markets of one's own, as the settings look at them; of bars with the features of a model's `layout`, if given.
 
     Raises:
         ValueError: no market there, bars that cannot be used, or a market of other timeframes. TypeError: no such form.
     """
-    return tuple(_own_market(one, settings) for one in several(source))
+    return tuple(_own_market(one, settings, layout) for one in several(source))
 
 
-def _own_market(source: OneMarket, settings: TradingSettings) -> Market:
+def _own_market(source: OneMarket, settings: TradingSettings, layout: MarketLayout | None) -> Market:
+    look = settings if layout is None else layout
     if isinstance(source, pd.DataFrame):
-        return settings.market(source, name=str(source.attrs.get("name", "")))
+        return look.market(source, name=str(source.attrs.get("name", "")))
     if isinstance(source, Market):
         return _fitting(source, settings)
     if not isinstance(source, str | Path):
@@ -81,7 +85,7 @@ def _own_market(source: OneMarket, settings: TradingSettings) -> Market:
     path = Path(source)
     if (path / MARKET_FILE).is_file():
         return _fitting(Market.load(path), settings)
-    return settings.market(bars_at(path), name=file_stem(path))
+    return look.market(bars_at(path), name=file_stem(path))
 
 
 def _fitting(market: Market, settings: TradingSettings) -> Market:

@@ -156,7 +156,7 @@ class Agent:
         """
         if not math.isfinite(held):
             raise ValueError(f"held={held} is not allowed: a finite exposure, a fraction of equity")
-        (whole,) = own_markets(bars, self.settings)
+        (whole,) = own_markets(bars, self.settings, self.extractor.layout)
         market = closed_part(whole, self.settings.window, now)
         last = len(market) - 1
         decider = self.decide_on(EmbeddingTable([self.extractor.embed(market)]))

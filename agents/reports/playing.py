@@ -40,7 +40,7 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
     if render == "rgb_array":
         require_new_file(out)
     settings = agent.settings
-    source: Any = task_named(market) or own_markets(market, settings)[0]
+    source: Any = task_named(market) or own_markets(market, settings, agent.extractor.layout)[0]
     env: Any = gym.make(
         "CryptoTrade-v0", market=source, timeframes=settings.timeframes, window=settings.window,
         instrument=settings.instrument, actions=settings.positions, costs=settings.costs, observation="index",

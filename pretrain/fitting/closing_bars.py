@@ -20,8 +20,8 @@ from cryptoenv.bars.bars import (
 )
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, VOLUME
-from cryptoenv.bars.series import base_series, known_columns
 from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms, timeframe_ms
+from cryptoenv.features.families.columns import REFERENCE
 from cryptoenv.market.market import Market
 from pretrain.fitting.market_layout import MarketLayout
 
@@ -29,7 +29,7 @@ LONGEST_GAP_MS = 30 * DAY_MS  #: that is filled in: no exchange was down for lon
 
 
 class ClosedBar(NamedTuple):
-    """A base bar: its open (ms since 1970), (5,) float64 prices and volume, (C,) further columns, NaN where unknown."""
+    """A base bar: its open (ms since 1970), (5,) float64 prices and volume, (C,) further columns, NaN if not new."""
 
     open_ms: int
     ohlcv: NDArray[np.float64]
@@ -42,7 +42,7 @@ class ClosingBars:
     Args:
         base: timeframe of the bars that are given out.
         source: timeframe of those that come; the base where None.
-        columns: names of the further columns that they bring; each keeps the last value that was known.
+        columns: names of the further columns that they bring; of each, a base bar has the last value that came with it.
 
     Raises:
         ValueError: a base bar is not made of whole bars of `source`.
@@ -92,7 +92,8 @@ class ClosingBars:
         if end < start + self._base or len(self._rows) * self._step < self._base:
             return []  # not ended, or its beginning is missing
         whole = aggregated_rows(np.array(self._rows), 0, len(self._rows))[0]
-        return [ClosedBar(start, whole, self._known.copy())]
+        known, self._known = self._known, np.full(len(self._columns), np.nan)
+        return [ClosedBar(start, whole, known)]
 
     def _require_next(self, opens: NDArray[np.int64]) -> None:
         expected = int(opens[0]) if self._next_ms is None else self._next_ms
@@ -138,18 +139,42 @@ def known_history(
     """
     bars = indexed_bars(history)
     source, base = bars_timeframe(bars, timeframe), layout.timeframes[0]
-    series = base_series(bars, base, layout.features.columns, reference, source)
-    known = bars_frame(series.start_ms, timeframe_ms(base), series.ohlcv)
-    known = known.assign(**dict(zip(layout.columns, series.columns.T, strict=True)))
+    step, end_ms = timeframe_ms(base), market.start_ms + len(market) * timeframe_ms(base)
+    ends = bar_opens_ms(bars) + timeframe_ms(source)
+    rest = bars.iloc[int(np.searchsorted(ends, end_ms, side="right")) :]
+    closes = market.start_ms + step * np.arange(1, len(market) + 1, dtype=np.int64)
+    closes = np.concatenate([closes, bar_opens_ms(rest) + timeframe_ms(source)])
+    news = {
+        name: _news(closes, ends, bars[name].to_numpy(np.float64, na_value=np.nan)) for name in layout.features.columns
+    }
+    if reference is not None:
+        given = indexed_bars(reference)
+        reference_ends = bar_opens_ms(given) + timeframe_ms(bars_timeframe(given))
+        news[REFERENCE] = _news(closes, reference_ends, given["close"].to_numpy(np.float64))
+    known = bars_frame(market.start_ms, step, market.prices[:, : VOLUME + 1])
+    known = known.assign(**{name: values[: len(market)] for name, values in news.items()})
     waiting = ClosingBars(base, source, layout.columns)
-    end_ms = market.start_ms + len(market) * timeframe_ms(base)
     waiting.go_on_from(end_ms, float(market.prices[-1, CLOSE]))
-    rest = bars.loc[bars.index >= pd.Timestamp(end_ms, unit="ms", tz="UTC")]
     if len(rest):
-        closes = bar_opens_ms(rest) + timeframe_ms(source)
-        values = known_columns(bars, source, layout.features.columns, reference, closes)
-        waiting.add(rest.assign(**dict(zip(layout.columns, values.T, strict=True))))
+        waiting.add(rest.assign(**{name: values[len(market) :] for name, values in news.items()}))
     return known, waiting
+
+
+def _news(closes: NDArray[np.int64], ends: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T,) float64: what became known since the close before, the last of it, NaN where nothing did.
+
+    Args:
+        closes: (T,) int64, increasing; before the first, all that was known counts.
+        ends: (V,) int64, increasing: when values became known.
+        values: (V,) float64, NaN where nothing is new.
+    """
+    said = ~np.isnan(values)
+    ends, values = ends[said], values[said]
+    latest = np.searchsorted(ends, closes, side="right") - 1
+    out = np.full(len(closes), np.nan)
+    fresh = latest > np.concatenate([[-1], latest[:-1]])
+    out[fresh] = values[latest[fresh]]
+    return out
 
 
 def _moment(time_ms: int) -> str:

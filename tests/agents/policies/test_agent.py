@@ -14,17 +14,19 @@ import pytest
 import safetensors.torch
 import torch
 
+from agents.evaluation.rollout import RolloutRows, roll
 from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
 from agents.policies.agent import DESCRIPTION, WEIGHTS, Agent
 from agents.policies.cached_embeddings import CachedEmbeddings
 from agents.policies.heads import bind, new_policy
 from agents.policies.policy_shape import PolicyShape, observation_space
-from agents.run_folders.run_folder import Run
+from agents.run_folders.run_folder import Run, load_runs
 from agents.settings import TradingSettings
 from cryptoenv.trading.config import Costs
 from pretrain import ArtifactError, Extractor
 from pretrain.fitting.artifact_folder import CHECKSUMS
+from synthetic import regime_market
 
 
 def table(seed: int = 0, width: int = 4) -> EmbeddingTable:
@@ -223,3 +225,74 @@ def make_agent(extractor: Extractor, settings: TradingSettings) -> Agent:
     with torch.no_grad():
         policy.action_net.weight.mul_(100.0)  # a fresh policy is nearly uniform
     return Agent(extractor, policy, shape, settings)
+
+
+def saved(extractor: Extractor, settings: TradingSettings, folder: Path) -> Path:
+    make_agent(extractor, settings).save(folder)
+    return folder
+
+
+def test_an_agent_keeps_its_order_of_actions(extractor: Extractor, settings: TradingSettings, tmp_path: Path) -> None:
+    folder = saved(extractor, settings, tmp_path / "agent")
+    assert Agent.load(folder, extractor, actions=settings.positions).actions == settings.positions
+    for other in ((1.0, 0.0, -1.0), (-1.0, 0.0), (-0.5, 0.0, 1.0)):
+        with pytest.raises(ArtifactError, match="actions differ"):
+            Agent.load(folder, extractor, actions=other)
+        with pytest.raises(ValueError, match="actions differ"):
+            agent = Agent.load(folder, extractor)
+            roll(agent.decide_on(table(width=extractor.width)), (), RolloutRows(np.zeros(0), np.zeros(0), 1),
+                 replace(settings, positions=other))  # fmt: skip
+
+
+def test_another_order_in_the_description_is_refused(
+    extractor: Extractor, settings: TradingSettings, tmp_path: Path
+) -> None:
+    """However many of the places that name it are changed: the weights are tied to it."""
+
+    def turn(told: dict[str, Any]) -> None:
+        for owner, key in ((told["settings"], "positions"), (told["spaces"]["action"], "positions"), (told, "actions")):
+            owner[key] = owner[key][::-1]
+
+    folder = saved(extractor, settings, tmp_path / "agent")
+    described(turn)(folder)
+    with pytest.raises(ArtifactError, match="identity differ"):
+        Agent.load(folder, extractor)
+
+
+def test_clone_and_seeds_of_another_order_are_refused(
+    extractor: Extractor, settings: TradingSettings, tmp_path: Path
+) -> None:
+    agent = make_agent(extractor, settings)
+    turned = make_agent(extractor, replace(settings, positions=settings.positions[::-1]))
+    Run(tmp_path / "mixed", agent, turned).save({}, {})
+    with pytest.raises(ArtifactError, match="actions differ"):
+        Run.load(tmp_path / "mixed")
+    Run(tmp_path / "seeds" / "seed-0", agent, agent).save({}, {})
+    Run(tmp_path / "seeds" / "seed-1", turned, turned).save({}, {})
+    with pytest.raises(ArtifactError, match="actions differ"):
+        load_runs(tmp_path / "seeds")
+
+
+def test_a_run_of_the_version_before_loads(extractor: Extractor, settings: TradingSettings, tmp_path: Path) -> None:
+    """Its extractor kept names of features only, its agent no order of its own and the extractor's hash of then."""
+    agent = make_agent(extractor, settings)
+    Run(tmp_path, agent, agent).save({}, {})
+
+    def before(told: dict[str, Any]) -> None:
+        del told["actions"], told["identity"], told["inputs"]["market"]
+        told |= {"format_version": 1, "extractor": extractor.earlier_hash}
+
+    for name in ("agent", "clone"):
+        described(before)(tmp_path / name)
+    config = json.loads((tmp_path / "extractor" / "config.json").read_text("utf-8"))
+    for key in ("market", "target", "data"):
+        del config[key]
+    rewrite(tmp_path / "extractor", "config.json", json.dumps(config | {"format_version": 5}).encode())
+    with pytest.warns(UserWarning, match="before artifacts kept their features"):
+        run = Run.load(tmp_path)
+    assert run.agent.extractor.hash == extractor.hash and run.agent.actions == settings.positions
+
+
+def test_an_agent_builds_the_market_it_reads(extractor: Extractor, settings: TradingSettings) -> None:
+    bars = regime_market("easy", days=3, seed=5).bars
+    assert make_agent(extractor, settings).market(bars).hash == extractor.market(bars).hash
