@@ -1,18 +1,34 @@
 """Behaviour cloning, reinforcement learning, evaluation, reports and the `cryptoenv` command line.
 
-Names are imported when they are first used, so that the command line starts without torch.
+Names are imported when they are first used, so that the command line starts without torch and numba.
+
+>>> import agents
+>>> sorted(name for name in dir(agents) if name in agents.__all__ and name.islower())
+['evaluate', 'score', 'train']
+>>> agents.TradingSettings().positions
+(-1.0, 0.0, 1.0)
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME = {
+if TYPE_CHECKING:
+    from agents.evaluation.judging import score
+    from agents.evaluation.tables import evaluate
+    from agents.policies.agent import Agent
+    from agents.policies.pretrained_extractor import PretrainedExtractor
+    from agents.run_folders.run_folder import Run
+    from agents.settings import TradingSettings
+    from agents.training.config import AgentTrainingConfig, TrainingConfig
+    from agents.training.pipeline import train
+
+_HOMES = {
     "Agent": "agents.policies.agent",
+    "AgentTrainingConfig": "agents.training.config",
+    "PretrainedExtractor": "agents.policies.pretrained_extractor",
     "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
-    "AgentTrainingConfig": "agents.training.config",
     "TrainingConfig": "agents.training.config",
     "evaluate": "agents.evaluation.tables",
     "score": "agents.evaluation.judging",
@@ -21,10 +37,24 @@ _HOME = {
 
 __distribution__ = "cryptoenv-rl"
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "Agent",
+    "AgentTrainingConfig",
+    "PretrainedExtractor",
+    "Run",
+    "TradingSettings",
+    "TrainingConfig",
+    "evaluate",
+    "score",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'agents' has no attribute {name!r}; it has {__all__}")
-    return getattr(import_module(_HOME[name]), name)
+    from synthetic.import_paths import lazy_names  # here, since it brings numba, which `cryptoenv --help` does without
+
+    return lazy_names(__name__, _HOMES)[0](name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

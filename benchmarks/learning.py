@@ -83,11 +83,11 @@ def best_rule(task: str, settings: TradingSettings, count: int) -> TradingPolicy
     return TablePolicy(tables, settings.positions)
 
 
-def check_ruler(found: dict[str, Rollout], test: tuple[ExpertMarket, ...]) -> None:
+def check_ruler(results: dict[str, Rollout], test: tuple[ExpertMarket, ...]) -> None:
     """Raise RuntimeError unless the oracle scores exactly 1 and flat exactly 0."""
-    optimum = found[ORACLE]
+    optimum = results[ORACLE]
     for name, expected in ((ORACLE, 1.0), ("flat", 0.0)):
-        value = score(found[name].expected(test), optimum.expected(test)).value
+        value = score(results[name].expected(test), optimum.expected(test)).value
         if value != expected:
             raise RuntimeError(f"{name} scores {value}, not {expected}: no figure of this run can be trusted")
 
@@ -141,10 +141,10 @@ def summary(
     return {"methods": methods, "differences": differences, "oracle_per_day": float(best["expected"].mean() / DAYS)}
 
 
-def report(task: str, found: dict[str, Any]) -> list[str]:
+def report(task: str, results: dict[str, Any]) -> list[str]:
     """Print a task's table; returns what misses its target."""
     missed = []
-    for name, line in found["methods"].items():
+    for name, line in results["methods"].items():
         expected = line["expected"]
         seeds = " ".join(f"{value:.3f}" for value in line["per_seed"])
         interval = f"{expected['value']:+.3f} [{expected['low']:+.3f}, {expected['high']:+.3f}]"
@@ -154,7 +154,7 @@ def report(task: str, found: dict[str, Any]) -> list[str]:
         target = TARGETS[task].get(name)
         if target is not None and expected["value"] < target:
             missed.append(f"{task}: {name} scores {expected['value']:.3f}, its target is {target}")
-    for name, value in found["differences"].items():
+    for name, value in results["differences"].items():
         print(f"{task:9s} {name:44s} {value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]")
     return missed
 

@@ -81,7 +81,7 @@ def verify() -> None:
 
 
 @lru_cache(maxsize=4)
-def lessons(teacher: str, counts: Counts) -> tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]:
+def training_data(teacher: str, counts: Counts) -> tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]:
     """Markets to learn from and to choose weights by."""
     layout = Recipe.read("default").architecture
     train, held_out = (
@@ -96,7 +96,7 @@ def lessons(teacher: str, counts: Counts) -> tuple[tuple[LabelledMarket, ...], t
 def trained(teacher: str, seconds: float, counts: Counts, seed: int, start: Extractor | None = None) -> Extractor:
     """An extractor of the shipped recipe's layout, after so many CPU seconds."""
     recipe = Recipe.read("default")
-    train, held_out = lessons(teacher, counts)
+    train, held_out = training_data(teacher, counts)
     training = replace(
         recipe.training, steps=10**6, max_seconds=seconds, patience=10**6, batch=BATCH, validate_every=50
     )
@@ -175,12 +175,12 @@ def compared(
     without: list[dict[str, Any]], including: list[dict[str, Any]], best: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Scores, and differences with their intervals: of scores, and of real log-returns a week."""
-    plain, taught = (np.array([run["standard"] for run in runs]) for runs in (without, including))
+    plain, with_patterns = (np.array([run["standard"] for run in runs]) for runs in (without, including))
     found: dict[str, Any] = {
         "standard": {
             "without": asdict(score(plain, best)),
-            "with": asdict(score(taught, best)),
-            "difference": asdict(score(taught - plain, best)),
+            "with": asdict(score(with_patterns, best)),
+            "difference": asdict(score(with_patterns - plain, best)),
         }
     }
     if without[0]["real"] is not None:

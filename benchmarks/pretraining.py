@@ -93,7 +93,7 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
 
 
 def one_timeframe(items: Sequence[LabelledMarket]) -> list[LabelledMarket]:
-    """The same lessons without the windows of the higher timeframes."""
+    """The same labelled markets without the windows of the higher timeframes."""
     return [replace(item, market=base_only(item.market)) for item in items]
 
 

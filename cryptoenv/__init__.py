@@ -2,6 +2,16 @@
 
 Shape legend used in all docstrings: `T` bars, `N` envs, `F` features, `W` window, `D` model width, `K` timeframes,
 `M` markets, `A` actions, `P` positions.
+
+>>> import gymnasium as gym
+>>> import cryptoenv
+>>> env = gym.make("CryptoTrade-v0", market="easy", window=(4, 2, 1))
+>>> observation, info = env.reset(seed=0)
+>>> {name: array.shape for name, array in observation.items()}
+{'15m': (4, 34), '4h': (2, 18), '1d': (1, 18), 'account': (5,)}
+>>> observation, reward, terminated, truncated, info = env.step(2)  # full long, at the next open
+>>> info["order_status"].name, round(info["exposure"], 1)
+('FILLED', 1.0)
 """
 
 from pathlib import Path

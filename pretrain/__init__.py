@@ -1,20 +1,35 @@
 """Pretraining: a Transformer feature extractor learnt from labelled markets, and the artifact it is kept in.
 
->>> extractor = pretrain.fit_extractor(train, validation, seed=0, out="runs/extractor")
->>> extractor.save("runs/extractor/artifact")
->>> model = pretrain.load("runs/extractor/artifact")         # whatever model the folder holds
->>> table = model.predict(bars)                              # a DataFrame, one row per decidable bar
+Training a small one takes seconds; one that is good takes minutes (`cryptoenv pretrain`).
+
+>>> import pretrain
+>>> from pretrain.data.teachers import labelled_sample
+>>> from synthetic import regime_market, task_seeds
+>>> markets = [
+...     labelled_sample(regime_market("easy", days=2, seed=seed), ("15m", "4h", "1d"), (32, 16, 8))
+...     for seed in task_seeds("easy", "extractor", 2)
+... ]
+>>> extractor = pretrain.fit_extractor(
+...     markets[:1],
+...     markets[1:],
+...     pretrain.ExtractorConfig(width=16, layers=1, heads=2, feedforward=16),
+...     pretrain.PretrainingConfig(steps=2, batch=32, validate_every=2, validation_windows=64),
+...     seed=0,
+...     options=pretrain.FitOptions(progress=False),
+... )
+>>> extractor.embed(markets[0].market).shape  # (T, D) float32
+(5568, 16)
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.config import PretrainingConfig, TrainingConfig
+from synthetic.import_paths import lazy_names
 from synthetic.jit_cache import drop_stale_cache
 
 if TYPE_CHECKING:
@@ -34,16 +49,16 @@ if TYPE_CHECKING:
     from pretrain.loading import load
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
-_LAZY = {
-    "ArtifactError": "pretrain.extractor.artifact",
+_HOMES = {
+    "ArtifactError": "pretrain.fitting.artifact_folder",
     "Extractor": "pretrain.extractor.artifact",
-    "LabelledMarket": "pretrain.data.labelled_market",
     "ExtractorModel": "pretrain.extractor.model",
     "FitOptions": "pretrain.fitting.fitting",
-    "WindowDataset": "pretrain.data.windows",
+    "LabelledMarket": "pretrain.data.labelled_market",
     "MarketLayout": "pretrain.fitting.market_layout",
     "Predictor": "pretrain.fitting.predicting",
     "Recipe": "pretrain.extractor.recipe",
+    "WindowDataset": "pretrain.data.windows",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
     "labelled_market": "pretrain.data.own_labels",
@@ -76,8 +91,4 @@ __all__ = [
 
 drop_stale_cache(Path(__file__).parent, Path(__file__).parents[1] / "cryptoenv")
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'pretrain' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,7 +1,15 @@
 """Synthetic markets whose best causal policy is known, and the labels that follow from it.
 
 Plain arrays and DataFrames on numpy, pandas and numba; nothing here knows an environment. Importing a generator alone,
-as the environment does, goes through its module: `from synthetic.regime_market import regime_market`.
+as the environment does, goes through its module: `from synthetic.regimes.market import regime_market`.
+
+>>> import synthetic
+>>> sample = synthetic.regime_market("easy", days=2, seed=1)
+>>> sample.bars.shape, list(sample.truth.columns)
+((5568, 5), ['regime', 'drift', 'second_moment', 'volatility'])
+>>> labels = synthetic.oracle_labels(sample)  # what the best causal policy does, given the position held
+>>> labels.shape
+(5568, 3)
 """
 
 from pathlib import Path

@@ -19,8 +19,8 @@ IMPORTED_WHERE_USED = frozenset(("matplotlib", "ccxt", "torch", "sklearn", "scip
 #: Inside a package, a room (folder, or file beside the rooms) imports only from rooms that stand before it.
 ROOMS = {
     "synthetic": (
-        "installation", "earlier_paths", "import_paths", "jit_cache", "regimes", "patterns", "tokens", "oracles",
-        "labels", "__init__",
+        "installation", "earlier_paths", "import_paths", "jit_cache", "price_columns", "regimes", "patterns", "tokens",
+        "oracles", "labels", "__init__",
     ),
     "cryptoenv": (
         "checks", "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
@@ -28,8 +28,8 @@ ROOMS = {
     ),
     "pretrain": ("data", "fitting", "extractor", "loading", "__init__"),
     "agents": (
-        "__init__", "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
-        "evaluation", "reports", "training", "commands", "command_line",
+        "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
+        "evaluation", "reports", "training", "commands", "command_line", "__init__",
     ),
 }  # fmt: skip
 LARGEST_SHELF = 16  #: folders and files of a package that are seen at first sight

@@ -217,7 +217,7 @@ class CounterfactualQ(BaseAlgorithm):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[NDArray[Any], Any]:
-        """Greedy actions; there is nothing random about them."""
+        """Greedy actions, (N,) int64; there is nothing random about them."""
         return self.policy.predict(observation, state, episode_start, deterministic=True)
 
     def save(self, path: Any, *_: Any, **__: Any) -> None:

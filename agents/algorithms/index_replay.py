@@ -123,7 +123,10 @@ class IndexReplayBuffer(ReplayBuffer):
         done: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Add one transition of every row; where `obs` is not what `next_obs` was before, the env was reset between."""
+        """Add one transition of every row; where `obs` is not what `next_obs` was before, the env was reset between.
+
+        `action`: (N,) or (N, 1); `reward` and `done`: (N,).
+        """
         at, store = self.pos, self.arrays
         if self.pos > 0 or self.full:
             before = self._newest
@@ -194,7 +197,7 @@ class IndexReplayBuffer(ReplayBuffer):
         return {"index": self.to_torch(index), "account": self.to_torch(observation["account"])}
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """All of it as arrays, for a checkpoint."""
+        """All of it as arrays, for a checkpoint: those of transitions are (buffer size, N, ...)."""
         found = {f"arrays/{name}": array for name, array in self.arrays.items()}
         found |= {f"latest/{name}": array for name, array in self._latest.items()}
         found |= {f"ends/{name}": array for name, array in self._ends.items()}
@@ -202,7 +205,7 @@ class IndexReplayBuffer(ReplayBuffer):
         return found | {"free": np.array(self._free, np.int64), "place": place}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """The inverse of `state_dict`, into a buffer of the same size.
+        """The inverse of `state_dict`, into a buffer of the same size: arrays (buffer size, N, ...).
 
         Raises:
             ValueError: an array has another shape or dtype, or numbers that no buffer has.

@@ -31,12 +31,13 @@ class LabelledStates:
     actions: torch.Tensor
 
     @classmethod
-    def of(cls, found: Demonstrations) -> LabelledStates:
+    def of(cls, demonstrations: Demonstrations) -> LabelledStates:
         """From demonstrations."""
-        return cls(torch.from_numpy(found.index), torch.from_numpy(found.account), torch.from_numpy(found.actions))
+        arrays = (demonstrations.index, demonstrations.account, demonstrations.actions)
+        return cls(*(torch.from_numpy(array) for array in arrays))
 
     def draw(self, count: int) -> tuple[Observation, torch.Tensor]:
-        """`count` of them, drawn with torch's random state."""
+        """B = `count` of them, drawn with torch's random state: index (B, 2), account (B, 5), actions (B,)."""
         rows = torch.randint(len(self.actions), (count,))
         return {"index": self.index[rows], "account": self.account[rows]}, self.actions[rows]
 
@@ -67,7 +68,10 @@ def margin_loss(values: torch.Tensor, expert: torch.Tensor, margin: float) -> to
 
 
 def pull_loss(values: torch.Tensor, clone: torch.Tensor, temperature: float) -> torch.Tensor:
-    """KL(clone || softmax(values / temperature)), mean: kickstarting (Schmitt et al. 2018) for a value network."""
+    """KL(clone || softmax(values / temperature)), mean: kickstarting (Schmitt et al. 2018) for a value network.
+
+    `values`: (B, A) Q-values. `clone`: (B, A) its log-odds.
+    """
     target = clone.log_softmax(dim=1)
     return functional.kl_div((values / temperature).log_softmax(dim=1), target, reduction="batchmean", log_target=True)
 

@@ -107,11 +107,11 @@ class Sb3VecEnv(VecEnv):
         self._envs.set_costs(costs)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The state of all rows, as arrays."""
+        """The state of all rows, as arrays (N, ...)."""
         return self._envs.state_dict() | {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from where `state_dict` found the rows."""
+        """Go on from where `state_dict` found the rows: arrays (N, ...)."""
         self._envs.load_state_dict(state)
         self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
 

@@ -29,7 +29,7 @@ INSIDE = 0.97  #: the squashed Gaussian cannot reach 1; positions are cloned as 
 
 @dataclass(frozen=True)
 class TQCConfig:
-    """How TQC goes on from the clone; fields as `agents.sac_training.SACConfig` has them.
+    """How TQC goes on from the clone; fields as `agents.algorithms.sac.SACConfig` has them.
 
     Attributes:
         cloning_steps: gradient steps of the clone by likelihood.
@@ -78,11 +78,11 @@ class SnappedExposures(VecEnvWrapper):
         return self.venv.step_wait()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The state of all rows, as arrays."""
+        """The state of all rows, as arrays (N, ...)."""
         return self.venv.state_dict()  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from where `state_dict` found the rows."""
+        """Go on from where `state_dict` found the rows: arrays (N, ...)."""
         self.venv.load_state_dict(state)  # type: ignore[attr-defined]
 
 

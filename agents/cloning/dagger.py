@@ -16,7 +16,7 @@ from agents.seeds import spread_seed
 
 @dataclass(frozen=True)
 class DaggerConfig:
-    """How a clone is taught on the states it comes to by itself.
+    """How a clone is corrected on the states it comes to by itself.
 
     Attributes:
         rounds: of trading and cloning; 0 leaves the clone as it is.
@@ -81,5 +81,5 @@ def dagger(
     return demonstrations
 
 
-def _arrays(found: Demonstrations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return found.index, found.account, found.actions
+def _arrays(demonstrations: Demonstrations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return demonstrations.index, demonstrations.account, demonstrations.actions

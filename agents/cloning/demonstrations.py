@@ -55,7 +55,7 @@ def collect(
     the market; the teacher answers for any position.
 
     Args:
-        taught: markets with labels.
+        labelled: markets with labels.
         settings: positions and costs.
         samples: labelled states to collect.
         seed: of starts and deviations.
@@ -95,16 +95,18 @@ def collect(
     return _labelled(found, labelled, settings)
 
 
-def _labelled(found: Demonstrations, labelled: Sequence[ExpertMarket], settings: TradingSettings) -> Demonstrations:
+def _labelled(
+    demonstrations: Demonstrations, labelled: Sequence[ExpertMarket], settings: TradingSettings
+) -> Demonstrations:
     """Leave out the states for which the teacher has no label."""
-    held = held_position(found.account, settings.positions)
-    has = np.empty(len(found), dtype=bool)
+    held = held_position(demonstrations.account, settings.positions)
+    has = np.empty(len(demonstrations), dtype=bool)
     for m, t in enumerate(labelled):
-        of_market = found.index[:, 0] == m
-        has[of_market] = t.labels[found.index[of_market, 1], held[of_market]] != NO_LABEL
+        of_market = demonstrations.index[:, 0] == m
+        has[of_market] = t.labels[demonstrations.index[of_market, 1], held[of_market]] != NO_LABEL
     if not has.any():
         raise ValueError("none of the visited states has a label")
-    return Demonstrations(found.index[has], found.account[has], found.actions[has])
+    return Demonstrations(demonstrations.index[has], demonstrations.account[has], demonstrations.actions[has])
 
 
 class Batches:

@@ -97,9 +97,9 @@ _NEVER_STORED = ("bar still open", "bar of the future", "two timeframes", "time 
 
 
 def _require_storable(
-    file: Path, usable: pd.DataFrame, found: CleaningReport, *, drop_unusable: bool, accept_alarms: bool
+    file: Path, usable: pd.DataFrame, report: CleaningReport, *, drop_unusable: bool, accept_alarms: bool
 ) -> None:
-    alarms = found.alarms[~found.alarms["first"].isin(found.unusable)]
+    alarms = report.alarms[~report.alarms["first"].isin(report.unusable)]
     never = alarms[alarms["kind"].isin(_NEVER_STORED)]
     if len(never):
         first = never.iloc[0]
@@ -107,9 +107,9 @@ def _require_storable(
             f"{file}: {first['kind']} at {first['first'].isoformat()} ({first['detail']}); nothing was stored; "
             "take such rows out of the file"
         )
-    if len(found.unusable) and not drop_unusable:
+    if len(report.unusable) and not drop_unusable:
         raise ValueError(
-            f"{file}: {len(found.unusable)} rows cannot be used, the first at {found.unusable[0].isoformat()}; "
+            f"{file}: {len(report.unusable)} rows cannot be used, the first at {report.unusable[0].isoformat()}; "
             "nothing was stored; mend the file, or leave gaps there with --drop-unusable"
         )
     if len(alarms) and not accept_alarms:

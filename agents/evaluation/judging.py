@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +10,22 @@ import pandas as pd
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation.outside_policy import CONTINUOUS, INDEX, OBSERVATIONS, View
-from agents.evaluation.rollout import decided_by, roll_seen, whole_markets
+from agents.evaluation.rollout import Decide, decided_by, roll_seen, rows_by_length, whole_markets
 from agents.evaluation.tables import (
     DEFAULT_SPLIT,
     baseline_policies,
     judging_markets,
+    judging_parts,
+    learned_before,
+    plain_table,
     require_judged,
     rollouts,
+    rollouts_of_each,
     score_table,
+    with_impact,
 )
-from agents.markets.expert_market import synthetic_markets
+from agents.markets.expert_market import ExpertMarket, synthetic_markets
+from agents.markets.own_markets import MarketSource, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.run_folders.run_folder import Run
 from agents.settings import TradingSettings
@@ -29,7 +36,7 @@ POLICY = "policy"  #: the policy's line in the table
 
 def score(
     policy: Any,
-    market: str = "standard",
+    market: MarketSource = "standard",
     split: str = DEFAULT_SPLIT,
     *,
     markets: int = 32,
@@ -40,7 +47,7 @@ def score(
     settings: TradingSettings | None = None,
     batched: bool = True,
 ) -> pd.DataFrame:
-    """Judge any policy on unseen markets of a benchmark task.
+    """Judge any policy on unseen markets of a benchmark task, or on markets of one's own.
 
     It trades the whole of every market once, from flat, all markets side by side. `score` is its expected net
     log-return as a share of the filter oracle's (the causal optimum, 1.0; flat is 0.0), `realised_score` the same from
@@ -57,10 +64,12 @@ def score(
             - a torch module that gets the batch as tensors (a dict of them, or one (N, D) where flat) and returns
               (N, A) preferences, of which the largest wins, or (N, 1) exposures where actions are continuous;
             - an `Agent` or a `Run`, as `agents.evaluate` judges it.
-        market: name of the task.
-        split: seed family of the markets: "validation" to choose by, "test" for final figures.
-        markets: how many.
-        days: tradable days of each.
+        market: name of the task; or one or several markets of your own, as `agents.train` takes them, which are traded
+            with the env's default market impact. Nobody knows the optimum there: the table holds net figures, no score.
+        split: "validation" to choose by, "test" for final figures: the seed family of a task's markets, or the part in
+            time of your own.
+        markets: how many, of a task, 1 or more.
+        days: tradable days of each, of a task, 1 or more.
         seed: of the random baseline and of the bootstrap; the markets are always the task's.
         observation: what the policy was trained on: "window" (the default; timeframe: (W, F) float32, and account (5,)
             float32), "index" (index (2,) int64, which is market and bar, and account), or "flat" (the window's arrays
@@ -71,14 +80,27 @@ def score(
         batched: False calls a callable once per row.
 
     Returns:
-        One line per method ("policy", the baselines and the filter oracle), the columns of `agents.evaluate`.
+        One line per method ("policy", the baselines and, on a task, the filter oracle), the columns of
+        `agents.evaluate`.
 
     Raises:
         ValueError: an unknown task, split or observation; spaces that differ, with both; actions that the env refuses.
         TypeError: a policy of no such kind.
+
+    Example:
+        >>> import agents
+        >>> import numpy as np
+        >>> def always_flat(observation):
+        ...     return np.full(len(observation["account"]), 1)  # position 1 of (-1, 0, 1)
+        >>> table = agents.score(always_flat, "easy", split="validation", markets=2, days=3)
+        >>> float(table.loc["policy", "score"]), float(table.loc["filter oracle", "score"])
+        (0.0, 1.0)
     """
     agent = policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
-    settings = settings or (TradingSettings() if agent is None else agent.settings)
+    task = task_named(market)
+    if settings is None:
+        settings = TradingSettings() if agent is None else agent.settings
+        settings = with_impact(settings) if task is None else settings
     if isinstance(actions, str) and actions != CONTINUOUS:
         raise ValueError(f"actions={actions!r} is unknown; pass {CONTINUOUS!r} or a tuple of target exposures")
     if actions is not None and not isinstance(actions, str):
@@ -87,12 +109,23 @@ def score(
         raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
     view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, False)
     if agent is None:
-        view.check(policy, _small_market(market, split, settings))
+        small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
+        view.check(policy, small)
     elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
         raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+
+    def decider(labelled: Sequence[ExpertMarket]) -> Decide:
+        return view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))
+
     with one_thread():
-        labelled, rule = judging_markets(market, split, markets, days, settings)
-        decide = view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))
+        if task is None:
+            learned = learned_before([policy] if isinstance(policy, Run) else [], split)
+            parts, rule = judging_parts(market, split, settings, learned)
+            each = [roll_seen(decider(parts), parts, rows, settings, view.sight) for rows in rows_by_length(parts)]
+            others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
+            return plain_table({POLICY: each} | others, settings)
+        labelled, rule = judging_markets(task, split, markets, days, settings)
+        decide = decider(labelled)
         mine = roll_seen(decide, labelled, whole_markets(labelled), settings, view.sight)
         found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)
     return score_table(found, labelled, settings, seed=seed)

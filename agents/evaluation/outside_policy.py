@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from agents.evaluation.rollout import Decide, Seen, Sight
 from agents.settings import TradingSettings
+from cryptoenv.env.episode import ACCOUNT_OBSERVATION
 from cryptoenv.market.market import Market
 
 WINDOW, INDEX, FLAT = OBSERVATIONS = ("window", "index", "flat")
 CONTINUOUS = "continuous"
-ACCOUNT_SHAPE, INDEX_SHAPE = (5,), (2,)
+ACCOUNT_SHAPE, INDEX_SHAPE = (ACCOUNT_OBSERVATION,), (2,)
 KINDS = "a callable (observation) -> actions, a model of Stable-Baselines3, a torch module, an agents.Agent or a Run"
 
 
@@ -161,7 +162,7 @@ class TorchDecisions:
 
 
 def one_by_one(policy: Callable[[Any], Any], seen: Any) -> NDArray[Any]:
-    """Actions of a callable that takes the observation of one row."""
+    """Actions, (N,) or (N, 1), of a callable that takes the observation of one row."""
     if not isinstance(seen, dict):
         return np.array([policy(row) for row in seen])
     rows = len(seen["account"])

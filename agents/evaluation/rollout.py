@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agents.markets.expert_market import ExpertMarket, markets_of
 from agents.policies.trading_policy import TradingPolicy
 from agents.settings import TradingSettings, vector_env
+from cryptoenv.bars.price_columns import CLOSE
 
 Seen = dict[str, NDArray[Any]]  #: observations of N rows, (N, ...) each
 Decide = Callable[[Seen], NDArray[Any]]  #: actions (N,), or exposures (N, 1) where they are continuous
@@ -188,7 +189,7 @@ def _log_returns(labelled: Sequence[ExpertMarket], rows: RolloutRows) -> NDArray
     bars = _bars_of_rows(rows)
     out = np.empty(bars.shape)
     for n, m in enumerate(rows.market):
-        close = labelled[m].market.prices[:, 3]
+        close = labelled[m].market.prices[:, CLOSE]
         out[:, n] = np.log(close[bars[:, n]] / close[bars[:, n] - 1])
     return out
 

@@ -27,6 +27,7 @@ from cryptoenv.analysis.performance import performance
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.progress import tqdm
 from cryptoenv.trading.config import Costs
+from pretrain import MarketLayout
 from synthetic import family_of
 
 DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it was trained on
@@ -271,14 +272,35 @@ def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = 
     """
     require_part(split)
     settings = with_impact(runs[0].agent.settings)
-    layout = runs[0].agent.extractor.layout
-    parts = [split_market(market, settings) for market in own_markets(source, settings, layout)]
-    learned = [until for run in runs if (until := learned_until(run, selection=split == "test")) is not None]
-    unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
-    rule = baselines.tuned_cross([part.validation for part in parts], settings)
+    learned = learned_before(runs, split)
+    unseen, rule = judging_parts(source, split, settings, learned, layout=runs[0].agent.extractor.layout)
     return plain_table(
         rollouts_of_each(judged_policies(named_agents(runs), unseen, settings, rule), unseen, settings), settings
     )
+
+
+def learned_before(runs: Sequence[Run], split: str) -> list[pd.Timestamp]:
+    """Open times of the last bars that runs learned from (for "test": or chose by)."""
+    return [until for run in runs if (until := learned_until(run, selection=split == "test")) is not None]
+
+
+def judging_parts(
+    source: MarketSource,
+    split: str,
+    settings: TradingSettings,
+    learned: Sequence[pd.Timestamp] = (),
+    *,
+    layout: MarketLayout | None = None,
+) -> tuple[list[ExpertMarket], baselines.CrossRule]:
+    """That part of each of one's own markets, what lies after all of `learned`, and the rule tuned on validation parts.
+
+    Raises:
+        ValueError: an unknown split; bars that end before that.
+    """
+    require_part(split)
+    parts = [split_market(market, settings) for market in own_markets(source, settings, layout)]
+    unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
+    return unseen, baselines.tuned_cross([part.validation for part in parts], settings)
 
 
 def require_part(split: str) -> None:

@@ -37,9 +37,10 @@ class EmbeddingTable:
 
 
 def embed(extractor: Extractor, labelled: Sequence[ExpertMarket], *, progress: bool = True) -> EmbeddingTable:
-    """Embeddings of every decidable bar of every market; computed once, and kept on disk (`pretrain.embedding_cache`).
+    """Embeddings of every decidable bar of every market; computed once, and kept on disk.
 
-    Where that disk takes no more, they are computed each time, with a warning.
+    The place is `pretrain.extractor.embedding_cache`'s. Where that disk takes no more, they are computed each time,
+    with a warning.
     """
     bar = tqdm(labelled, desc="embedding", unit="market", disable=not progress)
     return EmbeddingTable([_kept_embeddings(extractor, t.market) for t in bar])

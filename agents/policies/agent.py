@@ -96,7 +96,7 @@ class Agent:
         settings: timeframes, windows, positions and costs it was trained with.
         margin: by which another position must beat the held one (hysteresis), chosen on validation markets.
         algorithm: what trained it: "bc", "ppo", ...
-        head: kind of the policy, a key of `agents.heads.HEADS`.
+        head: kind of the policy, a key of `agents.policies.heads.HEADS`.
     """
 
     extractor: Extractor

@@ -25,15 +25,25 @@ MODES: tuple[Mode, ...] = ("frozen", "finetune", "scratch")
 class PretrainedExtractor(BaseFeaturesExtractor):
     """The extractor's embedding beside the account: (B, D + 5) float32.
 
-    >>> policy_kwargs = dict(features_extractor_class=PretrainedExtractor,
-    ...                      features_extractor_kwargs=dict(extractor="default", mode="finetune"))
-    >>> PPO("MultiInputPolicy", env, policy_kwargs=policy_kwargs)
+    >>> import gymnasium as gym
+    >>> import cryptoenv
+    >>> from agents import PretrainedExtractor
+    >>> from stable_baselines3 import PPO
+    >>> policy_kwargs = dict(
+    ...     features_extractor_class=PretrainedExtractor,
+    ...     features_extractor_kwargs=dict(extractor="default", mode="finetune"),
+    ... )
+    >>> env = gym.make("CryptoTrade-v0", market="easy", window=(256, 16, 8))
+    >>> model = PPO("MultiInputPolicy", env, n_steps=64, device="cpu", policy_kwargs=policy_kwargs)
+    >>> model.policy.features_extractor.features_dim > 5
+    True
 
     With observation "window" the network reads the windows of each observation. With observation "index" it needs the
-    env's `markets`: "frozen" then reads embeddings that were computed once per market (`pretrain.embedding_cache`),
-    the other modes gather the windows themselves. An extractor with a recurrent memory embeds a market in stretches, so
-    that its memory has seen up to 512 bars more than the window that an observation shows: the same decision has a
-    slightly different embedding either way, and an agent belongs to the one it was trained with.
+    env's `markets`: "frozen" then reads embeddings that were computed once per market
+    (`pretrain.extractor.embedding_cache`), the other modes gather the windows themselves. An extractor with a recurrent
+    memory embeds a market in stretches, so that its memory has seen up to 512 bars more than the window that an
+    observation shows: the same decision has a slightly different embedding either way, and an agent belongs to the one
+    it was trained with.
 
     Args:
         observation_space: of `CryptoTrade-v0`, "window" or "index".

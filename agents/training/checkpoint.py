@@ -1,9 +1,9 @@
 """Checkpoints of a training that goes on bit for bit, on CPU.
 
-A checkpoint holds all that decides how a training continues (`agents.training_state`), and the selection of the best
-weights. Arrays are safetensors, the rest is JSON, and both have a checksum; a checkpoint is written whole or not at
-all, and the one before it stays. Nothing in it is pickled, and nothing in it is believed: one that is damaged, or whole
-and nonsense, gives way to the one before it.
+A checkpoint holds all that decides how a training continues (`agents.training.training_state`), and the selection of
+the best weights. Arrays are safetensors, the rest is JSON, and both have a checksum; a checkpoint is written whole or
+not at all, and the one before it stays. Nothing in it is pickled, and nothing in it is believed: one that is damaged,
+or whole and nonsense, gives way to the one before it.
 """
 
 from __future__ import annotations
@@ -137,13 +137,13 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint in {self._folder} can be read; delete the folder to start afresh")
         return 0
 
-    def _check_identity(self, found: dict[str, Any], folder: Path) -> None:
-        if found == self._identity or self.force:
+    def _check_identity(self, stored: dict[str, Any], folder: Path) -> None:
+        if stored == self._identity or self.force:
             return
-        keys = found.keys() | self._identity.keys()
-        changed = sorted(key for key in keys if found.get(key) != self._identity.get(key))
+        keys = stored.keys() | self._identity.keys()
+        changed = sorted(key for key in keys if stored.get(key) != self._identity.get(key))
         raise CheckpointError(
-            f"{folder} belongs to another training: {changed[0]} was {found.get(changed[0])!r} and is "
+            f"{folder} belongs to another training: {changed[0]} was {stored.get(changed[0])!r} and is "
             f"{self._identity.get(changed[0])!r}; go on with --force, or choose another run folder"
         )
 

@@ -197,7 +197,7 @@ def require_finite(algorithm: BaseAlgorithm) -> None:
 
 
 def states_of_comparison(clone: Agent, validation: EmbeddedMarkets) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-    """Validation states with positions held at random, and the clone's preferences there."""
+    """B validation states with positions held at random, and the clone's preferences there, (B, A)."""
     states = collect(validation.labelled, clone.settings, samples=COMPARED, seed=0, num_envs=64, progress=False)
     observation = {"index": torch.from_numpy(states.index), "account": torch.from_numpy(states.account)}
     policy = copy_of(clone.policy)

@@ -80,15 +80,15 @@ def put_back(algorithm: BaseAlgorithm, arrays: Arrays, values: Mapping[str, Any]
         raise StateError(f"it is not of this algorithm: {error!r}") from error
 
 
-def tensors_like(expected: Mapping[str, torch.Tensor], found: Arrays, what: str) -> dict[str, torch.Tensor]:
-    """The arrays as tensors, with exactly the names, shapes and dtypes of `expected`.
+def tensors_like(expected: Mapping[str, torch.Tensor], given: Arrays, what: str) -> dict[str, torch.Tensor]:
+    """The arrays (of any shape) as tensors, with exactly the names, shapes and dtypes of `expected`.
 
     Raises:
         StateError: names what differs.
     """
-    if different := sorted(expected.keys() ^ found.keys()):
+    if different := sorted(expected.keys() ^ given.keys()):
         raise StateError(f"{what} {different[0]!r} is {'missing' if different[0] in expected else 'unknown'}")
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in found.items()}
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in given.items()}
     for name, tensor in tensors.items():
         if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
             told, wanted = (f"{t.dtype} {tuple(t.shape)}" for t in (tensor, expected[name]))

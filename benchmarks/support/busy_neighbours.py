@@ -93,14 +93,14 @@ def _timed(envs: Any, actions: list[Any], between: Callable[[], object], seconds
     return np.stack(rewards)
 
 
-def _row(measure: str, found: dict[str, float]) -> dict[str, Any]:
+def _row(measure: str, figures: dict[str, float]) -> dict[str, Any]:
     return {
         "measure": f"{measure}: a step by default / on one thread",
-        "ours": ROWS / found["default_median"],
-        "reference": ROWS / found["serial_median"],
+        "ours": ROWS / figures["default_median"],
+        "reference": ROWS / figures["serial_median"],
         "unit": "steps/s",
-        "ratio": found["serial_median"] / found["default_median"],
-        "ratio_of_means": found["serial_mean"] / found["default_mean"],
+        "ratio": figures["serial_median"] / figures["default_median"],
+        "ratio_of_means": figures["serial_mean"] / figures["default_mean"],
     }
 
 

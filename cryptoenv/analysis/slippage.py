@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,19 @@ from numpy.typing import NDArray
 from cryptoenv.files.durable_files import write_figure
 from cryptoenv.trading.config import Costs
 
-Book = tuple[pd.Timestamp, NDArray[np.float64], NDArray[np.float64]]
+
+class Book(NamedTuple):
+    """An order book at one moment; a plain tuple of the three does as well.
+
+    Attributes:
+        time: UTC. bids, asks: (L, 2) float64, price and quantity, the best first.
+    """
+
+    time: pd.Timestamp
+    bids: NDArray[np.float64]
+    asks: NDArray[np.float64]
+
+
 
 COLUMNS = ("price", "quantity", "side")
 MIN_TRADES = 100

@@ -166,6 +166,19 @@ def read_bars(
         FileNotFoundError: no such file.
         BarsError: as `import_bars`; what `validate_bars` refuses; base and quote volume that are swapped. The message
             starts with the path.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from cryptoenv import read_bars
+        >>> lines = ["timestamp,open,high,low,close,volume"]
+        >>> lines += [f"2024-01-01T0{hour}:00:00Z,100,101,99,100.5,3" for hour in range(5)]
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder, "hourly.csv")
+        ...     _ = file.write_text("\\n".join(lines))
+        ...     bars = read_bars(file)
+        >>> bars.shape, bars.index[-1]
+        ((5, 5), Timestamp('2024-01-01 04:00:00+0000', tz='UTC'))
     """
     bars, _ = import_bars(
         path, time=time, volume=volume, columns=columns, time_zone=time_zone, day_first=day_first, decimal=decimal,

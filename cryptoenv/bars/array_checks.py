@@ -139,6 +139,10 @@ def higher_rows(header: Mapping[str, Any], timeframe: str, bars: int) -> tuple[i
 def require_values(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Checks every value of a market's arrays, of checked dtypes and shapes, in one pass over each.
 
+    Args:
+        header: the market's timeframes, start and warm-up.
+        arrays: `prices` (T, 8) float64, `align` (T, K) int64, and `features_<timeframe>` (T_k, F_k) float32.
+
     Raises:
         MarketContentError: bars that are none, rates beyond their bounds, an alignment or funding marks that are not
             those of the clock, features that are not finite, beyond their bounds, or there before their warm-up.

@@ -256,7 +256,7 @@ def filled_rows(opens_ms: np.ndarray, ohlcv: np.ndarray, step_ms: int) -> np.nda
 def aggregated_rows(ohlcv: np.ndarray, skip: int, ratio: int) -> np.ndarray:
     """Higher bars of `ratio` rows each from row `skip` on, (n, 5) float64; an unfinished last one is left out."""
     count = max((ohlcv.shape[0] - skip) // ratio, 0)
-    out = np.empty((count, 5))
+    out = np.empty((count, len(BAR_COLUMNS)))
     for k in range(count):
         first = skip + k * ratio
         high, low, volume = ohlcv[first, HIGH], ohlcv[first, LOW], 0.0

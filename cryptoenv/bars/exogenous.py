@@ -45,6 +45,17 @@ def join_exogenous(
     Raises:
         BarsError: times that are not UTC, unsorted or repeated; values that are no numbers or infinite; a column that
             bars have already; a negative or unreadable duration; regular times without `known_after`.
+
+    Example:
+        >>> import pandas as pd
+        >>> from cryptoenv import join_exogenous
+        >>> hours = pd.date_range("2024-01-02", periods=24, freq="1h", tz="UTC")
+        >>> bars = pd.DataFrame({"close": 100.0}, hours)
+        >>> days = pd.DatetimeIndex(["2024-01-01", "2024-01-02"], tz="UTC")  # a day's figure, stamped at its beginning
+        >>> greed = pd.Series([20.0, 35.0], days, name="greed")
+        >>> joined = join_exogenous(bars, greed, known_after="1d 6h")  # public six hours after the day has ended
+        >>> joined["greed"].iloc[[4, 5, 23]].tolist()  # the bar of 05:00 is the first that closes at 06:00 or later
+        [nan, 20.0, 20.0]
     """
     close = _closes(bars)
     table = values.to_frame() if isinstance(values, pd.Series) else values

@@ -1,8 +1,9 @@
 """Episodes, jitted: where one starts, one step, and what an observation shows.
 
-The single env (`cryptoenv.single_step`) runs these functions on one row, the vector env (`cryptoenv.vector_rows`) on N
-rows: the same code, so that row `i` seeded with `seed + i` equals a single env seeded so, bit for bit. Episode draws
-come from a counter hash of seed and episode number, not from a stream, so that they do not depend on other rows.
+The single env (`cryptoenv.env.single_step`) runs these functions on one row, the vector env
+(`cryptoenv.env.vector_rows`) on N rows: the same code, so that row `i` seeded with `seed + i` equals a single env
+seeded so, bit for bit. Episode draws come from a counter hash of seed and episode number, not from a stream, so that
+they do not depend on other rows.
 """
 
 import math
@@ -154,7 +155,10 @@ def begin_episode(
 
 @njit(cache=True, error_model="numpy", inline="always")
 def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: World, target: float) -> float:
-    """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over."""
+    """One step of one environment; returns the reward. `clock[ENDED]` tells whether the episode is over.
+
+    `account`: (ACCOUNT_WIDTH,), `clock`: (CLOCK_WIDTH,); both are overwritten. `target`: exposure.
+    """
     transition(account, prices_of(world.table, clock[MARKET]), clock[BAR], target, world.parameters)
     clock[BAR] += 1
     if account[RUINED] == 1.0 or clock[BAR] >= clock[END]:
@@ -195,6 +199,8 @@ def mask_actions(
     out: NDArray[np.bool_],
 ) -> None:
     """Which target exposures would be accepted, from what is known at the close alone.
+
+    `account`: (ACCOUNT_WIDTH,), `actions`: (A,) exposures, `p`: (PARAMETER_WIDTH,); the mask is written to `out` (A,).
 
     An action is masked when its order would round to nothing or fall below the minimum notional; holding is always
     allowed. A tripped drawdown stop allows only the targets nearest to flat. At least one action stays allowed.

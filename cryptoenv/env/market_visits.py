@@ -22,7 +22,10 @@ Clocks = NDArray[np.int64]
 
 @njit(cache=True, error_model="numpy")
 def market_draws(clocks: Clocks, rows: NDArray[np.int64], later: int, salt: int, bound: int) -> NDArray[np.int64]:
-    """(len(rows),) draws of a market in [0, bound) for the episode that is `later` ones after each row's present."""
+    """(R,) draws of a market in [0, bound) for the episode that is `later` ones after each row's present.
+
+    `clocks`: (N, CLOCK_WIDTH); `rows`: (R,) of them.
+    """
     out = np.empty(rows.shape[0], dtype=np.int64)
     for i, row in enumerate(rows):
         out[i] = episode_draw(clocks[row, SEED], clocks[row, EPISODE] + later, salt, bound)
@@ -54,21 +57,21 @@ class Visits(Protocol):
     def prepare(
         self, clocks: Clocks, rows: NDArray[np.int64], asked: NDArray[np.int64] | None = None, later: int = 0
     ) -> NDArray[np.int64]:
-        """Have the markets ready that episodes are about to begin on; the rows of the table, (len(rows),).
+        """Have the markets ready that episodes are about to begin on; the rows of the table, (R,) int64.
 
         Args:
-            clocks: (N, CLOCK_WIDTH), seeds and episode numbers set. rows: which of them begin.
-            asked: (len(rows),) numbers asked for, DRAWN where they are not.
+            clocks: (N, CLOCK_WIDTH), seeds and episode numbers set. rows: (R,), which of them begin.
+            asked: (R,) numbers asked for, DRAWN where they are not.
             later: 1 where the clocks still show the episode before the one that begins.
         """
         ...
 
     def restored(self, numbers: NDArray[np.int64]) -> list[Market]:
-        """The market of each row of a state, by what `numbers` said of it; nothing changes until `put_back`."""
+        """The market of each row of a state, by what `numbers` (N,) said of it; nothing changes until `put_back`."""
         ...
 
     def put_back(self, numbers: NDArray[np.int64], markets: list[Market]) -> None:
-        """Take up a state whose markets are those of `restored`."""
+        """Take up a state whose markets are those of `restored`, with the same `numbers` (N,)."""
         ...
 
     def place(self, number: int) -> int:
@@ -80,7 +83,7 @@ class Visits(Protocol):
         ...
 
     def numbers(self, markets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What infos call the markets at these rows of the table, one per env."""
+        """(N,) int64: what infos call the markets at the rows `markets` (N,) of the table."""
         ...
 
 
@@ -117,7 +120,7 @@ class PoolVisits:
     def prepare(
         self, clocks: Clocks, rows: NDArray[np.int64], asked: NDArray[np.int64] | None = None, later: int = 0
     ) -> NDArray[np.int64]:
-        """See `Visits`."""
+        """See `Visits`: (R,) int64."""
         chosen = np.full(len(rows), DRAWN) if asked is None else asked
         if self.settled:
             return chosen
@@ -127,11 +130,11 @@ class PoolVisits:
         return chosen
 
     def restored(self, numbers: NDArray[np.int64]) -> list[Market]:
-        """See `Visits`."""
+        """See `Visits`; `numbers`: (N,)."""
         return [self.pool.markets[number] for number in numbers.tolist()]
 
     def put_back(self, numbers: NDArray[np.int64], markets: list[Market]) -> None:
-        """See `Visits`."""
+        """See `Visits`; `numbers`: (N,)."""
         self._visit(numbers)
 
     def place(self, number: int) -> int:
@@ -143,7 +146,7 @@ class PoolVisits:
         return self.pool.markets[row]
 
     def numbers(self, markets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Visits`."""
+        """See `Visits`: (N,) int64."""
         return markets
 
 
@@ -186,7 +189,7 @@ class StreamVisits:
     def prepare(
         self, clocks: Clocks, rows: NDArray[np.int64], asked: NDArray[np.int64] | None = None, later: int = 0
     ) -> NDArray[np.int64]:
-        """See `Visits`."""
+        """See `Visits`: (R,) int64."""
         chosen = market_draws(clocks, rows, later, STREAM_DRAW, STREAM_MARKETS)
         if asked is not None:
             chosen = np.where(asked == DRAWN, chosen, asked)
@@ -211,12 +214,12 @@ class StreamVisits:
                     return
 
     def restored(self, numbers: NDArray[np.int64]) -> list[Market]:
-        """See `Visits`."""
+        """See `Visits`; `numbers`: (N,)."""
         held = dict(zip(self._numbers.tolist(), self._markets, strict=True))
         return [held.get(number) or self.stream.draw(number) for number in numbers.tolist()]
 
     def put_back(self, numbers: NDArray[np.int64], markets: list[Market]) -> None:
-        """See `Visits`."""
+        """See `Visits`; `numbers`: (N,)."""
         for row, (number, market) in enumerate(zip(numbers.tolist(), markets, strict=True)):
             self._put(row, number, market)
 
@@ -231,5 +234,5 @@ class StreamVisits:
         return market
 
     def numbers(self, markets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Visits`."""
+        """See `Visits`: (N,) int64."""
         return self._numbers.copy()

@@ -186,7 +186,7 @@ def serve(board: NDArray[np.int64], number: int) -> None:
 def step_shared(
     rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen, board: NDArray[np.int64]
 ) -> None:
-    """As `step_serial`, together with the helpers that serve `board`; the results are the same bits."""
+    """As `step_serial`, together with the helpers that serve `board` (CELLS,); the results are the same bits."""
     job = board[JOB : JOB + JOB_WIDTH]
     n = rows.accounts.shape[0]
     job[KIND], job[N], job[BLOCK], job[_RESTART] = _STEP, n, CACHED_ROWS, restart
@@ -215,7 +215,7 @@ def copy_windows_shared(
     out: NDArray[np.float32],
     board: NDArray[np.int64],
 ) -> None:
-    """As `copy_windows`, together with the helpers that serve `board`."""
+    """As `copy_windows` into `out` (N, W, F), together with the helpers that serve `board` (CELLS,)."""
     job = board[JOB : JOB + JOB_WIDTH]
     n = out.shape[0]
     block = max(1, WINDOW_CELLS // (out.shape[1] * out.shape[2]))

@@ -1,7 +1,7 @@
 """`CryptoTrade-v0`: one account on one market at a time."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cryptoenv.env.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
 from cryptoenv.env.single_step import FreshMemory, Observation, observe_single, step_single
 from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
+from cryptoenv.market.pool import MarketArgument
 from cryptoenv.rendering.renderer import RENDER_MODES, Renderer, usable_render_modes
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
@@ -34,7 +35,8 @@ from cryptoenv.trading.account import (
     ExitKind,
     OrderStatus,
 )
-from cryptoenv.trading.rewards import finite_reward
+from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
+from cryptoenv.trading.rewards import RewardFunction, finite_reward
 
 RESET_OPTIONS = ("market", "start", "exposure")
 ORDER_STATUSES = tuple(OrderStatus)
@@ -84,7 +86,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
 
     A decision at index `t` is made when base bar `t` closes; it sees base bars up to `t` and only those
     higher-timeframe bars that have ended by then. The order fills at the open of bar `t + 1`, adversely, and the
-    account is marked at its close. See `cryptoenv.kernel` for the order of events and `cryptoenv.config` for costs.
+    account is marked at its close. See `cryptoenv.trading.kernel` for the order of events, `Costs` for what is paid.
 
     Observation, `observation="window"` (`Dict`, float32, fresh memory every call):
 
@@ -103,8 +105,8 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
     Action: `Discrete(len(actions))`, action `i` being the target exposure `actions[i]` as a signed fraction of equity;
     or with `actions="continuous"` a `Box(-1, 1)` (spot: `Box(0, 1)`) of shape (1,), times the exposure limit.
 
-    Reward: by name, a `{name: weight}` sum of named components, or a callable (`cryptoenv.rewards` has formulas and
-    signature); default `log_return`, `log(equity_{t+1} / equity_t)`.
+    Reward: by name, a `{name: weight}` sum of named components, or a callable (`cryptoenv.trading.rewards` has formulas
+    and signature); default `log_return`, `log(equity_{t+1} / equity_t)`.
 
     Episode end: `terminated` at ruin (equity at or below 1e-3 of the start; it is floored there), `truncated` after
     `episode_bars` steps or at the end of the data.
@@ -114,31 +116,97 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
     (`OrderStatus`), `exit_kind` (`ExitKind`), `ruined`, `bar` (t), `market`, `action_mask` (discrete actions).
 
     Args:
-        market: None for a pool of 64 seeded synthetic markets; a task's name ("easy") or parameters; bars (DataFrame),
-            a file of bars, a `Market`, a saved market's folder, a sample of `synthetic.regime_market`, or a sequence
-            of these.
-        markets: of a task: how many (64), or "stream" for a new one in every episode.
-        days: of a task: tradable days in each market (60).
+        market: None (the task "easy"); a task's name or parameters (`synthetic.RegimeTask`, `synthetic.MacroTask`);
+            bars (a DataFrame), a file of them, a `Market`, its folder, a sample of `synthetic.regime_market`, a
+            `MarketPool`, or a sequence of these. A task's name is the task, though a file or folder be called so:
+            `Path("easy")` is the folder.
+        split: "train" (default), "validation" or "test": the seed family of a task's markets; own bars have none.
+        timeframes: names such as "15m", the base first, each made of whole bars of the base. None: what a `Market` was
+            made with, ("15m", "4h", "1d") for bars and tasks.
+        window: bars seen of each timeframe, whole numbers >= 1. None: the first of (32, 16, 8).
+        instrument: "spot" (no shorts), "margin" (shorts pay interest) or "perpetual" (default; funding, and leverage
+            where `limits` allow it).
+        actions: target exposures, signed fractions of equity within the exposure limit, two or more; or "continuous".
+            None: flat and long, and short where the instrument allows it: (-1, 0, 1).
+        observation: "window" (default) or "index".
+        reward: a component's name, a `{name: weight}` sum of them, or a callable; "log_return" by default.
+        costs: `Costs`, fractions. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the
+            market's own.
+        limits: `RiskLimits`. None: exposure within +-1, a tenth of a bar's volume per order, no stops.
+        rules: `VenueRules`, what the venue accepts. None: any size and price, a maintenance margin of 0.005.
+        sizing: `Sizing`, how a target becomes an exposure. None: as it is.
+        reward_adaptation: rate in (0, 1] of the exponential means behind the rewards "differential_sharpe", "downside"
+            and "consistency" (0.01).
+        initial_cash: quote currency at the start of an episode, from 1e-6 to 1e15 (10,000).
+        episode_bars: steps until an episode is truncated, 1 or more (2880: 30 days of 15m bars).
+        random_start: True (default) draws the bar that an episode begins at; False takes the first decidable one.
+        markets: how many markets each task has, 1 to 100,000, 64 by default (a policy learns the noise of a few by
+            heart: docs/pools.md), the first seeds of the family. Each is made (about 20 ms, 2.5 MB at 60 days) when an
+            episode first begins on it, and kept. "stream": every episode has a market of its own, one of the 10**9 of
+            the family, which seed and episode number choose; it is made ahead in a thread and goes with its episode,
+            so that memory stays flat (one market per env, and up to 64 ahead). `info["market"]` and
+            `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
+            stream they are refused.
+        days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
         render_mode: None; "rgb_array" ((600, 800, 3) uint8: candles, position, fills, equity, drawdown); "human" (the
             same in a live window, at most 10 frames per second); "ansi" (a text panel).
-        **arguments: `split`, `timeframes`, `window`, `instrument`, `actions`, `observation`, `reward`, `costs`,
-            `limits`, `rules`, `sizing`, `reward_adaptation`, `initial_cash`, `episode_bars`, `random_start`, and of
-            tasks `markets` and `days`; see `cryptoenv.environment_spec.EnvironmentSpec`.
 
     Raises:
         ValueError, TypeError: an argument that is not allowed, with what is. RuntimeError: render_mode "human" where
             there is no display.
 
     Version history: v0, first version.
+
+    Example:
+        >>> from cryptoenv import Costs, CryptoTradeEnv
+        >>> env = CryptoTradeEnv("easy", instrument="spot", window=(4, 2, 1), costs=Costs(fee=0.0005), episode_bars=96)
+        >>> env.action_space, env.setup.targets.tolist()
+        (Discrete(2), [0.0, 1.0])
+        >>> observation, info = env.reset(seed=0)
+        >>> steps = 0
+        >>> while True:
+        ...     observation, reward, terminated, truncated, info = env.step(1)
+        ...     steps += 1
+        ...     if terminated or truncated:
+        ...         break
+        >>> steps, info["step_fees"]
+        (96, 0.0)
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
-    def __init__(self, market: Any = None, *, render_mode: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        market: MarketArgument = None,
+        *,
+        split: str = "train",
+        timeframes: Sequence[str] | None = None,
+        window: Sequence[int] | None = None,
+        instrument: Instrument = "perpetual",
+        actions: Sequence[float] | str | None = None,
+        observation: str = "window",
+        reward: str | dict[str, float] | RewardFunction = "log_return",
+        costs: Costs | None = None,
+        limits: RiskLimits | None = None,
+        rules: VenueRules | None = None,
+        sizing: Sizing | None = None,
+        reward_adaptation: float = 0.01,
+        initial_cash: float = 10_000.0,
+        episode_bars: int = 2880,
+        random_start: bool = True,
+        markets: int | str | None = None,
+        days: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_modes": usable_render_modes()}
         self._renderer = None if render_mode is None else Renderer(render_mode, self.metadata["render_fps"])
-        self.setup = EnvironmentSpec(market, **arguments)
+        self.setup = EnvironmentSpec(
+            market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
+            observation=observation, reward=reward, costs=costs, limits=limits, rules=rules, sizing=sizing,
+            reward_adaptation=reward_adaptation, initial_cash=initial_cash, episode_bars=episode_bars,
+            random_start=random_start, markets=markets, days=days,
+        )  # fmt: skip
         self.pool = self.setup.pool
         self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict
         self.action_space: spaces.Discrete | spaces.Box = self.setup.action_space
@@ -230,12 +298,13 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             raise RuntimeError("the last reset() was interrupted: call it again")
         if self._bar != IN_STEP:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
-        self._bar, self._end = self._clock[[BAR, END]].tolist()
+        bar, end = self._clock[[BAR, END]].tolist()
         if self._account[RUINED] == 1.0:
-            self._end = self._bar
+            end = bar
         row = self._shown.tolist()
         for name, column in CUMULATIVE.items():
             self._quiet[name] = row[column]
+        self._end, self._bar = end, bar  # the bar last: an interrupt before it leaves all of this to be done again
         return self._bar if self._bar < self._end else self._settle()
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], float, bool, bool, dict[str, Any]]:

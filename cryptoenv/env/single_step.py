@@ -52,7 +52,10 @@ def _world(wiring: NDArray[np.int64]) -> World:
 
 @njit(cache=True, error_model="numpy")
 def observe_single(wiring: NDArray[np.int64], row: int) -> None:
-    """Write the observation into the row of a block at the address `row`."""
+    """Write the observation into the row of a block at the address `row`.
+
+    `wiring`: (WINDOWS + 3K,) int64, addresses and sizes of what is read.
+    """
     account, clock = float64_at(wiring[ACCOUNT], (ACCOUNT_WIDTH,)), int64_at(wiring[CLOCK], (CLOCK_WIDTH,))
     world = _world(wiring)
     seen = float32_at(row + wiring[ACCOUNT_OFFSET] * CELL_BYTES, (ACCOUNT_OBSERVATION,))
@@ -68,7 +71,10 @@ def observe_single(wiring: NDArray[np.int64], row: int) -> None:
 
 @njit(cache=True, error_model="numpy")
 def step_single(wiring: NDArray[np.int64], target: float, row: int) -> float:
-    """Step toward `target`, write the observation into the row at the address `row`; returns the reward."""
+    """Step toward `target`, write the observation into the row at the address `row`; returns the reward.
+
+    `wiring`: (WINDOWS + 3K,) int64, as for `observe_single`.
+    """
     account, clock = float64_at(wiring[ACCOUNT], (ACCOUNT_WIDTH,)), int64_at(wiring[CLOCK], (CLOCK_WIDTH,))
     reward = step_episode(account, clock, _world(wiring), target)
     observe_single(wiring, row)
@@ -127,7 +133,7 @@ class FreshMemory:
         self.wiring[ACCOUNT_OFFSET], self.wiring[HAS_INDEX] = self._places["account"][0].start, "index" in shapes
 
     def renew(self) -> Iterator[tuple[Observation, NDArray[np.bool_], int]]:
-        """Allocate the next block; returns its rows, masks of ones, and the address that the row is written at.
+        """Allocate the next block; returns its rows, masks (A,) of ones, and the address that the row is written at.
 
         A row and its address go together: an interrupt between taking a row and filling it costs that row alone.
         """

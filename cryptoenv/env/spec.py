@@ -12,10 +12,10 @@ from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.env.market_visits import PoolVisits, StreamVisits, Visits
 from cryptoenv.features import FEATURE_BOUND
-from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketPool, make_pool
+from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketArgument, MarketPool, make_pool
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.market.task_markets import MarketStream
-from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, TradingConfig, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, reward_weights
 
 DEFAULT_WINDOW = (32, 16, 8)
@@ -28,18 +28,38 @@ class EnvironmentSpec:
     """Validated arguments of `CryptoTrade-v0`, and what follows from them: pool, spaces, kernel parameters.
 
     Args:
-        market: None ("easy"), a task's name or parameters (`synthetic.RegimeTask`, `synthetic.MacroTask`), a sample of
-            `synthetic.regime_market`, bars, a file of them, a `Market`, its folder, a `MarketPool`, or a sequence of
-            these. A task's name is the task, though a file or folder be called so: `Path("easy")` is the folder.
+        market: None (the task "easy"); a task's name or parameters (`synthetic.RegimeTask`, `synthetic.MacroTask`);
+            bars (a DataFrame), a file of them, a `Market`, its folder, a sample of `synthetic.regime_market`, a
+            `MarketPool`, or a sequence of these. A task's name is the task, though a file or folder be called so:
+            `Path("easy")` is the folder.
         split: "train" (default), "validation" or "test": the seed family of a task's markets; own bars have none.
-        markets: how many markets each task has, 64 by default (a policy learns the noise of a few by heart:
-            docs/pools.md), the first seeds of the family. Each is made (about 20 ms, 2.5 MB at 60 days) when an episode
-            first begins on it, and kept. "stream": every episode has a market of its own, one of the 10**9 of the
-            family, which seed and episode number choose; it is made ahead in a thread and goes with its episode, so
-            that memory stays flat (one market per env, and up to 64 ahead). `info["market"]` and
+        timeframes: names such as "15m", the base first, each made of whole bars of the base. None: what a `Market` was
+            made with, ("15m", "4h", "1d") for bars and tasks.
+        window: bars seen of each timeframe, whole numbers >= 1. None: the first of (32, 16, 8).
+        instrument: "spot" (no shorts), "margin" (shorts pay interest) or "perpetual" (default; funding, and leverage
+            where `limits` allow it).
+        actions: target exposures, signed fractions of equity within the exposure limit, two or more; or "continuous".
+            None: flat and long, and short where the instrument allows it: (-1, 0, 1).
+        observation: "window" (default) or "index".
+        reward: a component's name, a `{name: weight}` sum of them, or a callable; "log_return" by default.
+        costs: `Costs`, fractions. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the
+            market's own.
+        limits: `RiskLimits`. None: exposure within +-1, a tenth of a bar's volume per order, no stops.
+        rules: `VenueRules`, what the venue accepts. None: any size and price, a maintenance margin of 0.005.
+        sizing: `Sizing`, how a target becomes an exposure. None: as it is.
+        reward_adaptation: rate in (0, 1] of the exponential means behind the rewards "differential_sharpe", "downside"
+            and "consistency" (0.01).
+        initial_cash: quote currency at the start of an episode, from 1e-6 to 1e15 (10,000).
+        episode_bars: steps until an episode is truncated, 1 or more (2880: 30 days of 15m bars).
+        random_start: True (default) draws the bar that an episode begins at; False takes the first decidable one.
+        markets: how many markets each task has, 1 to 100,000, 64 by default (a policy learns the noise of a few by
+            heart: docs/pools.md), the first seeds of the family. Each is made (about 20 ms, 2.5 MB at 60 days) when an
+            episode first begins on it, and kept. "stream": every episode has a market of its own, one of the 10**9 of
+            the family, which seed and episode number choose; it is made ahead in a thread and goes with its episode,
+            so that memory stays flat (one market per env, and up to 64 ahead). `info["market"]` and
             `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
             stream they are refused.
-        days: tradable days in each market of a task, 60 by default, after 56 days of warm-up.
+        days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
 
     Attributes:
         pool: the markets (of a stream, one that stands for all). stream: what they are drawn from, or None.
@@ -52,11 +72,12 @@ class EnvironmentSpec:
 
     def __init__(
         self,
-        market: Any = None,
+        market: MarketArgument = None,
+        *,
         split: str = "train",
         timeframes: Sequence[str] | None = None,
         window: Sequence[int] | None = None,
-        instrument: str = "perpetual",
+        instrument: Instrument = "perpetual",
         actions: Sequence[float] | str | None = None,
         observation: str = "window",
         reward: str | dict[str, float] | RewardFunction = "log_return",
@@ -72,7 +93,7 @@ class EnvironmentSpec:
         days: int | None = None,
     ) -> None:
         self.trading = TradingConfig(
-            instrument=instrument,  # type: ignore[arg-type]
+            instrument=instrument,
             costs=costs if costs is not None else Costs(),
             limits=limits if limits is not None else RiskLimits(),
             rules=rules if rules is not None else VenueRules(),
@@ -283,7 +304,7 @@ class EnvironmentSpec:
 
 
 def numbers_of(actions: Any, name: str) -> NDArray[Any]:
-    """`actions` as an array; what cannot be one (a tensor that requires grad or lives on a GPU) is refused by name.
+    """`actions` as an array of any shape; what is none (a tensor with a gradient, or on a GPU) is refused by name.
 
     Raises:
         ValueError: not an array of numbers.

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cryptoenv.env.episode import BAR, CLOCK_WIDTH, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
 from cryptoenv.env.market_visits import any_ended
+from cryptoenv.env.row_arguments import check_seeds, checked_mask, checked_starts, write_targets
 from cryptoenv.env.row_checks import check_rows
 from cryptoenv.env.shared_rows import copy_windows_shared, step_shared
-from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
+from cryptoenv.env.spec import EnvironmentSpec, checked_options
 from cryptoenv.env.stepping_threads import granted_threads, helping
 from cryptoenv.env.vector_rows import (
     AMOUNTS,
@@ -25,9 +26,10 @@ from cryptoenv.env.vector_rows import (
     see_serial,
     step_serial,
 )
+from cryptoenv.market.pool import MarketArgument
 from cryptoenv.trading.account import ACCOUNT_WIDTH
-from cryptoenv.trading.config import Costs
-from cryptoenv.trading.rewards import batched_reward
+from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
+from cryptoenv.trading.rewards import RewardFunction, batched_reward
 
 RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
 PARALLEL_ROWS = 512  #: from here on stepping pays for waking a helper
@@ -43,9 +45,41 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     wrappers take to mean that every row has every key; only final infos, which not all rows have, bring them.
 
     Args:
-        num_envs: N. Through Gymnasium, these arguments stand beside the env's own, not in `vector_kwargs`:
+        num_envs: N, 1 or more; with `markets="stream"` every row has a market of its own (about 2.5 MB). Through
+            Gymnasium, these arguments stand beside the env's own, not in `vector_kwargs`:
             `gym.make_vec("CryptoTrade-v0", num_envs=1024, autoreset_mode="SameStep")`.
-        market: as for `CryptoTradeEnv`; with `markets="stream"` every row has a market of its own (about 2.5 MB).
+        market: None (the task "easy"); a task's name or parameters (`synthetic.RegimeTask`, `synthetic.MacroTask`);
+            bars (a DataFrame), a file of them, a `Market`, its folder, a sample of `synthetic.regime_market`, a
+            `MarketPool`, or a sequence of these. A task's name is the task, though a file or folder be called so:
+            `Path("easy")` is the folder.
+        split: "train" (default), "validation" or "test": the seed family of a task's markets; own bars have none.
+        timeframes: names such as "15m", the base first, each made of whole bars of the base. None: what a `Market` was
+            made with, ("15m", "4h", "1d") for bars and tasks.
+        window: bars seen of each timeframe, whole numbers >= 1. None: the first of (32, 16, 8).
+        instrument: "spot" (no shorts), "margin" (shorts pay interest) or "perpetual" (default; funding, and leverage
+            where `limits` allow it).
+        actions: target exposures, signed fractions of equity within the exposure limit, two or more; or "continuous".
+            None: flat and long, and short where the instrument allows it: (-1, 0, 1).
+        observation: "window" (default) or "index".
+        reward: a component's name, a `{name: weight}` sum of them, or a callable; "log_return" by default.
+        costs: `Costs`, fractions. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the
+            market's own.
+        limits: `RiskLimits`. None: exposure within +-1, a tenth of a bar's volume per order, no stops.
+        rules: `VenueRules`, what the venue accepts. None: any size and price, a maintenance margin of 0.005.
+        sizing: `Sizing`, how a target becomes an exposure. None: as it is.
+        reward_adaptation: rate in (0, 1] of the exponential means behind the rewards "differential_sharpe", "downside"
+            and "consistency" (0.01).
+        initial_cash: quote currency at the start of an episode, from 1e-6 to 1e15 (10,000).
+        episode_bars: steps until an episode is truncated, 1 or more (2880: 30 days of 15m bars).
+        random_start: True (default) draws the bar that an episode begins at; False takes the first decidable one.
+        markets: how many markets each task has, 1 to 100,000, 64 by default (a policy learns the noise of a few by
+            heart: docs/pools.md), the first seeds of the family. Each is made (about 20 ms, 2.5 MB at 60 days) when an
+            episode first begins on it, and kept. "stream": every episode has a market of its own, one of the 10**9 of
+            the family, which seed and episode number choose; it is made ahead in a thread and goes with its episode,
+            so that memory stays flat (one market per env, and up to 64 ahead). `info["market"]` and
+            `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
+            stream they are refused.
+        days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
             `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
@@ -54,11 +88,23 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             the steps of its episode and is truncated then. The episode is the one that a single env reset with
             `seed + i` begins, cut short; all later ones are that env's, whole, and rows go on ending at different
             times. A reset of some rows (`reset_mask`) cuts nothing.
-        render_mode: None.
-        **arguments: as for `CryptoTradeEnv`.
+        render_mode: None; use a single env to render.
+        max_episode_steps: None; Gymnasium's name for `episode_bars`, which is to be given instead.
 
     Raises:
         ValueError, TypeError: an argument that is not allowed, with what is.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> import numpy as np
+        >>> import cryptoenv
+        >>> envs = gym.make_vec("CryptoTrade-v0", num_envs=8, market="easy", observation="index")
+        >>> observations, infos = envs.reset(seed=0)
+        >>> observations["index"].shape, observations["account"].shape
+        ((8, 2), (8, 5))
+        >>> observations, rewards, terminated, truncated, infos = envs.step(np.full(8, 2))
+        >>> rewards.shape, infos["equity"].shape
+        ((8,), (8,))
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # type: ignore[misc]
@@ -66,15 +112,32 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def __init__(
         self,
         num_envs: int = 1,
-        market: Any = None,
+        market: MarketArgument = None,
         *,
+        split: str = "train",
+        timeframes: Sequence[str] | None = None,
+        window: Sequence[int] | None = None,
+        instrument: Instrument = "perpetual",
+        actions: Sequence[float] | str | None = None,
+        observation: str = "window",
+        reward: str | dict[str, float] | RewardFunction = "log_return",
+        costs: Costs | None = None,
+        limits: RiskLimits | None = None,
+        rules: VenueRules | None = None,
+        sizing: Sizing | None = None,
+        reward_adaptation: float = 0.01,
+        initial_cash: float = 10_000.0,
+        episode_bars: int = 2880,
+        random_start: bool = True,
+        markets: int | str | None = None,
+        days: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         copy: bool = True,
         stagger: bool = False,
         render_mode: str | None = None,
-        **arguments: Any,
+        max_episode_steps: None = None,
     ) -> None:
-        if arguments.pop("max_episode_steps", None) is not None:
+        if max_episode_steps is not None:
             raise TypeError("max_episode_steps is not for this env: pass episode_bars=, the steps of an episode")
         if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r} must be a whole number >= 1")
@@ -83,7 +146,12 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.num_envs = int(num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
-        self.setup = EnvironmentSpec(market, **arguments)
+        self.setup = EnvironmentSpec(
+            market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
+            observation=observation, reward=reward, costs=costs, limits=limits, rules=rules, sizing=sizing,
+            reward_adaptation=reward_adaptation, initial_cash=initial_cash, episode_bars=episode_bars,
+            random_start=random_start, markets=markets, days=days,
+        )  # fmt: skip
         self.setup.serve(self.num_envs)
         self.pool = self.setup.pool
         self.single_observation_space = self.setup.observation_space
@@ -124,8 +192,10 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             ValueError, TypeError: an unknown option, or one out of range, with the row.
         """
         given = checked_options(options, RESET_OPTIONS)
-        mask = self._checked_mask(given.pop("reset_mask", None))
-        markets, starts, exposures = self._checked_starts(given)
+        mask = checked_mask(given.pop("reset_mask", None), self.num_envs)
+        if not self._started and not mask.all():
+            raise ValueError("the first reset must be of all rows: leave options['reset_mask'] out")
+        markets, starts, exposures = checked_starts(given, self.setup, self.num_envs)
         self._cut_short = False
         self._seed_rows(seed, mask)
         beginning, clocks = np.flatnonzero(mask), self._rows.clocks
@@ -156,7 +226,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if not self._started:
             raise RuntimeError("no episode was begun: call reset() before step()")
         rows, next_step = self._rows, self.autoreset_mode == AutoresetMode.NEXT_STEP
-        self._set_targets(actions)
+        write_targets(actions, self.setup, rows.targets)
         if self._cut_short:  # an exception came between the last step and the new episodes of rows that it ended
             self._begin_next(rows.clocks[:, ENDED] == 1)
         if self.autoreset_mode == AutoresetMode.DISABLED and (rows.clocks[:, ENDED] == 1).any():
@@ -252,6 +322,9 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Put all rows where `state_dict` found them; the env must be made with the same markets and arguments.
 
+        Args:
+            state: arrays of the shapes that `state_dict` gives: accounts (N, ACCOUNT_WIDTH) and so on.
+
         Raises:
             ValueError: an array is missing, has another shape or dtype, or holds what no episode on these markets can
                 (the row and the column are named); the env is left as it was.
@@ -282,7 +355,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             clocks[mask, EPISODE] += 1
             return
         if isinstance(seed, (list, tuple, np.ndarray)):
-            self._check_seeds(seed)
+            check_seeds(seed, self.num_envs)
             for i in np.flatnonzero(mask):
                 row_seed = seed[i]
                 if row_seed is not None:
@@ -296,73 +369,6 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         first = int(self.np_random_seed or 0) & SEED_MASK  # the sum with a row number fits into int64
         clocks[mask, SEED] = ((first + np.arange(self.num_envs)) & SEED_MASK)[mask]
         clocks[mask, EPISODE] = 0
-
-    def _check_seeds(self, seeds: Sequence[Any] | NDArray[Any]) -> None:
-        """Raise ValueError unless every row has a seed >= 0 or None."""
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed has {len(seeds)} entries; pass one for each of the {self.num_envs} rows")
-        for i, seed in enumerate(seeds):
-            whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-            if seed is not None and not (whole and seed >= 0):
-                raise ValueError(f"seed[{i}]={seed!r} of row {i} must be a whole number >= 0, or None")
-
-    def _checked_mask(self, mask: Any) -> NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise TypeError(f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {mask!r}")
-        if not mask.any():
-            raise ValueError("options['reset_mask'] selects no row; set at least one to True")
-        if not self._started and not mask.all():
-            raise ValueError("the first reset must be of all rows: leave options['reset_mask'] out")
-        return mask
-
-    def _checked_starts(
-        self, given: dict[str, Any]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Per row: market, start (DRAWN where not given) and exposure, each (N,)."""
-        n = self.num_envs
-        markets, starts = np.full(n, DRAWN, dtype=np.int64), np.full(n, DRAWN, dtype=np.int64)
-        exposures = np.zeros(n, dtype=np.float64)
-        for key, value in given.items():
-            if np.ndim(value) > 1 or (np.ndim(value) == 1 and len(value) != n):
-                raise ValueError(f"options[{key!r}] must be one number or {n} of them, got shape {np.shape(value)}")
-        for i in range(n if given else 0):
-            row = {key: value[i] if np.ndim(value) == 1 else value for key, value in given.items()}
-            try:
-                markets[i], starts[i] = self.setup.checked_start(row)
-                exposures[i] = self.setup.checked_exposure(row.get("exposure", 0.0))
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"row {i}: {error}") from error
-        return markets, starts, exposures
-
-    def _set_targets(self, actions: NDArray[Any]) -> None:
-        """Write the target exposures of `actions` into the rows."""
-        values = numbers_of(actions, "actions")
-        if self.setup.targets is None:
-            if values.shape not in {(self.num_envs, 1), (self.num_envs,)}:
-                raise ValueError(f"actions must have shape ({self.num_envs}, 1), got {values.shape}")
-            if values.dtype.kind not in "fiu":
-                raise ValueError(f"actions must be numbers of shape ({self.num_envs}, 1), got {values.dtype}")
-            values = values.reshape(self.num_envs).astype(np.float64)
-            low = self.setup.lowest_action
-            allowed = (values >= low) & (values <= 1.0)
-            if not allowed.all():
-                row = int(np.argmin(allowed))
-                raise ValueError(f"action {values[row]} of row {row} is not allowed: pass numbers in [{low}, 1.0]")
-            np.multiply(values, self.setup.limit, out=self._rows.targets)
-            return
-        if values.shape != (self.num_envs,) or values.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be whole numbers of shape ({self.num_envs},), got {values.dtype} {values.shape}"
-            )
-        if values.min() < 0 or values.max() >= len(self.setup.targets):
-            row = int(np.argmax((values < 0) | (values >= len(self.setup.targets))))
-            raise ValueError(
-                f"action {values[row]} of row {row} is not allowed: pass whole numbers from 0 to "
-                f"{len(self.setup.targets) - 1}"
-            )
-        np.take(self.setup.targets, values, out=self._rows.targets)
 
     def _memory(self) -> Seen:
         """Memory for what the rows show: fresh, or with `copy=False` that of the last call."""

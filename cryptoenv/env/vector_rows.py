@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from cryptoenv.env.episode import (
+    ACCOUNT_OBSERVATION,
     BAR,
     DRAWN,
     ENDED,
@@ -103,7 +104,7 @@ def empty_seen(n: int) -> Seen:
         np.empty(n, dtype=np.float64),
         np.empty(n, dtype=np.bool_),
         np.empty(n, dtype=np.bool_),
-        np.empty((n, 5), dtype=np.float32),
+        np.empty((n, ACCOUNT_OBSERVATION), dtype=np.float32),
         np.empty((n, 2), dtype=np.int64),
         np.empty((2, n), dtype=np.int64),
         np.empty((len(AMOUNTS), n), dtype=np.float64),

@@ -91,7 +91,7 @@ class FeatureFunction:
         return self.memory_bars
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`; raises ValueError on values of the wrong shape or not finite."""
+        """As `Family.values`, (wanted, 1) float64; raises ValueError on values of the wrong shape or not finite."""
         out = np.empty((view.wanted, 1))
         for row, end in view.blocks():
             anchor = view.anchor(row, self.memory_bars)
@@ -118,6 +118,21 @@ def feature(name: str, *, bound: float = FEATURE_BOUND, memory: int = 64) -> Cal
 
     Raises:
         ValueError: an argument that is not allowed; the message names it.
+
+    The function is given `FeatureBars`, arrays (T,), and returns (T,) float64.
+
+    Example:
+        >>> import numpy as np
+        >>> from cryptoenv import Market
+        >>> from cryptoenv.features import FeatureSpec, feature
+        >>> from synthetic import regime_market
+        >>> @feature("body", bound=1.0, memory=1)
+        ... def body(bars):
+        ...     return (bars.close - bars.open) / np.maximum(bars.high - bars.low, 1e-9)
+        >>> spec = FeatureSpec.none().with_functions(body)
+        >>> market = Market.from_bars(regime_market("easy", days=2, seed=1).bars, ("15m", "4h"), features=spec)
+        >>> market.feature_names, market.features[1].shape
+        ((('body',), ('body',)), (348, 1))
     """
 
     def made(function: FeatureCode) -> FeatureFunction:

@@ -50,9 +50,18 @@ class _Tail:
 class FeatureStream:
     """Features of each bar at its close, equal bit for bit to those of a `Market` of all bars so far.
 
-        stream = FeatureStream(("15m", "4h", "1d"))
-        stream.extend(history)                       # no features are computed
-        rows = stream.append(open_time, (open, high, low, close, volume))
+    >>> from cryptoenv import Market
+    >>> from cryptoenv.features import FeatureStream
+    >>> from synthetic import regime_market
+    >>> bars = regime_market("easy", days=1, seed=0).bars
+    >>> stream = FeatureStream(("15m", "4h"))
+    >>> stream.extend(bars.iloc[:-1])  # history: no features are computed
+    >>> rows = stream.append(bars.index[-1], bars.iloc[-1].to_numpy())  # the bar that has just closed
+    >>> {timeframe: row.shape for timeframe, row in rows.items()}
+    {'15m': (1, 34), '4h': (1, 18)}
+    >>> market = Market.from_bars(bars, ("15m", "4h"))
+    >>> bool((rows["15m"][0] == market.features[0][-1]).all())
+    True
 
     It keeps as many bars as the longest memory asks for, so time and memory per bar are the same however many came.
 

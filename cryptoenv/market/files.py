@@ -29,7 +29,7 @@ class StoredMarket(NamedTuple):
     Attributes:
         name: for people.
         header: plain values.
-        arrays: memory-mapped, read-only.
+        arrays: memory-mapped, read-only: prices (T, 8), align (T, K) and the features (T_k, F_k) of each timeframe.
         hash: sha256 (hex) over header and arrays.
     """
 
@@ -40,7 +40,7 @@ class StoredMarket(NamedTuple):
 
 
 def content_hash(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 (hex) over a JSON header and the name, dtype, shape and bytes of each array."""
+    """sha256 (hex) over a JSON header and the name, dtype, shape and bytes of each array (of any shape)."""
     entries = [[name, array.dtype.str, list(array.shape), array_digest(array)] for name, array in arrays.items()]
     return digests_hash(header, entries)
 
@@ -51,12 +51,16 @@ def digests_hash(header: Mapping[str, Any], entries: list[list[Any]]) -> str:
 
 
 def array_digest(array: np.ndarray) -> str:
-    """sha256 (hex) of the bytes of an array, C order."""
+    """sha256 (hex) of the bytes of an array of any shape, C order."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def write_market(folder: Path, name: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes the folder whole or not at all, synced to the disk; maps of a replaced market stay valid.
+
+    Args:
+        folder: of its own. name: for people. header: plain values.
+        arrays: prices (T, 8) float64, align (T, K) int64, and the features (T_k, F_k) float32 of each timeframe.
 
     Raises:
         FileExistsError: the folder holds something else than a market, which would be lost.

@@ -108,6 +108,15 @@ class Market:
         Raises:
             BarsError: bars, reference or funding that cannot be used; the message names row and column.
             ValueError: timeframes or features that cannot be used; LookAheadError: a user's feature looks ahead.
+
+        Example:
+            >>> from cryptoenv import Market
+            >>> from synthetic import regime_market
+            >>> market = Market.from_bars(regime_market("easy", days=2, seed=1).bars, ("15m", "4h"), name="drawn")
+            >>> market
+            <Market 'drawn': 5568 bars from 2020-01-01 00:00:00+00:00, timeframes ('15m', '4h')>
+            >>> market.prices.shape, market.features[1].shape, market.align[-1].tolist()
+            ((5568, 8), (348, 18), [5567, 347])
         """
         names = validate_timeframes(timeframes)
         spec = FeatureSpec() if features is None else features

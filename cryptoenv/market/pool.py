@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryptoenv.bar_files.reading import file_stem, read_bars
 from cryptoenv.market.market import Market
-from cryptoenv.market.table import market_row, without_addresses
+from cryptoenv.market.table import MarketArrays, market_row, without_addresses
 from cryptoenv.market.task_markets import LazyMarkets, MarketStream, Task, TaskMarket
 from synthetic.regimes.chain_task import RegimeTask
 from synthetic.regimes.macro_task import MacroTask
@@ -69,7 +69,7 @@ class MarketPool:
         return self.markets.representatives
 
     def row(self, number: int, window: tuple[int, ...]) -> NDArray[np.int64]:
-        """Market `number` as a row of the pool's table.
+        """Market `number` as a row of the pool's table: (5 + 3K,) int64.
 
         Raises:
             ValueError: a market too short for the windows, or with no bar to trade after the first decidable one.
@@ -84,10 +84,10 @@ class MarketPool:
                 f"market {number} has {len(market)} bars and its first decidable bar is {first}: no bar is left to "
                 f"trade; bring at least {first + 2 - len(market)} more bars or smaller windows"
             )
-        return market_row(number, (market.prices, market.align, market.features), (first, len(market) - 1))
+        return market_row(number, MarketArrays(market.prices, market.align, market.features), (first, len(market) - 1))
 
     def table(self, window: tuple[int, ...]) -> NDArray[np.int64]:
-        """The jitted code's view of the pool, `market_table`, with the first decidable bars for `window`.
+        """The jitted code's view of the pool, `market_table`: (M, 5 + 3K) int64, first decidable bars for `window`.
 
         Markets that were not made yet have the first and last bars of their kind, and no addresses.
 
@@ -101,6 +101,10 @@ class MarketPool:
         return np.array([rows[i] if kind == i else unmade[kind] for i, kind in enumerate(like)])
 
 
+#: What an environment takes as its `market`.
+MarketArgument = MarketSource | MarketPool | Sequence[MarketSource] | None
+
+
 @lru_cache(maxsize=4)
 def task_pool(task: Task, split: str, timeframes: tuple[str, ...], markets: int, days: int) -> MarketPool:
     """The pool of a task: `markets` of `days` tradable days, of the first seeds of the family `split`."""
@@ -108,8 +112,12 @@ def task_pool(task: Task, split: str, timeframes: tuple[str, ...], markets: int,
     return MarketPool(LazyMarkets([TaskMarket(task, seed, days, timeframes) for seed in seeds]))
 
 
-def _one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
-    """A Market from a Market, a sample, bars, a saved market's folder or a file of bars."""
+def one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
+    """A Market from a Market, a sample, bars, a saved market's folder or a file of bars.
+
+    Raises:
+        ValueError: a Market with other timeframes. TypeError: none of these. FileNotFoundError: no such path.
+    """
     if isinstance(source, pd.DataFrame):
         return Market.from_bars(source, timeframes or DEFAULT_TIMEFRAMES)
     if isinstance(source, RegimeSample):
@@ -135,7 +143,7 @@ def _one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
 
 
 def make_pool(
-    market: Any,
+    market: MarketArgument,
     timeframes: Sequence[str] | None = None,
     split: str = "train",
     markets: int | str | None = None,
@@ -161,7 +169,9 @@ def make_pool(
         raise ValueError(f"split={split!r} is unknown; choose one of {SPLITS}")
     count, length = _checked_markets(markets), _checked_days(days)
     several = isinstance(market, (list, tuple))
-    sources = list(market) if several else [DEFAULT_TASK if market is None else market]
+    sources: list[Any] = [DEFAULT_TASK if market is None else market]
+    if isinstance(market, (list, tuple)):
+        sources = list(market)
     tasks = [_task_of(source) for source in sources]
     given = {"markets": markets, "days": days}
     _require_tasks(tasks, sources if several else [market], split, given)
@@ -171,14 +181,14 @@ def make_pool(
     assert isinstance(count, int)
     if isinstance(market, MarketPool):
         for i in market.representatives:
-            _one_market(market.markets[i], wanted)
+            one_market(market.markets[i], wanted)
         return market
     if len(tasks) == 1 and tasks[0] is not None:
         return task_pool(tasks[0], split, drawn_from, count, length)
     entries: list[Market | TaskMarket] = []
     for source, task in zip(sources, tasks, strict=True):
         if task is None:
-            entries.append(_one_market(source, wanted))
+            entries.append(one_market(source, wanted))
         else:
             entries += [TaskMarket(task, seed, length, drawn_from) for seed in task_seeds(task, split, count)]
     return MarketPool(LazyMarkets(entries))

@@ -4,12 +4,13 @@ Concatenating memory-mapped markets would cost their size; a row of addresses co
 table keeps the arrays alive; a table never leaves its process.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from cryptoenv.bars.price_columns import PRICE_COLUMNS
 from cryptoenv.market.borrowed_memory import float32_at, float64_at, int64_at, prefetch
 
 # Columns of the table, one int64 row per market.
@@ -21,22 +22,22 @@ LAST = 4  #: last bar
 FEATURES = 5  #: then, per timeframe: address of the (T_k, F) float32 features, T_k, F
 PER_TIMEFRAME = 3
 
-PRICE_COLUMNS = 8
+PRICE_WIDTH = len(PRICE_COLUMNS)
 FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 
 
 @njit(cache=True, error_model="numpy")
 def prices_of(table: NDArray[np.int64], market: int) -> NDArray[np.float64]:
     """The (T, 8) float64 prices of a market."""
-    return float64_at(table[market, PRICES], (table[market, BARS], PRICE_COLUMNS))
+    return float64_at(table[market, PRICES], (table[market, BARS], PRICE_WIDTH))
 
 
 @njit(cache=True, error_model="numpy")
 def prefetch_prices(table: NDArray[np.int64], market: int, bar: int) -> None:
-    """Ask for the prices of `bar` and the next, a cache line each."""
-    address = table[market, PRICES] + bar * PRICE_COLUMNS * FLOAT64_BYTES
+    """Ask for the prices of `bar` and the next, a cache line each; `table` is (M, 5 + 3K)."""
+    address = table[market, PRICES] + bar * PRICE_WIDTH * FLOAT64_BYTES
     prefetch(address)
-    prefetch(address + PRICE_COLUMNS * FLOAT64_BYTES)
+    prefetch(address + PRICE_WIDTH * FLOAT64_BYTES)
 
 
 @njit(cache=True, error_model="numpy")
@@ -52,11 +53,20 @@ def feature_cells(table: NDArray[np.int64], market: int, timeframe: int, first: 
     return float32_at(address, (count,))
 
 
-MarketArrays = tuple[NDArray[np.float64], NDArray[np.int64], tuple[NDArray[np.float32], ...]]
+class MarketArrays(NamedTuple):
+    """What jitted code reads of a market, C order.
+
+    Attributes:
+        prices: (T, 8) float64. align: (T, K) int64. features: K arrays (T_k, F_k) float32.
+    """
+
+    prices: NDArray[np.float64]
+    align: NDArray[np.int64]
+    features: tuple[NDArray[np.float32], ...]
 
 
 def market_row(number: int, arrays: MarketArrays, decidable: tuple[int, int]) -> NDArray[np.int64]:
-    """The (5 + 3K,) int64 row of one market, given as (prices, align, features), with its first and last bar.
+    """The (5 + 3K,) int64 row of one market, given by its arrays, with its first and last bar.
 
     Raises:
         ValueError: an array whose dtype, shape or memory layout jitted code would misread; it is of market `number`.
@@ -64,7 +74,7 @@ def market_row(number: int, arrays: MarketArrays, decidable: tuple[int, int]) ->
     prices, align, features = arrays
     row = np.zeros(FEATURES + PER_TIMEFRAME * len(features), dtype=np.int64)
     bars = prices.shape[0]
-    _check(number, "prices", prices, np.float64, (bars, PRICE_COLUMNS))
+    _check(number, "prices", prices, np.float64, (bars, PRICE_WIDTH))
     _check(number, "align", align, np.int64, (bars, len(features)))
     row[:FEATURES] = (prices.ctypes.data, bars, align.ctypes.data, *decidable)
     for k, matrix in enumerate(features):
@@ -75,7 +85,7 @@ def market_row(number: int, arrays: MarketArrays, decidable: tuple[int, int]) ->
 
 
 def without_addresses(row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The row of a market of the same shape that is not there yet."""
+    """The row, (5 + 3K,) as `row` is, of a market of the same shape that is not there yet."""
     blank = row.copy()
     blank[[PRICES, ALIGN, *range(FEATURES, len(row), PER_TIMEFRAME)]] = 0
     return blank

@@ -1,7 +1,7 @@
 """What an episode looks like: its record, a text panel, and the renderer behind the modes of `CryptoTradeEnv.render`.
 
 Nothing here touches the account: it is handed what a step has already shown. matplotlib is imported with the first
-picture (see `cryptoenv.chart`), never before.
+picture (see `cryptoenv.rendering.chart`), never before.
 """
 
 import os
@@ -81,7 +81,7 @@ class Renderer:
         return {**self.__dict__, "_chart": None, "_window": None}
 
     def begin(self, market: Market, label: str, bar: int, shown: NDArray[np.float64]) -> None:
-        """Begin an episode at `bar`; what was recorded before is dropped."""
+        """Begin an episode at `bar`, of which `shown` is (INFO_WIDTH,); what was recorded before is dropped."""
         self._record = EpisodeRecord(market, label, bar)
         self.record(shown)
 

@@ -125,7 +125,8 @@ def without_dust(quantity: float, step: float) -> float:
 def slipped_price(price: float, quantity: float, volume: float, sigma: float, p: NDArray[np.float64]) -> float:
     """Fill price of a market order: `price * (1 +- (half_spread + impact * sigma * sqrt(|quantity| / volume)))`.
 
-    Square-root impact after Almgren et al. 2005 and Toth et al. 2011; adverse always, and rounded to the adverse tick.
+    Square-root impact after Almgren et al. 2005 and Toth et al. 2011; adverse always, and rounded to the adverse
+    tick. `p`: (PARAMETER_WIDTH,) parameters.
     """
     slip = min(p[HALF_SPREAD] + p[IMPACT] * sigma * math.sqrt(abs(quantity) / volume), MAX_SLIP)
     tick = p[TICK_SIZE]
@@ -139,7 +140,7 @@ def slipped_price(price: float, quantity: float, volume: float, sigma: float, p:
 
 @njit(cache=True, error_model="numpy")
 def effective_target(target: float, sigma: float, p: NDArray[np.float64]) -> float:
-    """Exposure to trade toward: `target` times the sizing rule, within the exposure limit."""
+    """Exposure to trade toward: `target` times the sizing rule, within the exposure limit. `p`: (PARAMETER_WIDTH,)."""
     scale = p[SIZING_FRACTION]
     if sigma > p[SIZING_VOLATILITY]:
         scale *= p[SIZING_VOLATILITY] / sigma
@@ -151,7 +152,7 @@ def wanted_quantity(account: NDArray[np.float64], target: float, sigma: float, p
     """Base quantity to hold for `target`, from what is known at the close; the held one where no order is due.
 
     The order for an unchanged target is due once exposure has drifted beyond the tolerance, and as long as the volume
-    of the last bar left it unfinished.
+    of the last bar left it unfinished. `account`: (ACCOUNT_WIDTH,), `p`: (PARAMETER_WIDTH,).
     """
     if account[HALTED] == 1.0:
         target = 0.0
@@ -247,7 +248,8 @@ def _fill_order(
 def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> float:
     """Price at which equity falls to the maintenance margin of the open position; 0 where there is none.
 
-    Solves `cash + quantity * price = maintenance * |quantity| * price`.
+    Solves `cash + quantity * price = maintenance * |quantity| * price`. `account`: (ACCOUNT_WIDTH,), `p`:
+    (PARAMETER_WIDTH,).
     """
     held = account[QUANTITY]
     if held == 0.0 or p[IS_SPOT] == 1.0:

@@ -20,8 +20,8 @@ add up to the ratio's change over the episode and stay bounded: as `A^2 <= B`, n
 is what bounds them; a series of returns of one size has no deviation, and one without a loss no downside.
 
 A callable `reward(account) -> float` takes the place of names: it is given a copy of the marked account row, (36,)
-float64, whose columns are named in `cryptoenv.account` (`EQUITY`, `PREVIOUS_EQUITY`, `TURNOVER`, ...). Plain Python
-serves the single env; `numba.njit`-ed it serves the vector env too.
+float64, whose columns are named in `cryptoenv.trading.account` (`EQUITY`, `PREVIOUS_EQUITY`, `TURNOVER`, ...). Plain
+Python serves the single env; `numba.njit`-ed it serves the vector env too.
 
 Sources: Moody and Saffell 1998, "Reinforcement learning for trading" (differential Sharpe ratio, eq. 11 its first
 order); Moody and Saffell 2001, "Learning to trade via direct reinforcement" (downside deviation ratio, eq. 18).
@@ -109,7 +109,10 @@ def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], 
 
 @njit(cache=True, error_model="numpy")
 def begin_means(account: NDArray[np.float64], sigma: float, limit: float) -> None:
-    """Start the moving means of an episode: `sigma` is the market's deviation per bar, `limit` the exposure limit."""
+    """Start the moving means of an episode in `account` (ACCOUNT_WIDTH,).
+
+    `sigma` is the market's deviation per bar, `limit` the exposure limit.
+    """
     square = sigma * sigma * limit * limit
     account[MEAN_RETURN], account[MEAN_SQUARE], account[MEAN_DOWNSIDE] = 0.0, square, 0.5 * square
     account[HIT_RATE] = 0.0
@@ -143,7 +146,7 @@ def reward_weights(reward: str | dict[str, float] | RewardFunction) -> NDArray[n
 
 
 def finite_reward(function: RewardFunction, account: NDArray[np.float64], bar: int) -> float:
-    """A reward callable's value for a copy of `account`.
+    """A reward callable's value for a copy of `account` (ACCOUNT_WIDTH,).
 
     Raises:
         ValueError: not a finite number; the bar is named.

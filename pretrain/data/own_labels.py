@@ -91,7 +91,7 @@ def labelled_market(
 
 
 def labelled_spans(markets: Sequence[LabelledMarket], spans: Sequence[Span]) -> tuple[LabelledMarket, ...]:
-    """The lessons of some spans of `pretrain.data.splits`, cut out of labelled markets, as the spans number them.
+    """What some spans of `pretrain.data.splits` cut out of labelled markets, as the spans number them.
 
     Raises:
         LabelsError: a span without a label of any kind.

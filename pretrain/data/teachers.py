@@ -139,7 +139,7 @@ def labelled_bars(
     cost: float = 0.0011,
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
 ) -> tuple[LabelledMarket, ...]:
-    """Lessons from bars without a known truth, one per span of `pretrain.splits`.
+    """Labelled markets from bars without a known truth, one per span of `pretrain.data.splits`.
 
     The labels of a span are made from its own bars alone, so that none looks past its end.
 
@@ -174,7 +174,7 @@ def labelled_samples(
     teacher: Teacher = "oracle",
     progress: bool = True,
 ) -> tuple[LabelledMarket, ...]:
-    """`count` lessons of `days` tradable days on a task's seeds of a family, in the family's order.
+    """`count` labelled markets of `days` tradable days on a task's seeds of a family, in the family's order.
 
     The teacher "patterns" has markets of its own, whatever the task: `synthetic.pattern_market`.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cryptoenv.bars.price_columns import CLOSE, SIGMA
 from cryptoenv.market.market import Market
 from cryptoenv.market.pool import MarketPool
-from cryptoenv.market.table import align_of, feature_cells, market_table
+from cryptoenv.market.table import MarketArrays, align_of, feature_cells, market_table
 from pretrain.data.label_column import LabelColumn
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 
@@ -70,7 +70,7 @@ class WindowSource:
 
     def _addresses(self) -> NDArray[np.int64]:
         decidable = [(int(first), int(length) - 1) for first, length in zip(self._first, self._length, strict=True)]
-        return market_table([(m.prices, m.align, m.features) for m in self._pool.markets], decidable)
+        return market_table([MarketArrays(m.prices, m.align, m.features) for m in self._pool.markets], decidable)
 
     def gather(self, market: NDArray[np.int64], t: NDArray[np.int64], first_timeframe: int = 0) -> tuple[Tensor, ...]:
         """One (B, W_k, F_k) float32 tensor per timeframe, oldest bar first, as known at the close of base bar `t`.

@@ -89,6 +89,15 @@ class Provenance:
 class Extractor(Predictor):
     """A trained `ExtractorModel` with its features, scaler and provenance; on one device, in evaluation mode.
 
+    Example:
+        >>> from cryptoenv import Market
+        >>> from pretrain import Extractor
+        >>> from synthetic import regime_market
+        >>> extractor = Extractor.load("default")  # the one that ships
+        >>> market = Market.from_bars(regime_market("easy", days=2, seed=1).bars, extractor.config.timeframes)
+        >>> extractor.embed(market).shape == (len(market), extractor.width)
+        True
+
     Args:
         model: trained; moved to the CPU.
         scaler: that its features are scaled with.

@@ -28,7 +28,7 @@ class PatchTransformer(nn.Module):
     With `config.memory`, a gated recurrent network (Cho et al. 2014) runs over the base bars, and a base patch is
     embedded from its state after the patch's last bar; the state after the last bar of all is added to the summary.
     What leads up to a decision reaches back much further than attention over few patches can afford to look, and a
-    memory reads each bar once (`pretrain.stretches`).
+    memory reads each bar once (`pretrain.data.stretches`).
     """
 
     def __init__(self, config: ExtractorConfig) -> None:

@@ -76,7 +76,7 @@ class ExtractorModel(nn.Module):
         return self.encoder(self._scaled(windows))
 
     def over_stretches(self, bars: Tensor, places: Tensor, higher: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Embeddings of decisions within stretches (`pretrain.stretches`), with the memory run once over each.
+        """Embeddings of decisions within stretches (`pretrain.data.stretches`), with the memory run once over each.
 
         Args:
             bars: (C, L, F_0) unscaled features of the stretches' base bars.

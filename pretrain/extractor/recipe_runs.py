@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.files.folder_lock import folder_lock
@@ -27,11 +27,16 @@ from synthetic.installation import install_hint
 
 ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
 
-Taught = tuple[tuple[LabelledMarket, ...], tuple[LabelledMarket, ...]]
-"""Markets to learn from, and markets to choose weights on."""
 
 
-def expert_markets(recipe: Recipe, *, progress: bool = True) -> Taught:
+class LabelledMarkets(NamedTuple):
+    """Labelled markets to learn from, and others to validate on."""
+
+    train: tuple[LabelledMarket, ...]
+    validation: tuple[LabelledMarket, ...]
+
+
+def expert_markets(recipe: Recipe, *, progress: bool = True) -> LabelledMarkets:
     """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds.
 
     Raises:
@@ -48,10 +53,10 @@ def expert_markets(recipe: Recipe, *, progress: bool = True) -> Taught:
         )
         for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets))
     )  # fmt: skip
-    return train, validation
+    return LabelledMarkets(train, validation)
 
 
-def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Taught | None = None) -> Extractor:
+def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: LabelledMarkets | None = None) -> Extractor:
     """Pretrain what `recipe` describes; on the same machine, the same recipe gives the same artifact, bit for bit.
 
     Where `options.out` is given, that folder gets `recipe.yaml`, logs, checkpoints, `artifact/` and `pictures/`.
@@ -90,7 +95,7 @@ def finetune_extractor(
     Args:
         start: brings architecture and scaler; a head is added for each column of labels that it does not know.
         markets: of its timeframes and features; with labels of their own (`labelled_market`), those are learned.
-        splits: of these markets, by `pretrain.splits.split_markets`.
+        splits: of these markets, by `pretrain.data.splits.split_markets`.
         recipe: its teacher ("path" or "horizon"), training and seed count.
         options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
 
@@ -107,10 +112,10 @@ def finetune_extractor(
         start.require(market)
     teacher, positions = cast(Teacher, recipe.teacher), start.config.positions
 
-    def lessons(part: tuple[Span, ...]) -> tuple[LabelledMarket, ...]:
+    def labelled(part: tuple[Span, ...]) -> tuple[LabelledMarket, ...]:
         return labelled_spans(own, part) if own else labelled_bars(plain, part, teacher=teacher, positions=positions)
 
-    train, validation = lessons(splits.train), lessons(splits.validation)
+    train, validation = labelled(splits.train), labelled(splits.validation)
     with _held(options):
         if options.out is not None:
             _write_once(options.out / RECIPE, recipe.text(), options)

@@ -68,10 +68,10 @@ def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """
     expected = {*names, CHECKSUMS}
 
-    def require(found: list[str]) -> None:
-        if missing := sorted(expected.difference(found)):
+    def require(kept: list[str]) -> None:
+        if missing := sorted(expected.difference(kept)):
             raise ArtifactError(f"{folder}: {missing[0]} is missing")
-        if foreign := sorted({*found} - expected):
+        if foreign := sorted({*kept} - expected):
             raise ArtifactError(f"{folder}: unexpected file {foreign[0]}, an artifact holds only {sorted(expected)}")
 
     try:
@@ -108,7 +108,7 @@ def kind_of(folder: Path) -> str:
 
 
 def parsed(data: bytes, name: str) -> object:
-    """The JSON in file `name`, bounded (`cryptoenv.bounded_json`).
+    """The JSON in file `name`, bounded (`cryptoenv.files.bounded_json`).
 
     Raises:
         ArtifactError: it is none, holds a number that is not finite or a key twice, or is more than is read.
@@ -159,7 +159,7 @@ def require_header(data: bytes, file: str) -> None:
 
 
 def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
-    """The tensors in `data`, of the names, shapes and dtypes of `expected`, all finite.
+    """The tensors in `data`, of the names, shapes (any shape) and dtypes of `expected`, all finite.
 
     Raises:
         ArtifactError: names the tensor that differs.

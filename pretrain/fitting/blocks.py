@@ -116,7 +116,7 @@ class GrowingBlock:
         return out
 
     def add(self, close: float, rows: dict[str, NDArray[np.float32]]) -> None:
-        """Take in one base bar: its close, and what `FeatureStream.append` gave for it."""
+        """Take in one base bar: its close, and what `FeatureStream.append` gave for it, (n, F) per timeframe."""
         for held, timeframe in zip(self._rows, self._layout.timeframes, strict=True):
             held.extend(rows[timeframe])
         self._closes.append(close)

@@ -35,7 +35,10 @@ CHECKPOINTS, LOG = "checkpoints", "tensorboard"
 
 
 class Measured(NamedTuple):
-    """What a task says of a model on a batch: the loss to minimise, figures to log beside it, windows in the batch."""
+    """What a task says of a model on a batch: the loss to minimise, figures to log beside it, windows in the batch.
+
+    Loss and figures are scalars.
+    """
 
     loss: Tensor
     figures: Mapping[str, Tensor]
@@ -97,7 +100,7 @@ class TaskLearner(lightning.LightningModule):
         return by_steps if config.max_seconds is None else max(by_steps, self.cpu_seconds / config.max_seconds)
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch, a scalar."""
         measured = self.task.measure(self.model, batch)
         self.log("train/loss", measured.loss, prog_bar=True, batch_size=measured.size)
         return measured.loss

@@ -119,9 +119,9 @@ class Generations:
             raise CheckpointError(f"{self.folder} had checkpoints, and they are gone: put them back, or {anew}")
         return None
 
-    def _require_same(self, found: Mapping[str, Any], folder: Path) -> None:
-        for name in sorted({*found, *self._identity}):
-            then, now = found.get(name), self._identity.get(name)
+    def _require_same(self, stored: Mapping[str, Any], folder: Path) -> None:
+        for name in sorted({*stored, *self._identity}):
+            then, now = stored.get(name), self._identity.get(name)
             if then != now:
                 told = " and is ".join(repr(value)[:200] for value in (then, now))
                 raise ConfigError(f"{folder} is of another training: {name} was {told}")

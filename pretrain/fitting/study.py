@@ -95,7 +95,7 @@ def open_study(study: Study, worker: int = 0) -> optuna.Study:
     return found
 
 
-def require_objective(found: optuna.Study, study: Study, objective: Objective) -> None:
+def require_objective(stored: optuna.Study, study: Study, objective: Objective) -> None:
     """Note what a study minimises, or check that it is the same as before.
 
     Raises:
@@ -104,25 +104,25 @@ def require_objective(found: optuna.Study, study: Study, objective: Objective) -
     if not is_dataclass(objective):
         return  # a plain function says nothing of what it does
     mine = hashlib.sha256(repr(objective).encode()).hexdigest()
-    if found.user_attrs.setdefault(OBJECTIVE, mine) != mine:
+    if stored.user_attrs.setdefault(OBJECTIVE, mine) != mine:
         raise ConfigError(f"{study.folder} holds a study of another recipe or budget: choose another --out")
-    found.set_user_attr(OBJECTIVE, mine)
+    stored.set_user_attr(OBJECTIVE, mine)
 
 
-def finished(found: optuna.Study) -> int:
+def finished(stored: optuna.Study) -> int:
     """Trials that were completed or pruned."""
     states = import_optuna().trial.TrialState
-    return sum(trial.state in (states.COMPLETE, states.PRUNED) for trial in found.get_trials(deepcopy=False))
+    return sum(trial.state in (states.COMPLETE, states.PRUNED) for trial in stored.get_trials(deepcopy=False))
 
 
-def fail_orphans(found: optuna.Study) -> int:
+def fail_orphans(stored: optuna.Study) -> int:
     """Tell trials failed whose process on this machine is no more; returns how many."""
     states = import_optuna().trial.TrialState
     host, count = socket.gethostname(), 0
-    for trial in found.get_trials(deepcopy=False):
+    for trial in stored.get_trials(deepcopy=False):
         owner = trial.user_attrs.get(OWNER)
         if trial.state == states.RUNNING and owner and owner[0] == host and not _lives(int(owner[1]), owner[2]):
-            found.tell(trial.number, state=states.FAIL)
+            stored.tell(trial.number, state=states.FAIL)
             count += 1
     return count
 
@@ -212,7 +212,7 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
     return found
 
 
-def draw_study(found: optuna.Study, folder: Path) -> None:
+def draw_study(stored: optuna.Study, folder: Path) -> None:
     """`history.png`: the value of every trial and the best so far; `importance.png`: what the value depends on."""
     optuna = import_optuna()
     try:
@@ -223,7 +223,7 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    done = [t for t in found.get_trials() if t.state == optuna.trial.TrialState.COMPLETE and t.value is not None]
+    done = [t for t in stored.get_trials() if t.state == optuna.trial.TrialState.COMPLETE and t.value is not None]
     figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
     values = [float(trial.value) for trial in done if trial.value is not None]
     axis.plot([t.number for t in done], values, "o", color="#1f4e9c", markersize=4, label="completed trials")
@@ -237,7 +237,7 @@ def draw_study(found: optuna.Study, folder: Path) -> None:
     if len(done) < 2:
         return
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    shares = optuna.importance.get_param_importances(found, evaluator=evaluator)
+    shares = optuna.importance.get_param_importances(stored, evaluator=evaluator)
     figure, axis = pyplot.subplots(figsize=(6.5, 0.9 + 0.35 * len(shares)), layout="constrained")
     axis.barh(list(shares), list(shares.values()), color="#1f4e9c")
     axis.invert_yaxis()

@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from synthetic.labels.targets import NO_SIGN, price_column, targets_of_signs
+from synthetic.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,15 @@ def _touches(
     for t in range(length):
         if math.isnan(width[t]):
             continue
-        above = prices[t, 3] * math.exp(upper * width[t])
-        below = prices[t, 3] * math.exp(-lower * width[t])
+        above = prices[t, CLOSE] * math.exp(upper * width[t])
+        below = prices[t, CLOSE] * math.exp(-lower * width[t])
         for s in range(t + 1, min(t + timeout, length - 1) + 1):
-            up = prices[s, 1] >= above
-            down = prices[s, 2] <= below
+            up = prices[s, HIGH] >= above
+            down = prices[s, LOW] <= below
             if not (up or down):
                 continue
             if up and down:  # the open, if it is beyond one of them, says which came first
-                signs[t] = 1 if prices[s, 0] >= above else (-1 if prices[s, 0] <= below else 0)
+                signs[t] = 1 if prices[s, OPEN] >= above else (-1 if prices[s, OPEN] <= below else 0)
             else:
                 signs[t] = 1 if up else -1
             touched[t] = s
@@ -124,8 +125,8 @@ def triple_barrier(bars: pd.DataFrame, barriers: Barriers | None = None) -> Barr
         ValueError: a column is absent, or a price is not finite and positive.
     """
     chosen = barriers or Barriers()
-    prices = np.column_stack([price_column(bars, name) for name in ("open", "high", "low", "close")])
-    width = _past_volatility(prices[:, 3], chosen.memory) * math.sqrt(chosen.timeout)
+    prices = np.column_stack([price_column(bars, name) for name in BAR_COLUMNS[:VOLUME]])
+    width = _past_volatility(prices[:, CLOSE], chosen.memory) * math.sqrt(chosen.timeout)
     signs, touched = _touches(prices, width, chosen.timeout, chosen.upper, chosen.lower)
     return BarrierTouches(signs, touched, width)
 

@@ -1,6 +1,6 @@
 """What a trader can know of the hidden regime: the exact Bayes filter of the regime chain.
 
-A two-level market has its own (`synthetic.macro_filter`); here is that of one chain.
+A two-level market has its own (`synthetic.oracles.macro_filter`); here is that of one chain.
 
 Given: the task's parameters, and per bar its log-return from open to close and its traded value `volume * open`. Not
 given: the regime, nor any volatility: the variance is recomputed from the observed returns by `VarianceRecursion`.

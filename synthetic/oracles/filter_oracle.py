@@ -254,6 +254,14 @@ def filter_oracle(
     Raises:
         TypeError: bars instead of a sample. ValueError: the cost is negative or not finite, the positions are not
             strictly increasing, or information is left out of a one-level market.
+
+    Example:
+        >>> from synthetic import filter_oracle, regime_market
+        >>> oracle = filter_oracle(regime_market("easy", days=2, seed=1), cost=0.0011)
+        >>> oracle.positions.tolist(), oracle.actions.shape
+        ([-1.0, 0.0, 1.0], (5568, 3))
+        >>> int(oracle.actions[-1, 1]) in (0, 1, 2)  # where to go from flat, decided at the last close
+        True
     """
     if not isinstance(sample, RegimeSample):
         raise TypeError(

@@ -126,7 +126,7 @@ def generate_pattern(
 
 
 def place_points(shape: PatternShape, params: PatternParams, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Bars of a shape's turning points, int64, strictly increasing: legs are shortened and lengthened at random."""
+    """(P,) int64: bars of a shape's turning points, increasing; legs are shortened and lengthened at random."""
     legs = np.diff([time for time, _ in shape.points])
     legs = legs * (1.0 + params.variation * (2.0 * rng.random(len(legs)) - 1.0))
     spare = params.duration - 1 - 2 * len(legs)  # no leg is shorter than 2 bars
@@ -193,7 +193,7 @@ def _spans(shape: PatternShape, places: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def lines_of(shape: PatternShape, places: NDArray[np.int64], params: PatternParams) -> pd.DataFrame:
-    """The lines of a pattern as in `PatternTruth`; a line through one point alone is level."""
+    """The lines of a pattern with points at `places` (P,), as in `PatternTruth`; one through one point is level."""
     rows = []
     for line in shape.lines:
         first, second, last = (int(places[point]) for point in (line.first, line.second, line.end))

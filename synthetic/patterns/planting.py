@@ -54,7 +54,7 @@ class Planted:
 
     Attributes:
         kind: of `PATTERN_KINDS`.
-        places: int64, bars of its turning points, the first and the last of its bars among them.
+        places: (P,) int64, bars of its turning points, the first and the last of its bars among them.
         background: place in `BACKGROUNDS` of the one that it stands in.
     """
 
@@ -119,7 +119,7 @@ def _gap(density: float, rng: np.random.Generator) -> int:
 
 
 def eased(places: NDArray[np.int64], values: Floats) -> Floats:
-    """The values at every bar from the first place to the last: half a cosine from each to the next, level at each."""
+    """`values` (P,) at every bar from the first place to the last, (n,): half a cosine from each to the next."""
     bars = np.arange(places[0], places[-1] + 1)
     leg = np.clip(np.searchsorted(places, bars, side="right") - 1, 0, len(places) - 2)
     way = (bars - places[leg]) / (places[leg + 1] - places[leg])

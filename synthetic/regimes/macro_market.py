@@ -1,6 +1,6 @@
 """Draws a two-level market: a slow macro chain decides what the events of a fast chain lead to.
 
-For bar `t` in joint state `k`, with scale and distance of `synthetic.macro_recursion`:
+For bar `t` in joint state `k`, with scale and distance of `synthetic.regimes.macro_recursion`:
 
     x          = snr * drift[k] - anchor_pull[k] * distance + volatility[k] * noise,  noise Student-t of unit variance
     r          = scale * x - bounce * (scale * x of the bar before)

@@ -122,6 +122,12 @@ def regime_market(task: str | RegimeTask | MacroTask = "easy", days: int = 60, s
 
     Raises:
         ValueError: the task is unknown, or `days` or `seed` is out of range.
+
+    Example:
+        >>> from synthetic import regime_market
+        >>> sample = regime_market("easy", days=2, seed=1)
+        >>> sample.bars.shape, sample.bars.equals(regime_market("easy", days=2, seed=1).bars)
+        ((5568, 5), True)
     """
     found = find_task(task)
     if days < 1:

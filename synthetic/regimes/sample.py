@@ -12,6 +12,7 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
+from synthetic.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from synthetic.regimes.chain_task import RegimeTask
 from synthetic.regimes.macro_task import MacroTask
 from synthetic.regimes.origin import Origin
@@ -67,16 +68,16 @@ def price_bars(
 
     `notional` is the traded value of a bar at activity 1.
     """
-    bars = np.empty((log_returns.shape[0], 5))
+    bars = np.empty((log_returns.shape[0], len(BAR_COLUMNS)))
     log_price = math.log(price)
     for t in range(log_returns.shape[0]):
         log_price += log_returns[t]
         close = math.exp(log_price)
-        bars[t, 0] = price
-        bars[t, 1] = max(price, close) * math.exp(upper_wick[t])
-        bars[t, 2] = min(price, close) * math.exp(-lower_wick[t])
-        bars[t, 3] = close
-        bars[t, 4] = notional * math.exp(log_activity[t]) / price
+        bars[t, OPEN] = price
+        bars[t, HIGH] = max(price, close) * math.exp(upper_wick[t])
+        bars[t, LOW] = min(price, close) * math.exp(-lower_wick[t])
+        bars[t, CLOSE] = close
+        bars[t, VOLUME] = notional * math.exp(log_activity[t]) / price
         price = close
     return bars
 
@@ -91,7 +92,7 @@ def sample_of(
 ) -> RegimeSample:
     """Put prices (T, 5) and truth (T,) on the index that all markets share."""
     index = pd.date_range(START, periods=len(prices), freq="15min", name="timestamp")
-    bars = pd.DataFrame(prices, index=index, columns=["open", "high", "low", "close", "volume"])
+    bars = pd.DataFrame(prices, index=index, columns=list(BAR_COLUMNS))
     Origin(task.name, int(seed)).mark(bars)
     return RegimeSample(
         bars=bars,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from synthetic.regimes.chain_task import WARMUP_DAYS
 from synthetic.tokens.events import EventCounts, Forces, PlannedEvent, plan_events
-from synthetic.tokens.pool import POOL_COLUMNS, Flow, PoolNumbers, trade_bars
+from synthetic.tokens.pool import INVARIANT, LOG_VALUE, POOL_COLUMNS, Flow, PoolNumbers, trade_bars
 
 START: Final = pd.Timestamp("2024-01-01", tz="UTC")
 
@@ -183,8 +183,8 @@ def _trade(config: TokenConfig, flow: Flow, index: pd.DatetimeIndex) -> tuple[pd
     bars = pd.DataFrame(rows, index=index, columns=list(POOL_COLUMNS))
     reserve = bars.pop("token_reserve")
     bars["market_cap"] = bars["close"] * config.supply
-    truth = {"pressure": flow.pressure, "log_value": latent[:, 0], "token_reserve": reserve}
-    return bars, pd.DataFrame({**truth, "invariant": latent[:, 1]}, index=index)
+    truth = {"pressure": flow.pressure, "log_value": latent[:, LOG_VALUE], "token_reserve": reserve}
+    return bars, pd.DataFrame({**truth, "invariant": latent[:, INVARIANT]}, index=index)
 
 
 def _peak(event: PlannedEvent, bars: pd.DataFrame) -> int:

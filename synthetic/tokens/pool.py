@@ -14,20 +14,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from synthetic.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
+
 Floats: TypeAlias = NDArray[np.float64]
 
-POOL_COLUMNS: Final = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "liquidity",
-    "buys",
-    "sells",
-    "trades",
-    "token_reserve",
-)
+POOL_COLUMNS: Final = (*BAR_COLUMNS, "liquidity", "buys", "sells", "trades", "token_reserve")
+LIQUIDITY, BUYS, SELLS, TRADES, TOKEN_RESERVE = 5, 6, 7, 8, 9  # columns after those of bars
+LOG_VALUE, INVARIANT = 0, 1  # columns of the truth
 
 
 class Flow(NamedTuple):
@@ -95,7 +88,7 @@ def trade_bars(flow: Flow, pool: PoolNumbers) -> tuple[Floats, Floats]:
     that are outside. Prices are quote per token, `volume` in tokens, `buys` and `sells` in quote, fee included.
     """
     length = flow.trades.shape[0]
-    bars = np.zeros((length, 10))
+    bars = np.zeros((length, len(POOL_COLUMNS)))
     truth = np.empty((length, 2))
     x, y, outside = pool.quote_reserve, pool.token_reserve, pool.outside
     start = math.log(x / y)
@@ -107,35 +100,35 @@ def trade_bars(flow: Flow, pool: PoolNumbers) -> tuple[Floats, Floats]:
         if flow.liquidity[t] != 1.0:
             x, y = x * flow.liquidity[t], y * flow.liquidity[t]  # the price does not move
             k = x * y
-        bars[t, 0] = bars[t, 1] = bars[t, 2] = price
+        bars[t, OPEN] = bars[t, HIGH] = bars[t, LOW] = price
         value = start + flow.log_value[t] + adapted
         for _ in range(flow.trades[t]):
             odds = flow.pressure[t] + pool.pull * (value - math.log(x / y))
             worth = flow.size[t] * math.exp(flow.spread[place])
             if flow.side[place] < 1.0 / (1.0 + math.exp(-odds)):
                 after = buy_tokens(x, y, worth, pool.fee)
-                bars[t, 4] += y - after[1]
+                bars[t, VOLUME] += y - after[1]
                 outside += y - after[1]
-                bars[t, 6] += worth
+                bars[t, BUYS] += worth
             else:
                 tokens = min(worth * y / x, outside)
                 after = sell_tokens(x, y, tokens)
-                bars[t, 4] += tokens
+                bars[t, VOLUME] += tokens
                 outside -= tokens
-                bars[t, 7] += x - after[0]
+                bars[t, SELLS] += x - after[0]
             x, y = after
-            bars[t, 1] = max(bars[t, 1], x / y)
-            bars[t, 2] = min(bars[t, 2], x / y)
+            bars[t, HIGH] = max(bars[t, HIGH], x / y)
+            bars[t, LOW] = min(bars[t, LOW], x / y)
             place += 1
         if flow.trades[t] > 0:
             price = x / y
-        bars[t, 1] = max(bars[t, 1], price)
-        bars[t, 2] = min(bars[t, 2], price)
-        bars[t, 3] = price
-        bars[t, 5] = x
-        bars[t, 8] = flow.trades[t]
-        bars[t, 9] = y
-        truth[t, 0] = value
-        truth[t, 1] = k
+        bars[t, HIGH] = max(bars[t, HIGH], price)
+        bars[t, LOW] = min(bars[t, LOW], price)
+        bars[t, CLOSE] = price
+        bars[t, LIQUIDITY] = x
+        bars[t, TRADES] = flow.trades[t]
+        bars[t, TOKEN_RESERVE] = y
+        truth[t, LOG_VALUE] = value
+        truth[t, INVARIANT] = k
         adapted += (1.0 - pool.value_memory) * (math.log(price) - value)
     return bars, truth

@@ -22,7 +22,7 @@ def labelled() -> tuple[ExpertMarket, ...]:
 
 
 @pytest.fixture(scope="session")
-def many_taught() -> tuple[ExpertMarket, ...]:
+def many() -> tuple[ExpertMarket, ...]:
     """Enough bars for statistics: 12 markets of 20 days of the train family."""
     return synthetic_markets("easy", "train", 12, 20, SETTINGS, progress=False)
 

@@ -48,7 +48,7 @@ class AcrossTimeframes:
         return max(max(trend, level) // setting.duration_ms, self.trend_bars + 1, setting.volatility_bars)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         out = np.zeros((view.wanted, 3 if view.higher else 0))
         if not view.higher:
             return out

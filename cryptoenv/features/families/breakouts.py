@@ -62,7 +62,7 @@ class Breakouts:
         return self.days * setting.block + self.horizon + event
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         ohlcv, block = view.bars.ohlcv, view.setting.block
         start = view.anchor(view.first, self.days * block)
         ceiling, floor = _extremes(ohlcv, self.channel)

@@ -38,7 +38,7 @@ class Calendar:
         return 0
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         duration = view.setting.duration_ms
         close = view.bars.start_ms + (view.first + 1) * duration - MONDAY_MS
         turns = [_circle(close, duration, period, view.wanted) for _, period in self._periods(view.setting)]

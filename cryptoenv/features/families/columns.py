@@ -46,7 +46,7 @@ class Reference:
         return max(self.bars, self.strength_bars, setting.volatility_bars) if self.names(setting) else 0
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         if REFERENCE not in view.setting.columns:
             return np.empty((view.wanted, 0))
         close = np.ascontiguousarray(view.bars.ohlcv[:, CLOSE])
@@ -74,7 +74,7 @@ class Exogenous:
         return self.bars
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         out = np.empty((view.wanted, len(self.columns)))
         for k, name in enumerate(self.columns):
             out[:, k] = _robust_z(view.column(name), view.first, self.bars)

@@ -34,6 +34,7 @@ from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
 from cryptoenv.bars.timeframe import DAY_MS
 from cryptoenv.checks import require_counts, require_pair
 from cryptoenv.features.families.recursive import (
+    Slices,
     average_difference,
     average_true_range,
     directional_index,
@@ -45,8 +46,8 @@ from cryptoenv.files.typed_values import later_field
 _TYPICAL_DAILY_VOLATILITY: Final = 0.03
 
 
-def _where(view: View, memory: int) -> tuple[int, int, int, int]:
-    return view.first, view.offset, view.setting.block, memory
+def _where(view: View, memory: int) -> Slices:
+    return Slices(view.first, view.offset, view.setting.block, memory)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Trend:
         return max(setting.warm_up_bars, setting.volatility_bars, longest)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         ohlcv, v = view.bars.ohlcv, view.volatility[view.first :]
         where, columns = _where(view, self.memory(view.setting)), []
         if self.adx:
@@ -121,7 +122,7 @@ class Momentum:
         return max(setting.warm_up_bars, setting.volatility_bars, longest)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         ohlcv, columns = view.bars.ohlcv, []
         moving = view.volatility[view.first :] > 0.0
         if self.rsi:
@@ -163,7 +164,7 @@ class Volatility:
         return max(setting.warm_up_bars, setting.volatility_bars, self.bollinger or 0, (self.atr or 0) + 1)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         ohlcv, v = view.bars.ohlcv, view.volatility[view.first :]
         columns = [_volatility_level(v, DAY_MS / view.setting.duration_ms)]
         if self.bollinger:

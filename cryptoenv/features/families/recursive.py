@@ -2,9 +2,10 @@
 
 TA-Lib itself is called slice by slice, thousands of times for a market, and the calls cost four times the arithmetic.
 
-Shapes: `ohlcv` (T, 5) float64; `where` is (first, offset, block, memory): first row wanted, rows of its UTC day before
-row 0, rows of a day, rows of a slice before the day. Each returns (T - first,) float64.
+Shapes: `ohlcv` (T, 5) float64. Each returns (T - first,) float64.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,18 +13,31 @@ from numba import njit
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
 
 
+class Slices(NamedTuple):
+    """Which rows are wanted, and the slices of bars that they are functions of.
+
+    Attributes:
+        first: first row wanted. offset: rows of its UTC day before row 0. block: rows of a day.
+        memory: rows of a slice before the day.
+    """
+
+    first: int
+    offset: int
+    block: int
+    memory: int
+
+
 @njit(cache=True)
-def _slice_rows(row: int, rows: int, where: tuple[int, int, int, int]) -> tuple[int, int]:
+def _slice_rows(row: int, rows: int, where: Slices) -> tuple[int, int]:
     # First row of the slice that row `row` belongs to, and the one after its last.
-    _, offset, block, memory = where
-    into = (row + offset) % block
-    return row - into - memory, min(row - into + block, rows)
+    into = (row + where.offset) % where.block
+    return row - into - where.memory, min(row - into + where.block, rows)
 
 
 @njit(cache=True)
-def relative_strength(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
-    """RSI in [0, 100] (Wilder 1978), 0 where nothing moved."""
-    first, rows = where[0], ohlcv.shape[0]
+def relative_strength(ohlcv: np.ndarray, where: Slices, bars: int) -> np.ndarray:
+    """(T - first,) RSI in [0, 100] (Wilder 1978), 0 where nothing moved; `ohlcv` is (T, 5)."""
+    first, rows = where.first, ohlcv.shape[0]
     out = np.zeros(rows - first)
     row = first
     while row < rows:
@@ -43,9 +57,9 @@ def relative_strength(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars:
 
 
 @njit(cache=True)
-def average_true_range(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
-    """ATR in units of price (Wilder 1978)."""
-    first, rows = where[0], ohlcv.shape[0]
+def average_true_range(ohlcv: np.ndarray, where: Slices, bars: int) -> np.ndarray:
+    """(T - first,) ATR in units of price (Wilder 1978); `ohlcv` is (T, 5)."""
+    first, rows = where.first, ohlcv.shape[0]
     out = np.zeros(rows - first)
     row = first
     while row < rows:
@@ -65,9 +79,9 @@ def average_true_range(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars
 
 
 @njit(cache=True)
-def directional_index(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars: int) -> np.ndarray:
-    """ADX in [0, 100] (Wilder 1978)."""
-    first, rows = where[0], ohlcv.shape[0]
+def directional_index(ohlcv: np.ndarray, where: Slices, bars: int) -> np.ndarray:
+    """(T - first,) ADX in [0, 100] (Wilder 1978); `ohlcv` is (T, 5)."""
+    first, rows = where.first, ohlcv.shape[0]
     out = np.zeros(rows - first)
     row = first
     while row < rows:
@@ -96,19 +110,19 @@ def directional_index(ohlcv: np.ndarray, where: tuple[int, int, int, int], bars:
 
 @njit(cache=True)
 def average_difference(
-    ohlcv: np.ndarray, where: tuple[int, int, int, int], spans: tuple[int, int, int]
+    ohlcv: np.ndarray, where: Slices, spans: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """MACD in units of price, and its signal line.
+    """(T - first,) MACD in units of price, and (T - first,) its signal line.
 
     A fast less a slow exponential average, both begun as the mean up to the slow one's; the signal line is an
     exponential average of that, begun as the mean of the first ones.
 
     Args:
-        ohlcv: as above.
+        ohlcv: (T, 5).
         where: as above.
         spans: bars of the fast and of the slow average, and of the signal line.
     """
-    first, rows = where[0], ohlcv.shape[0]
+    first, rows = where.first, ohlcv.shape[0]
     fast_bars, slow_bars, signal_bars = spans
     out, line = np.zeros(rows - first), np.zeros(rows - first)
     row = first

@@ -52,7 +52,7 @@ class SlowLevels:
         return max(setting.volatility_bars, self.days * setting.block + _STEP, *drifts)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         where = (view.first, view.offset, view.setting.block)
         drifts = np.array(self.drifts, dtype=np.int64)
         return _slow(view.bars.ohlcv, view.volatility, where, (self.days, view.setting.volatility_bars), drifts)

@@ -52,7 +52,7 @@ class Returns:
         return max(setting.volatility_bars, *self.horizons, self.long or 0, *(n + 1 for n in self.lags))
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         bars = (*self.horizons, *(() if self.long is None else (self.long,)), *(1 for _ in self.lags))
         lags = (*(0 for _ in range(len(bars) - len(self.lags))), *self.lags)
         spans = np.array([bars, lags], dtype=np.int64)
@@ -72,7 +72,7 @@ class Candles:
         return setting.volatility_bars
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         return _candles(view.bars.ohlcv, view.volatility, view.first)
 
 
@@ -96,7 +96,7 @@ class Volume:
         return max(self.short, self.medium, self.long)
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         return _volumes(view.bars.ohlcv, view.first, (self.short, self.medium, self.long))
 
 
@@ -130,7 +130,10 @@ def rolling_sigma(close: np.ndarray, bars: int) -> np.ndarray:
 
 @njit(cache=True)
 def range_sum(values: np.ndarray, first: int, last: int) -> float:
-    """Sum of rows `first` to `last`, in four chains, which a processor adds side by side; the order is fixed."""
+    """Sum of rows `first` to `last` of `values` (T,).
+
+    In four chains, which a processor adds side by side; the order is fixed.
+    """
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     i = first
     while i + 3 <= last:
@@ -196,7 +199,10 @@ def log_volumes(ohlcv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True)
 def mean_log(logs: np.ndarray, counts: np.ndarray, first: int, last: int) -> tuple[float, int]:
-    """Mean log volume of rows `first` to `last` that have volume (0 if none has), and their number."""
+    """Mean log volume of rows `first` to `last` that have volume (0 if none has), and their number.
+
+    `logs` (T,) and `counts` (T + 1,) are those of `log_volumes`.
+    """
     count = counts[last + 1] - counts[first]
     return (range_sum(logs, first, last) / count if count else 0.0), count
 

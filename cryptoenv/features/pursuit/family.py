@@ -62,7 +62,7 @@ class Pursuit(PursuitConfig):
         return longest
 
     def values(self, view: View) -> np.ndarray:
-        """As `Family.values`."""
+        """As `Family.values`: (wanted, F) float64."""
         before, atoms = self.window - 1, slowest_atoms(self, self.coefficients)
         parts = [pursuit_rows(self._series(name, view), self, atoms)[before:] for name in self.columns]
         return np.concatenate(parts, axis=1)

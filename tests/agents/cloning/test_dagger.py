@@ -35,12 +35,12 @@ def test_a_visitor_decides_where_the_states_are(train: EmbeddedMarkets, settings
     assert (held == 0).mean() > 0.98  # all but the first states, which are flat
     labels = np.stack([t.labels for t in train.labelled])
     np.testing.assert_array_equal(found.actions, labels[found.index[:, 0], found.index[:, 1], held])
-    taught_all = collect(
+    labelled_all = collect(
         train.labelled, settings, samples=6_400, seed=0, num_envs=64, visitor=always_short, teacher_share=1.0,
         progress=False,
     )  # fmt: skip
-    after = held_position(taught_all.account, settings.positions)[64:]
-    np.testing.assert_array_equal(after, taught_all.actions[:-64])  # the teacher's own trades
+    after = held_position(labelled_all.account, settings.positions)[64:]
+    np.testing.assert_array_equal(after, labelled_all.actions[:-64])  # the teacher's own trades
 
 
 def test_a_clone_learns_what_to_do_where_its_mistakes_lead(

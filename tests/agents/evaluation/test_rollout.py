@@ -14,10 +14,10 @@ from agents.settings import TradingSettings
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.trading.config import Costs
 
-Taught = tuple[ExpertMarket, ...]
+Labelled = tuple[ExpertMarket, ...]
 
 
-def test_the_oracle_scores_one_against_itself_and_flat_zero(labelled: Taught, settings: TradingSettings) -> None:
+def test_the_oracle_scores_one_against_itself_and_flat_zero(labelled: Labelled, settings: TradingSettings) -> None:
     rows = whole_markets(labelled)
     oracle = roll(baselines.oracle(labelled, settings), labelled, rows, settings)
     flat = roll(baselines.constant(labelled, settings, 0.0), labelled, rows, settings)
@@ -28,50 +28,50 @@ def test_the_oracle_scores_one_against_itself_and_flat_zero(labelled: Taught, se
     assert score(flat.expected(labelled), oracle.expected(labelled)).value == 0.0
 
 
-def test_the_oracle_beats_every_baseline(many_taught: Taught, settings: TradingSettings) -> None:
-    rows = whole_markets(many_taught)
+def test_the_oracle_beats_every_baseline(many: Labelled, settings: TradingSettings) -> None:
+    rows = whole_markets(many)
     policies = {
-        "hold": baselines.constant(many_taught, settings, 1.0),
-        "short": baselines.constant(many_taught, settings, -1.0),
+        "hold": baselines.constant(many, settings, 1.0),
+        "short": baselines.constant(many, settings, -1.0),
         "random": baselines.random(settings, 0),
-        "cross": baselines.CrossRule(16, 64, 0.1, True).policy(many_taught, settings),
+        "cross": baselines.CrossRule(16, 64, 0.1, True).policy(many, settings),
     }
-    optimum = roll(baselines.oracle(many_taught, settings), many_taught, rows, settings).expected(many_taught).sum()
+    optimum = roll(baselines.oracle(many, settings), many, rows, settings).expected(many).sum()
     for name, policy in policies.items():
-        assert roll(policy, many_taught, rows, settings).expected(many_taught).sum() < 0.9 * optimum, name
+        assert roll(policy, many, rows, settings).expected(many).sum() < 0.9 * optimum, name
 
 
-def test_expected_is_realised_in_the_mean(many_taught: Taught, settings: TradingSettings) -> None:
+def test_expected_is_realised_in_the_mean(many: Labelled, settings: TradingSettings) -> None:
     """For causal policies the two differ by noise alone: their mean difference is within 4 standard errors of 0."""
-    rows = blocks(many_taught, 96)
+    rows = blocks(many, 96)
     policies = {
-        "oracle": baselines.oracle(many_taught, settings),
-        "hold": baselines.constant(many_taught, settings, 1.0),
-        "short": baselines.constant(many_taught, settings, -1.0),
+        "oracle": baselines.oracle(many, settings),
+        "hold": baselines.constant(many, settings, 1.0),
+        "short": baselines.constant(many, settings, -1.0),
         "random": baselines.random(settings, 1),
     }
     for name, policy in policies.items():
-        rollout = roll(policy, many_taught, rows, settings)
-        difference = rollout.realised - rollout.expected(many_taught)
+        rollout = roll(policy, many, rows, settings)
+        difference = rollout.realised - rollout.expected(many)
         error = difference.std() / math.sqrt(len(difference))
         assert abs(difference.mean()) < 4.0 * error, name
         assert difference.std() > 0.005, f"{name}: the expected score took no noise out"
 
 
-def test_a_policy_that_looks_ahead_gains_nothing_in_expectation(many_taught: Taught, settings: TradingSettings) -> None:
+def test_a_policy_that_looks_ahead_gains_nothing_in_expectation(many: Labelled, settings: TradingSettings) -> None:
     """Leaked signs of the next bar's return look splendid realised; the noise they exploit has no expected value."""
     tables = []
-    for t in many_taught:
+    for t in many:
         close = t.market.prices[:, CLOSE]
         sign = np.append(np.sign(np.diff(np.log(close))), 0.0).astype(np.int8) + 1
         tables.append(np.tile(sign[:, None], (1, 3)))
     free = TradingSettings(costs=Costs(fee=0.0, half_spread=0.0, impact=0.0))
-    leaked = roll(TablePolicy(tables, settings.positions), many_taught, whole_markets(many_taught), free)
+    leaked = roll(TablePolicy(tables, settings.positions), many, whole_markets(many), free)
     assert leaked.realised.mean() > 2.0
-    assert abs(leaked.expected(many_taught).mean()) < 0.2 * leaked.realised.mean()
+    assert abs(leaked.expected(many).mean()) < 0.2 * leaked.realised.mean()
 
 
-def test_rollout_matches_a_plain_calculation(labelled: Taught, settings: TradingSettings) -> None:
+def test_rollout_matches_a_plain_calculation(labelled: Labelled, settings: TradingSettings) -> None:
     """Buy and hold: one fill at the first open, then the close, with fee and half spread paid once."""
     t = labelled[0]
     rows = RolloutRows(np.array([0]), np.array([t.first]), 50)
@@ -87,7 +87,7 @@ def test_rollout_matches_a_plain_calculation(labelled: Taught, settings: Trading
     assert rollout.exposure[0, 0] == pytest.approx(quantity * close[t.first] / (cash + quantity * close[t.first]))
 
 
-def test_blocks_cover_markets_without_overlap(labelled: Taught) -> None:
+def test_blocks_cover_markets_without_overlap(labelled: Labelled) -> None:
     rows = blocks(labelled, 100)
     assert rows.steps == 100
     for m, t in enumerate(labelled):
@@ -115,7 +115,7 @@ def test_random_policy_is_seeded() -> None:
     assert (first != other).any()
 
 
-def test_tuned_cross_is_the_best_of_its_grid(labelled: Taught, settings: TradingSettings) -> None:
+def test_tuned_cross_is_the_best_of_its_grid(labelled: Labelled, settings: TradingSettings) -> None:
     rule = baselines.tuned_cross(labelled, settings)
     rows = whole_markets(labelled)
     best = roll(rule.policy(labelled, settings), labelled, rows, settings).realised.sum()
@@ -123,7 +123,7 @@ def test_tuned_cross_is_the_best_of_its_grid(labelled: Taught, settings: Trading
         assert roll(other.policy(labelled, settings), labelled, rows, settings).realised.sum() <= best + 1e-12
 
 
-def test_ruin_is_final(labelled: Taught) -> None:
+def test_ruin_is_final(labelled: Labelled) -> None:
     """Switching at every bar at a high cost ruins; afterwards nothing is earned or traded."""
     settings = TradingSettings(costs=Costs(fee=0.05, half_spread=0.0, impact=0.0))
     rows = RolloutRows(np.array([0, 1]), np.array([labelled[0].first, labelled[1].first]), 300)

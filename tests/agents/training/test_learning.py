@@ -28,19 +28,19 @@ from agents.training.pipeline import learn
 from agents.training.selection import Schedule
 from pretrain import Extractor
 
-Taught = tuple[ExpertMarket, ...]
+Labelled = tuple[ExpertMarket, ...]
 CLONING = CloningConfig(samples=40_000, epochs=6, batch_size=512)
 PPO = PPOConfig(steps=16_384, num_envs=64, rollout_steps=64, batch_size=1024, warm_up=1, episode_bars=96)
 
 
 @pytest.fixture(scope="module")
-def telling(labelled: Taught) -> EmbeddingTable:
+def telling(labelled: Labelled) -> EmbeddingTable:
     """Embeddings that hold the teacher's answer for each held position, one-hot: (T, 9)."""
     return EmbeddingTable([np.eye(3, dtype=np.float32)[t.labels.clip(0)].reshape(len(t.market), 9) for t in labelled])
 
 
 @pytest.fixture(scope="module")
-def cloned(labelled: Taught, telling: EmbeddingTable, settings: TradingSettings, extractor: Extractor) -> Agent:
+def cloned(labelled: Labelled, telling: EmbeddingTable, settings: TradingSettings, extractor: Extractor) -> Agent:
     demonstrations = collect(labelled, settings, samples=CLONING.samples, seed=0, num_envs=64, progress=False)
     shape = PolicyShape(9, 3)
     policy = new_policy(shape, seed=0)
@@ -50,7 +50,7 @@ def cloned(labelled: Taught, telling: EmbeddingTable, settings: TradingSettings,
 
 
 def test_demonstrations_visit_every_position_and_tell_what_the_teacher_does(
-    labelled: Taught, settings: TradingSettings
+    labelled: Labelled, settings: TradingSettings
 ) -> None:
     found = collect(labelled, settings, samples=20_000, seed=3, num_envs=64, progress=False)
     held = held_position(found.account, settings.positions)
@@ -61,7 +61,7 @@ def test_demonstrations_visit_every_position_and_tell_what_the_teacher_does(
         assert t >= labelled[m].first
 
 
-def test_demonstrations_are_seeded(labelled: Taught, settings: TradingSettings) -> None:
+def test_demonstrations_are_seeded(labelled: Labelled, settings: TradingSettings) -> None:
     first, again, other = (
         collect(labelled, settings, samples=2_000, seed=s, num_envs=32, progress=False) for s in (1, 1, 2)
     )
@@ -70,7 +70,7 @@ def test_demonstrations_are_seeded(labelled: Taught, settings: TradingSettings) 
     assert (first.index != other.index).any()
 
 
-def test_states_without_label_are_left_out(labelled: Taught, settings: TradingSettings) -> None:
+def test_states_without_label_are_left_out(labelled: Labelled, settings: TradingSettings) -> None:
     half = replace(labelled[0], labels=labelled[0].labels.copy())
     half.labels[::2] = -1
     found = collect((half,), settings, samples=2_000, seed=0, num_envs=32, progress=False)
@@ -93,13 +93,13 @@ def test_batches_are_permutations(settings: TradingSettings) -> None:
         Batches(all_of_them, 1001, np.random.default_rng(0))
 
 
-def test_the_clone_does_what_the_teacher_does(labelled: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+def test_the_clone_does_what_the_teacher_does(labelled: Labelled, telling: EmbeddingTable, cloned: Agent) -> None:
     fresh = collect(labelled, cloned.settings, samples=10_000, seed=99, num_envs=64, progress=False)
     acted = cloned.on(labelled, telling).act(fresh.index, fresh.account)
     assert (acted == fresh.actions).mean() > 0.97
 
 
-def test_the_critic_warms_up_alone(labelled: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+def test_the_critic_warms_up_alone(labelled: Labelled, telling: EmbeddingTable, cloned: Agent) -> None:
     config = replace(PPO, steps=2 * 64 * 64, warm_up=2)
     algorithm = new_ppo(cloned, EmbeddedMarkets(labelled, telling), config, seed=0)
     algorithm.learn(config.steps)
@@ -108,7 +108,7 @@ def test_the_critic_warms_up_alone(labelled: Taught, telling: EmbeddingTable, cl
         assert torch.equal(weights, after[name]) == ("value" not in name), name
 
 
-def test_the_pull_keeps_ppo_near_the_clone(labelled: Taught, telling: EmbeddingTable, cloned: Agent) -> None:
+def test_the_pull_keeps_ppo_near_the_clone(labelled: Labelled, telling: EmbeddingTable, cloned: Agent) -> None:
     distances = []
     for pull in (0.0, 30.0):
         config = replace(PPO, steps=6 * 64 * 64, warm_up=0, pull=pull, learning_rate=3e-3)
@@ -119,7 +119,7 @@ def test_the_pull_keeps_ppo_near_the_clone(labelled: Taught, telling: EmbeddingT
 
 
 def test_ppo_keeps_the_best_and_never_less_than_the_clone(
-    labelled: Taught, telling: EmbeddingTable, cloned: Agent
+    labelled: Labelled, telling: EmbeddingTable, cloned: Agent
 ) -> None:
     destructive = replace(PPO, learning_rate=0.05, pull=0.0, warm_up=0)
     markets = EmbeddedMarkets(labelled, telling)
@@ -137,7 +137,7 @@ def test_ppo_keeps_the_best_and_never_less_than_the_clone(
 
 
 def test_training_is_seeded_and_logs(
-    labelled: Taught, extractor: Extractor, settings: TradingSettings, tmp_path: Path
+    labelled: Labelled, extractor: Extractor, settings: TradingSettings, tmp_path: Path
 ) -> None:
     from agents.training.config import AgentTrainingConfig
 
@@ -157,7 +157,7 @@ def test_training_is_seeded_and_logs(
     assert list((tmp_path / "0" / "tensorboard" / "clone").rglob("events*"))
 
 
-def test_unknown_algorithms_are_named(extractor: Extractor, labelled: Taught) -> None:
+def test_unknown_algorithms_are_named(extractor: Extractor, labelled: Labelled) -> None:
     from agents.training.config import AgentTrainingConfig
 
     with pytest.raises(ValueError, match="'ddqn' is unknown"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cryptoenv
-from cryptoenv.env.single import IN_RESET
+from cryptoenv.env.single import IN_RESET, IN_STEP
 
 HERE = "cryptoenv"
 
@@ -78,6 +78,23 @@ def test_every_line_of_a_step_and_a_reset_can_be_interrupted(market: cryptoenv.M
             seen, _, _, _, info = env.step(int(rng.integers(3)))
             shown(env, market, seen, info)
     assert interrupts >= (8 if call == "step" else 25), "the trace found the lines"
+
+
+def test_a_second_interrupt_while_the_first_is_settled(market: cryptoenv.Market) -> None:
+    env = cryptoenv.CryptoTradeEnv(market)
+    settled = 0
+    for line in range(1, 60):
+        env.reset(seed=1)
+        untold = dict(env._quiet)
+        env.step(2)
+        assert env._account[6] > untold["fees"]
+        env._bar, env._quiet = IN_STEP, untold  # cut short after the account had paid, and before `info` said so
+        if not interrupt_at(line, lambda: env.step(2)):
+            break
+        seen, _, _, _, info = env.step(2)
+        shown(env, market, seen, info)
+        settled += 1
+    assert settled > 10
 
 
 def test_a_storm_of_timer_signals(market: cryptoenv.Market) -> None:

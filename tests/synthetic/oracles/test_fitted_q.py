@@ -20,14 +20,14 @@ POSITIONS = np.array([-1.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Samples:
     """Decisions of one market: features (n, F), reward of each position over the next bar in units of cost (n, 3)."""
 
     features: np.ndarray
     reward: np.ndarray
 
 
-def labelled_sample(sample: RegimeSample) -> Lesson:
+def labelled_sample(sample: RegimeSample) -> Samples:
     """Nothing of the oracle's coordinates: belief, scale, distance, and the next bar's exact expectation."""
     seen, forecast = evidence(sample), macro_forecast(sample, EVERYTHING)
     reward = np.outer(forecast.drift, POSITIONS) + np.outer(forecast.second_moment, (POSITIONS - POSITIONS**2) / 2)
@@ -37,10 +37,10 @@ def labelled_sample(sample: RegimeSample) -> Lesson:
         seen.next_distance[:, None],
         forecast.drift[:, None] / COST * 10.0,
     ]
-    return Lesson(np.hstack(columns).astype(np.float32)[FIRST:], (reward / COST).astype(np.float32)[FIRST:])
+    return Samples(np.hstack(columns).astype(np.float32)[FIRST:], (reward / COST).astype(np.float32)[FIRST:])
 
 
-def fitted_network(labelled_samples: list[Lesson], steps: int) -> torch.nn.Module:
+def fitted_network(labelled_samples: list[Samples], steps: int) -> torch.nn.Module:
     """A market that trades do not move: every bar teaches all positions (Riedmiller 2005; target averaged by 2%).
 
     The network gives the continuation of short and long relative to flat, whose size the cost bounds.
