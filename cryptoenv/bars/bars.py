@@ -318,6 +318,8 @@ def aggregate(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
 def require_usual_grid(opens_ms: np.ndarray, timeframe: str) -> None:
     """Checks that bars open on the grid that other timeframes are aligned to; weeks of some venues do not.
 
+    `opens_ms`: (T,) int64.
+
     Raises:
         BarsError: they do not.
     """

@@ -66,6 +66,8 @@ def grid_offset_ms(duration_ms: int) -> int:
 def own_offset_ms(opens_ms: np.ndarray, duration_ms: int) -> int:
     """Where the grid starts that bars open on, in ms after the epoch.
 
+    `opens_ms`: (T,) int64.
+
     Up to a day it is the usual one. Longer bars open as their venue has it: most of them, on whole hours, tell.
     """
     if duration_ms <= DAY_MS or len(opens_ms) == 0:
