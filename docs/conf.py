@@ -10,8 +10,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from command_tree import write_command_reference  # noqa: E402 -- from this checkout
 
+import agents  # noqa: E402
 import cryptoenv  # noqa: E402
+import pretrain  # noqa: E402
 
+for package in (pretrain, agents):  # what they import on first use belongs in the reference, too
+    vars(package).update({name: getattr(package, name) for name in package.__all__})
 write_command_reference(ROOT / "docs" / "reference" / "commands.md")
 
 project = "cryptoenv"
