@@ -30,6 +30,10 @@ def pretrain(
     task: Task = None,
     steps: Steps = None,
     devices: Annotated[int | None, typer.Option(help="Processes that share each batch.", min=1)] = None,
+    accelerator: Annotated[
+        Literal["auto", "cpu", "gpu"] | None,
+        typer.Option(help="Where networks are trained, instead of the recipe's; auto: a GPU where there is one."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     mlflow: MLflow = None,
     bars: SeveralBars = None,
@@ -74,7 +78,7 @@ def pretrain(
         raise ValueError(f"{counts}: give each bars file its labels, in the same order")
     chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
     chosen = chosen.changed(teacher=OWN_LABELS if labels else None)
-    budget: dict[str, Any] = {"steps": steps, "devices": devices}
+    budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
     budget = {name: value for name, value in budget.items() if value is not None}
     chosen = chosen.changed(training=replace(chosen.training, **budget))
     options = FitOptions(out, resume=resume, mlflow=mlflow)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Real
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from stable_baselines3.common.logger import KVWriter
 
-from pretrain.fitting.mlflow_tracking import flattened, mlflow_is_missing, tracking_uri
+from pretrain.fitting.mlflow_tracking import flattened, log_folder, mlflow_is_missing, tracking_uri
 
 
 class MLflowRun(KVWriter):
@@ -47,6 +48,10 @@ class MLflowRun(KVWriter):
         for name, value in metrics.items():
             if isinstance(value, Real) and math.isfinite(value):
                 self._client.log_metric(self._run, name, float(value), step=step)
+
+    def keep(self, folder: Path) -> None:
+        """Keep the agent, pictures, settings and figures of a run folder."""
+        log_folder(self._client, self._run, folder)
 
     def close(self) -> None:
         """The logger closes its writers; the run ends with the `with` statement."""

@@ -291,6 +291,7 @@ def train(
             run.save(told, trained.metrics)
             if writer is not None:
                 writer.log({f"kept/{key}": value for key, value in trained.metrics.items()})
+                writer.keep(folder)
         return run
 
 

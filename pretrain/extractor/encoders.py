@@ -7,10 +7,12 @@ All take the scaled windows, one (B, W_k, F_k) float32 tensor per timeframe with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pretrain.extractor.config import ExtractorConfig
 
@@ -29,10 +31,13 @@ class PatchTransformer(nn.Module):
     embedded from its state after the patch's last bar; the state after the last bar of all is added to the summary.
     What leads up to a decision reaches back much further than attention over few patches can afford to look, and a
     memory reads each bar once (`pretrain.data.stretches`).
+
+    With `checkpoint_gradients` set, training keeps what goes into a block alone, and computes the block twice.
     """
 
     def __init__(self, config: ExtractorConfig) -> None:
         super().__init__()
+        self.checkpoint_gradients = False
         self.config = config
         width, bar_width = config.width, config.bar_width
         counts = [len(names) for names in config.feature_names]
@@ -72,8 +77,13 @@ class PatchTransformer(nn.Module):
         """(B, D) embeddings of base patches (B, patches, their size) and the windows of the higher timeframes."""
         tokens = self._tokens(base, higher)
         for block in self.blocks[:-1]:
-            tokens = block(tokens, tokens)
-        return self.norm(self.blocks[-1](tokens[:, :1], tokens)[:, 0])
+            tokens = self._through(block, tokens, tokens)
+        return self.norm(self._through(self.blocks[-1], tokens[:, :1], tokens)[:, 0])
+
+    def _through(self, block: nn.Module, queries: Tensor, tokens: Tensor) -> Tensor:
+        if self.checkpoint_gradients and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, queries, tokens, use_reentrant=False))
+        return cast(Tensor, block(queries, tokens))
 
     def _base(self, window: Tensor) -> Tensor:
         """What the base patches of a window (B, W, F_0) are embedded from: their bars, or the memory's states."""

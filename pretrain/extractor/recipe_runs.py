@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.files.folder_lock import folder_lock
-from cryptoenv.files.typed_values import ConfigError
+from cryptoenv.files.typed_values import ConfigError, written_values
 from cryptoenv.market.market import Market
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.own_labels import labelled_spans
@@ -23,6 +23,7 @@ from pretrain.extractor.recipe import Recipe
 from pretrain.extractor.training import fit_extractor
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
+from pretrain.fitting.mlflow_tracking import log_run
 from synthetic.installation import install_hint
 
 ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
@@ -80,6 +81,8 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Labelled
         provenance = replace(trained.provenance, recipe=recipe.digest)
         extractor = Extractor(trained.model, trained.scaler, provenance, trained.features)
         _keep(extractor, validation, options)
+        if options.mlflow is not None and options.out is not None:
+            log_run(options.mlflow, options.out, written_values(recipe), extractor.provenance.metrics)
     return extractor
 
 
@@ -126,6 +129,8 @@ def finetune_extractor(
             train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start
         )
         _keep(extractor, validation, options)
+        if options.mlflow is not None and options.out is not None:
+            log_run(options.mlflow, options.out, written_values(recipe), extractor.provenance.metrics)
     return extractor
 
 

@@ -20,6 +20,7 @@ from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, S
 from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
 from pretrain.extractor.artifact import Extractor, LearnedFrom, Provenance
 from pretrain.extractor.config import ExtractorConfig
+from pretrain.extractor.encoders import PatchTransformer
 from pretrain.extractor.model import ExtractorModel
 from pretrain.extractor.task import ExtractorTask
 from pretrain.fitting.artifact_folder import ArtifactError
@@ -87,6 +88,8 @@ def fit_extractor(
         model = ExtractorModel(config, scaler)
     if start is not None:
         _take_weights(model, start.model)
+    if training.checkpoint_gradients:
+        _checkpoint(model)
     batches = _batches(dataset, held_out, config, training, seed)
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()}
     made_of["start"] = None if start is None else start.hash
@@ -100,6 +103,13 @@ def fit_extractor(
     data = (*earlier, LearnedFrom.of(train, dataset.hash))
     provenance = Provenance(kind, dataset.hash, "", _versions(), metrics, data)
     return Extractor(model, scaler, provenance, train[0].market.feature_spec)
+
+
+def _checkpoint(model: ExtractorModel) -> None:
+    if not isinstance(model.encoder, PatchTransformer):
+        found = f"encoder={model.config.encoder!r}"
+        raise ConfigError(f"checkpoint_gradients is for the encoder 'transformer', whose blocks it keeps; got {found}")
+    model.encoder.checkpoint_gradients = True
 
 
 def _take_weights(model: ExtractorModel, start: ExtractorModel) -> None:

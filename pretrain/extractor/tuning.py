@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptoenv.files.durable_files import write_file
+from pretrain.data.stretches import ROWS
 from pretrain.extractor.recipe import Recipe
+from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.study import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ class ExtractorObjective:
         """The recipe with the values of a trial."""
         layout, training = self.recipe.architecture, self.recipe.training
         width = 16 * trial.suggest_int("width_by_16", 1, 4)
+        share = trial.suggest_categorical("window_share", [0.25, 0.5, 1.0])
         layout = replace(
             layout,
             width=width,
-            feedforward=2 * width,
+            heads=trial.suggest_categorical("heads", [1, 2, 4, 8]),
+            feedforward=width * trial.suggest_categorical("feedforward_by_width", [1, 2, 4]),
+            window=tuple(_shortened(*sizes, share) for sizes in zip(layout.window, layout.patches, strict=True)),
             layers=trial.suggest_int("layers", 1, 3),
             memory=trial.suggest_categorical("memory", [32, 64, 96]) if layout.memory else 0,
             dropout=trial.suggest_float("dropout", 0.0, 0.3),
@@ -44,6 +49,7 @@ class ExtractorObjective:
             learning_rate=trial.suggest_float("learning_rate", 5e-4, 2e-2, log=True),
             weight_decay=trial.suggest_float("weight_decay", 1e-3, 0.3, log=True),
             regime_weight=trial.suggest_float("regime_weight", 0.0, 2.0),
+            batch=_batch(trial.suggest_categorical("batch_by_recipe", [0.5, 1.0, 2.0]), training, layout.memory),
         )
         return replace(self.recipe, architecture=layout, training=training)
 
@@ -71,6 +77,17 @@ class ExtractorObjective:
         options = FitOptions(progress=False, on_validation=measured)
         kept = pretrain_extractor(recipe, options, markets=_markets(self.recipe))
         return kept.provenance.metrics["validation/action"]
+
+
+def _shortened(window: int, patch: int, share: float) -> int:
+    """A share of a window, in whole patches. None is longer than the recipe's: all trials see the same decisions."""
+    return patch * max(1, round(share * window / patch))
+
+
+def _batch(share: float, training: PretrainingConfig, memory: int) -> int:
+    """A share of the recipe's batch that its devices, and a memory's stretches, can divide."""
+    whole = training.devices * (ROWS if memory else 1)
+    return whole * max(1, round(share * training.batch / whole))
 
 
 @lru_cache(maxsize=1)

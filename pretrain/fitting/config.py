@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types
+from cryptoenv.files.typed_values import ConfigError, Range, later_field, require_ranges, require_types
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
@@ -38,7 +38,9 @@ class PretrainingConfig:
     regime head does). `threads` are torch's on CPU,
     `accelerator` is Lightning's ("cpu", "gpu", "auto"); with `devices` > 1 the batches are shared out among as many
     processes (Lightning's distributed data parallel). `precision` "auto" means bfloat16 where a GPU has it, else
-    float32; weights stay float32 either way.
+    float32; weights stay float32 either way. With `checkpoint_gradients` a transformer keeps only what goes into each
+    block, and computes the block again where gradients need it (Chen et al. 2016): less memory, more time, the same
+    weights.
 
     Raises:
         ConfigError: a value is out of range.
@@ -62,6 +64,7 @@ class PretrainingConfig:
     accelerator: str = "cpu"
     devices: int = 1
     precision: str = "auto"
+    checkpoint_gradients: bool = later_field(False)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))

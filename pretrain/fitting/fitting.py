@@ -28,7 +28,7 @@ from cryptoenv.files.typed_values import written_values
 from cryptoenv.progress import tqdm
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.generations import CheckpointError, Generations
-from pretrain.fitting.mlflow_tracking import mlflow_is_missing, tracking_uri
+from pretrain.fitting.mlflow_tracking import folder_tag, mlflow_is_missing, tracking_uri
 
 MONITOR = "validation/loss"
 CHECKPOINTS, LOG = "checkpoints", "tensorboard"
@@ -321,7 +321,8 @@ def _loggers(options: FitOptions) -> list[Logger] | bool:
         from lightning.pytorch.loggers import MLFlowLogger
 
         try:
-            loggers.append(MLFlowLogger(options.mlflow, tracking_uri=tracking_uri()))
+            tags = {} if options.out is None else folder_tag(options.out)
+            loggers.append(MLFlowLogger(options.mlflow, tracking_uri=tracking_uri(), tags=dict(tags)))
         except ModuleNotFoundError as error:
             raise mlflow_is_missing(error) from error
     return loggers or False

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from synthetic.installation import install_hint
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+FOLDER_TAG = "cryptoenv.folder"
+KEPT_FOLDERS = ("artifact", "agent", "clone", "pictures")
+KEPT_FILES = (".yaml", ".json", ".png", ".csv")
 
 
 def tracking_uri() -> str:
@@ -18,6 +23,55 @@ def tracking_uri() -> str:
 def mlflow_is_missing(error: ModuleNotFoundError) -> ImportError:
     """The error to raise where MLflow cannot be imported."""
     return ImportError(f"logging to MLflow needs {error.name or 'mlflow'!r}: {install_hint('tracking')}")
+
+
+def folder_tag(folder: Path) -> dict[str, str]:
+    """The tag by which `log_run` finds the MLflow run of a run folder."""
+    return {FOLDER_TAG: str(folder.resolve())}
+
+
+def log_run(experiment: str, folder: Path, parameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Add to the run that a training began in MLflow what it was made of and what it left.
+
+    Args:
+        experiment: its name.
+        folder: of the run; what `log_folder` names is kept.
+        parameters: of any depth.
+        metrics: of the weights that were kept, logged as "kept/NAME".
+
+    Raises:
+        ImportError: MLflow is not installed.
+    """
+    try:
+        from mlflow.tracking import MlflowClient
+    except ModuleNotFoundError as error:
+        raise mlflow_is_missing(error) from error
+    client = MlflowClient(tracking_uri())
+    found = client.get_experiment_by_name(experiment)
+    runs = [] if found is None else client.search_runs([found.experiment_id], order_by=["start_time DESC"])
+    tagged = [run.info.run_id for run in runs if run.data.tags.get(FOLDER_TAG) == folder_tag(folder)[FOLDER_TAG]]
+    for run in tagged[:1]:  # the newest: a run that went on has one for each time
+        for name, value in flattened(dict(parameters)).items():
+            client.log_param(run, name, value)
+        for name, metric in metrics.items():
+            client.log_metric(run, f"kept/{name}", metric)
+        log_folder(client, run, folder)
+
+
+def log_folder(client: Any, run: str, folder: Path) -> None:
+    """Keep what is made to last of a run folder: models, pictures, settings and figures; no checkpoints.
+
+    Args:
+        client: an `MlflowClient`.
+        run: its id.
+        folder: of a pretraining or of an agent.
+    """
+    for name in KEPT_FOLDERS:
+        if (folder / name).is_dir():
+            client.log_artifacts(run, str(folder / name), name)
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix in KEPT_FILES:
+            client.log_artifact(run, str(file))
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -269,6 +269,8 @@ def test_mlflow_has_the_figures_of_the_run(recipe: Path, tmp_path: Path, monkeyp
     tracking = pytest.importorskip("mlflow.tracking", reason='not installed: pip install "cryptoenv-rl[tracking]"')
     place = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    recipe = recipe.resolve()
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps files by default
     run = tmp_path / "run"
     assert main(["train", "--recipe", str(recipe), "--mlflow", "agents", "--out", str(run)]) == 0
     client = tracking.MlflowClient(place)
@@ -277,6 +279,8 @@ def test_mlflow_has_the_figures_of_the_run(recipe: Path, tmp_path: Path, monkeyp
     assert found.data.params["training/learning/steps"] == "2048"
     kept = json.loads((run / "metrics.json").read_text("utf-8"))["kept_step"]
     assert found.data.metrics["kept/kept_step"] == kept
+    held = {item.path for item in client.list_artifacts(found.info.run_id)}
+    assert {"agent", "metrics.json"} <= held
     history = client.get_metric_history(found.info.run_id, "validation/log_return")
     assert [point.step for point in history] == sorted(point.step for point in history)
     assert len(history) >= 2

@@ -191,3 +191,19 @@ def test_an_agents_recipe_is_tuned_likewise(tmp_path: Path) -> None:
     best = AgentRecipe.read(out / BEST_RECIPE)
     assert best.algorithm == "fitted_q"
     assert 3e-5 <= best.training.learning.learning_rate <= 3e-3
+
+
+def test_the_search_covers_what_an_extractor_is_made_of() -> None:
+    from pretrain.extractor.tuning import ExtractorObjective
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for start in (Recipe.read("default"), Recipe.read("easy")):
+        seen: dict[str, set[object]] = {"heads": set(), "window": set(), "feedforward": set(), "batch": set()}
+        for _ in range(20):
+            recipe = ExtractorObjective(start).suggested(study.ask())
+            values = vars(recipe.architecture) | vars(recipe.training)
+            for name, found in seen.items():
+                found.add(values[name])
+            longest = start.architecture.window
+            assert all(a <= b for a, b in zip(recipe.architecture.window, longest, strict=True))
+        assert min(len(found) for found in seen.values()) >= 2
