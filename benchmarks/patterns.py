@@ -204,8 +204,11 @@ def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     counts = pd.concat(counted).groupby(level=0, sort=False).sum()
     table = counts.assign(recall=counts["found"] / counts["patterns"], precision=counts["right"] / counts["calls"])
     kinds = table[["patterns", "recall", "calls", "precision"]].astype({"patterns": int, "calls": int})
-    overall = {"recall": counts["found"].sum() / counts["patterns"].sum(),
-               "precision": counts["right"].sum() / counts["calls"].sum()}  # fmt: skip
+    patterns, calls = float(counts["patterns"].sum()), float(counts["calls"].sum())
+    overall = {
+        "recall": float(counts["found"].sum()) / patterns if patterns else None,
+        "precision": float(counts["right"].sum()) / calls if calls else None,
+    }
     print(kinds.round(2).to_string(), overall)
     named = kinds.astype(object).where(kinds.notna(), None)
     return {"overall": overall, "kinds": named.to_dict(orient="index")}
