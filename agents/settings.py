@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pandas as pd
 
 from cryptoenv.env.vector import CryptoTradeVectorEnv
 from cryptoenv.market.market import Market
-from cryptoenv.trading.config import Costs, Instrument
+from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.trading.rewards import reward_weights
+
+SCORED_COSTS = Costs(impact=0.0)  #: what scores are net of
+PARTS: dict[str, Any] = {"costs": Costs, "limits": RiskLimits, "sizing": Sizing, "rules": VenueRules}
 
 
 @dataclass(frozen=True)
@@ -23,20 +27,40 @@ class TradingSettings:
         instrument: "spot", "margin" or "perpetual".
         positions: target exposures; action `i` asks for `positions[i]`.
         costs: costs of the env. The default is the scored one: no impact, 0.0011 per unit of turnover.
+        reward: what learning is paid: a name, or weights of several (`cryptoenv.trading.rewards`).
+        limits, rules, sizing: of the env; the defaults are the env's.
+        reward_adaptation: rate of the exponential means behind the differential rewards.
 
     Raises:
-        ValueError: positions without flat (0.0), which is where every evaluation starts.
+        ValueError: positions without flat (0.0), which is where every evaluation starts, or beyond what instrument and
+            limits allow; values that contradict each other; an unknown reward.
     """
 
     timeframes: tuple[str, ...] = ("15m", "4h", "1d")
     window: tuple[int, ...] = (32, 16, 8)
     instrument: Instrument = "perpetual"
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
-    costs: Costs = field(default_factory=lambda: Costs(impact=0.0))
+    costs: Costs = field(default_factory=lambda: SCORED_COSTS)
+    reward: str | dict[str, float] = "log_return"
+    limits: RiskLimits = field(default_factory=RiskLimits)
+    rules: VenueRules = field(default_factory=VenueRules)
+    sizing: Sizing = field(default_factory=Sizing)
+    reward_adaptation: float = 0.01
 
     def __post_init__(self) -> None:
         if 0.0 not in self.positions:
             raise ValueError(f"positions={self.positions} must contain 0.0, the position an evaluation starts from")
+        trading = TradingConfig(
+            self.instrument, self.costs, self.limits, self.rules, self.sizing, self.reward_adaptation
+        )
+        reward_weights(self.reward)
+        high = trading.limits.exposure
+        low = -high if trading.shorts_allowed else 0.0
+        if not all(low <= position <= high for position in self.positions):
+            raise ValueError(
+                f"positions={self.positions} are not all from {low:g} to {high:g}, what instrument={self.instrument!r} "
+                f"with an exposure limit of {high:g} allows"
+            )
 
     @property
     def turnover_cost(self) -> float:
@@ -56,20 +80,81 @@ class TradingSettings:
         """
         return Market.from_bars(bars, self.timeframes, name=name)
 
+    @property
+    def env_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `CryptoTrade-v0` that say what is looked at, and how it is traded and paid."""
+        return {
+            "timeframes": self.timeframes, "window": self.window, "instrument": self.instrument, "costs": self.costs,
+            "limits": self.limits, "rules": self.rules, "sizing": self.sizing, "reward": self.reward,
+            "reward_adaptation": self.reward_adaptation,
+        }  # fmt: skip
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TradingSettings:
-        """The inverse of `as_dict`, also after a trip through JSON (lists become tuples again)."""
+        """The inverse of `as_dict`, also after a trip through JSON (lists become tuples again).
+
+        What a version before this one did not write has its default.
+
+        Raises:
+            KeyError: a value is missing. TypeError, ValueError: one that is not allowed.
+        """
+        if not isinstance(values, dict):
+            raise TypeError(f"expected names and values, got {type(values).__name__}")
+        parts = {name: kind(**values.get(name, {})) for name, kind in PARTS.items() if name != "costs"}
         return cls(
             timeframes=tuple(values["timeframes"]),
             window=tuple(values["window"]),
             instrument=values["instrument"],
             positions=tuple(values["positions"]),
             costs=Costs(**values["costs"]),
+            reward=values.get("reward", "log_return"),
+            reward_adaptation=values.get("reward_adaptation", 0.01),
+            **parts,
         )
+
+
+@dataclass(frozen=True)
+class TradingChoice:
+    """What a recipe says of trading; None is what there was before it could say so: the env's, at the scored costs.
+
+    Attributes:
+        instrument: "spot", "margin" or "perpetual".
+        actions: target exposures, flat (0.0) among them; the extractor's positions where None, those of them that the
+            instrument allows.
+        reward: what learning is paid: a name, or weights of several.
+        costs, limits, sizing, rules: as of the env.
+    """
+
+    instrument: Instrument | None = None
+    actions: tuple[float, ...] | None = None
+    reward: str | dict[str, float] | None = None
+    costs: Costs | None = None
+    limits: RiskLimits | None = None
+    sizing: Sizing | None = None
+    rules: VenueRules | None = None
+
+    def settings(
+        self, timeframes: tuple[str, ...], window: tuple[int, ...], positions: tuple[float, ...]
+    ) -> TradingSettings:
+        """The settings of an agent on an extractor that looks at these, and knows these positions.
+
+        Raises:
+            ValueError: a choice that contradicts itself.
+        """
+        given = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
+        targets = given.pop("actions", None)
+        if targets is None:
+            targets = tuple(at for at in positions if at >= 0.0 or self.instrument != "spot")
+        return TradingSettings(timeframes, window, positions=targets, **given)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What it says, as plain values for a recipe's file."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def vector_env(
@@ -97,12 +182,9 @@ def vector_env(
     return CryptoTradeVectorEnv(
         num_envs=num_envs,
         market=list(markets),
-        timeframes=settings.timeframes,
-        window=settings.window,
-        instrument=settings.instrument,
         actions="continuous" if continuous else settings.positions,
         observation=observation,
-        costs=settings.costs,
         episode_bars=episode_bars,
+        **settings.env_arguments,
         **options,
     )

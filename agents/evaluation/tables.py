@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -314,7 +314,9 @@ def require_part(split: str) -> None:
 
 
 def with_impact(settings: TradingSettings) -> TradingSettings:
-    """The settings with the env's default market impact, which real bars are judged with."""
+    """The settings with the env's default market impact, which real bars are judged with, where they have none."""
+    if settings.costs.impact:
+        return settings
     return replace(settings, costs=replace(settings.costs, impact=Costs().impact))
 
 
@@ -335,7 +337,19 @@ def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
         name, rate = holding
         (charged if rate else left_out).append(f"{name} {100.0 * rate:g}%" if rate else name)
     not_charged = f" Not charged: {', '.join(left_out)}." if left_out else ""
-    return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}"
+    return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}{_rules_in_words(settings)}"
+
+
+def _rules_in_words(settings: TradingSettings) -> str:
+    """Limits, sizing and the venue's rules that are not the defaults, as their fields are called."""
+    told = []
+    for part in (settings.limits, settings.sizing, settings.rules):
+        told += [
+            f"{item.name} {getattr(part, item.name):g}"
+            for item in fields(part)
+            if getattr(part, item.name) not in (None, getattr(type(part)(), item.name))
+        ]
+    return f" Rules: {', '.join(told)}." if told else ""
 
 
 def _after(part: ExpertMarket, learned: Sequence[pd.Timestamp], split: str) -> ExpertMarket:

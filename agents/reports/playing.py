@@ -42,9 +42,8 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
     settings = agent.settings
     source: Any = task_named(market) or own_markets(market, settings, agent.extractor.layout)[0]
     env: Any = gym.make(
-        "CryptoTrade-v0", market=source, timeframes=settings.timeframes, window=settings.window,
-        instrument=settings.instrument, actions=settings.positions, costs=settings.costs, observation="index",
-        episode_bars=steps, render_mode=render,
+        "CryptoTrade-v0", market=source, actions=settings.positions, observation="index", episode_bars=steps,
+        render_mode=render, **settings.env_arguments,
     )  # fmt: skip
     seen, info = env.reset(seed=seed)
     number = int(seen["index"][0])

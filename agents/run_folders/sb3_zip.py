@@ -52,10 +52,7 @@ def export_zip(agent: Agent, path: str | Path) -> Path:
             f"{sorted(ALGORITHM_OF_HEAD)} have one"
         )
     hidden = list(agent.shape.hidden)
-    env = gym.make(
-        "CryptoTrade-v0", timeframes=agent.settings.timeframes, window=agent.settings.window,
-        instrument=agent.settings.instrument, actions=agent.settings.positions, costs=agent.settings.costs,
-    )  # fmt: skip
+    env = gym.make("CryptoTrade-v0", actions=agent.settings.positions, **agent.settings.env_arguments)
     arguments = {
         "net_arch": {"pi": hidden, "vf": hidden} if agent.head == "actor" else hidden,
         "activation_fn": torch.nn.Tanh,

@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.dagger import DaggerConfig
-from agents.settings import TradingSettings
+from agents.settings import TradingChoice, TradingSettings
 from pretrain import Extractor
 
 
@@ -16,7 +16,8 @@ class AgentTrainingConfig:
     """Everything that shapes the training of an agent on a given extractor.
 
     Attributes:
-        settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor.
+        settings: what is looked at and traded; None takes timeframes, windows and positions from the extractor, and the
+            rest from `trading`.
         cloning: of the clone; None is what suits the labels (`agents.cloning.cloning_of`).
         dagger: of rounds in which the clone trades and is corrected; none by default.
         learning: of what follows it: the algorithm's own configuration, or None for its defaults.
@@ -25,6 +26,7 @@ class AgentTrainingConfig:
         days: tradable days of each.
         patience: evaluations without a gain after which learning stops.
         checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
+        trading: instrument, actions, reward, costs, limits, sizing and rules, where `settings` is None.
     """
 
     settings: TradingSettings | None = None
@@ -36,13 +38,14 @@ class AgentTrainingConfig:
     days: int = 60
     patience: int = 5
     checkpoint_every: int | None = None
+    trading: TradingChoice = field(default_factory=TradingChoice)
 
     def settings_for(self, extractor: Extractor) -> TradingSettings:
-        """The settings, or the extractor's own timeframes, windows and positions at the default costs."""
+        """The settings, or `trading` with the extractor's own timeframes and windows."""
         if self.settings is not None:
             return self.settings
         layout = extractor.config
-        return TradingSettings(layout.timeframes, layout.window, positions=layout.positions)
+        return self.trading.settings(layout.timeframes, layout.window, layout.positions)
 
 
 TrainingConfig = AgentTrainingConfig  # the name of version 0.1

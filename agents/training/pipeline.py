@@ -28,7 +28,7 @@ from agents.policies.heads import bind, new_policy
 from agents.policies.policy_shape import PolicyShape
 from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, TRAINED_UNTIL, Run, writing_run
 from agents.seeds import spread_seed
-from agents.settings import TradingSettings
+from agents.settings import TradingChoice, TradingSettings
 from agents.training.checkpoint import CheckpointError, Checkpoints
 from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
@@ -199,9 +199,12 @@ def identity(
     seed: int,
 ) -> dict[str, Any]:
     """What a training is made of: a resumed one must be made of the same."""
+    told = asdict(config)
+    if config.trading == TradingChoice():
+        del told["trading"]  # as versions that had none wrote it: their trainings go on
     return {
         "algorithm": algorithm,
-        "config": asdict(config),
+        "config": told,
         "extractor": extractor.hash,
         "seed": seed,
         "train_markets": [t.market.hash for t in markets[0]],

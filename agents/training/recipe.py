@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.dagger import DaggerConfig
 from agents.markets.own_markets import require_market
 from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
+from agents.settings import PARTS, SCORED_COSTS, TradingChoice
 from agents.training.config import AgentTrainingConfig
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.typed_values import ConfigError, Range, require_ranges
@@ -19,7 +20,9 @@ from pretrain import Extractor
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SECTIONS = ("training", "cloning", "dagger", "learning")
-NESTED = ("cloning", "dagger", "learning", "settings")  #: fields of `AgentTrainingConfig` that no file has there
+TRADING = tuple(item.name for item in fields(TradingChoice))
+#: Fields of `AgentTrainingConfig` that no file has there.
+NESTED = ("cloning", "dagger", "learning", "settings", "trading")
 _SHARE, _RATE, _WEIGHT = Range(0.0, 1.0), Range(0.0, 1.0, above=True), Range(0.0, 10_000.0)
 #: What the numbers of all sections may be, by name: a name means the same in every algorithm. The upper ends are far
 #: beyond what anybody trains; they keep a slip of the pen from taking all memory, or years.
@@ -62,8 +65,10 @@ class AgentRecipe:
     def read(cls, recipe: str | Path) -> Self:
         """A recipe by name (of those shipped) or from a YAML file, which names only what differs from the defaults.
 
-        Keys: `algorithm`, `market`, `extractor`, `seed`, `training` (fields of `AgentTrainingConfig`), `cloning` (of
-        `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the algorithm's own configuration).
+        Keys: `algorithm`, `market`, `extractor`, `seed`, those of `TradingChoice` (`instrument`, `actions`, `reward`,
+        `costs`, `limits`, `sizing`, `rules`: how it trades and what learning is paid), `training` (fields of
+        `AgentTrainingConfig`), `cloning` (of `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the
+        algorithm's own configuration).
 
         Raises:
             ConfigError: no such recipe, no YAML, an unknown key or algorithm, or a value that is not allowed.
@@ -71,7 +76,8 @@ class AgentRecipe:
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
         parts = {name: given if (given := values.pop(name, None)) is not None else {} for name in SECTIONS}
-        named = section(values, cls, str(path), further=SECTIONS)
+        trading = read_trading({name: values.pop(name) for name in TRADING if name in values}, str(path))
+        named = section(values, cls, str(path), further=(*SECTIONS, *TRADING))
         algorithm = named.algorithm
         if algorithm not in NAMES:
             raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
@@ -83,7 +89,8 @@ class AgentRecipe:
         training = section(parts["training"], AgentTrainingConfig, f"{path}: training", without=NESTED)
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
-        read = replace(named, training=replace(training, cloning=cloning, dagger=correction, learning=learning))
+        training = replace(training, cloning=cloning, dagger=correction, learning=learning, trading=trading)
+        read = replace(named, training=training)
         read.require_ranges(str(path))
         return read
 
@@ -131,6 +138,26 @@ class AgentRecipe:
         return replace(self, training=replace(self.training, dagger=replace(self.training.dagger, rounds=rounds)))
 
 
+def read_trading(values: dict[str, Any], where: str) -> TradingChoice:
+    """What a recipe says of trading; of costs, limits, sizing and rules it names what differs from the defaults.
+
+    Raises:
+        ConfigError: an unknown key, or a value that is not allowed.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if given.get("actions") == "continuous":
+        raise ConfigError(f"{where}: actions: name the exposures that an agent chooses from, such as [-1, 0, 1]")
+    for name, kind in PARTS.items():
+        if name in given:
+            given[name] = section(given[name], kind, f"{where}: {name}", base=SCORED_COSTS if name == "costs" else None)
+    choice = section(given, TradingChoice, where)
+    try:
+        choice.settings(("15m",), (1,), (-1.0, 0.0, 1.0))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return choice
+
+
 def refuse_nested(training: object, where: str) -> None:
     """`cloning`, `dagger` and `learning` are sections of their own, and settings come from the extractor."""
     if isinstance(training, dict):
@@ -150,11 +177,11 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
     """Write a recipe, all its values included, as `AgentRecipe.read` reads it."""
     learning = recipe.training.learning
     training = asdict(recipe.training)
-    for name in ("settings", "learning", "cloning", "dagger"):
+    for name in ("settings", "learning", "cloning", "dagger", "trading"):
         training.pop(name)
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
-        "training": training, "dagger": asdict(recipe.training.dagger),
+        **recipe.training.trading.given, "training": training, "dagger": asdict(recipe.training.dagger),
     }  # fmt: skip
     if recipe.training.cloning is not None:
         values["cloning"] = asdict(recipe.training.cloning)
