@@ -234,6 +234,7 @@ class Agent:
             policy = new_policy(shape, 0, head, settings)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
+        weights = checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS)
         known = [("inputs", _inputs(extractor, earlier=earlier)), ("spaces", _spaces(settings))]
         if not earlier:
             known += [("actions", list(settings.positions))]
@@ -241,7 +242,7 @@ class Agent:
         for name, expected in known:
             if told[name] != json.loads(json_bytes(expected)):
                 raise ArtifactError(f"{DESCRIPTION}: {name} differ from those of the extractor and the settings")
-        policy.load_state_dict(checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS))
+        policy.load_state_dict(weights)
         algorithm = _algorithm(told["algorithm"])
         agent = cls(extractor, policy, shape, settings, margin=margin, algorithm=algorithm, head=head)
         if actions is not None:
