@@ -235,7 +235,7 @@ class Agent:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
         weights = checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS)
-        known = [("inputs", _inputs(extractor, earlier=earlier)), ("spaces", _spaces(settings))]
+        known: list[tuple[str, Any]] = [("inputs", _inputs(extractor, earlier=earlier)), ("spaces", _spaces(settings))]
         if not earlier:
             known += [("actions", list(settings.positions))]
             known += [("identity", _identity(settings.positions, head, content[WEIGHTS]))]
