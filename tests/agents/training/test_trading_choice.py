@@ -154,7 +154,8 @@ def test_choices_are_none_by_default() -> None:
 
 def test_the_recipe_of_the_docs_is_read(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "agents.md"
-    (text,) = (block.partition("```")[0] for block in page.read_text("utf-8").split("```yaml\n")[1:])
+    blocks = (block.partition("```")[0] for block in page.read_text("utf-8").split("```yaml\n")[1:])
+    (text,) = (block for block in blocks if "sizing:" in block)
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     assert set(AgentRecipe.read(tmp_path / "recipe.yaml").training.trading.given) == {
         "instrument", "actions", "reward", "costs", "limits", "sizing", "rules",
