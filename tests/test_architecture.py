@@ -23,7 +23,7 @@ ROOMS = {
         "oracles", "labels", "__init__",
     ),
     "cryptoenv": (
-        "checks", "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
+        "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
         "market", "analysis", "rendering", "env", "__init__",
     ),
     "pretrain": ("data", "fitting", "extractor", "loading", "__init__"),

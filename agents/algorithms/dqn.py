@@ -14,10 +14,10 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.nn import functional
 
-from agents.algorithms.index_replay import IndexReplayBuffer
 from agents.algorithms.off_policy import (
     LabelledStates,
     Observation,
+    OffPolicyConfig,
     bound_clone,
     clone_logits,
     copy_actor,
@@ -174,24 +174,11 @@ ORACLE_MARGIN_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
-class DQNConfig:
-    """How DQN and QR-DQN go on from the clone.
+class DQNConfig(OffPolicyConfig):
+    """How DQN and QR-DQN go on from the clone: from its log-odds, which are the values' first guess.
 
     Attributes:
-        steps: env steps in total, prefilled ones not counted.
-        num_envs: rows stepped at once.
-        batch_size: transitions per gradient step.
-        gradient_steps: per step of all rows.
-        buffer_size: transitions kept.
-        learning_rate: of Adam at the start; it falls linearly to zero.
-        gamma: discount per bar.
-        averaging: share of the new weights that goes into the target network at each step of all rows.
         exploration: probability of a random action at the start and at the end.
-        episode_bars: steps of an episode.
-        evaluate_every: env steps between evaluations on validation markets.
-        from_clone: start the network at the clone's log-odds; False takes nothing from clone or teacher.
-        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
-            learning begins.
         demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
         pull: weight of the KL toward the clone at the start.
         margin_weight: weight of the margin loss on the teacher's labels at the start (Hester et al. 2018); None is 0.1
@@ -200,19 +187,9 @@ class DQNConfig:
         labelled: states labelled for it.
     """
 
-    steps: int = 300_000
-    num_envs: int = 256
-    batch_size: int = 1024
     gradient_steps: int = 4
-    buffer_size: int = 1_000_000
-    learning_rate: float = 1e-4
-    gamma: float = 0.99
     averaging: float = 0.01
     exploration: tuple[float, float] = (0.05, 0.01)
-    episode_bars: int = 960
-    evaluate_every: int = 51_200
-    from_clone: bool = True
-    prefill: int = 200_000
     demonstration_share: float = 0.0
     pull: float = 0.1
     margin_weight: float | None = None
@@ -251,22 +228,12 @@ def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: in
     return {
         "policy": "MultiInputPolicy",
         "env": training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
-        "learning_rate": lambda remaining: config.learning_rate * remaining,
-        "buffer_size": config.buffer_size,
-        "learning_starts": 0,
-        "batch_size": config.batch_size,
-        "tau": config.averaging,
-        "gamma": config.gamma,
-        "train_freq": 1,
-        "gradient_steps": config.gradient_steps,
-        "replay_buffer_class": IndexReplayBuffer,
+        **config.arguments(seed),
         "target_update_interval": config.num_envs,
         "exploration_fraction": 1.0,
         "exploration_initial_eps": first,
         "exploration_final_eps": last,
         "max_grad_norm": 10.0,
-        "seed": seed,
-        "device": "cpu",
     }
 
 

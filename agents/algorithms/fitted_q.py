@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import bound_clone, clone_logits
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
+from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
 from agents.policies.agent import Agent
 from agents.policies.heads import bind
@@ -56,6 +57,9 @@ class FittedQConfig:
         pull: weight of the KL toward the clone's log-odds at the start; it falls linearly to `pull_left` of it.
         pull_left: share of the pull that stays.
         evaluate_every: bar updates between evaluations on validation markets.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     steps: int = 12_000_000
@@ -69,12 +73,7 @@ class FittedQConfig:
     evaluate_every: int = 1_500_000
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: a whole number >= 1")
-        for name, top in (("gamma", 1.0), ("averaging", 1.0), ("pull_left", 1.0)):
-            if not 0.0 <= getattr(self, name) <= top:
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: 0 <= {name} <= {top}")
+        require_numbers(self)
 
 
 class CounterfactualQ(BaseAlgorithm):

@@ -12,6 +12,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import nn
 from torch.nn import functional
 
+from agents.algorithms.index_replay import IndexReplayBuffer
+from agents.cloning.config_ranges import require_numbers
 from agents.cloning.demonstrations import Demonstrations, collect
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
@@ -20,6 +22,62 @@ from agents.policies.trading_policy import held_position
 from agents.seeds import spread_seed
 
 Observation = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig:
+    """What all off-policy algorithms share.
+
+    Attributes:
+        steps: env steps in total, prefilled ones not counted.
+        num_envs: rows stepped at once.
+        batch_size: transitions per gradient step.
+        gradient_steps: per step of all rows.
+        buffer_size: transitions kept.
+        learning_rate: of Adam at the start; it falls linearly to zero.
+        gamma: discount per bar.
+        averaging: share of the new weights that goes into the target networks at each update of theirs.
+        episode_bars: steps of an episode.
+        evaluate_every: env steps between evaluations on validation markets.
+        from_clone: start at the clone; False takes nothing from it.
+        prefill: env steps of the clone and of random positions (from scratch: of these alone) in the buffer before
+            learning begins.
+
+    Raises:
+        ConfigError: a value of another type, or outside its range.
+    """
+
+    steps: int = 300_000
+    num_envs: int = 256
+    batch_size: int = 1024
+    gradient_steps: int = 3
+    buffer_size: int = 1_000_000
+    learning_rate: float = 1e-4
+    gamma: float = 0.99
+    averaging: float = 0.005
+    episode_bars: int = 960
+    evaluate_every: int = 51_200
+    from_clone: bool = True
+    prefill: int = 200_000
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
+
+    def arguments(self, seed: int) -> dict[str, Any]:
+        """Those of Stable-Baselines3's constructors that say the same of every algorithm."""
+        return {
+            "learning_rate": lambda remaining: self.learning_rate * remaining,
+            "buffer_size": self.buffer_size,
+            "learning_starts": 0,
+            "batch_size": self.batch_size,
+            "tau": self.averaging,
+            "gamma": self.gamma,
+            "train_freq": 1,
+            "gradient_steps": self.gradient_steps,
+            "replay_buffer_class": IndexReplayBuffer,
+            "seed": seed,
+            "device": "cpu",
+        }
 
 
 @dataclass(frozen=True)

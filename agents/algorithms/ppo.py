@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional
 
 from agents.algorithms.sb3_vec_env import training_env
+from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
 from agents.policies.heads import action_distribution, actor_arguments, bind, copy_of, new_policy
@@ -147,6 +148,9 @@ class OnPolicyConfig:
         episode_bars: steps of an episode.
         evaluate_every: env steps between evaluations on validation markets.
         curriculum: share of the steps over which costs rise from nothing to the full ones.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     steps: int = 1_000_000
@@ -162,6 +166,9 @@ class OnPolicyConfig:
     episode_bars: int = 960
     evaluate_every: int = 98_304
     curriculum: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from sb3_contrib import TQC
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from agents.algorithms.index_replay import IndexReplayBuffer
-from agents.algorithms.off_policy import LabelledStates, bound_clone, labelled_states, prefill
+from agents.algorithms.off_policy import LabelledStates, OffPolicyConfig, bound_clone, labelled_states, prefill
 from agents.algorithms.sb3_vec_env import training_env
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
@@ -28,10 +27,11 @@ INSIDE = 0.97  #: the squashed Gaussian cannot reach 1; positions are cloned as 
 
 
 @dataclass(frozen=True)
-class TQCConfig:
-    """How TQC goes on from the clone; fields as `agents.algorithms.sac.SACConfig` has them.
+class TQCConfig(OffPolicyConfig):
+    """How TQC goes on from a clone of the teacher's positions by likelihood.
 
     Attributes:
+        temperature: weight of the entropy, in percent.
         cloning_steps: gradient steps of the clone by likelihood.
         warm_up: gradient steps in which only the critics learn.
         actor_rate: learning rate of the actor, as a share of the critics'.
@@ -39,18 +39,8 @@ class TQCConfig:
     """
 
     steps: int = 200_000
-    num_envs: int = 256
-    batch_size: int = 1024
     gradient_steps: int = 2
-    buffer_size: int = 1_000_000
-    learning_rate: float = 1e-4
-    gamma: float = 0.99
-    averaging: float = 0.005
     temperature: float = 0.005
-    episode_bars: int = 960
-    evaluate_every: int = 51_200
-    from_clone: bool = True
-    prefill: int = 200_000
     cloning_steps: int = 1_500
     warm_up: int = 800
     actor_rate: float = 0.1
@@ -105,19 +95,9 @@ def new_tqc(clone: Agent, train: EmbeddedMarkets, config: TQCConfig, *, seed: in
     algorithm = WarmedUpTQC(
         "MultiInputPolicy",
         SnappedExposures(env, settings.positions),
-        learning_rate=lambda remaining: config.learning_rate * remaining,
-        buffer_size=config.buffer_size,
-        learning_starts=0,
-        batch_size=config.batch_size,
-        tau=config.averaging,
-        gamma=config.gamma,
-        train_freq=1,
-        gradient_steps=config.gradient_steps,
         ent_coef=config.temperature,
-        replay_buffer_class=IndexReplayBuffer,
         policy_kwargs=exposure_arguments(clone.shape),
-        seed=seed,
-        device="cpu",
+        **config.arguments(seed),
     )
     bind(algorithm.policy, train.table)
     if config.from_clone:

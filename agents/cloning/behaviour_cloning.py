@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from agents.cloning.config_ranges import require_numbers
 from agents.cloning.demonstrations import Batches, Demonstrations
 from agents.missing_extra import imitation_is_missing
 from agents.seeds import spread_seed
@@ -35,6 +36,9 @@ class CloningConfig:
         batch_size: states per gradient step.
         learning_rate: of Adam at the start; it falls linearly to a tenth.
         entropy_weight: weight of the entropy bonus.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     samples: int = 400_000
@@ -43,6 +47,9 @@ class CloningConfig:
     batch_size: int = 2048
     learning_rate: float = 2e-3
     entropy_weight: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
 
 def cloning_of(label_kind: str) -> CloningConfig:

@@ -8,6 +8,7 @@ import numpy as np
 from imitation.algorithms.dagger import LinearBetaSchedule
 
 from agents.cloning.behaviour_cloning import CloningConfig, clone
+from agents.cloning.config_ranges import require_numbers
 from agents.cloning.demonstrations import Demonstrations, collect
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent, AgentPolicy
@@ -23,6 +24,9 @@ class DaggerConfig:
         samples: states labelled in each round.
         rounds_with_teacher: over which the share of steps that the teacher decides falls linearly from 1 to 0.
         epochs: passes over all demonstrations so far, in each round.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     rounds: int = 0
@@ -31,9 +35,7 @@ class DaggerConfig:
     epochs: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("rounds", 0), ("samples", 1), ("rounds_with_teacher", 1), ("epochs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: a whole number >= {least}")
+        require_numbers(self)
 
 
 def dagger(

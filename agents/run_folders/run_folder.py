@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from agents.policies.agent import Agent, finite_or_none
-from agents.run_folders.checkpoint_names import generations, step_of
 from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.durable_files import make_folder, read_regular, write_file
 from cryptoenv.files.folder_lock import LOCK_FILE, folder_lock
+from cryptoenv.files.generations import generations, step_of
 from pretrain import Extractor
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.cloning.behaviour_cloning import CloningConfig
+from agents.cloning.config_ranges import require_numbers
 from agents.cloning.dagger import DaggerConfig
 from agents.settings import TradingChoice, TradingSettings
 from pretrain import Extractor
@@ -27,6 +28,9 @@ class AgentTrainingConfig:
         patience: evaluations without a gain after which learning stops.
         checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
         trading: instrument, actions, reward, costs, limits, sizing and rules, where `settings` is None.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     settings: TradingSettings | None = None
@@ -39,6 +43,9 @@ class AgentTrainingConfig:
     patience: int = 5
     checkpoint_every: int | None = None
     trading: TradingChoice = field(default_factory=TradingChoice)
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     def settings_for(self, extractor: Extractor) -> TradingSettings:
         """The settings, or `trading` with the extractor's own timeframes and windows."""

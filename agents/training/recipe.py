@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from agents.algorithms.registry import NAMES, new_config
 from agents.cloning.behaviour_cloning import CloningConfig
+from agents.cloning.config_ranges import require_numbers
 from agents.cloning.dagger import DaggerConfig
 from agents.markets.own_markets import require_market
 from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
 from agents.settings import PARTS, SCORED_COSTS, TradingChoice
 from agents.training.config import AgentTrainingConfig
 from cryptoenv.files.durable_files import make_folder
-from cryptoenv.files.typed_values import ConfigError, Range, require_ranges
+from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, write_yaml
 from pretrain import Extractor
 
@@ -23,23 +24,6 @@ SECTIONS = ("training", "cloning", "dagger", "learning")
 TRADING = tuple(item.name for item in fields(TradingChoice))
 #: Fields of `AgentTrainingConfig` that no file has there.
 NESTED = ("cloning", "dagger", "learning", "settings", "trading")
-_SHARE, _RATE, _WEIGHT = Range(0.0, 1.0), Range(0.0, 1.0, above=True), Range(0.0, 10_000.0)
-#: What the numbers of all sections may be, by name: a name means the same in every algorithm. The upper ends are far
-#: beyond what anybody trains; they keep a slip of the pen from taking all memory, or years.
-RANGES = {
-    "seed": Range(0, 2**63 - 1),
-    **dict.fromkeys(("steps", "evaluate_every", "checkpoint_every"), Range(1, 10**12)),
-    **dict.fromkeys(("samples", "buffer_size"), Range(1, 10**9)),
-    **dict.fromkeys(("prefill", "labelled", "cloning_steps", "warm_up"), Range(0, 10**9)),
-    **dict.fromkeys(("episode_bars", "dwell", "patience", "gradient_steps", "batch_size"), Range(1, 2**24)),
-    **dict.fromkeys(("num_envs", "rollout_steps", "epochs", "rounds_with_teacher"), Range(1, 2**17)),
-    **dict.fromkeys(("train_markets", "validation_markets"), Range(1, 1_000_000)),
-    "rounds": Range(0, 10_000), "days": Range(1, 36_500),
-    **dict.fromkeys(("gamma", "gae_lambda", "averaging", "demonstration_share", "curriculum", "pull_left", "entropy",
-                     "exploration"), _SHARE),
-    **dict.fromkeys(("learning_rate", "critic_rate", "clip"), _RATE), "actor_rate": Range(0.0, 1_000.0),
-    **dict.fromkeys(("pull", "entropy_weight", "weight_decay", "margin_weight", "margin", "temperature"), _WEIGHT),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +37,9 @@ class AgentRecipe:
         extractor: "default", or the folder of an artifact.
         seed: of everything that is drawn.
         training: sizes, and the configurations of cloning and learning.
+
+    Raises:
+        ConfigError: a value of another type, or a number outside its range.
     """
 
     algorithm: str = "ppo"
@@ -60,6 +47,9 @@ class AgentRecipe:
     extractor: str = "default"
     seed: int = 0
     training: AgentTrainingConfig = field(default_factory=AgentTrainingConfig)
+
+    def __post_init__(self) -> None:
+        require_numbers(self)
 
     @classmethod
     def read(cls, recipe: str | Path) -> Self:
@@ -90,21 +80,7 @@ class AgentRecipe:
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
         training = replace(training, cloning=cloning, dagger=correction, learning=learning, trading=trading)
-        read = replace(named, training=training)
-        read.require_ranges(str(path))
-        return read
-
-    def require_ranges(self, where: str = "") -> None:
-        """Check all numbers of all sections.
-
-        Raises:
-            ConfigError: one that cannot be meant; `where`, its section and its name are named.
-        """
-        prefix = f"{where}: " if where else ""
-        require_ranges(self, RANGES, where)
-        for name, part in (("training", self.training), *((n, getattr(self.training, n)) for n in SECTIONS[1:])):
-            if part is not None:
-                require_ranges(part, RANGES, f"{prefix}{name}")
+        return replace(named, training=training)
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""

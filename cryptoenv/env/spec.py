@@ -12,6 +12,7 @@ from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.env.market_visits import PoolVisits, StreamVisits, Visits
 from cryptoenv.features import FEATURE_BOUND
+from cryptoenv.files.typed_values import Range, is_number, is_whole, number, whole
 from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketArgument, MarketPool, make_pool
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.market.task_markets import MarketStream
@@ -195,16 +196,11 @@ class EnvironmentSpec:
 
     @staticmethod
     def _validated_episode(initial_cash: float, episode_bars: int, random_start: bool) -> EpisodeRules:
-        if isinstance(initial_cash, bool) or not isinstance(initial_cash, (int, float, np.floating, np.integer)):
-            raise TypeError(f"initial_cash={initial_cash!r} must be a number, an amount of quote currency")
-        low, high = CASH_RANGE
-        if not low <= initial_cash <= high:
-            raise ValueError(f"initial_cash={initial_cash!r} must be from {low:g} to {high:g} of quote currency")
-        if isinstance(episode_bars, bool) or not isinstance(episode_bars, (int, np.integer)) or episode_bars < 1:
-            raise ValueError(f"episode_bars={episode_bars!r} must be a whole number of bars >= 1")
+        cash = number("initial_cash", initial_cash, Range(*CASH_RANGE), "amounts of quote currency")
+        bars = whole("episode_bars", episode_bars, Range(1), "whole numbers of bars")
         if not isinstance(random_start, (bool, np.bool_)):
             raise TypeError(f"random_start={random_start!r} must be True or False")
-        return EpisodeRules(int(episode_bars), bool(random_start), float(initial_cash))
+        return EpisodeRules(bars, bool(random_start), cash)
 
     def _validated_window(self, window: Sequence[int] | None) -> tuple[int, ...]:
         count = len(self.pool.timeframes)
@@ -215,10 +211,7 @@ class EnvironmentSpec:
         sizes = tuple(window) if isinstance(window, (list, tuple, np.ndarray)) else (window,)
         if len(sizes) != count:
             raise ValueError(f"window={window!r} must hold one number of bars for each of {self.pool.timeframes}")
-        for size in sizes:
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-                raise ValueError(f"window={window!r} must hold whole numbers >= 1, got {size!r}")
-        return tuple(int(size) for size in sizes)
+        return tuple(whole(f"window[{k}]", size, of="whole numbers of bars") for k, size in enumerate(sizes))
 
     def _check_funding(self) -> None:
         """A market's own funding series and a constant rate exclude each other.
@@ -296,7 +289,7 @@ class EnvironmentSpec:
             ValueError: NaN, or outside what instrument and exposure limit allow.
         """
         low = self.lowest_action * self.limit
-        if isinstance(exposure, bool) or not isinstance(exposure, (int, float, np.floating, np.integer)):
+        if not is_number(exposure):
             raise TypeError(f"options['exposure']={exposure!r} must be a number")
         if not low <= exposure <= self.limit:
             raise ValueError(f"options['exposure']={exposure} is outside [{low}, {self.limit}]")
@@ -324,7 +317,7 @@ def checked_integer(name: str, value: Any) -> int:
     Raises:
         TypeError: not a whole number.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise TypeError(f"options[{name!r}]={value!r} must be a whole number")
     return int(value)
 

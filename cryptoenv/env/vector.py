@@ -26,6 +26,7 @@ from cryptoenv.env.vector_rows import (
     see_serial,
     step_serial,
 )
+from cryptoenv.files.typed_values import whole
 from cryptoenv.market.pool import MarketArgument
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
@@ -139,11 +140,9 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     ) -> None:
         if max_episode_steps is not None:
             raise TypeError("max_episode_steps is not for this env: pass episode_bars=, the steps of an episode")
-        if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
-            raise ValueError(f"num_envs={num_envs!r} must be a whole number >= 1")
         if render_mode is not None:
             raise ValueError(f"render_mode={render_mode!r} is unknown to the vector env; use a single env to render")
-        self.num_envs = int(num_envs)
+        self.num_envs = whole("num_envs", num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.setup = EnvironmentSpec(

@@ -3,12 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from cryptoenv.bars.price_columns import BAR_COLUMNS
 from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, timeframe_ms
-from cryptoenv.checks import require_counts
 from cryptoenv.features.custom import FeatureFunction
 from cryptoenv.features.families.across import AcrossTimeframes
 from cryptoenv.features.families.breakouts import Breakouts
@@ -19,7 +18,7 @@ from cryptoenv.features.families.slow import SlowLevels
 from cryptoenv.features.families.windowed import Candles, Returns, Volume
 from cryptoenv.features.pursuit.family import Pursuit
 from cryptoenv.features.view import Family, Setting
-from cryptoenv.files.typed_values import require_types, written_values
+from cryptoenv.files.typed_values import known_values, require_counts, require_types, section, written_values
 
 ROLES = ("base", "higher", "daily", "single")
 _BY_NAME = "timeframes"
@@ -38,7 +37,6 @@ _FAMILIES: dict[str, Any] = {
     "exogenous": Exogenous,
     "pursuit": Pursuit,
 }
-_Config = TypeVar("_Config")
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ class FeatureSpec:
         Raises:
             ValueError: an unknown key, a value that is not allowed, or a function whose code is not the spec's.
         """
-        _refuse_unknown(content, (*ROLES, _BY_NAME), "feature spec")
+        known_values(content, (*ROLES, _BY_NAME), "feature spec")
         code = {function.name: function for function in functions}
         roles = {role: _role(content.get(role), role, code) for role in ROLES}
         by_name = content.get(_BY_NAME) or {}
@@ -272,12 +270,12 @@ def _role(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> Time
     if content is None:
         return TimeframeFeatures()
     counts = ("volatility_bars", "warm_up_bars")
-    _refuse_unknown(content, (*counts, *_FAMILIES, "custom"), where)
+    known_values(content, (*counts, *_FAMILIES, "custom"), where)
     given: dict[str, Any] = {name: content[name] for name in counts if name in content}
     require_types(TimeframeFeatures, given, where)
     for name, family in _FAMILIES.items():
         if name in content:
-            given[name] = _built(family, content[name] if content[name] is not None else {}, f"{where}.{name}")
+            given[name] = section(content[name] if content[name] is not None else {}, family, f"{where}.{name}")
     custom = content.get("custom") or ()
     if not isinstance(custom, list | tuple):
         raise ValueError(f"{where}.custom is {custom!r:.200}; allowed: a list of features")
@@ -285,22 +283,8 @@ def _role(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> Time
     return TimeframeFeatures(**given)
 
 
-def _built(config: type[_Config], content: Any, where: str) -> _Config:
-    _refuse_unknown(content, tuple(f.name for f in fields(config)), where)  # type: ignore[arg-type]
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
-    for f in fields(config):  # type: ignore[arg-type]
-        if isinstance(f.default, tuple) and not isinstance(values.get(f.name), tuple | None):
-            raise ValueError(f"{where}.{f.name} is {values[f.name]!r}; allowed: a list such as {list(f.default)}")
-    try:
-        built = config(**values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
-    require_types(config, values, where)
-    return built
-
-
 def _function(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> FeatureFunction:
-    _refuse_unknown(content, ("name", "bound", "memory", "digest"), where)
+    known_values(content, ("name", "bound", "memory", "digest"), where)
     if not isinstance(content.get("digest"), str | None):
         raise ValueError(f"{where}: digest is {content['digest']!r:.200}; allowed: the sha256 of the function")
     try:
@@ -311,11 +295,3 @@ def _function(content: Any, where: str, code: Mapping[str, FeatureFunction]) -> 
     if found is not None and found != named:
         raise ValueError(f"{where}: feature {named.name!r} was {named}, the function given is {found}")
     return found or named
-
-
-def _refuse_unknown(content: Any, allowed: tuple[str, ...], where: str) -> None:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{where} is {content!r}; allowed: a mapping with keys {', '.join(allowed) or '(none)'}")
-    for key in content:
-        if key not in allowed:
-            raise ValueError(f"{where}: key {key!r} is unknown; allowed: {', '.join(allowed) or '(none)'}")

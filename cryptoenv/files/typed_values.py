@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 MOST_ITEMS = 4_096  #: of a list in a configuration
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
     """A configuration value that is not allowed; the message names the field and what is allowed."""
+
+
+class ConfigTypeError(ConfigError, TypeError):
+    """A configuration value of a type that is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Range:
     """Numbers from `least` to `most`, both included; `above` excludes `least`."""
 
     least: float
-    most: float
+    most: float = math.inf
     above: bool = False
 
     def __str__(self) -> str:
@@ -60,6 +68,89 @@ def written_values(owner: Any) -> dict[str, Any]:
     return out
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a number of Python's or numpy's; truth values are none."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number of Python's or numpy's; truth values, and floats without a fraction, are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Refuses a value, with what is allowed.
+
+    Raises:
+        ConfigError: the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(f"{name}={repr(value)[:200]} is not allowed: {allowed}")
+
+
+def number(name: str, value: Any, allowed: Range, of: str = "numbers") -> float:
+    """`value` as a float.
+
+    Args:
+        name: in messages.
+        value: as it was given.
+        allowed: where it may lie.
+        of: what the numbers are, in words.
+
+    Raises:
+        ConfigTypeError: no number. ConfigError: outside the range.
+    """
+    if not is_number(value):
+        raise ConfigTypeError(f"{name}={repr(value)[:200]} is not allowed: it must be a number; {of} {allowed}")
+    require(allowed.holds(value), name, value, f"{of} {allowed}")
+    return float(value)
+
+
+def whole(name: str, value: Any, allowed: Range = Range(1), of: str = "whole numbers") -> int:
+    """`value` as an int; arguments and errors as for `number`."""
+    if not is_whole(value):
+        raise ConfigTypeError(f"{name}={repr(value)[:200]} is not allowed: it must be a whole number; {of} {allowed}")
+    require(allowed.holds(value), name, value, f"{of} {allowed}")
+    return int(value)
+
+
+def require_numbers(owner: object, ranges: Mapping[str, Range]) -> None:
+    """Checks attributes of a configuration that are numbers, numpy's too, within their ranges; None where its
+    annotation says so.
+
+    Raises:
+        ConfigTypeError: no number. ConfigError: outside its range; the message names class and attribute.
+    """
+    hints = _hints(type(owner))
+    for name, allowed in ranges.items():
+        value = getattr(owner, name)
+        if value is not None or types.NoneType not in get_args(hints[name]):
+            number(f"{type(owner).__name__}.{name}", value, allowed)
+
+
+def require_counts(owner: object, **counts: int | tuple[int, ...] | None) -> None:
+    """Checks parameters that count bars.
+
+    Raises:
+        ConfigError: one that is not a whole number >= 1 (or several of them); the message names it.
+    """
+    for name, given in counts.items():
+        for count in given if isinstance(given, tuple) else () if given is None else (given,):
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:  # numpy's would not go into YAML
+                raise ConfigError(f"{type(owner).__name__}.{name} is {given!r}; allowed: whole numbers of bars >= 1")
+
+
+def require_pair(owner: object, name: str) -> None:
+    """Checks that a parameter, where it is not None, holds two numbers.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    given = getattr(owner, name)
+    if given is not None and len(given) != 2:
+        raise ConfigError(f"{type(owner).__name__}.{name} is {given!r}; allowed: two whole numbers of bars >= 1")
+
+
 def require_types(kind: type[Any], values: Mapping[str, Any], where: str = "") -> None:
     """Checks values against the annotations of `kind`'s fields; a dataclass within it checks itself.
 
@@ -90,6 +181,63 @@ def require_ranges(owner: object, ranges: Mapping[str, Range], where: str = "") 
             if value is not None and not allowed.holds(value):
                 field = f"{where}: {name}" if where else name
                 raise ConfigError(f"{field}={repr(given)[:200]} is not allowed: numbers {allowed}")
+
+
+def known_values(values: object, known: Sequence[str], where: str) -> dict[str, Any]:
+    """`values` as a dict whose keys are all in `known`.
+
+    Raises:
+        ConfigError: no mapping, or an unknown key; `where` and the known keys are named.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected keys and values, got {type(values).__name__}")
+    if unknown := sorted(set(map(str, values)) - set(known)):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {list(known)}")
+    return dict(values)
+
+
+def section(
+    values: object,
+    kind: type[T],
+    where: str,
+    *,
+    base: T | None = None,
+    further: Sequence[str] = (),
+    without: Sequence[str] = (),
+    complete: bool = False,
+) -> T:
+    """`kind` from a mapping of some of its fields; lists become tuples, the others are `base`'s or the defaults.
+
+    Args:
+        values: the mapping, as it was read.
+        kind: a dataclass.
+        where: names the mapping in messages.
+        base: values of what the mapping leaves out.
+        further: keys that the file may have beside them, and that were taken out before.
+        without: fields that it may not have.
+        complete: no field may be left out but those of later versions (`later_field`).
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong type or out of range.
+    """
+    names = [item.name for item in fields(kind) if item.name not in without]  # type: ignore[arg-type]
+    known = dict.fromkeys((*names, *further))
+    given = {key: tupled(value) for key, value in known_values(values, tuple(known), where).items()}
+    later = {item.name for item in fields(kind) if is_later(item)}  # type: ignore[arg-type]
+    if complete and (missing := [name for name in names if name not in given.keys() | later]):
+        raise ConfigError(f"{where}: missing key {missing[0]!r}")
+    require_types(kind, given, where)
+    if base is not None:
+        given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
+    try:
+        return kind(**given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def tupled(value: Any) -> Any:
+    """Lists, at any depth, as tuples."""
+    return tuple(tupled(item) for item in value) if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=64)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from cryptoenv.files.bounded_yaml import YamlError, read_yaml
 from cryptoenv.files.durable_files import write_file
-from cryptoenv.files.typed_values import ConfigError, require_types
+from cryptoenv.files.typed_values import ConfigError, known_values, section, tupled
 
-T = TypeVar("T")
+__all__ = ["known_values", "plain", "read_mapping", "recipe_path", "section", "tupled", "write_yaml", "yaml_text"]
 
 
 def recipe_path(recipe: str | Path, shipped: Path) -> Path:
@@ -46,58 +44,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(values).__name__}")
     return values
-
-
-def known_values(values: object, known: Sequence[str], where: str) -> dict[str, Any]:
-    """`values` as a dict whose keys are all in `known`.
-
-    Raises:
-        ConfigError: no mapping, or an unknown key; `where` and the known keys are named.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected keys and values, got {type(values).__name__}")
-    if unknown := sorted(set(map(str, values)) - set(known)):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}, known are {list(known)}")
-    return dict(values)
-
-
-def section(
-    values: object,
-    kind: type[T],
-    where: str,
-    *,
-    base: T | None = None,
-    further: Sequence[str] = (),
-    without: Sequence[str] = (),
-) -> T:
-    """`kind` from a mapping of some of its fields; lists become tuples, the others are `base`'s or the defaults.
-
-    Args:
-        values: the mapping, as it was read.
-        kind: a dataclass.
-        where: names the mapping in messages.
-        base: values of what the mapping leaves out.
-        further: keys that the file may have beside them, and that were taken out before.
-        without: fields that it may not have.
-
-    Raises:
-        ConfigError: an unknown key, or a value of the wrong type or out of range.
-    """
-    names = [item.name for item in fields(kind) if item.name not in without]  # type: ignore[arg-type]
-    known = dict.fromkeys((*names, *further))
-    given = {key: tupled(value) for key, value in known_values(values, tuple(known), where).items()}
-    require_types(kind, given, where)
-    if base is not None:
-        given = {item.name: getattr(base, item.name) for item in fields(kind)} | given  # type: ignore[arg-type]
-    try:
-        return kind(**given)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def tupled(value: Any) -> Any:
-    """Lists, at any depth, as tuples."""
-    return tuple(tupled(item) for item in value) if isinstance(value, list) else value
 
 
 def plain(value: Any) -> Any:

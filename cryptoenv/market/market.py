@@ -22,6 +22,7 @@ from cryptoenv.bars.staleness import REFERENCE, StaleAfter
 from cryptoenv.bars.timeframe import DAY_MS, grid_offset_ms, timeframe_ms, validate_timeframes
 from cryptoenv.features import FeatureSpec, TimeframePlan, check_functions, feature_plans
 from cryptoenv.features.families.windowed import rolling_sigma
+from cryptoenv.files.typed_values import is_whole
 from cryptoenv.market.files import FORMAT, MarketFileError, content_hash, read_market, write_market
 from cryptoenv.market.funding import funding_due
 from synthetic.regimes.origin import Origin
@@ -306,7 +307,7 @@ def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -
 
 
 def _is_count(size: object) -> bool:
-    return isinstance(size, int | np.integer) and not isinstance(size, bool) and int(size) >= 1
+    return is_whole(size) and int(size) >= 1
 
 
 def _first_open(start_ms: int, duration_ms: int) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.bar_files.reading import file_stem, read_bars
+from cryptoenv.files.typed_values import is_whole
 from cryptoenv.market.market import Market
 from cryptoenv.market.table import MarketArrays, market_row, without_addresses
 from cryptoenv.market.task_markets import LazyMarkets, MarketStream, Task, TaskMarket
@@ -233,7 +234,7 @@ def _checked_markets(markets: Any) -> int | str:
         return TASK_MARKETS
     if isinstance(markets, str) and markets == STREAM:
         return STREAM
-    if isinstance(markets, (bool, np.bool_)) or not isinstance(markets, (int, np.integer)):
+    if not is_whole(markets):
         raise TypeError(f"markets={markets!r} must be a whole number, how many markets, or 'stream'")
     if not 1 <= markets <= MOST_MARKETS:
         raise ValueError(f"markets={markets} must be from 1 to {MOST_MARKETS:,}, or 'stream' for a new one per episode")
@@ -243,7 +244,7 @@ def _checked_markets(markets: Any) -> int | str:
 def _checked_days(days: Any) -> int:
     if days is None:
         return TASK_DAYS
-    if isinstance(days, (bool, np.bool_)) or not isinstance(days, (int, np.integer)):
+    if not is_whole(days):
         raise TypeError(f"days={days!r} must be a whole number of tradable days")
     if not 1 <= days <= MOST_DAYS:
         raise ValueError(f"days={days} must be from 1 to {MOST_DAYS:,}")

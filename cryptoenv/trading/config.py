@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.checks import _check
+from cryptoenv.files.typed_values import Range, require_numbers
 
 Instrument = Literal["spot", "margin", "perpetual"]
 INSTRUMENTS: tuple[Instrument, ...] = ("spot", "margin", "perpetual")
@@ -49,10 +49,9 @@ class Costs:
     liquidation_fee: float = 0.005
 
     def __post_init__(self) -> None:
-        for name, high in (("fee", 0.5), ("half_spread", 0.5), ("impact", 100.0), ("borrow", 1.0)):
-            _check("Costs", name, getattr(self, name), 0.0, high)
-        _check("Costs", "funding", self.funding, -0.1, 0.1)
-        _check("Costs", "liquidation_fee", self.liquidation_fee, 0.0, 0.5)
+        shares = dict.fromkeys(("fee", "half_spread", "liquidation_fee"), Range(0.0, 0.5))
+        further = {"impact": Range(0.0, 100.0), "borrow": Range(0.0, 1.0), "funding": Range(-0.1, 0.1)}
+        require_numbers(self, shares | further)
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,9 @@ class RiskLimits:
     rebalance_tolerance: float = 0.05
 
     def __post_init__(self) -> None:
-        _check("RiskLimits", "exposure", self.exposure, 0.0, 125.0, open_low=True)
-        _check("RiskLimits", "participation", self.participation, 0.0, 1.0, open_low=True)
-        _check("RiskLimits", "rebalance_tolerance", self.rebalance_tolerance, 0.0, 125.0)
-        for name, high in (("stop_loss", 1.0), ("take_profit", 100.0), ("drawdown_stop", 1.0)):
-            if getattr(self, name) is not None:
-                _check("RiskLimits", name, getattr(self, name), 0.0, high, open_low=True)
+        shares = dict.fromkeys(("participation", "stop_loss", "drawdown_stop"), Range(0.0, 1.0, above=True))
+        multiples = {"exposure": Range(0.0, 125.0, above=True), "rebalance_tolerance": Range(0.0, 125.0)}
+        require_numbers(self, shares | multiples | {"take_profit": Range(0.0, 100.0, above=True)})
 
 
 @dataclass(frozen=True)
@@ -110,9 +106,8 @@ class VenueRules:
     maintenance_margin: float = 0.005
 
     def __post_init__(self) -> None:
-        for name in ("step_size", "tick_size", "min_notional"):
-            _check("VenueRules", name, getattr(self, name), 0.0, 1e12)
-        _check("VenueRules", "maintenance_margin", self.maintenance_margin, 0.0, 0.5)
+        sizes = dict.fromkeys(("step_size", "tick_size", "min_notional"), Range(0.0, 1e12))
+        require_numbers(self, sizes | {"maintenance_margin": Range(0.0, 0.5)})
 
 
 @dataclass(frozen=True)
@@ -132,9 +127,9 @@ class Sizing:
     volatility: float | None = None
 
     def __post_init__(self) -> None:
-        _check("Sizing", "fraction", self.fraction, 0.0, 1.0, open_low=True)
-        if self.volatility is not None:
-            _check("Sizing", "volatility", self.volatility, 0.0, 100.0, open_low=True)
+        require_numbers(
+            self, {"fraction": Range(0.0, 1.0, above=True), "volatility": Range(0.0, 100.0, above=True)}
+        )
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ class TradingConfig:
                 raise TypeError(f"{item.name} must be a {expected.__name__}, got {getattr(self, item.name)!r}")
         if self.instrument not in INSTRUMENTS:
             raise ValueError(f"instrument={self.instrument!r} is unknown; choose one of {INSTRUMENTS}")
-        _check("TradingConfig", "reward_adaptation", self.reward_adaptation, 0.0, 1.0, open_low=True)
+        require_numbers(self, {"reward_adaptation": Range(0.0, 1.0, above=True)})
         if self.instrument != "perpetual" and self.limits.exposure > 1.0:
             raise ValueError(
                 f"RiskLimits.exposure={self.limits.exposure} needs leverage, which {self.instrument!r} does not give; "

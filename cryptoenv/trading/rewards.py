@@ -37,6 +37,7 @@ from numba.core import config
 from numba.extending import is_jitted
 from numpy.typing import NDArray
 
+from cryptoenv.files.typed_values import is_number
 from cryptoenv.trading.account import DRAWDOWN as CURRENT_DRAWDOWN
 from cryptoenv.trading.account import (
     EQUITY,
@@ -136,7 +137,7 @@ def reward_weights(reward: str | dict[str, float] | RewardFunction) -> NDArray[n
     for name, weight in chosen.items():
         if name not in REWARD_NAMES:
             raise ValueError(f"reward {name!r} is unknown; choose from {REWARD_NAMES}")
-        number = isinstance(weight, (int, float, np.floating, np.integer)) and not isinstance(weight, bool)
+        number = is_number(weight)
         if not number or not math.isfinite(weight):
             raise ValueError(f"weight of reward {name!r} must be a finite number, got {weight!r}")
         weights[REWARD_NAMES.index(name)] = float(weight)

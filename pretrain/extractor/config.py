@@ -7,14 +7,13 @@ Shape legend of the package: `T` base bars, `B` windows in a batch, `K` timefram
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
 
-from cryptoenv.files.typed_values import ConfigError, Range, is_later, later_field, require_ranges, require_types
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types, section
 from cryptoenv.market.market import Market
 from pretrain.data.label_column import LabelColumn
-from pretrain.fitting.config import _require
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat")
 MOST_TOKENS = 16_384
@@ -27,25 +26,6 @@ _SIZES = {
 }  # fmt: skip
 _LENGTHS = {"timeframes": 32, "positions": 128, "horizons": 256, "quantiles": 256, "label_columns": 64}
 MOST_CLASSES = 256  #: of one column of labels
-
-
-def _from_json(cls: type[Any], values: object) -> Any:
-    """`cls` from a JSON object whose keys are exactly its fields; lists become tuples."""
-    if not isinstance(values, dict):
-        raise ConfigError(f"{cls.__name__} needs an object, got {type(values).__name__}")
-    names = [field.name for field in fields(cls)]
-    if unknown := sorted(set(values) - set(names)):
-        raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}, known are {names}")
-    if missing := sorted({f.name for f in fields(cls) if not is_later(f)} - set(values)):
-        raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
-    try:
-        return cls(**{name: _tupled(value) for name, value in values.items()})
-    except TypeError as error:
-        raise ConfigError(f"{cls.__name__}: a value has the wrong type: {error}") from error
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -90,42 +70,42 @@ class ExtractorConfig:
         require_types(type(self), vars(self))
         require_ranges(self, _SIZES)
         for name, most in _LENGTHS.items():
-            _require(len(getattr(self, name)) <= most, name, getattr(self, name), f"at most {most} of them")
+            require(len(getattr(self, name)) <= most, name, getattr(self, name), f"at most {most} of them")
         count = len(self.timeframes)
-        _require(count > 0, "timeframes", self.timeframes, "at least one timeframe, by name")
+        require(count > 0, "timeframes", self.timeframes, "at least one timeframe, by name")
         for name in ("window", "patches"):
             value = getattr(self, name)
-            _require(len(value) == count, name, value, f"one number per timeframe ({count})")
+            require(len(value) == count, name, value, f"one number per timeframe ({count})")
         for bars, patch in zip(self.window, self.patches, strict=True):
-            _require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
+            require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
         if self.feature_names:
-            _require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
-            _require(all(self.feature_names), "feature_names", self.feature_names, "at least one name per timeframe")
-        _require(self.tokens <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} patches in all")
-        _require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
-        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
-        _require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
-        _require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
+            require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
+            require(all(self.feature_names), "feature_names", self.feature_names, "at least one name per timeframe")
+        require(self.tokens <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} patches in all")
+        require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
+        require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
+        require(len(self.positions) >= 2, "positions", self.positions, "at least two exposures")
+        require(_increasing(self.positions), "positions", self.positions, "strictly increasing exposures")
         ahead = _increasing(self.horizons) and self.horizons != ()
-        _require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
+        require(ahead, "horizons", self.horizons, "at least one whole number >= 1, strictly increasing")
         inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
-        _require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
-        _require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
+        require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
         fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
-        _require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
+        require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
         self._require_labels()
 
     def _require_labels(self) -> None:
         names, count = self.label_columns, len(self.label_columns)
-        _require(len(set(names)) == count and all(names), "label_columns", names, "names, each once")
+        require(len(set(names)) == count and all(names), "label_columns", names, "names, each once")
         for name in ("label_classes", "label_scales"):
             value = getattr(self, name)
-            _require(len(value) == count, name, value, f"one entry per column of labels ({count})")
+            require(len(value) == count, name, value, f"one entry per column of labels ({count})")
         for classes in self.label_classes:
             fits = len(classes) != 1 and len(classes) <= MOST_CLASSES and len(set(classes)) == len(classes)
-            _require(fits, "label_classes", classes, f"2 to {MOST_CLASSES} names, each once; none for numbers")
+            require(fits, "label_classes", classes, f"2 to {MOST_CLASSES} names, each once; none for numbers")
         for scale in self.label_scales:
-            _require(scale[1] > 0.0, "label_scales", scale, "a centre and a spread > 0")
+            require(scale[1] > 0.0, "label_scales", scale, "a centre and a spread > 0")
 
     @property
     def tokens(self) -> int:
@@ -139,9 +119,9 @@ class ExtractorConfig:
             ConfigError: the market has other timeframes, or other features than those already named.
         """
         same = market.timeframes == self.timeframes
-        _require(same, "timeframes", self.timeframes, f"the market has {market.timeframes}")
+        require(same, "timeframes", self.timeframes, f"the market has {market.timeframes}")
         named = self.feature_names in ((), market.feature_names)
-        _require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
+        require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
         return replace(self, feature_names=market.feature_names)
 
     def for_labels(self, columns: Sequence[LabelColumn], scales: tuple[tuple[float, float], ...]) -> Self:
@@ -162,7 +142,7 @@ class ExtractorConfig:
         }
         for name, value in given.items():
             same = not self.label_columns or getattr(self, name) == value
-            _require(same, name, getattr(self, name), f"the labels have {value}")
+            require(same, name, getattr(self, name), f"the labels have {value}")
         return self if self.label_columns else replace(self, **given, label_scales=scales)
 
     @classmethod
@@ -172,7 +152,7 @@ class ExtractorConfig:
         Raises:
             ConfigError: no object, an unknown or missing key, a wrong type, or a value out of range.
         """
-        return _from_json(cls, values)
+        return section(values, cls, cls.__name__, complete=True)
 
 
 def _increasing(values: tuple[float, ...]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cryptoenv.files.typed_values import ConfigError, Range, later_field, require_ranges, require_types
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
@@ -17,11 +17,6 @@ _BUDGETS = {
         ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight"), Range(0.0, math.inf)
     ),
 }  # fmt: skip
-
-
-def _require(condition: bool, name: str, value: object, allowed: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}={value!r} is not allowed: {allowed}")
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,14 @@ class PretrainingConfig:
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
         require_ranges(self, _BUDGETS)
-        _require(self.accelerator in ACCELERATORS, "accelerator", self.accelerator, f"one of {ACCELERATORS}")
-        _require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")
+        require(self.accelerator in ACCELERATORS, "accelerator", self.accelerator, f"one of {ACCELERATORS}")
+        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")
         shared = f"a multiple of devices={self.devices}, so that every process gets as much"
-        _require(self.batch % self.devices == 0, "batch", self.batch, shared)
-        _require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
+        require(self.batch % self.devices == 0, "batch", self.batch, shared)
+        require(0.0 <= self.warm_up < 1.0, "warm_up", self.warm_up, "a share of the steps, 0 <= warm_up < 1")
         seconds = self.max_seconds
         alone = seconds is None or self.devices == 1
-        _require(alone, "max_seconds", seconds, "None with several devices, which would not stop at the same step")
+        require(alone, "max_seconds", seconds, "None with several devices, which would not stop at the same step")
 
 
 TrainingConfig = PretrainingConfig  # the name of version 0.1

@@ -19,9 +19,9 @@ import talib
 from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
-from cryptoenv.checks import require_counts
 from cryptoenv.features.families.windowed import log_returns, rolling_volatility
 from cryptoenv.features.view import Setting, View
+from cryptoenv.files.typed_values import require_counts
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ import talib
 from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
-from cryptoenv.checks import require_counts
 from cryptoenv.features.families.windowed import log_volumes, mean_log
 from cryptoenv.features.view import Setting, View
+from cryptoenv.files.typed_values import require_counts
 
 _NAMES: Final = (
     "breakout_up_confirmed", "breakout_up_unconfirmed", "breakout_down_confirmed", "breakout_down_unconfirmed",

@@ -19,9 +19,9 @@ from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.staleness import REFERENCE
-from cryptoenv.checks import require_counts
 from cryptoenv.features.families.windowed import log_returns
 from cryptoenv.features.view import Setting, View
+from cryptoenv.files.typed_values import require_counts
 
 _NORMAL_QUARTILES: Final = 1.349  #: interquartile range of a normal distribution with standard deviation 1
 

@@ -32,7 +32,6 @@ from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW
 from cryptoenv.bars.timeframe import DAY_MS
-from cryptoenv.checks import require_counts, require_pair
 from cryptoenv.features.families.recursive import (
     Slices,
     average_difference,
@@ -41,7 +40,7 @@ from cryptoenv.features.families.recursive import (
     relative_strength,
 )
 from cryptoenv.features.view import Setting, View
-from cryptoenv.files.typed_values import later_field
+from cryptoenv.files.typed_values import later_field, require_counts, require_pair
 
 _TYPICAL_DAILY_VOLATILITY: Final = 0.03
 

@@ -23,9 +23,9 @@ import numpy as np
 from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, VOLUME
-from cryptoenv.checks import require_counts
 from cryptoenv.features.families.windowed import log_volumes, mean_log
 from cryptoenv.features.view import Setting, View
+from cryptoenv.files.typed_values import require_counts
 
 _STEP: Final = 16  #: bars of the variance ratio's longer return
 _LEVELS: Final = ("volume_slow", "range_slow", "range_position", "variance_ratio")

@@ -25,8 +25,8 @@ import numpy as np
 from numba import njit
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
-from cryptoenv.checks import require_counts
 from cryptoenv.features.view import Setting, View
+from cryptoenv.files.typed_values import require_counts
 
 _NO_VOLUME: Final = -4.0
 

@@ -27,4 +27,4 @@ def test_inspect_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
     spec = tmp_path / "spec.yaml"
     spec.write_text("base: {trends: {}}")
     assert main(["features", "inspect", "--days", "10", "--features", str(spec), "--out", str(tmp_path / "new")]) == 2
-    assert "key 'trends' is unknown" in capsys.readouterr().err
+    assert "unknown key 'trends'" in capsys.readouterr().err

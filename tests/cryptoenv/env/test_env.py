@@ -210,7 +210,7 @@ def test_bad_arguments(market: cryptoenv.Market, arguments: dict[str, Any], word
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: cryptoenv.Costs(fee=-0.1), ["Costs.fee", "0.0"]),
+        (lambda: cryptoenv.Costs(fee=-0.1), ["Costs.fee", ">= 0", "0.5"]),
         (lambda: cryptoenv.Costs(fee=math.nan), ["Costs.fee"]),
         (lambda: cryptoenv.RiskLimits(take_profit=-0.1), ["take_profit"]),
         (lambda: cryptoenv.RiskLimits(participation=0.0), ["participation"]),
