@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
+from cryptoenv.bars.alignment import ended_row
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.price_columns import (
     BAR_COLUMNS,
@@ -202,7 +203,7 @@ def _wrong_align(align: np.ndarray, start: int, step: int, firsts: np.ndarray, d
     for t in range(align.shape[0]):
         close = start + (t + 1) * step
         for k in range(align.shape[1]):
-            if align[t, k] != max((close - firsts[k]) // durations[k] - 1, -1):
+            if align[t, k] != ended_row(close, firsts[k], durations[k]):
                 return t
     return -1
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cryptoenv.bars.alignment import ending_rows
 from cryptoenv.bars.array_checks import require_magnitudes
 from cryptoenv.bars.bars import (
     bar_opens_ms,
@@ -83,7 +84,7 @@ def series_of(timeframes: Sequence[str], base: Series) -> tuple[Series, ...]:
     for timeframe in timeframes[1:]:
         higher = timeframe_ms(timeframe)
         start, rows = higher_bars(base.start_ms, base.ohlcv, step, higher)
-        ends = (start - base.start_ms) // step + higher // step * np.arange(1, len(rows) + 1) - 1
+        ends = ending_rows(np.arange(len(rows)), start, higher, base.start_ms, step)
         out.append(Series(start, rows, base.columns[ends]))
     return tuple(out)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cryptoenv.bars.alignment import ending_rows
 from cryptoenv.bars.price_columns import BAR_COLUMNS, CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.bars.series import Series, base_series, series_of
 from cryptoenv.bars.timeframe import validate_timeframes
@@ -78,11 +79,11 @@ class _History:
         """First base bar at whose close some timeframe has a bar with features."""
         base, step = self.series[0], self.plans[0].setting.duration_ms
         ends = [
-            s.start_ms + (plan.first_valid_row(s.start_ms) + 1) * plan.setting.duration_ms
+            ending_rows(plan.first_valid_row(s.start_ms), s.start_ms, plan.setting.duration_ms, base.start_ms, step)
             for plan, s in zip(self.plans, self.series, strict=True)
             if plan.names
         ]
-        return (min(ends) - base.start_ms) // step - 1 if ends else len(base.ohlcv)
+        return min(ends, default=len(base.ohlcv))
 
     def check(self, t: int, rng: np.random.Generator) -> int:
         """Compares the bars that end with base bar t; returns how many there were."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from cryptoenv.bars.alignment import ended_rows, ending_rows
 from cryptoenv.bars.array_checks import MARK_MS
 from cryptoenv.bars.bars import bars_frame, indexed_bars, warn_without_volume
 from cryptoenv.bars.errors import BarsError
@@ -128,7 +129,7 @@ class Market:
         start, ohlcv, base = series[0].start_ms, series[0].ohlcv, timeframe_ms(names[0])
         align = np.empty((len(ohlcv), len(names)), dtype=np.int64)
         for k, timeframe in enumerate(names):
-            align[:, k] = _last_ended(start, base, series[k].start_ms, timeframe_ms(timeframe), len(ohlcv))
+            align[:, k] = ended_rows(start, base, len(ohlcv), series[k].start_ms, timeframe_ms(timeframe))
         matrices = feature_matrices(plans, series)
         check_functions(plans, series)
         return cls(
@@ -183,8 +184,9 @@ class Market:
         ends = []
         for timeframe, valid_from, size in zip(self.timeframes, self.valid_from, sizes, strict=True):
             duration = timeframe_ms(timeframe)
-            ends.append(_first_open(self.start_ms, duration) + (valid_from + int(size)) * duration)
-        needed = (max(ends) - self.start_ms) // base
+            first = _first_open(self.start_ms, duration)
+            ends.append(ending_rows(valid_from + int(size) - 1, first, duration, self.start_ms, base))
+        needed = max(ends) + 1
         if needed > given:
             raise BarsError(
                 f"too few bars for window {sizes} on timeframes {self.timeframes}: "
@@ -313,12 +315,6 @@ def _is_count(size: object) -> bool:
 def _first_open(start_ms: int, duration_ms: int) -> int:
     # When the first bar of a timeframe opens that does so at `start_ms` or later.
     return start_ms + (grid_offset_ms(duration_ms) - start_ms) % duration_ms
-
-
-def _last_ended(start_ms: int, base_ms: int, first_ms: int, higher_ms: int, rows: int) -> np.ndarray:
-    # (T,) row of the last higher bar that has ended at the close of each base bar: whole ones since the first opened.
-    closes = start_ms + base_ms * np.arange(1, rows + 1, dtype=np.int64)
-    return np.maximum((closes - first_ms) // higher_ms - 1, -1)
 
 
 def _prices(start_ms: int, base_ms: int, ohlcv: np.ndarray, funding: pd.Series | None) -> np.ndarray:

@@ -6,19 +6,26 @@ lasts is geometric, and what follows it is drawn from its row of exits. Shape le
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synthetic.regimes.markov import (
+    above,
+    at_least,
+    check_duration,
+    check_exits,
+    finite_row,
+    stationary_distribution,
+    transition_matrix,
+)
+
 BARS_PER_DAY: Final = 96
 """Base bars of 15 minutes in a day."""
 WARMUP_DAYS: Final = 56
 """Days that come before the tradable ones, so that every daily window is full when trading starts."""
-_ROW_SUM_TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,7 @@ class VarianceRecursion:
 
     def __post_init__(self) -> None:
         for name in ("constant", "reaction", "persistence", "shock_bound", "floor", "ceiling"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"VarianceRecursion.{name} is {value!r}: it must be a finite number >= 0")
+            at_least(f"VarianceRecursion.{name}", getattr(self, name), 0.0)
         if self.persistence >= 1:
             raise ValueError(f"VarianceRecursion.persistence is {self.persistence}: it must be below 1")
         if not 0 < self.floor < self.ceiling:
@@ -91,10 +96,10 @@ class RegimeTask:
         if not 1 <= count <= 127:
             raise ValueError(f"regimes has {count} names: between 1 and 127 are allowed")
         for name in ("drift", "volatility", "log_volume", "durations"):
-            object.__setattr__(self, name, _numbers(name, getattr(self, name), count))
+            object.__setattr__(self, name, finite_row(name, getattr(self, name), count))
         if len(self.exits) != count:
             raise ValueError(f"exits has {len(self.exits)} rows: there must be one per regime, {count}")
-        rows = tuple(_numbers(f"exits[{self.regimes[i]}]", row, count) for i, row in enumerate(self.exits))
+        rows = tuple(finite_row(f"exits[{self.regimes[i]}]", row, count) for i, row in enumerate(self.exits))
         object.__setattr__(self, "exits", rows)
         self._check_ranges()
 
@@ -102,48 +107,25 @@ class RegimeTask:
         for regime, volatility, duration, row in zip(
             self.regimes, self.volatility, self.durations, self.exits, strict=True
         ):
-            if volatility <= 0:
-                raise ValueError(f"volatility of regime {regime!r} is {volatility}: it must be positive")
-            if duration < 1:
-                raise ValueError(f"duration of regime {regime!r} is {duration} bars: it must be at least 1")
-            if min(row) < 0 or abs(math.fsum(row) - 1) > _ROW_SUM_TOLERANCE:
-                raise ValueError(f"exits of regime {regime!r} are {row}: they must be >= 0 and sum to 1")
+            above(f"volatility of regime {regime!r}", volatility, 0.0)
+            check_duration(f"regime {regime!r}", duration)
+            check_exits(f"regime {regime!r}", row)
         for name in ("signal_to_noise", "wick"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be a finite number >= 0")
+            at_least(name, getattr(self, name), 0.0)
         for name, lowest in (("sigma", 0.0), ("volume_noise", 0.0), ("degrees_of_freedom", 2.0)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > lowest):
-                raise ValueError(f"{name} is {value!r}: it must be a finite number above {lowest}")
+            above(name, getattr(self, name), lowest)
 
     @property
     def transition_matrix(self) -> NDArray[np.float64]:
         """(K, K) probability of regime j in the next bar given regime i in this one."""
-        leave = 1.0 / np.array(self.durations)
-        return np.diag(1.0 - leave) + np.array(self.exits) * leave[:, None]
+        return transition_matrix(self.durations, self.exits)
 
     @property
     def stationary_distribution(self) -> NDArray[np.float64]:
-        """(K,) share of bars that each regime takes in the long run.
-
-        The least-squares solution of `pi P = pi, sum(pi) = 1`, which is unique for a chain with one recurrent class.
-        """
-        count = len(self.regimes)
-        system = np.vstack([self.transition_matrix.T - np.eye(count), np.ones(count)])
-        shares = np.linalg.lstsq(system, np.append(np.zeros(count), 1.0), rcond=None)[0]
-        shares = np.maximum(shares, 0.0)
-        return shares / shares.sum()
+        """(K,) share of bars that each regime takes in the long run."""
+        return stationary_distribution(self.transition_matrix)
 
     @property
     def mean_log_return(self) -> NDArray[np.float64]:
         """(K,) expected log-return of a bar in each regime."""
         return self.sigma * self.signal_to_noise * np.array(self.drift)
-
-
-def _numbers(name: str, values: Sequence[float], count: int) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count:
-        raise ValueError(f"{name} has {len(numbers)} entries: there must be one per regime, {count}")
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{name} is {numbers}: every entry must be finite")
-    return numbers

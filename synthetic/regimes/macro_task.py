@@ -16,11 +16,20 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from synthetic.regimes.markov import (
+    above,
+    at_least,
+    check_duration,
+    check_exits,
+    finite_row,
+    stationary_distribution,
+    transition_matrix,
+)
+
 Row: TypeAlias = tuple[float, ...]
 Table: TypeAlias = tuple[Row, ...]
 Floats: TypeAlias = NDArray[np.float64]
 
-ROW_SUM_TOLERANCE: Final = 1e-9
 _STATE_TABLES: Final = (
     "drift",
     "volatility",
@@ -147,7 +156,7 @@ class MacroTask:
         macros, events = len(self.macros), len(self.events)
         if not (macros >= 1 and events >= 1 and macros * events <= 127):
             raise ValueError(f"there are {macros} macros and {events} events: 1 to 127 pairs of them are allowed")
-        object.__setattr__(self, "macro_durations", _row("macro_durations", self.macro_durations, macros))
+        object.__setattr__(self, "macro_durations", finite_row("macro_durations", self.macro_durations, macros))
         object.__setattr__(self, "macro_exits", _table("macro_exits", self.macro_exits, self.macros, macros))
         for name in _STATE_TABLES:
             object.__setattr__(self, name, _table(name, getattr(self, name), self.macros, events))
@@ -163,12 +172,12 @@ class MacroTask:
 
     def _check_states(self) -> None:
         for m, macro in enumerate(self.macros):
-            _check_duration(f"macro state {macro!r}", self.macro_durations[m])
-            _check_exits(f"macro state {macro!r}", self.macro_exits[m])
+            check_duration(f"macro state {macro!r}", self.macro_durations[m])
+            check_exits(f"macro state {macro!r}", self.macro_exits[m])
             for f, event in enumerate(self.events):
                 state = f"{macro}/{event}"
-                _check_duration(f"regime {state!r}", self.durations[m][f])
-                _check_exits(f"regime {state!r}", self.exits[m][f])
+                check_duration(f"regime {state!r}", self.durations[m][f])
+                check_exits(f"regime {state!r}", self.exits[m][f])
                 above(f"volatility of regime {state!r}", self.volatility[m][f], 0.0)
                 at_least(f"anchor_pull of regime {state!r}", self.anchor_pull[m][f], 0.0)
                 if not abs(self.wick_tilt[m][f]) < 1:
@@ -197,12 +206,12 @@ class MacroTask:
     @property
     def macro_matrix(self) -> Floats:
         """(M, M) probability of each macro state in the next bar."""
-        return _chain(self.macro_durations, self.macro_exits)
+        return transition_matrix(self.macro_durations, self.macro_exits)
 
     @property
     def event_matrices(self) -> Floats:
         """(M, F, F) probability of each fast state in the next bar, given that bar's macro state and the last event."""
-        return np.array([_chain(*chain) for chain in zip(self.durations, self.exits, strict=True)])
+        return np.array([transition_matrix(*chain) for chain in zip(self.durations, self.exits, strict=True)])
 
     @property
     def transition_matrix(self) -> Floats:
@@ -214,53 +223,13 @@ class MacroTask:
     @property
     def stationary_distribution(self) -> Floats:
         """(K,) share of bars that each joint state takes in the long run."""
-        count = len(self.macros) * len(self.events)
-        system = np.vstack([self.transition_matrix.T - np.eye(count), np.ones(count)])
-        shares = np.linalg.lstsq(system, np.append(np.zeros(count), 1.0), rcond=None)[0]
-        shares = np.maximum(shares, 0.0)
-        return shares / shares.sum()
-
-
-def _chain(durations: Row, exits: Table) -> Floats:
-    leave = 1.0 / np.array(durations)
-    return np.diag(1.0 - leave) + np.array(exits) * leave[:, None]
-
-
-def at_least(name: str, value: float, lowest: float) -> None:
-    """Raise ValueError unless the value is finite and at least `lowest`."""
-    if not (math.isfinite(value) and value >= lowest):
-        raise ValueError(f"{name} is {value!r}: it must be a finite number >= {lowest:g}")
-
-
-def above(name: str, value: float, lowest: float) -> None:
-    """Raise ValueError unless the value is finite and above `lowest`."""
-    if not (math.isfinite(value) and value > lowest):
-        raise ValueError(f"{name} is {value!r}: it must be a finite number above {lowest:g}")
-
-
-def _row(name: str, values: Sequence[float], count: int) -> Row:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count:
-        raise ValueError(f"{name} has {len(numbers)} entries: there must be {count}")
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{name} is {numbers}: every entry must be finite")
-    return numbers
+        return stationary_distribution(self.transition_matrix)
 
 
 def _table(name: str, rows: Sequence[Sequence[float]], row_names: Sequence[str], count: int) -> Table:
     if len(rows) != len(row_names):
         raise ValueError(f"{name} has {len(rows)} rows: there must be {len(row_names)}, one for each of {row_names}")
-    return tuple(_row(f"{name}[{row_name}]", row, count) for row_name, row in zip(row_names, rows, strict=True))
-
-
-def _check_duration(state: str, duration: float) -> None:
-    if duration < 1:
-        raise ValueError(f"duration of {state} is {duration} bars: it must be at least 1")
-
-
-def _check_exits(state: str, row: Row) -> None:
-    if min(row) < 0 or abs(math.fsum(row) - 1) > ROW_SUM_TOLERANCE:
-        raise ValueError(f"exits of {state} are {row}: they must be >= 0 and sum to 1")
+    return tuple(finite_row(f"{name}[{row_name}]", row, count) for row_name, row in zip(row_names, rows, strict=True))
 
 
 def _check_averages(owner: str, rates: Row, weights: Row, count: int) -> None:
