@@ -26,6 +26,7 @@ ALLOWED = {
     ("agents/training/checkpoint.py", "fill"): "into the folder of save_generation",
     ("agents/commands/synth.py", "fill"): "into the folder of write_new_folder",
     ("agents/commands/synth.py", "_write"): "into the folder of write_new_folder",
+    ("agents/commands/signal.py", "signal"): "to the file of write_new_file",
     ("agents/commands/data_clean.py", "clean_file"): "to the file of write_new_file",
     ("synthetic/jit_cache.py", "drop_stale_cache"): "a stamp; one that is cut short counts as none",
     ("benchmarks/vectorbt_parity.py", "save"): "into a temporary folder",

@@ -214,7 +214,7 @@ class Market:
             duration = timeframe_ms(timeframe)
             whole_first, first = (_first_open(at, duration) for at in (self.start_ms, opens))
             row, rows = (first - whole_first) // duration, max((closes - first) // duration, 0)
-            align[:, k] = _last_ended(opens, base, first, duration, stop - start)
+            align[:, k] = ended_rows(opens, base, stop - start, first, duration)
             features.append(self.features[k][row : row + rows])
             valid_from.append(max(self.valid_from[k] - row, 0))
         return Market(
