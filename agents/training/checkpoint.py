@@ -1,8 +1,8 @@
 """Checkpoints of a training that goes on bit for bit, on CPU.
 
 A checkpoint holds all that decides how a training continues (`agents.training.training_state`), and the selection of
-the best weights, in the form of `cryptoenv.files.generations`: arrays are safetensors, the rest is JSON. Nothing in it is pickled, and
-nothing in it is believed: one that is damaged, or whole and nonsense, gives way to the one before it.
+the best weights, in the form of `cryptoenv.files.generations`: arrays are safetensors, the rest is JSON. Nothing in it
+is pickled, and nothing in it is believed: one that is damaged, or whole and nonsense, gives way to the one before it.
 """
 
 from __future__ import annotations
