@@ -111,7 +111,7 @@ def test_a_killed_workers_trial_fails_and_the_count_is_right(tmp_path: Path) -> 
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from pretrain.tuning import Study, work\n"
+        "from pretrain.fitting.study import Study, work\n"
         "def slow(trial):\n"
         "    trial.suggest_float('x', 0, 1)\n"
         "    print('running', flush=True)\n"
