@@ -104,8 +104,8 @@ def _closed(bars: pd.DataFrame) -> pd.DataFrame:
 
     if len(bars) < 2:
         return bars
-    ends = bars.index + pd.Timedelta(timeframe_ms(bars_timeframe(bars)), unit="ms")
-    return bars[ends <= pd.Timestamp.now("UTC")]
+    newest = pd.Timestamp.now("UTC") - pd.Timedelta(timeframe_ms(bars_timeframe(bars)), unit="ms")
+    return bars[bars.index <= newest]
 
 
 def _write(source: _Source, out: Path) -> None:

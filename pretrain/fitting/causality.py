@@ -41,7 +41,7 @@ def check_predictions(model: Predictor, bars: pd.DataFrame, *, decisions: int | 
     start_ms = int(bars.index[0].value // 1_000_000)
     depth = pd.Timedelta(model.layout.decidable_ms(start_ms) - start_ms, unit="ms") + 2 * reach
     for row in chosen:
-        moment = table.index[row]
+        moment = table.index[int(row)]
         first = max((moment - depth).floor("7D"), bars.index[0])
         known = bars.loc[first : moment + base - step]
         later = model.predict(pd.concat([known, _poison(known, step, 2 * int(base / step) * STRETCH // 8, rng)]))
