@@ -11,9 +11,15 @@ Names are imported when they are first used, so that the command line starts wit
 
 from __future__ import annotations
 
+import importlib
+import importlib.abc
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from agents.evaluation.judging import score
     from agents.evaluation.tables import evaluate
     from agents.policies.agent import Agent
@@ -48,6 +54,21 @@ __all__ = [
     "score",
     "train",
 ]
+
+
+class _EarlierPaths(importlib.abc.MetaPathFinder):
+    """Modules of the package under the paths of version 0.1: `synthetic` knows them, and brings numba."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """What `synthetic` finds for a module of this package that nothing else has found."""
+        if not fullname.startswith(f"{__name__}."):
+            return None
+        sys.meta_path.remove(self)
+        importlib.import_module("synthetic.earlier_paths")
+        return importlib.util.find_spec(fullname)
+
+
+sys.meta_path.append(_EarlierPaths())
 
 
 def __getattr__(name: str) -> Any:

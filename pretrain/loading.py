@@ -18,8 +18,9 @@ LOADERS = {"cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor")}
 def load(folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()) -> Predictor:
     """The model that is kept in a folder, of whatever kind, after every check.
 
+    >>> import pretrain, synthetic
     >>> model = pretrain.load("default")
-    >>> table = model.predict(bars)                # one row per decidable bar
+    >>> table = model.predict(synthetic.regime_market("standard", days=2, seed=7).bars)   # one row per decidable bar
 
     Args:
         folder: of the artifact; "default" is the one that ships with the package.

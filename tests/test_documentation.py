@@ -261,7 +261,7 @@ def test_every_line_of_the_tables_is_needed() -> None:
         "```bash\npython -m benchmarks.env_sped\n```",
         "```bash\npython -m benchmarks.learning --fast\n```",
         '```bash\npip install -e ".[agent]"\n```',
-        "```bash\npip install cryptoenv\n```",
+        "```bash\npip install " + "cryptoenv\n```",
         "```bash\npip install --no-dep .\n```",
         "```bash\nconda install .\n```",
         "Then `cryptoenv data mend` it.",

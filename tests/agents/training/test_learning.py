@@ -167,7 +167,7 @@ def test_unknown_algorithms_are_named(extractor: Extractor, labelled: Labelled) 
 def test_torch_keeps_to_one_thread() -> None:
     """numba's thread pool, which a vector env starts, would give torch two threads again: a fresh process shows it."""
     code = (
-        "from agents.threads import use_one_thread; use_one_thread();"
+        "from agents.algorithms.threads import use_one_thread; use_one_thread();"
         "import numba, torch; numba.get_num_threads(); print(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from tests.cryptoenv.exchange.test_downloader import QUICK
 from tests.loopback.exchange import rate
 from tests.loopback.venues import client_of, market
 
-pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv[data]"')
+pytest.importorskip("ccxt", reason='ccxt is not installed: pip install "cryptoenv-rl[data]"')
 HOUR = 3_600_000
 NOW = int(pd.Timestamp.now("UTC").floor("8h").value // 1_000_000)
 SYMBOL = "BTC/USDT:USDT"

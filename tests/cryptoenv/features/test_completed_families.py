@@ -146,10 +146,10 @@ def market_setting() -> Any:
         (lambda: Pursuit(coefficients=10_000), "coefficients is 10000; allowed: 0 to "),
         (lambda: FeatureSpec().with_timeframe("7x", TimeframeFeatures()), "timeframe '7x' is not known"),
         (lambda: FeatureSpec(timeframes=(("60m", TimeframeFeatures()), ("1h", TimeframeFeatures()))), "twice"),
-        (lambda: FeatureSpec.from_dict({"timeframes": {"4h": {"trends": {}}}}), "4h: key 'trends' is unknown"),
+        (lambda: FeatureSpec.from_dict({"timeframes": {"4h": {"trends": {}}}}), "4h: unknown key 'trends'"),
         (lambda: FeatureSpec.from_dict({"timeframes": ["4h"]}), "timeframes is"),
         (lambda: FeatureSpec.from_dict({"timeframes": {"4h": {"trend": {"macd_signal": "x"}}}}), "macd_signal"),
-        (lambda: FeatureSpec.from_dict({"base": {"pursuit": {"columns": "rsi"}}}), "columns is 'rsi'"),
+        (lambda: FeatureSpec.from_dict({"base": {"pursuit": {"columns": "rsi"}}}), "columns='rsi' is not allowed"),
     ],
 )
 def test_what_is_not_allowed_is_named(made: Any, message: str) -> None:

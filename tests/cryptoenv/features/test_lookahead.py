@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import cryptoenv.market
+import cryptoenv.market.market as market_building
 from cryptoenv import Market
+from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import TimeframePlan
 from tests.naive.random_bars import random_bars
 
@@ -89,8 +90,8 @@ def test_a_bar_is_visible_only_after_its_end() -> None:
 
 
 def leaking_align(original: Callable[..., np.ndarray], higher_ms: int) -> Callable[..., np.ndarray]:
-    def leak(start: int, base: int, first: int, duration: int, rows: int) -> np.ndarray:
-        return original(start, base, first, duration, rows) + (1 if duration == higher_ms else 0)
+    def leak(start: int, base: int, rows: int, first: int, duration: int) -> np.ndarray:
+        return original(start, base, rows, first, duration) + (1 if duration == higher_ms else 0)
 
     return leak
 
@@ -110,11 +111,11 @@ def leaking_features(original: Callable[..., tuple[np.ndarray, ...]], leaky: str
 @pytest.mark.parametrize("kind", ["align", "features"])
 def test_a_planted_leak_of_one_higher_bar_is_found(monkeypatch: pytest.MonkeyPatch, kind: str, timeframe: str) -> None:
     if kind == "align":
-        higher_ms = cryptoenv.market.timeframe_ms(timeframe)
-        monkeypatch.setattr(cryptoenv.market, "_last_ended", leaking_align(cryptoenv.market._last_ended, higher_ms))
+        leak = leaking_align(market_building.ended_rows, timeframe_ms(timeframe))
+        monkeypatch.setattr(market_building, "ended_rows", leak)
     else:
-        leak = leaking_features(cryptoenv.market.feature_matrices, timeframe)
-        monkeypatch.setattr(cryptoenv.market, "feature_matrices", leak)
+        leak = leaking_features(market_building.feature_matrices, timeframe)
+        monkeypatch.setattr(market_building, "feature_matrices", leak)
     clean = Market.from_bars(BARS)
     # The last day is left out: a leaking index would point past the end of the data there.
     decisions = [t for t in random_decisions(20, seed=4) if t < len(BARS) - 96]
