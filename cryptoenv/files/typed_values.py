@@ -114,7 +114,7 @@ def whole(name: str, value: Any, allowed: Range = Range(1), of: str = "whole num
     return int(value)
 
 
-def require_numbers(owner: object, ranges: Mapping[str, Range]) -> None:
+def require_numbers(owner: Any, ranges: Mapping[str, Range]) -> None:
     """Checks attributes of a configuration that are numbers, numpy's too, within their ranges; None where its
     annotation says so.
 

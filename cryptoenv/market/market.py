@@ -308,7 +308,7 @@ def feature_matrices(plans: Sequence[TimeframePlan], series: Sequence[Series]) -
     return tuple(plan.matrix(series[k], tuple(series[k + 1 :])) for k, plan in enumerate(plans))
 
 
-def _is_count(size: object) -> bool:
+def _is_count(size: Any) -> bool:
     return is_whole(size) and int(size) >= 1
 
 
