@@ -121,7 +121,7 @@ def require_numbers(owner: Any, ranges: Mapping[str, Range]) -> None:
     Raises:
         ConfigTypeError: no number. ConfigError: outside its range; the message names class and attribute.
     """
-    hints = _hints(type(owner))
+    hints = _hints(type(owner))  # type: ignore[arg-type]  # a class is hashable
     for name, allowed in ranges.items():
         value = getattr(owner, name)
         if value is not None or types.NoneType not in get_args(hints[name]):
