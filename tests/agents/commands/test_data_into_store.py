@@ -1,5 +1,7 @@
 """`cryptoenv data import`: a file into the store, all of it or nothing."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -36,28 +38,41 @@ def test_a_file_goes_into_the_store(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["data", "validate", "--store", str(tmp_path / "data")]) == 0
 
 
-NOW = pd.Timestamp.now("UTC").floor("15min")
-BAD = {
-    "an impossible bar": (BARS.assign(close=[-1.0, *BARS["close"][1:]]), "rows cannot be used"),
-    "no volume": (BARS.assign(volume=0.0), "likely wrong: zero volume"),
-    "future": (BARS.set_axis(BARS.index + (NOW + pd.Timedelta("1D") - BARS.index[0]), axis=0), "bar of the future"),
-    "open": (BARS.set_axis(BARS.index + (NOW - BARS.index[-1]), axis=0), "bar still open"),
-    "two timeframes": (pd.concat([BARS.iloc[:160:4], BARS.iloc[160:]]), "two timeframes"),
-    "no time zone": (BARS.tz_localize(None), "--time-zone|time_zone="),
+def ending(last_open: pd.Timestamp) -> pd.DataFrame:
+    """The same bars, the last of which opens at `last_open`."""
+    return BARS.set_axis(BARS.index + (last_open - BARS.index[-1]), axis=0)
+
+
+def this_quarter() -> pd.Timestamp:
+    """The quarter of an hour that is under way, and goes on for 10 seconds at least."""
+    now = pd.Timestamp.now("UTC")
+    while now.ceil("15min") - now < pd.Timedelta("10s"):
+        time.sleep(0.5)
+        now = pd.Timestamp.now("UTC")
+    return now.floor("15min")
+
+
+BAD: dict[str, tuple[Callable[[], pd.DataFrame], str]] = {
+    "an impossible bar": (lambda: BARS.assign(close=[-1.0, *BARS["close"][1:]]), "rows cannot be used"),
+    "no volume": (lambda: BARS.assign(volume=0.0), "likely wrong: zero volume"),
+    "future": (lambda: ending(this_quarter() + pd.Timedelta("3D")), "bar of the future"),
+    "open": (lambda: ending(this_quarter()), "bar still open"),
+    "two timeframes": (lambda: pd.concat([BARS.iloc[:160:4], BARS.iloc[160:]]), "two timeframes"),
+    "no time zone": (lambda: BARS.tz_localize(None), "--time-zone|time_zone="),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_what_is_wrong_leaves_the_store_alone(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     bars, message = BAD[kind]
-    assert run(tmp_path, bars) == 2
+    assert run(tmp_path, bars()) == 2
     assert not (tmp_path / "data").exists()
     said = capsys.readouterr().err
     assert any(part in " ".join(said.split()) for part in message.split("|"))
 
 
 def test_what_may_be_accepted(tmp_path: Path) -> None:
-    assert run(tmp_path, BAD["an impossible bar"][0], "--drop-unusable") == 0
+    assert run(tmp_path, BAD["an impossible bar"][0](), "--drop-unusable") == 0
     assert len(stored(tmp_path)) == len(BARS) - 1
 
 
