@@ -25,8 +25,8 @@ from cryptoenv.trading.config import Costs
 from pretrain import Extractor, ExtractorConfig
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.windows import WindowDataset
-from pretrain.extractor.artifact import Provenance
 from pretrain.extractor.model import ExtractorModel
+from pretrain.fitting.provenance import Provenance
 
 NUM_ENVS, RATE, CURRICULUM, HIDDEN = 256, 3e-4, 0.5, (64, 64)
 

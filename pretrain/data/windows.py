@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -184,17 +184,26 @@ def process_share() -> tuple[int, int]:
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
 
 
+class Batched(Protocol):
+    """Rows that are taken in batches."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: NDArray[np.int64]) -> Any:
+        """The batch of rows `rows`, (B,) int64 in [0, len(self))."""
+
+
 class OrderedBatches:
     """The batches of `rows`, (R,) int64, of a dataset, in their order, each row once; in a data loader's place."""
 
-    def __init__(self, dataset: WindowDataset, size: int, rows: NDArray[np.int64]) -> None:
+    def __init__(self, dataset: Batched, size: int, rows: NDArray[np.int64]) -> None:
         self._dataset = dataset
         self._parts = np.array_split(rows, math.ceil(len(rows) / size))
 
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         return map(self._dataset.batch, self._parts)
 
 
@@ -205,7 +214,7 @@ class ShuffledBatches:
     given; after `load_state_dict` the rest follow.
     """
 
-    def __init__(self, dataset: WindowDataset, size: int, count: int, seed: int) -> None:
+    def __init__(self, dataset: Batched, size: int, count: int, seed: int) -> None:
         self._dataset = dataset
         self._size = min(size, len(dataset))
         self._count = count
@@ -224,7 +233,7 @@ class ShuffledBatches:
         """Go on from there."""
         self._start = state["given"]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         rank, world = process_share()
         rng = np.random.default_rng(self._seed)
         per_pass = len(self._dataset) // self._size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.features import FeatureFunction, FeatureSpec
-from cryptoenv.files.typed_values import ConfigError, require_types, written_values
+from cryptoenv.files.typed_values import ConfigError, written_values
 from cryptoenv.market.market import Market
-from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.scaler import RobustScaler
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel, Predictions
@@ -36,6 +35,7 @@ from pretrain.fitting.artifact_folder import (
 from pretrain.fitting.blocks import Block
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.predicting import Predictor, chosen_device
+from pretrain.fitting.provenance import Provenance, provenance_in
 
 FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 6
@@ -47,43 +47,6 @@ _EARLIER_KEYS = (
     "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics",
 )  # fmt: skip
 CONFIG_KEYS = (*_EARLIER_KEYS, "data", "market", "target")
-
-
-@dataclass(frozen=True)
-class LearnedFrom:
-    """What one training learned from: the teacher's name, how many markets, the opens (ISO 8601, UTC) of the first and
-    the last bar of its rows, and the sha256 (hex) over markets, labels and rows."""
-
-    teacher: str
-    markets: int
-    first: str
-    last: str
-    hash: str
-
-    @classmethod
-    def of(cls, markets: Sequence[LabelledMarket], digest: str) -> Self:
-        """What these labelled markets are."""
-        first = min(item.market.bars.index[item.start] for item in markets)
-        last = max(item.market.bars.index[item.end - 1] for item in markets)
-        return cls(markets[0].label_kind, len(markets), first.isoformat(), last.isoformat(), digest)
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where an extractor comes from.
-
-    `label_kind`: the teacher's name, after fine-tuning "first, then second"; `training_data`: sha256 (hex) over the
-    markets, labels and rows last learned from; `recipe`: digest of the `Recipe` that made it, or ""; `versions`: of the
-    libraries that trained it; `metrics`: losses and accuracies on validation rows, steps, CPU seconds; `data`: what
-    each training learned from, the last one last (empty where it is not known).
-    """
-
-    label_kind: str
-    training_data: str
-    recipe: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    data: tuple[LearnedFrom, ...] = ()
 
 
 class Extractor(Predictor):
@@ -322,7 +285,7 @@ class Extractor(Predictor):
         weights = checked_weights(content[WEIGHTS], expected, WEIGHTS)
         model = ExtractorModel(config, scaler)
         model.load_state_dict(weights)
-        loaded = cls(model, scaler, _provenance(values), spec)
+        loaded = cls(model, scaler, provenance_in(values), spec)
         if not earlier and values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: classes or columns differ")
         return loaded if device == "cpu" else loaded.to(device)
@@ -378,28 +341,3 @@ def _features_of_earlier(config: ExtractorConfig, features: FeatureSpec | None, 
     if features is None:
         warnings.warn(f"{what}: the default ones are taken; if it was trained on others, {do}", stacklevel=4)
     return FeatureSpec() if features is None else features
-
-
-def _provenance(values: dict[str, Any]) -> Provenance:
-    names = ("label_kind", "training_data", "recipe", "versions", "metrics")
-    given = {name: values[name] for name in names} | {"data": _learned_from(values.get("data", []))}
-    try:
-        require_types(Provenance, given, CONFIG)
-    except ConfigError as error:
-        raise ArtifactError(str(error)) from error
-    return Provenance(**given)
-
-
-def _learned_from(content: object) -> tuple[LearnedFrom, ...]:
-    if not isinstance(content, list):
-        raise ArtifactError(f"{CONFIG}: data must be a list, got {type(content).__name__}")
-    found = []
-    for number, item in enumerate(content):
-        where = f"{CONFIG}: data[{number}]"
-        told = exact_keys(item, ("teacher", "markets", "first", "last", "hash"), where)
-        try:
-            require_types(LearnedFrom, told, where)
-        except ConfigError as error:
-            raise ArtifactError(str(error)) from error
-        found.append(LearnedFrom(**told))
-    return tuple(found)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from cryptoenv.files.durable_files import make_folder, write_file
-from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.files.typed_values import ConfigError, written_values
 from cryptoenv.market.market import Market
 from pretrain.data.labelled_market import LabelledMarket
@@ -22,12 +18,10 @@ from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.recipe import Recipe
 from pretrain.extractor.training import fit_extractor
 from pretrain.fitting.artifact_folder import json_bytes
-from pretrain.fitting.fitting import CHECKPOINTS, LOG, FitOptions, refuse_earlier_run
+from pretrain.fitting.fitting import LOG, FitOptions
 from pretrain.fitting.mlflow_tracking import log_run
+from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
 from synthetic.installation import install_hint
-
-ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
-
 
 
 class LabelledMarkets(NamedTuple):
@@ -71,10 +65,10 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Labelled
         ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
         FolderLockedError: another pretraining writes there. CheckpointError: nothing good is left to resume from.
     """
-    with _held(options):
+    with held(options):
         train, validation = markets or expert_markets(recipe, progress=options.progress)
         if options.out is not None:
-            _write_once(options.out / RECIPE, recipe.text(), options)
+            write_once(options.out / RECIPE, recipe.text(), options)
         trained = fit_extractor(
             train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
         )
@@ -119,12 +113,12 @@ def finetune_extractor(
         return labelled_spans(own, part) if own else labelled_bars(plain, part, teacher=teacher, positions=positions)
 
     train, validation = labelled(splits.train), labelled(splits.validation)
-    with _held(options):
+    with held(options):
         if options.out is not None:
-            _write_once(options.out / RECIPE, recipe.text(), options)
+            write_once(options.out / RECIPE, recipe.text(), options)
             bars = [{"name": market.name, "hash": market.hash} for market in plain]
             inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
-            _write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
+            write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
         extractor = fit_extractor(
             train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start
         )
@@ -132,37 +126,6 @@ def finetune_extractor(
         if options.mlflow is not None and options.out is not None:
             log_run(options.mlflow, options.out, written_values(recipe), extractor.provenance.metrics)
     return extractor
-
-
-@contextmanager
-def _held(options: FitOptions) -> Iterator[None]:
-    """Holds the run folder, so that recipe, checkpoints and artifact are of one run; refuses one that has another's."""
-    if options.out is None:
-        yield
-        return
-    make_folder(options.out)
-    with folder_lock(options.out, f"the run in {options.out}"):
-        refuse_earlier_run(options)
-        if (options.out / ARTIFACT).exists() and not (options.out / CHECKPOINTS).is_dir():
-            raise FileExistsError(f"{options.out} holds an artifact without its checkpoints: choose another folder")
-        yield
-
-
-def _write_once(path: Path, text: str, options: FitOptions) -> None:
-    """Write what a run is made from; a run that goes on must be made from what it was.
-
-    Raises:
-        ConfigError: it is not; the first line that differs is named.
-    """
-    if options.resume and path.exists():
-        before = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for was, now in zip_longest(before, text.splitlines(), fillvalue="nothing"):
-            if was != now:
-                raise ConfigError(
-                    f"the run to resume is of something else: {path} says {was.strip()[:200]!r}, not "
-                    f"{now.strip()[:200]!r}; resume it as it was, or choose another folder"
-                )
-    write_file(path, text)
 
 
 def _keep(extractor: Extractor, held_out: Sequence[LabelledMarket], options: FitOptions) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import lightning.pytorch as lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import cryptoenv
 from cryptoenv.files.typed_values import ConfigError, written_values
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.scaler import NORMAL_IQR, RobustScaler
 from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
-from pretrain.extractor.artifact import Extractor, LearnedFrom, Provenance
+from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.encoders import PatchTransformer
 from pretrain.extractor.model import ExtractorModel
@@ -27,6 +24,7 @@ from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.fitting import FitOptions, fit
 from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.provenance import LearnedFrom, Provenance, versions
 
 # Validation needs no gradients: larger batches are faster.
 VALIDATION_BATCH = 2048
@@ -100,8 +98,8 @@ def fit_extractor(
     )  # fmt: skip
     kind = train[0].label_kind if start is None else f"{start.provenance.label_kind}, then {train[0].label_kind}"
     earlier = () if start is None else start.provenance.data
-    data = (*earlier, LearnedFrom.of(train, dataset.hash))
-    provenance = Provenance(kind, dataset.hash, "", _versions(), metrics, data)
+    data = (*earlier, LearnedFrom.of(train[0].label_kind, train, dataset.hash))
+    provenance = Provenance(kind, dataset.hash, "", versions(), metrics, data)
     return Extractor(model, scaler, provenance, train[0].market.feature_spec)
 
 
@@ -187,8 +185,3 @@ def _scales(dataset: WindowDataset) -> tuple[tuple[float, float], ...]:
 def _spread(length: int, count: int) -> NDArray[np.int64]:
     """At most `count` rows out of `length`, evenly spread."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "numpy": np.__version__, "cryptoenv": cryptoenv.__version__}
-    return found | {"torch": str(torch.__version__), "lightning": lightning.__version__}

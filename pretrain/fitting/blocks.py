@@ -32,7 +32,8 @@ class Block(NamedTuple):
 
     `bars` (1, L, F_0) float32, base bars, unscaled; `places` (1, S) int64: row i's window is `bars` from `places[i]`
     on; `higher`: (S, W_k, F_k) float32 per higher timeframe; `close` (S,) float64, quote currency; `sigma` (S,)
-    float64: standard deviation of the last 96 log-returns.
+    float64: standard deviation of the last 96 log-returns; `opens_ms` (S,) int64: when each decision's bar opens;
+    `decided` (S,) bool: rows that hold a decision.
     """
 
     bars: Tensor
@@ -40,6 +41,8 @@ class Block(NamedTuple):
     higher: tuple[Tensor, ...]
     close: NDArray[np.float64]
     sigma: NDArray[np.float64]
+    opens_ms: NDArray[np.int64]
+    decided: NDArray[np.bool_]
 
     def windows(self, bars: int) -> tuple[Tensor, ...]:
         """One (S, W_k, F_k) tensor per timeframe; `bars` is W_0."""
@@ -52,8 +55,11 @@ class Block(NamedTuple):
         return self._replace(bars=self.bars.to(device), places=self.places.to(device), higher=higher)
 
 
-def _empty(layout: MarketLayout, start: int) -> tuple[Block, int]:
-    """A block of zeros whose first decision is row `start` of its market, and the market's row its bars begin with."""
+def _empty(layout: MarketLayout, start: int, start_ms: int) -> tuple[Block, int]:
+    """A block of zeros whose first decision is row `start` of its market, and the market's row its bars begin with.
+
+    `start_ms`: open of the market's row 0.
+    """
     window = layout.window[0]
     begin = max(start + 1 - window, 0)
     places = np.clip(start + np.arange(STRETCH) - (begin + window - 1), 0, STRETCH - 1)
@@ -65,6 +71,8 @@ def _empty(layout: MarketLayout, start: int) -> tuple[Block, int]:
         tuple(torch.zeros(STRETCH, bars, count) for bars, count in higher),
         np.ones(STRETCH),
         np.zeros(STRETCH),
+        start_ms + timeframe_ms(layout.timeframes[0]) * (start + np.arange(STRETCH, dtype=np.int64)),
+        np.zeros(STRETCH, np.bool_),
     )
     return block, begin
 
@@ -83,7 +91,7 @@ def market_blocks(market: Market, layout: MarketLayout) -> Iterator[tuple[NDArra
     first, anchor = market.first_decision(layout.window), _anchor(market.start_ms, layout.timeframes[0])
     source = WindowSource([market], layout.window)
     for start in range(anchor + (first - anchor) // STRETCH * STRETCH, len(market), STRETCH):
-        block, begin = _empty(layout, start)
+        block, begin = _empty(layout, start, market.start_ms)
         end = min(start + STRETCH, len(market))
         rows = np.arange(max(start, first), end)
         block.bars[0, : end - begin] = torch.from_numpy(market.features[0][begin:end].copy())
@@ -91,6 +99,7 @@ def market_blocks(market: Market, layout: MarketLayout) -> Iterator[tuple[NDArra
             whole[rows - start] = part
         block.close[rows - start] = market.prices[rows, CLOSE]
         block.sigma[rows - start] = market.prices[rows, SIGMA]
+        block.decided[rows - start] = True
         yield rows, rows - start, block
 
 
@@ -99,7 +108,7 @@ class GrowingBlock:
 
     def __init__(self, layout: MarketLayout, start_ms: int) -> None:
         self._layout = layout
-        self._anchor = _anchor(start_ms, layout.timeframes[0])
+        self._start_ms, self._anchor = start_ms, _anchor(start_ms, layout.timeframes[0])
         self._row = -1
         longest = (layout.window[0] - 1 + STRETCH, *layout.window[1:])
         self._rows: list[deque[NDArray[np.float32]]] = [deque(maxlen=bars) for bars in longest]
@@ -125,7 +134,7 @@ class GrowingBlock:
     def newest(self) -> tuple[int, Block]:
         """The place of the newest bar's decision in its block, and the block (which holds no other decision)."""
         place = (self._row - self._anchor) % STRETCH
-        block, begin = _empty(self._layout, self._row - place)
+        block, begin = _empty(self._layout, self._row - place, self._start_ms)
         known = self._row - begin + 1
         base = np.array(self._rows[0], np.float32)[-known:]
         block.bars[0, :known] = torch.from_numpy(base)
@@ -133,4 +142,5 @@ class GrowingBlock:
             whole[place] = torch.from_numpy(np.array(held, np.float32))
         block.close[place] = self._closes[-1]
         block.sigma[place] = rolling_sigma(np.array(self._closes), SIGMA_BARS)[-1]
+        block.decided[place] = True
         return place, block

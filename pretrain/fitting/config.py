@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+SCHEDULES = ("cosine", "constant")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 _BUDGETS = {
     **dict.fromkeys(("steps", "validate_every", "validation_windows", "patience"), Range(1, 10**12)),
     "batch": Range(1, 2**20), "threads": Range(1, 4_096), "devices": Range(1, 4_096),
     **dict.fromkeys(("learning_rate", "gradient_clip", "max_seconds"), Range(0.0, math.inf, above=True)),
     **dict.fromkeys(
-        ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight"), Range(0.0, math.inf)
+        ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight", "mean_weight"),
+        Range(0.0, math.inf),
     ),
+    "epochs": Range(0.0, 1e9, above=True),
 }  # fmt: skip
 
 
@@ -35,7 +39,8 @@ class PretrainingConfig:
     processes (Lightning's distributed data parallel). `precision` "auto" means bfloat16 where a GPU has it, else
     float32; weights stay float32 either way. With `checkpoint_gradients` a transformer keeps only what goes into each
     block, and computes the block again where gradients need it (Chen et al. 2016): less memory, more time, the same
-    weights.
+    weights. `schedule` "constant" leaves the learning rate where the warm-up ends. `epochs`, where given, says the
+    steps by the number of windows instead (`over`). `mean_weight` weighs the squared error of a forecaster's mean.
 
     Raises:
         ConfigError: a value is out of range.
@@ -60,11 +65,15 @@ class PretrainingConfig:
     devices: int = 1
     precision: str = "auto"
     checkpoint_gradients: bool = later_field(False)
+    schedule: str = later_field("cosine")
+    epochs: float | None = later_field(None)
+    mean_weight: float = later_field(1.0)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
         require_ranges(self, _BUDGETS)
         require(self.accelerator in ACCELERATORS, "accelerator", self.accelerator, f"one of {ACCELERATORS}")
+        require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {SCHEDULES}")
         require(self.precision in PRECISIONS, "precision", self.precision, f"one of {PRECISIONS}")
         shared = f"a multiple of devices={self.devices}, so that every process gets as much"
         require(self.batch % self.devices == 0, "batch", self.batch, shared)
@@ -72,6 +81,12 @@ class PretrainingConfig:
         seconds = self.max_seconds
         alone = seconds is None or self.devices == 1
         require(alone, "max_seconds", seconds, "None with several devices, which would not stop at the same step")
+
+    def over(self, windows: int) -> Self:
+        """This configuration with the steps that `epochs` passes over so many windows take; as it is without them."""
+        if self.epochs is None:
+            return self
+        return replace(self, steps=max(1, round(self.epochs * windows / min(self.batch, windows))))
 
 
 TrainingConfig = PretrainingConfig  # the name of version 0.1

@@ -77,7 +77,7 @@ class Diverged(ValueError, RuntimeError):
 
 
 class TaskLearner(lightning.LightningModule):
-    """Minimises a task's loss with AdamW, a linear warm-up and a cosine to zero over the budget."""
+    """Minimises a task's loss with AdamW: a linear warm-up, then a cosine to zero over the budget, or no change."""
 
     def __init__(self, model: nn.Module, task: Task, training: PretrainingConfig) -> None:
         super().__init__()
@@ -135,6 +135,8 @@ class TaskLearner(lightning.LightningModule):
         warm_up = self.training_config.warm_up
         if spent < warm_up:
             return (spent + 1.0 / self.training_config.steps) / (warm_up + 1.0 / self.training_config.steps)
+        if self.training_config.schedule == "constant":
+            return 1.0
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (spent - warm_up) / (1.0 - warm_up))))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

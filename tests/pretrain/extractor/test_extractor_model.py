@@ -9,9 +9,10 @@ import torch
 from cryptoenv.market.market import Market
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.windows import Batch, WindowDataset, WindowSource
-from pretrain.extractor.artifact import Extractor, Provenance
+from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.extractor.task import action_accuracy, head_losses
+from pretrain.fitting.provenance import Provenance
 from tests.pretrain.conftest import TIMEFRAMES, WINDOW, planted, random_bars, small_config
 
 

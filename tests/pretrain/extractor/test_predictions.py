@@ -16,10 +16,10 @@ from cryptoenv.bars.errors import BarsError
 from cryptoenv.features import Exogenous, FeatureSpec, LookAheadError, Reference, TimeframeFeatures, Volatility
 from pretrain import ArtifactError, Extractor
 from pretrain.data.scaler import RobustScaler
-from pretrain.extractor.artifact import Provenance
 from pretrain.extractor.model import ExtractorModel
 from pretrain.fitting.blocks import Block
 from pretrain.fitting.causality import check_predictions
+from pretrain.fitting.provenance import Provenance
 from tests.pretrain.conftest import HOURS, TIMEFRAMES, random_bars, small_config
 
 REAL = Path(__file__).parents[3].parent / "shared/data/binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz"
