@@ -48,7 +48,8 @@ def pretrain(
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="With --bars: time, token (other markets) or mixed.", show_default="time")
+        str | None,
+        typer.Option(help="With --bars: time, token (other markets), mixed or strict (both).", show_default="time"),
     ] = None,
     embargo: Annotated[
         int | None,
@@ -144,7 +145,7 @@ def _finetune(
     layout = extractor.config
     markets = [extractor.market(bars_at(file), name=file_stem(file)) for file in files[0]]
     own = _labelled(markets, files[1], layout.positions)
-    kind = cast(Literal["time", "token", "mixed"], how[0])
+    kind = cast(Literal["time", "token", "mixed", "strict"], how[0])
     splits = split_markets(
         markets, layout.window, kind, look_ahead=max(layout.horizons), embargo=how[1], seed=recipe.seed
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.bars.timeframe import timeframe_ms
@@ -21,8 +22,8 @@ from cryptoenv.files.durable_files import make_folder, write_figure
 from cryptoenv.market.market import Market
 
 PARTS = ("train", "validation", "test")
-How = Literal["time", "token", "mixed"]
-HOWS: tuple[How, ...] = ("time", "token", "mixed")
+How = Literal["time", "token", "mixed", "strict"]
+HOWS: tuple[How, ...] = ("time", "token", "mixed", "strict")
 JUDGED_BY = ("test", "demo")  #: seed families that nothing learns from
 COLOURS = {"train": "#4c78a8", "validation": "#f2a541", "test": "#d1495b"}
 
@@ -49,6 +50,84 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """What is split of a market, or of any series of rows at one distance.
+
+    Attributes:
+        start_ms: open of row 0, milliseconds UTC.
+        step_ms: from row to row.
+        rows: `T`.
+        first: the first row that can be decided at.
+        name: in pictures.
+    """
+
+    start_ms: int
+    step_ms: int
+    rows: int
+    first: int = 0
+    name: str = ""
+
+    @classmethod
+    def of(cls, market: Market, window: tuple[int, ...]) -> Timeline:
+        """The base bars of a market."""
+        step = timeframe_ms(market.timeframes[0])
+        return cls(market.start_ms, step, len(market), market.first_decision(window), market.name)
+
+    def moment(self, row: int) -> np.datetime64:
+        """Open of a row."""
+        return np.datetime64(self.start_ms + row * self.step_ms, "ms")
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How rows are split.
+
+    Attributes:
+        how: "time" (earlier, later, last); "token" (other markets, all of their time); "mixed" (train and validation
+            are other markets, in the earlier time; the test is the last time of all markets); or "strict" (other
+            markets and later time: nothing of a part is known in the one before it, neither the asset nor the moment).
+        fractions: of time or of markets for train, validation and test; they add up to 1.
+        look_ahead: rows that a label looks ahead (`synthetic.labels` says); as many are purged before every border of
+            time.
+        embargo: rows left out after every border of time.
+        seed: of the order in which markets are dealt out.
+        train_share: share of the markets that is learned from in "token" and "mixed", the others keep their
+            proportions; None: as the fractions say.
+
+    Raises:
+        ValueError: an unknown `how`, fractions that do not add up, or a number out of range.
+    """
+
+    how: How = "time"
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    look_ahead: int = 96
+    embargo: int = 0
+    seed: int = 0
+    train_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.how not in HOWS:
+            raise ValueError(f"how={self.how!r} is unknown; choose one of {HOWS}")
+        fractions = self.fractions
+        if len(fractions) != 3 or min(fractions) <= 0.0 or abs(sum(fractions) - 1.0) > 1e-9:
+            raise ValueError(f"fractions={fractions} are not allowed: three positive numbers that add up to 1")
+        if min(self.look_ahead, self.embargo) < 0:
+            given = f"look_ahead={self.look_ahead}, embargo={self.embargo}"
+            raise ValueError(f"{given}: allowed are numbers of bars >= 0")
+        if self.train_share is not None and not 0.0 < self.train_share < 1.0:
+            raise ValueError(f"train_share={self.train_share} is not allowed: a share of the markets in (0, 1)")
+        if self.train_share is not None and self.how not in ("token", "mixed"):
+            raise ValueError(f"train_share goes with how='token' or 'mixed', which deal markets out, not {self.how!r}")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of the markets that are dealt out: of the three parts, or of train and validation in "mixed"."""
+        train, *rest = self.fractions[:2] if self.how == "mixed" else self.fractions
+        share = train / (train + sum(rest)) if self.train_share is None else self.train_share
+        return (share, *((1.0 - share) * one / sum(rest) for one in rest))
+
+
 def split_markets(
     markets: Sequence[Market],
     window: tuple[int, ...],
@@ -64,67 +143,70 @@ def split_markets(
     Args:
         markets: of the same base timeframe.
         window: bars per timeframe that a decision needs.
-        how: "time" (earlier, later, last), "token" (other markets, all of their time), or "mixed" (other markets and
-            later time: nothing of a part is known in the one before it, neither the asset nor the moment).
-        fractions: of time or of markets; they add up to 1.
-        look_ahead: base bars that a label looks ahead (`synthetic.labels` says); as many rows are purged before every
-            border of time.
-        embargo: base bars left out after every border of time.
-        seed: of the order in which markets are dealt out.
+        how, fractions, look_ahead, embargo, seed: as in `SplitRule`.
 
     Raises:
         ValueError: an unknown `how`, fractions that do not add up, too few markets, or a part without rows.
     """
-    if how not in HOWS:
-        raise ValueError(f"how={how!r} is unknown; choose one of {HOWS}")
-    if len(fractions) != 3 or min(fractions) <= 0.0 or abs(sum(fractions) - 1.0) > 1e-9:
-        raise ValueError(f"fractions={fractions} are not allowed: three positive numbers that add up to 1")
-    if min(look_ahead, embargo) < 0:
-        raise ValueError(f"look_ahead={look_ahead}, embargo={embargo}: allowed are numbers of bars >= 0")
+    rule = SplitRule(how, fractions, look_ahead, embargo, seed)
     if len({market.timeframes[0] for market in markets}) != 1:
         raise ValueError("the markets differ in their base timeframe: split them one by one")
-    dealt = _dealt(len(markets), fractions, seed) if how != "token" or len(markets) >= 3 else None
-    if how != "time" and (len(markets) < 3 or dealt is None):
-        raise ValueError(f"how={how!r} needs at least three markets, got {len(markets)}")
-    spans = _spans_in_time(markets, window, fractions, look_ahead, embargo)
-    if how == "token":
-        whole = [Span(m, market.first_decision(window), len(market)) for m, market in enumerate(markets)]
-        chosen = [tuple(whole[m] for m in part) for part in dealt or ()]
-    elif how == "mixed":
-        chosen = [tuple(s for s in spans[i] if s.market in part) for i, part in enumerate(dealt or ())]
+    return split_rows([Timeline.of(market, window) for market in markets], rule)
+
+
+def split_rows(timelines: Sequence[Timeline], rule: SplitRule) -> Splits:
+    """Split the rows of several series, numbered as they come.
+
+    Raises:
+        ValueError: steps that differ, too few series, or a part without rows.
+    """
+    if len({line.step_ms for line in timelines}) != 1:
+        raise ValueError("the series differ in the time from row to row: split them one by one")
+    least = {"time": 1, "mixed": 2}.get(rule.how, 3)
+    if len(timelines) < least:
+        words = {2: "two", 3: "three"}
+        raise ValueError(f"how={rule.how!r} needs at least {words[least]} markets, got {len(timelines)}")
+    dealt = [] if rule.how == "time" else _dealt(len(timelines), rule.shares, rule.seed)
+    if rule.how == "token":
+        whole = [Span(m, line.first, line.rows) for m, line in enumerate(timelines) if line.first < line.rows]
+        chosen = [[span for span in whole if span.market in part] for part in dealt]
+    elif rule.how == "mixed":
+        early, last = _spans_in_time(timelines, (sum(rule.fractions[:2]), rule.fractions[2]), rule)
+        chosen = [*([span for span in early if span.market in part] for part in dealt), last]
     else:
-        chosen = [tuple(part) for part in spans]
+        chosen = _spans_in_time(timelines, rule.fractions, rule)
+        if rule.how == "strict":
+            chosen = [[s for s in part if s.market in kept] for part, kept in zip(chosen, dealt, strict=True)]
     for name, part in zip(PARTS, chosen, strict=True):
         if not part:
-            raise ValueError(f"the {name} part has no rows: fractions={fractions}, look_ahead={look_ahead}")
-    return Splits(*chosen)
+            raise ValueError(f"the {name} part has no rows: fractions={rule.fractions}, look_ahead={rule.look_ahead}")
+    return Splits(*map(tuple, chosen))
 
 
-def _dealt(count: int, fractions: tuple[float, ...], seed: int) -> list[set[int]]:
-    """Market numbers per part, at least one each where there are three."""
+def _dealt(count: int, fractions: Sequence[float], seed: int) -> list[set[int]]:
+    """Market numbers per part, at least one each."""
     order = np.random.default_rng(seed).permutation(count)
     edges = np.round(np.cumsum(fractions[:-1]) * count).astype(int)
-    edges = np.clip(edges, [1, 2], [max(count - 2, 1), max(count - 1, 2)])
+    parts = len(fractions)
+    edges = np.clip(edges, np.arange(1, parts), count - np.arange(parts - 1, 0, -1))
     return [set(part.tolist()) for part in np.split(order, edges)]
 
 
-def _spans_in_time(
-    markets: Sequence[Market], window: tuple[int, ...], fractions: tuple[float, ...], look_ahead: int, embargo: int
-) -> list[list[Span]]:
+def _spans_in_time(timelines: Sequence[Timeline], fractions: Sequence[float], rule: SplitRule) -> list[list[Span]]:
     """Per part, the rows of every market between the borders, purged and embargoed."""
-    step = timeframe_ms(markets[0].timeframes[0])
-    first = [market.start_ms + market.first_decision(window) * step for market in markets]
-    last = [market.start_ms + len(market) * step for market in markets]
+    step = timelines[0].step_ms
+    first = [line.start_ms + line.first * step for line in timelines]
+    last = [line.start_ms + line.rows * step for line in timelines]
     shares: NDArray[np.float64] = np.cumsum((0.0, *fractions))
     borders = min(first) + shares * (max(last) - min(first))
     parts: list[list[Span]] = []
     for number, (begin, end) in enumerate(pairwise(borders)):
         spans = []
-        for m, market in enumerate(markets):
-            start, stop = (int(np.ceil((border - market.start_ms) / step)) for border in (begin, end))
-            start += embargo if number > 0 else 0
-            stop -= look_ahead if number < len(fractions) - 1 else 0
-            start, stop = max(start, (first[m] - market.start_ms) // step), min(stop, len(market))
+        for m, line in enumerate(timelines):
+            start, stop = (int(np.ceil((border - line.start_ms) / step)) for border in (begin, end))
+            start += rule.embargo if number > 0 else 0
+            stop -= rule.look_ahead if number < len(fractions) - 1 else 0
+            start, stop = max(start, line.first), min(stop, line.rows)
             if stop > start:
                 spans.append(Span(m, start, stop))
         parts.append(spans)
@@ -156,24 +238,29 @@ def refuse_families(markets: Sequence[Market], forbidden: Sequence[str], where: 
 
 def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
     """A timeline per market, coloured by part; what is purged or embargoed stays grey."""
+    lines = [Timeline(m.start_ms, timeframe_ms(m.timeframes[0]), len(m), 0, m.name) for m in markets]
+    draw_splits(lines, splits, path)
+
+
+def draw_splits(timelines: Sequence[Timeline], splits: Splits, path: Path) -> None:
+    """As `plot_splits`, of any series."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import dates, pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9.0, 1.2 + 0.4 * len(markets)), layout="constrained")
-    for m, market in enumerate(markets):
-        index = market.bars.index
-        axes.barh(m, index[-1] - index[0], left=index[0], height=0.6, color="#d9d9d9")
-    labelled = set()
+    figure, axes = pyplot.subplots(figsize=(9.0, 1.2 + 0.4 * len(timelines)), layout="constrained")
+
+    def bar(m: int, start: int, stop: int, colour: str, label: str | None = None) -> None:
+        left, right = (pd.Timestamp(timelines[m].moment(row), tz="UTC") for row in (start, stop - 1))
+        axes.barh(m, right - left, left=left, height=0.6, color=colour, label=label)
+
+    for m, line in enumerate(timelines):
+        bar(m, 0, line.rows, "#d9d9d9")
     for name in PARTS:
-        for span in splits.part(name):
-            index = markets[span.market].bars.index
-            label = None if name in labelled else name
-            width = index[span.stop - 1] - index[span.start]
-            axes.barh(span.market, width, left=index[span.start], height=0.6, color=COLOURS[name], label=label)
-            labelled.add(name)
-    axes.set_yticks(range(len(markets)), [market.name or f"market {m}" for m, market in enumerate(markets)])
+        for number, span in enumerate(splits.part(name)):
+            bar(span.market, span.start, span.stop, COLOURS[name], None if number else name)
+    axes.set_yticks(range(len(timelines)), [line.name or f"market {m}" for m, line in enumerate(timelines)])
     axes.invert_yaxis()
     axes.xaxis_date()
     ticks = dates.AutoDateLocator(maxticks=9)

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from cryptoenv.market.market import Market
 from pretrain import ExtractorConfig, LabelledMarket, PretrainingConfig, fit_extractor
-from pretrain.data.splits import HOWS, JUDGED_BY, PARTS, Span, plot_splits, refuse_families, split_markets
+from pretrain.data.splits import (
+    HOWS,
+    JUDGED_BY,
+    PARTS,
+    Span,
+    SplitRule,
+    Timeline,
+    plot_splits,
+    refuse_families,
+    split_markets,
+    split_rows,
+)
 from pretrain.data.teachers import labelled_samples
 from synthetic import SEED_FAMILIES, Origin, regime_market, task_seeds
 from tests.pretrain.conftest import TIMEFRAMES, WINDOW, random_bars
@@ -54,19 +65,41 @@ def test_no_label_crosses_a_border(
             shifted, WINDOW, kind, fractions=shares, look_ahead=look_ahead, embargo=embargo, seed=seed
         )
     except ValueError as error:  # a market that ends early, dealt to the last part
-        assert how == "mixed" and "part has no rows" in str(error)
+        assert how == "strict" and "part has no rows" in str(error)
         reject()
     for earlier, later in (("train", "validation"), ("validation", "test"), ("train", "test")):
         for a in splits.part(earlier):
             for b in splits.part(later):
-                if how in ("token", "mixed"):
+                judged = later == "test"
+                if how in ("token", "strict") or (how == "mixed" and not judged):
                     assert a.market != b.market
-                if how in ("time", "mixed"):
+                if how in ("time", "strict") or (how == "mixed" and judged):
                     seen = moments(shifted[a.market], a, look_ahead)[1]
                     assert seen + embargo * HOUR < moments(shifted[b.market], b, 0)[0]
     for name in PARTS:
         for span in splits.part(name):
             assert shifted[span.market].first_decision(WINDOW) <= span.start < span.stop <= len(shifted[span.market])
+
+
+def test_mixed_is_judged_on_the_last_time_of_all_markets(shifted: list[Market]) -> None:
+    splits = split_markets(shifted, WINDOW, "mixed", fractions=(0.4, 0.2, 0.4), look_ahead=24)
+    assert {span.market for span in splits.test} == set(range(5))
+    assert len({span.market for span in splits.train}) == 3 and len({span.market for span in splits.validation}) == 2
+
+
+def test_a_share_of_markets_to_learn_from_can_be_asked_for() -> None:
+    lines = [Timeline(0, HOUR, 100) for _ in range(10)]
+    counts = {
+        how: [len(split_rows(lines, SplitRule(how, (0.4, 0.2, 0.4), 0, train_share=0.7)).part(name)) for name in PARTS]
+        for how in ("token", "mixed")
+    }
+    assert counts == {"token": [7, 1, 2], "mixed": [7, 3, 10]}
+    with pytest.raises(ValueError, match="goes with how='token' or 'mixed'"):
+        SplitRule("time", train_share=0.5)
+    with pytest.raises(ValueError, match=r"train_share=1\.0 is not allowed"):
+        SplitRule("token", train_share=1.0)
+    with pytest.raises(ValueError, match="differ in the time from row to row"):
+        split_rows([Timeline(0, HOUR, 9), Timeline(0, 1, 9)], SplitRule())
 
 
 def test_without_purging_labels_would_cross(shifted: list[Market]) -> None:
