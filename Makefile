@@ -11,8 +11,9 @@ EASY := runs/pretrain-easy/artifact/checksums.json
 demo: $(STAMP)
 	$(BIN)/cryptoenv demo
 
+# As many processes as there are cores, four at most: each takes 1.5 GB.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

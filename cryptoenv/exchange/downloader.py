@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,7 @@ class _Series:
         request = self._asker.request
         key = SeriesKey(request.exchange, self._symbol, self._timeframe)
         if self._step > DAY_MS and key not in self._store.series():
-            key = replace(key, offset_ms=await self._own_offset())
+            key = replace(key, offset_ms=await self._own_offset(since))
         with self._store.writer(key) as writer:
             if not self._funding:
                 self._offset = writer.manifest.key.grid_ms
@@ -255,18 +256,22 @@ class _Series:
             self._count_missing(writer, ranges)
         return self._report
 
-    async def _own_offset(self) -> int | None:
-        """Where the venue's grid of bars longer than a day starts, as its newest bars tell; None for the usual one."""
+    async def _own_offset(self, since: int) -> int | None:
+        """Where the venue's grid of bars longer than a day starts, as its bars tell; None for the usual one.
+
+        The bars from `since` on tell, or, where the market is younger, the newest.
+        """
         client = self._asker.client
 
-        async def once() -> Rows:
-            found = await client.fetch_ohlcv(self._symbol, self._timeframe, None, self._pages.page)
+        async def once(start: int | None) -> Rows:
+            found = await client.fetch_ohlcv(self._symbol, self._timeframe, start, self._pages.page)
             if not isinstance(found, list):
                 raise BadPageError(f"an answer that is no list: {found!r:.60}")
             return {int(row[0]): () for row in found}
 
-        opens = np.array(sorted(await self._request(f"the newest {self._timeframe} bars", once)), dtype=np.int64)
-        offset = own_offset_ms(opens, self._step)
+        what = f"the first {self._timeframe} bars"
+        rows = await self._request(what, partial(once, since)) or await self._request(what, partial(once, None))
+        offset = own_offset_ms(np.array(sorted(rows), dtype=np.int64), self._step)
         return None if offset == grid_offset_ms(self._step) else offset
 
     async def _fill(self, writer: SeriesWriter, block: Ranges, tell: Callable[[int], Any]) -> None:

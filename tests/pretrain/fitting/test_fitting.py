@@ -113,7 +113,7 @@ def test_what_several_processes_cannot_do_is_refused(markets: tuple[Market, ...]
         fit_extractor(items[:2], items[2:], small_config(memory=8), small_training(batch=48, devices=2), options=QUIET)
 
 
-@pytest.mark.parametrize("memory", [0, 8])
+@pytest.mark.parametrize("memory", [pytest.param(0, marks=pytest.mark.slow), 8])
 def test_two_processes_share_the_batches(markets: tuple[Market, ...], memory: int) -> None:
     """Gradients are averaged over both: the weights are those of one process with whole batches, but for rounding."""
     items = [planted(market) for market in markets]
