@@ -18,8 +18,8 @@ import torch
 from cryptoenv.files.durable_files import make_folder, write_file
 from pretrain.data.scaler import RobustScaler
 from pretrain.extractor.config import ExtractorConfig
-from pretrain.extractor.encoders import PatchTransformer
 from pretrain.extractor.model import ExtractorModel
+from pretrain.networks.encoders import PatchTransformer
 
 REPEATS = 7
 

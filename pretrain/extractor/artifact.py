@@ -35,6 +35,7 @@ from pretrain.fitting.artifact_folder import (
 from pretrain.fitting.blocks import Block
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.predicting import Predictor, chosen_device
+from pretrain.fitting.provenance import LearnedFrom as LearnedFrom  # where it was before
 from pretrain.fitting.provenance import Provenance, provenance_in
 
 FORMAT = "cryptoenv-extractor"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,19 +19,23 @@ from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.windows import WindowDataset
 from pretrain.extractor.artifact import Extractor, signed
 from pretrain.extractor.model import Predictions
-from pretrain.extractor.prediction_picture import (
+from pretrain.fitting.batches import evenly_spread
+from pretrain.fitting.drawing import (
+    CURVES,
     LINE,
     LONG,
     SECOND,
     SHORT,
     SHOWN_BARS,
     colours,
+    draw_learning_curves,
     new_pyplot,
+    reliability,
     save_figure,
     shades,
 )
 
-CURVES, CONFUSION, ATTENTION = "learning_curves.png", "label_confusion.png", "attention.png"
+CONFUSION, ATTENTION = "label_confusion.png", "attention.png"
 CALIBRATION, DECISIONS = "calibration.png", "decisions.png"
 ATTENDED = 512  #: decisions that attention is averaged over
 
@@ -68,41 +71,6 @@ def _predicted(extractor: Extractor, held_out: Sequence[LabelledMarket]) -> tupl
     parts = [extractor.embed(item.market)[dataset.t[dataset.market == m]] for m, item in enumerate(held_out)]
     with torch.inference_mode():
         return dataset, extractor.model.predict(torch.from_numpy(np.concatenate(parts)))
-
-
-def draw_learning_curves(log: Path, path: Path) -> None:
-    """Loss on training batches, and every figure measured on validation decisions, over optimiser steps."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(log), size_guidance={"scalars": 0})
-    events.Reload()
-    measured = [
-        tag
-        for tag in events.Tags()["scalars"]
-        if tag.startswith("validation/") and any(scalar.value != 0.0 for scalar in events.Scalars(tag))
-    ]  # a head without targets (regimes of real bars) measures nothing
-    pyplot = new_pyplot()
-    columns = 4
-    rows = -(-(len(measured)) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(3.0 * columns, 2.4 * rows), layout="constrained")
-    for axis, tag in zip(np.ravel(axes), [*measured, *[""] * (rows * columns - len(measured))], strict=True):
-        if not tag:
-            axis.set_visible(False)
-            continue
-        if tag == "validation/loss":
-            _plot_scalars(axis, events.Scalars("train/loss"), "#b0bccf", "training")
-        _plot_scalars(axis, events.Scalars(tag), LINE, "validation")
-        if tag == "validation/loss":
-            axis.legend(frameon=False, fontsize=8)
-        axis.set_title(tag.removeprefix("validation/"), fontsize=10)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.25)
-    figure.supxlabel("optimiser steps", fontsize=9)
-    save_figure(pyplot, figure, path)
-
-
-def _plot_scalars(axis: Any, scalars: Sequence[Any], colour: str, label: str) -> None:
-    axis.plot([s.step for s in scalars], [s.value for s in scalars], color=colour, linewidth=1.4, label=label)
 
 
 def confusion(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -146,7 +114,7 @@ def draw_confusion(extractor: Extractor, dataset: WindowDataset, predictions: Pr
 def draw_attention(extractor: Extractor, dataset: WindowDataset, path: Path) -> None:
     """Where the summary looks: mean attention per patch, by timeframe and age."""
     config = extractor.config
-    rows = np.unique(np.linspace(0, len(dataset) - 1, min(ATTENDED, len(dataset))).round().astype(np.int64))
+    rows = evenly_spread(len(dataset), ATTENDED)
     with torch.inference_mode():
         weights = extractor.model.attention(dataset.batch(rows).windows).mean(dim=0).numpy()
     pyplot = new_pyplot()
@@ -194,15 +162,6 @@ def draw_calibration(extractor: Extractor, dataset: WindowDataset, predictions: 
     right.set_xlabel("quantile said")
     right.set_ylabel("share of returns below it")
     save_figure(pyplot, figure, path)
-
-
-def reliability(
-    said: NDArray[np.floating], seen: NDArray[np.bool_], bins: int = 10
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean probability said and share seen in `bins` groups of equally many predictions (R,), in order."""
-    order = np.argsort(said, kind="stable")
-    groups = [group for group in np.array_split(order, bins) if len(group)]
-    return np.array([said[g].mean() for g in groups]), np.array([seen[g].mean() for g in groups])
 
 
 def draw_decisions(extractor: Extractor, item: LabelledMarket, path: Path) -> None:

@@ -1,49 +1,20 @@
-"""Predictions over the price, as `cryptoenv predict` draws them; and what all pictures of extractors are made with."""
+"""Predictions of an extractor over the price, as `cryptoenv predict` draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.files.durable_files import make_folder, write_figure
+from cryptoenv.files.durable_files import make_folder
 from cryptoenv.market.market import Market
 from pretrain.extractor.config import ExtractorConfig
+from pretrain.fitting.drawing import LINE, SHOWN_BARS, colours, new_pyplot, save_figure, shades
 
 PREDICTIONS = "predictions.png"
-LONG, SHORT, LINE, SECOND = "#2a9d5c", "#d1495b", "#1f4e9c", "#e07b00"
-SHOWN_BARS = 480  #: base bars of a picture of decisions
-
-
-def new_pyplot() -> Any:
-    """Matplotlib's pyplot, which opens no window."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def save_figure(pyplot: Any, figure: Any, path: Path) -> None:
-    """Write a figure, whole or not at all, and forget it."""
-    write_figure(figure, path, dpi=110)
-    pyplot.close(figure)
-
-
-def colours(count: int) -> list[str]:
-    """`count` colours of lines."""
-    return [(LINE, SECOND, "#7b4fa3", LONG, SHORT, "#00838f")[i % 6] for i in range(count)]
-
-
-def shades(positions: NDArray[np.float64]) -> list[str]:
-    """A colour per exposure (A,): green, red, grey."""
-    return [LONG if p > 0 else SHORT if p < 0 else "#cccccc" for p in positions]
 
 
 def draw_predictions(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from cryptoenv.files.durable_files import write_file
-from cryptoenv.files.typed_values import ConfigError, Range, require_ranges, require_types, written_values
-from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, yaml_text
+from cryptoenv.files.typed_values import ConfigError, Range, later_field, require_ranges, require_types
 from pretrain.data.teachers import OWN_LABELS, TEACHERS
 from pretrain.extractor.config import ExtractorConfig
-from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.config import PretrainingConfig
+from pretrain.fitting.recipe import EXTRACTOR, ModelRecipe
+from pretrain.fitting.recipe import RECIPES as RECIPES  # where it was before
 from synthetic import TASKS
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 _COUNTS = {
     "markets": Range(1, 1_000_000), "validation_markets": Range(1, 1_000_000), "days": Range(1, 36_500),
     "seed": Range(0, 2**63 - 1),
@@ -24,7 +21,7 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ModelRecipe):
     """What to pretrain on, and how.
 
     Attributes:
@@ -38,10 +35,13 @@ class Recipe:
         seed: of weights, batches and dropout.
         architecture: of the extractor.
         training: its optimiser and budget.
+        model: "extractor".
 
     Raises:
         ConfigError: a count that is not positive, or an unknown task or teacher.
     """
+
+    SECTIONS: ClassVar[Mapping[str, type[Any]]] = {"architecture": ExtractorConfig, "training": PretrainingConfig}
 
     task: str = "standard"
     markets: int = 192
@@ -51,45 +51,13 @@ class Recipe:
     seed: int = 0
     architecture: ExtractorConfig = field(default_factory=ExtractorConfig)
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
+    model: str = later_field(EXTRACTOR)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
         require_ranges(self, _COUNTS)
-        for name, allowed in (("task", tuple(TASKS)), ("teacher", (*TEACHERS, OWN_LABELS))):
+        for name, allowed in (
+            ("task", tuple(TASKS)), ("teacher", (*TEACHERS, OWN_LABELS)), ("model", (EXTRACTOR,)),
+        ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")
-
-    @property
-    def digest(self) -> str:
-        """sha256 (hex) over all of it."""
-        return hashlib.sha256(json_bytes(written_values(self))).hexdigest()
-
-    @classmethod
-    def read(cls, recipe: str | Path) -> Self:
-        """A recipe by name (of those shipped) or from a YAML file.
-
-        A file names only what differs from the defaults of `Recipe`.
-
-        Raises:
-            ConfigError: no such recipe, no YAML, an unknown key, or a value that is not allowed.
-        """
-        path = recipe_path(recipe, RECIPES)
-        values = read_mapping(path)
-        for name, kind in (("architecture", ExtractorConfig), ("training", PretrainingConfig)):
-            if values.get(name, 0) is None:  # a heading whose lines are comments
-                del values[name]
-            elif name in values:
-                values[name] = section(values[name], kind, f"{path}: {name}")
-        return section(values, cls, str(path))
-
-    def changed(self, **changes: Any) -> Self:
-        """This recipe with other values; None leaves one as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
-
-    def text(self) -> str:
-        """All of it, defaults included, as YAML."""
-        return yaml_text(written_values(self))
-
-    def write(self, path: Path) -> None:
-        """Write `text` to a file, whole or not at all."""
-        write_file(path, self.text())

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cryptoenv.files.typed_values import ConfigError, written_values
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.scaler import NORMAL_IQR, RobustScaler
 from pretrain.data.splits import JUDGED_BY, refuse_families
-from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
-from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
+from pretrain.data.windows import WindowDataset
 from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.config import ExtractorConfig
-from pretrain.extractor.encoders import PatchTransformer
 from pretrain.extractor.model import ExtractorModel
 from pretrain.extractor.task import ExtractorTask
 from pretrain.fitting.artifact_folder import ArtifactError
+from pretrain.fitting.batches import refuse_shared_rows, training_batches
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.fitting import FitOptions, fit
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.provenance import LearnedFrom, Provenance, versions
-
-# Validation needs no gradients: larger batches are faster.
-VALIDATION_BATCH = 2048
+from pretrain.networks.encoders import PatchTransformer
 
 
 def fit_extractor(
@@ -88,7 +83,7 @@ def fit_extractor(
         _take_weights(model, start.model)
     if training.checkpoint_gradients:
         _checkpoint(model)
-    batches = _batches(dataset, held_out, config, training, seed)
+    batches = training_batches(dataset, held_out, training, seed, memory=config.memory > 0)
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()}
     made_of["start"] = None if start is None else start.hash
     acts = bool((dataset.labels != NO_LABEL).any())
@@ -114,39 +109,6 @@ def _take_weights(model: ExtractorModel, start: ExtractorModel) -> None:
     """The weights of what is gone on from; a head for labels that it does not know stays as drawn."""
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("label_head.")}
     model.load_state_dict(own | start.state_dict())
-
-
-def _batches(
-    dataset: WindowDataset, held_out: WindowDataset, config: ExtractorConfig, training: PretrainingConfig, seed: int
-) -> tuple[Iterable[Any], Iterable[Any]]:
-    """Batches to train on and to validate with: windows, or stretches where the encoder has a memory."""
-    if config.memory:
-        if training.devices > 1 and training.batch % (ROWS * training.devices):
-            allowed = f"a multiple of {ROWS} x devices={training.devices}, so that every process gets whole stretches"
-            raise ConfigError(f"batch={training.batch} is not allowed with a memory: {allowed}")
-        stretches = ShuffledStretches(StretchDataset(dataset), training.batch, training.steps, seed)
-        return stretches, OrderedStretches(StretchDataset(held_out), training.validation_windows)
-    rows = _spread(len(held_out), training.validation_windows)
-    shuffled = ShuffledBatches(dataset, training.batch, training.steps, seed)
-    return shuffled, OrderedBatches(held_out, VALIDATION_BATCH, rows)
-
-
-def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket]) -> None:
-    """Refuse what would let training see validation.
-
-    Raises:
-        ValueError: a market of `validation` is also in `train`, with rows in common; both are numbered.
-    """
-    seen: dict[str, list[tuple[int, LabelledMarket]]] = {}
-    for number, item in enumerate(train):
-        seen.setdefault(item.market.hash, []).append((number, item))
-    for number, item in enumerate(validation):
-        for other_number, other in seen.get(item.market.hash, []):
-            if item.start < other.end and other.start < item.end:
-                raise ValueError(
-                    f"validation[{number}] and train[{other_number}] are the same market with rows "
-                    f"[{max(item.start, other.start)}, {min(item.end, other.end)}) in common"
-                )
 
 
 def _dataset(
@@ -180,8 +142,3 @@ def _scales(dataset: WindowDataset) -> tuple[tuple[float, float], ...]:
         spread = (high - low) / NORMAL_IQR or float(np.nanstd(values)) or 1.0
         found.append((0.0, 1.0) if column.classes else (float(middle), float(spread)))
     return tuple(found)
-
-
-def _spread(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` rows out of `length`, evenly spread."""
-    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

@@ -17,7 +17,7 @@ import torch
 
 from cryptoenv.market.market import Market
 from pretrain import ConfigError, Extractor, FitOptions, fit_extractor
-from pretrain.extractor.config import ENCODERS
+from pretrain.networks.encoder_config import ENCODERS
 from tests.pretrain.conftest import planted, small_config, small_training
 
 QUIET = FitOptions(progress=False)

@@ -1,7 +1,7 @@
-"""Encoders: windows of every timeframe to one embedding, in five ways behind one call.
+"""Encoders: windows of every timeframe to one embedding, in six ways behind one call.
 
 All take the scaled windows, one (B, W_k, F_k) float32 tensor per timeframe with the oldest bar first, and return
-(B, D). `ExtractorConfig.encoder` chooses; `layers`, `width` and `feedforward` mean the nearest thing in each.
+(B, D). `EncoderConfig.encoder` chooses; `layers`, `width` and `feedforward` mean the nearest thing in each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pretrain.extractor.config import ExtractorConfig
+from pretrain.networks.encoder_config import EncoderConfig
 
 KERNEL = 3  # bars that one layer of the convolution sees
 
@@ -35,7 +35,7 @@ class PatchTransformer(nn.Module):
     With `checkpoint_gradients` set, training keeps what goes into a block alone, and computes the block twice.
     """
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.checkpoint_gradients = False
         self.config = config
@@ -63,9 +63,7 @@ class PatchTransformer(nn.Module):
 
     def attention(self, windows: Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: how much the summary token attends to each token in the last block, mean of heads."""
-        tokens = self._tokens(self._base(windows[0]), windows[1:])
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, tokens)
+        tokens = self._before_last(self._base(windows[0]), windows[1:])
         last: _Block = self.blocks[-1]  # type: ignore[assignment]
         return last.weights(tokens[:, :1], tokens)
 
@@ -75,15 +73,20 @@ class PatchTransformer(nn.Module):
 
     def read(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
         """(B, D) embeddings of base patches (B, patches, their size) and the windows of the higher timeframes."""
+        tokens = self._before_last(base, higher)
+        return self.norm(self._through(self.blocks[-1], tokens[:, :1], tokens)[:, 0])
+
+    def _before_last(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
+        """(B, N, D) tokens, the summary first, as the last block gets them."""
         tokens = self._tokens(base, higher)
         for block in self.blocks[:-1]:
             tokens = self._through(block, tokens, tokens)
-        return self.norm(self._through(self.blocks[-1], tokens[:, :1], tokens)[:, 0])
+        return tokens
 
-    def _through(self, block: nn.Module, queries: Tensor, tokens: Tensor) -> Tensor:
+    def _through(self, block: nn.Module, queries: Tensor, tokens: Tensor, causal: bool = False) -> Tensor:
         if self.checkpoint_gradients and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(block, queries, tokens, use_reentrant=False))
-        return cast(Tensor, block(queries, tokens))
+            return cast(Tensor, checkpoint(block, queries, tokens, causal, use_reentrant=False))
+        return cast(Tensor, block(queries, tokens, causal))
 
     def _base(self, window: Tensor) -> Tensor:
         """What the base patches of a window (B, W, F_0) are embedded from: their bars, or the memory's states."""
@@ -110,10 +113,27 @@ class PatchTransformer(nn.Module):
         return torch.cat(parts, dim=1)
 
 
+class CausalTransformer(PatchTransformer):
+    """The body of a GPT (Radford et al. 2019): the same patches as one sequence, each looking at those before it.
+
+    The longest timeframe comes first, within each the oldest patch, the base last; the summary token ends the sequence
+    and is what is read. Pre-norm blocks, GELU, learned positions and a last norm are those of GPT-2.
+    """
+
+    def _before_last(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
+        config = self.config
+        counts = [bars // patch for bars, patch in zip(config.window, config.patches, strict=True)]
+        parts = self._tokens(base, higher).split([1, *counts], dim=1)
+        tokens = torch.cat((*parts[:0:-1], parts[0]), dim=1)
+        for block in self.blocks[:-1]:
+            tokens = self._through(block, tokens, tokens, causal=True)
+        return torch.cat((tokens[:, -1:], tokens[:, :-1]), dim=1)
+
+
 class _Block(nn.Module):
     """Pre-norm attention of `queries` over `tokens`, then a feed-forward layer, both residual."""
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         width = config.width
         self.heads = config.heads
@@ -129,10 +149,11 @@ class _Block(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """(B, M, D) from `queries` (B, M, D), the first M of `tokens` (B, N, D)."""
+    def forward(self, queries: Tensor, tokens: Tensor, causal: bool = False) -> Tensor:
+        """(B, M, D) from `queries` (B, M, D), the first M of `tokens` (B, N, D); `causal`: token n looks at those up
+        to n alone."""
         query, key, value = self._heads(queries, tokens)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         mixed = mixed.transpose(1, 2).reshape(queries.shape)
         middle = queries + self.dropout(self.out(mixed))
         return middle + self.dropout(self.feedforward(middle))
@@ -154,7 +175,7 @@ class _Block(nn.Module):
 class RecurrentEncoder(nn.Module):
     """An LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho et al. 2014) per timeframe; last states joined linearly."""
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[config.encoder]
         self.cells = nn.ModuleList(
@@ -170,7 +191,7 @@ class RecurrentEncoder(nn.Module):
 class ConvolutionEncoder(nn.Module):
     """A temporal convolution per timeframe (Bai, Kolter and Koltun 2018): causal, dilated 1, 2, 4, ..., residual."""
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.embed = nn.ModuleList(nn.Conv1d(len(names), config.width, 1) for names in config.feature_names)
         # each layer doubles what the last bar sees: enough of them for the longest window, at least `layers`
@@ -196,7 +217,7 @@ class ConvolutionEncoder(nn.Module):
 class FlatEncoder(nn.Module):
     """A perceptron on the flattened windows: `layers` hidden layers of `feedforward` units."""
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size = sum(bars * len(names) for bars, names in zip(config.window, config.feature_names, strict=True))
         stages: list[nn.Module] = []
@@ -210,22 +231,23 @@ class FlatEncoder(nn.Module):
         return self.stages(torch.cat([window.flatten(1) for window in windows], dim=1))
 
 
-def _join(config: ExtractorConfig) -> nn.Module:
+def _join(config: EncoderConfig) -> nn.Module:
     """One embedding from the last states of all timeframes."""
     joined = len(config.timeframes) * config.width
     return nn.Sequential(nn.Linear(joined, config.feedforward), nn.GELU(), nn.Linear(config.feedforward, config.width),
                          nn.LayerNorm(config.width))  # fmt: skip
 
 
-_ENCODERS: dict[str, Callable[[ExtractorConfig], nn.Module]] = {
+_ENCODERS: dict[str, Callable[[EncoderConfig], nn.Module]] = {
     "transformer": PatchTransformer,
     "lstm": RecurrentEncoder,
     "gru": RecurrentEncoder,
     "convolution": ConvolutionEncoder,
     "flat": FlatEncoder,
+    "gpt": CausalTransformer,
 }
 
 
-def new_encoder(config: ExtractorConfig) -> nn.Module:
+def new_encoder(config: EncoderConfig) -> nn.Module:
     """The encoder that `config.encoder` names, with fresh weights."""
     return _ENCODERS[config.encoder](config)

@@ -1,0 +1,96 @@
+"""What an encoder looks like and which windows it reads: the part of a model's configuration that all models share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from cryptoenv.files.typed_values import Range, require, require_ranges, require_types, section
+from cryptoenv.market.market import Market
+
+ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt")
+MOST_TOKENS = 16_384
+#: Far beyond what anybody trains, and small enough that nothing is built, or looped over, for ever.
+_SIZES = {
+    "width": Range(1, 16_384), "layers": Range(1, 256), "heads": Range(1, 1_024), "feedforward": Range(1, 65_536),
+    "bar_width": Range(0, 16_384), "memory": Range(0, 16_384), "window": Range(1, 1_000_000),
+    "patches": Range(1, 1_000_000),
+}  # fmt: skip
+MOST_TIMEFRAMES = 32
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Architecture of an encoder and the market layout it reads.
+
+    `encoder` is one of ENCODERS. For the "transformer" and the "gpt", `window[k]` bars of `timeframes[k]` are cut into
+    patches of `patches[k]` bars, and each patch is one token; the transformer adds a summary token, the gpt reads the
+    tokens in their order and says what its last one makes of those before it. With `bar_width` > 0 every bar first
+    goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
+    the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
+    until `for_market` fills it in.
+
+    Raises:
+        ConfigError: a value is out of range, or lengths do not agree.
+    """
+
+    timeframes: tuple[str, ...] = ("15m", "4h", "1d")
+    window: tuple[int, ...] = (32, 16, 8)
+    patches: tuple[int, ...] = (4, 4, 4)
+    feature_names: tuple[tuple[str, ...], ...] = ()
+    width: int = 32
+    layers: int = 2
+    heads: int = 2
+    feedforward: int = 64
+    dropout: float = 0.0
+    encoder: str = "transformer"
+    bar_width: int = 0
+    memory: int = 0
+
+    def __post_init__(self) -> None:
+        require_types(type(self), vars(self))
+        require_ranges(self, _SIZES)
+        count = len(self.timeframes)
+        require(count <= MOST_TIMEFRAMES, "timeframes", self.timeframes, f"at most {MOST_TIMEFRAMES} of them")
+        require(count > 0, "timeframes", self.timeframes, "at least one timeframe, by name")
+        for name in ("window", "patches"):
+            value = getattr(self, name)
+            require(len(value) == count, name, value, f"one number per timeframe ({count})")
+        for bars, patch in zip(self.window, self.patches, strict=True):
+            require(bars % patch == 0, "patches", self.patches, f"each divides its window {self.window}")
+        if self.feature_names:
+            require(len(self.feature_names) == count, "feature_names", self.feature_names, "one tuple per timeframe")
+            require(all(self.feature_names), "feature_names", self.feature_names, "at least one name per timeframe")
+        require(self.tokens <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} patches in all")
+        require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
+        require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
+        require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
+        require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a transformer sees: one per patch and one summary."""
+        return 1 + sum(bars // patch for bars, patch in zip(self.window, self.patches, strict=True))
+
+    def for_market(self, market: Market) -> Self:
+        """This architecture with the feature names of `market`.
+
+        Raises:
+            ConfigError: the market has other timeframes, or other features than those already named.
+        """
+        same = market.timeframes == self.timeframes
+        require(same, "timeframes", self.timeframes, f"the market has {market.timeframes}")
+        named = self.feature_names in ((), market.feature_names)
+        require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
+        return replace(self, feature_names=market.feature_names)
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """The config from a parsed JSON object with exactly its fields.
+
+        Raises:
+            ConfigError: no object, an unknown or missing key, a wrong type, or a value out of range.
+        """
+        given: Any = section(values, cls, cls.__name__, complete=True)
+        return given

@@ -1,0 +1,93 @@
+"""Scaled windows and an encoder: what every model is built on that reads the windows of several timeframes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.data.scaler import SCALED_BOUND, RobustScaler
+from pretrain.networks.encoder_config import EncoderConfig
+from pretrain.networks.encoders import PatchTransformer, new_encoder
+
+
+class ScaledEncoder(nn.Module):
+    """Windows of every timeframe to one embedding; models add their heads.
+
+    Features are scaled by the scaler's median and range (buffers, not weights) and clipped before the encoder.
+
+    Args:
+        config: the architecture, with feature names.
+        scaler: fitted on training rows, of the same timeframes and features.
+        encoder: the network from scaled windows to embeddings; the one that `config` names where None.
+
+    Raises:
+        ValueError: the config names no features, or the scaler has other timeframes or features.
+    """
+
+    def __init__(self, config: EncoderConfig, scaler: RobustScaler, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        if not config.feature_names:
+            raise ValueError("config.feature_names is empty: take it from a market with config.for_market(market)")
+        if (scaler.timeframes, scaler.names) != (config.timeframes, config.feature_names):
+            raise ValueError("the scaler was fitted on other timeframes or features than the config names")
+        self.config = config
+        self.encoder = new_encoder(config) if encoder is None else encoder
+        for k in range(len(config.timeframes)):
+            # Not saved with the weights: scaler.json is the one place where the scaler is kept.
+            self.register_buffer(f"median_{k}", torch.from_numpy(scaler.median[k].copy()), persistent=False)
+            self.register_buffer(f"scale_{k}", torch.from_numpy(scaler.scale(k)), persistent=False)
+
+    def forward(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+        """Embeddings (B, D) float32 of `windows`.
+
+        Args:
+            windows: one (B, W_k, F_k) float32 tensor of unscaled features per timeframe, oldest bar first: a sequence
+                in the config's order, or a mapping by timeframe name (further keys are not read).
+        """
+        return self.encoder(self._scaled(windows))
+
+    def over_stretches(self, bars: Tensor, places: Tensor, higher: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Embeddings of decisions within stretches (`pretrain.data.stretches`), with the memory run once over each.
+
+        Args:
+            bars: (C, L, F_0) unscaled features of the stretches' base bars.
+            places: (C, R) int64 decisions, counted from the stretch's first.
+            higher: their windows of the higher timeframes, (C * R, W_k, F_k) each.
+
+        Returns:
+            (C * R, D) embeddings, and (C, stretch, memory) states of the memory at every decision.
+
+        Raises:
+            TypeError: the encoder has no memory.
+        """
+        if not isinstance(self.encoder, PatchTransformer) or not self.config.memory:
+            found = f"encoder={self.config.encoder!r}, memory={self.config.memory}"
+            raise TypeError(f"only a transformer with a memory reads stretches; this is {found}")
+        window, patch = self.config.window[0], self.config.patches[0]
+        states = self.encoder.remember(self._scaled_one(0, bars))
+        ends = places[:, :, None] + torch.arange(patch - 1, window, patch, device=places.device)
+        which = torch.arange(len(bars), device=places.device)[:, None, None]
+        base = states[which, ends].flatten(0, 1)
+        scaled = [self._scaled_one(k, part) for k, part in enumerate(higher, start=1)]
+        return self.encoder.read(base, scaled), states[:, window - 1 :]
+
+    def attention(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+        """(B, tokens) float32: attention of the summary over itself and the patches, timeframe by timeframe.
+
+        Raises:
+            TypeError: the encoder is not a transformer.
+        """
+        if not isinstance(self.encoder, PatchTransformer):
+            raise TypeError(f"only the transformer attends; this encoder is {self.config.encoder!r}")
+        return self.encoder.attention(self._scaled(windows))
+
+    def _scaled(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> list[Tensor]:
+        if isinstance(windows, Mapping):
+            windows = [windows[timeframe] for timeframe in self.config.timeframes]
+        return [self._scaled_one(k, window) for k, window in enumerate(windows)]
+
+    def _scaled_one(self, k: int, window: Tensor) -> Tensor:
+        scaled = (window - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")
+        return scaled.clamp(-SCALED_BOUND, SCALED_BOUND)
