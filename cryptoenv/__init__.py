@@ -31,6 +31,7 @@ from cryptoenv.cleaning.report import CleaningReport
 from cryptoenv.env.registration import register_environments
 from cryptoenv.env.single import CryptoTradeEnv
 from cryptoenv.env.vector import CryptoTradeVectorEnv
+from cryptoenv.market.funding_files import read_funding
 from cryptoenv.market.market import Market
 from cryptoenv.market.pool import MarketPool
 from cryptoenv.trading.account import ExitKind, OrderStatus
@@ -61,6 +62,7 @@ __all__ = [
     "join_exogenous",
     "performance",
     "read_bars",
+    "read_funding",
     "register_environments",
     "validate_bars",
 ]

@@ -85,14 +85,10 @@ def _bars_at(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_dir():
         found = read_bars(path)
         return found.join(import_bars(path, keep=columns)[0][list(columns)]) if columns else found
-    from cryptoenv.store.key import StoreError, key_of
-    from cryptoenv.store.store import BarStore
+    from cryptoenv.store.places import series_at
 
-    whole = path.absolute()
-    key = key_of(*whole.parts[-3:]) if len(whole.parts) > 3 else None
-    if key is None or key.is_funding:
-        raise StoreError(f"{path} is no series of bars in a store: name STORE/EXCHANGE/SYMBOL/TIMEFRAME")
-    return BarStore(whole.parents[2]).read(key)
+    store, key = series_at(path)
+    return store.read(key)
 
 
 def _closed(bars: pd.DataFrame) -> pd.DataFrame:

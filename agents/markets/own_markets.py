@@ -107,14 +107,10 @@ def bars_at(path: Path) -> pd.DataFrame:
         return read_bars(path)
     if (path / MARKET_FILE).is_file():
         return Market.load(path).bars
-    from cryptoenv.store.key import StoreError, key_of
-    from cryptoenv.store.store import BarStore
+    from cryptoenv.store.places import series_at
 
-    whole = path.absolute()
-    key = key_of(*whole.parts[-3:]) if len(whole.parts) > 3 else None
-    if key is None or key.is_funding:
-        raise StoreError(f"{path} is no series of bars in a store: name STORE/EXCHANGE/SYMBOL/TIMEFRAME")
-    return BarStore(whole.parents[2]).read(key)
+    store, key = series_at(path)
+    return store.read(key)
 
 
 def in_words(source: MarketSource) -> str | list[str]:

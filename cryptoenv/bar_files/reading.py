@@ -107,7 +107,7 @@ def import_bars(
         if time is not None and not isinstance(time, str):
             table, time = _with_joined_times(table, tuple(time))
         choice = choose_columns(table, time, volume)
-        index, times, time_column = _times(table, choice, TimeReading(time_zone, day_first))
+        index, times, time_column = table_times(table, choice.times, TimeReading(time_zone, day_first))
         bars, how = _bars(table, choice, keep, numbers)
         bars = bars.set_axis(index, axis=0)
         _require_open_and_close(bars, choice)
@@ -195,18 +195,30 @@ def read_bars(
     return valid
 
 
-def _times(table: pd.DataFrame, choice: ColumnChoice, reading: TimeReading) -> tuple[pd.DatetimeIndex, str, str]:
-    if not choice.times:
+def table_times(
+    table: pd.DataFrame, candidates: Sequence[str], reading: TimeReading
+) -> tuple[pd.DatetimeIndex, str, str]:
+    """UTC times of the rows of a table, how they were read, and the column's name.
+
+    Args:
+        table: T rows, named as in the file.
+        candidates: columns of times, likeliest first, which must say the same; none where the index holds them.
+        reading: settles what they leave open.
+
+    Raises:
+        BarsError: no times, or columns of different ones.
+    """
+    if not candidates:
         name = str(table.index.name or "index")
         return *utc_times(table.index.to_series().rename(name), reading), name
-    column = choice.times[0]
+    column = candidates[0]
     if list(table.columns).count(column) > 1:
         raise BarsError(f"column {column!r} is there more than once; needed: one time column")
     try:
         index, said = utc_times(table[column], reading)
     except BarsError as error:
         raise BarsError(f"{error}{_date_beside(table)}") from error
-    for other in choice.times[1:]:
+    for other in candidates[1:]:
         try:
             differs = np.asarray(utc_times(table[other], TimeReading("UTC", reading.day_first))[0] != index)
         except BarsError:
@@ -215,8 +227,8 @@ def _times(table: pd.DataFrame, choice: ColumnChoice, reading: TimeReading) -> t
             row = int(differs.argmax())
             raise BarsError(
                 f"columns {column!r} and {other!r} are different times, first in row {row}: "
-                f"{table[column].iloc[row]!r} and {table[other].iloc[row]!r}; say which one is the bar's open in UTC "
-                f"with time={column!r} or time={other!r}"
+                f"{table[column].iloc[row]!r} and {table[other].iloc[row]!r}; say which one is meant (of bars: "
+                f"their open), in UTC, with time={column!r} or time={other!r}"
             )
     return index, said, column
 

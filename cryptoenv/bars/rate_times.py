@@ -7,9 +7,19 @@ import numpy as np
 from cryptoenv.bars.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 
 LONGEST_INTERVAL_MS = 8 * HOUR_MS  #: no venue pays less often
-LATE_MS = 5 * MINUTE_MS  #: stamps are that late at most
+LATE_MS = 5 * MINUTE_MS  #: stamps are that late, or early, at most
 _LONGER = 1.25  # intervals are 1, 2, 4, 6 and 8 hours: the next one is longer by a third at least
 _SHORTEST_SPELL_MS = DAY_MS  # an interval that holds for less, between shorter ones, is none: rates are missing
+
+
+def due_times(stamps: np.ndarray) -> np.ndarray:
+    """(R,) int64 ms: the whole hours at which rates fell due, by their stamps (R,), or -1 where one is not near any.
+
+    Venues pay at whole hours and stamp what was paid milliseconds to minutes later (or earlier). Left as it is, such a
+    stamp would be charged to the position of the bar after.
+    """
+    hours = (stamps + HOUR_MS // 2) // HOUR_MS * HOUR_MS
+    return np.where(np.abs(stamps - hours) <= LATE_MS, hours, -1)
 
 
 def rate_intervals(times: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cryptoenv.env.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
 from cryptoenv.env.single_step import FreshMemory, Observation, observe_single, step_single
 from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
+from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
 from cryptoenv.rendering.renderer import RENDER_MODES, Renderer, usable_render_modes
 from cryptoenv.trading.account import (
@@ -148,6 +149,8 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
             stream they are refused.
         days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
+        funding: rates of a perpetual's bars (a Series, or a file as `cryptoenv.read_funding` takes it); one for each of
+            several markets. None: none but what a `Market` brings.
         render_mode: None; "rgb_array" ((600, 800, 3) uint8: candles, position, fills, equity, drawdown); "human" (the
             same in a live window, at most 10 frames per second); "ansi" (a text panel).
 
@@ -196,6 +199,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         random_start: bool = True,
         markets: int | str | None = None,
         days: int | None = None,
+        funding: FundingArgument = None,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = render_mode
@@ -205,7 +209,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
             observation=observation, reward=reward, costs=costs, limits=limits, rules=rules, sizing=sizing,
             reward_adaptation=reward_adaptation, initial_cash=initial_cash, episode_bars=episode_bars,
-            random_start=random_start, markets=markets, days=days,
+            random_start=random_start, markets=markets, days=days, funding=funding,
         )  # fmt: skip
         self.pool = self.setup.pool
         self.observation_space: Any = self.setup.observation_space  # Gymnasium's type is narrower than spaces.Dict

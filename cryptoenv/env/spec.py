@@ -13,6 +13,7 @@ from cryptoenv.env.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, Worl
 from cryptoenv.env.market_visits import PoolVisits, StreamVisits, Visits
 from cryptoenv.features import FEATURE_BOUND
 from cryptoenv.files.typed_values import Range, is_number, is_whole, number, whole
+from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketArgument, MarketPool, make_pool
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.market.task_markets import MarketStream
@@ -61,6 +62,8 @@ class EnvironmentSpec:
             `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
             stream they are refused.
         days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
+        funding: rates of a perpetual's bars (a Series, or a file as `cryptoenv.read_funding` takes it); one for each of
+            several markets. None: none but what a `Market` brings.
 
     Attributes:
         pool: the markets (of a stream, one that stands for all). stream: what they are drawn from, or None.
@@ -92,6 +95,7 @@ class EnvironmentSpec:
         random_start: bool = True,
         markets: int | str | None = None,
         days: int | None = None,
+        funding: FundingArgument = None,
     ) -> None:
         self.trading = TradingConfig(
             instrument=instrument,
@@ -110,7 +114,9 @@ class EnvironmentSpec:
             raise TypeError(f"timeframes={timeframes!r} must be a sequence such as {DEFAULT_TIMEFRAMES}, base first")
         weights = reward_weights(reward)
         self.reward_function: RewardFunction | None = reward if callable(reward) else None
-        found = make_pool(market, timeframes, split, markets, days)
+        if funding is not None and instrument != "perpetual":
+            raise ValueError(f"funding= is paid on 'perpetual' only; instrument is {instrument!r}")
+        found = make_pool(market, timeframes, split, markets, days, funding)
         self.stream = found if isinstance(found, MarketStream) else None
         self.pool = found if isinstance(found, MarketPool) else MarketPool((found.draw(0),))
         if self.stream is not None:

@@ -27,6 +27,7 @@ from cryptoenv.env.vector_rows import (
     step_serial,
 )
 from cryptoenv.files.typed_values import whole
+from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
@@ -81,6 +82,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             `options["market"]` are its number. Index observations name markets by their place in a fixed pool: with a
             stream they are refused.
         days: tradable days in each market of a task, 1 to 10,000, 60 by default, after 56 days of warm-up.
+        funding: rates of a perpetual's bars (a Series, or a file as `cryptoenv.read_funding` takes it); one for each of
+            several markets. None: none but what a `Market` brings.
         autoreset_mode: NEXT_STEP (default), SAME_STEP or DISABLED, as Gymnasium defines them. With SAME_STEP the last
             observation and info of ended rows are in `info["final_obs"]` ((N,) object array of dicts) and
             `info["final_info"]` (dict of (N,) arrays), valid where the bool arrays `info["_final_obs"]` are True.
@@ -132,6 +135,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         random_start: bool = True,
         markets: int | str | None = None,
         days: int | None = None,
+        funding: FundingArgument = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         copy: bool = True,
         stagger: bool = False,
@@ -149,7 +153,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
             observation=observation, reward=reward, costs=costs, limits=limits, rules=rules, sizing=sizing,
             reward_adaptation=reward_adaptation, initial_cash=initial_cash, episode_bars=episode_bars,
-            random_start=random_start, markets=markets, days=days,
+            random_start=random_start, markets=markets, days=days, funding=funding,
         )  # fmt: skip
         self.setup.serve(self.num_envs)
         self.pool = self.setup.pool

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryptoenv.bar_files.reading import file_stem, read_bars
 from cryptoenv.files.typed_values import is_whole
+from cryptoenv.market.funding_files import FundingArgument, rates_by_market
 from cryptoenv.market.market import Market
 from cryptoenv.market.table import MarketArrays, market_row, without_addresses
 from cryptoenv.market.task_markets import LazyMarkets, MarketStream, Task, TaskMarket
@@ -113,20 +114,22 @@ def task_pool(task: Task, split: str, timeframes: tuple[str, ...], markets: int,
     return MarketPool(LazyMarkets([TaskMarket(task, seed, days, timeframes) for seed in seeds]))
 
 
-def one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
-    """A Market from a Market, a sample, bars, a saved market's folder or a file of bars.
+def one_market(source: Any, timeframes: tuple[str, ...] | None, funding: pd.Series | None = None) -> Market:
+    """A Market from a Market, a sample, bars, a saved market's folder or a file of bars; of bars with funding rates.
 
     Raises:
-        ValueError: a Market with other timeframes. TypeError: none of these. FileNotFoundError: no such path.
+        ValueError: a Market with other timeframes, or that rates are given for. TypeError: none of these.
+        FileNotFoundError: no such path.
     """
     if isinstance(source, pd.DataFrame):
-        return Market.from_bars(source, timeframes or DEFAULT_TIMEFRAMES)
+        return Market.from_bars(source, timeframes or DEFAULT_TIMEFRAMES, funding=funding)
     if isinstance(source, RegimeSample):
-        return Market.from_bars(source.bars, timeframes or DEFAULT_TIMEFRAMES, name=source.name)
+        return Market.from_bars(source.bars, timeframes or DEFAULT_TIMEFRAMES, name=source.name, funding=funding)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_file():
-            return Market.from_bars(read_bars(path), timeframes or DEFAULT_TIMEFRAMES, name=file_stem(path))
+            bars, name = read_bars(path), file_stem(path)
+            return Market.from_bars(bars, timeframes or DEFAULT_TIMEFRAMES, name=name, funding=funding)
         if not path.is_dir():
             raise FileNotFoundError(f"market path {str(path)!r} does not exist")
         source = Market.load(path)
@@ -134,6 +137,10 @@ def one_market(source: Any, timeframes: tuple[str, ...] | None) -> Market:
         raise TypeError(
             "market must be a Market, a DataFrame of bars, a path, a task or its name, a sample of "
             f"synthetic.regime_market or a sequence of them, got {type(source).__name__}"
+        )
+    if funding is not None:
+        raise ValueError(
+            "funding= is charged on bars, and the market is made already: build it with Market.from_bars(funding=...)"
         )
     if timeframes is not None and source.timeframes != timeframes:
         raise ValueError(
@@ -149,6 +156,7 @@ def make_pool(
     split: str = "train",
     markets: int | str | None = None,
     days: int | None = None,
+    funding: FundingArgument = None,
 ) -> MarketPool | MarketStream:
     """The pool for an environment's `market` argument, or the stream of tasks.
 
@@ -159,6 +167,7 @@ def make_pool(
         split: "train", "validation" or "test"; tasks only.
         markets: of each task: how many (None: `TASK_MARKETS`), or "stream".
         days: tradable ones of each market of a task; None: `TASK_DAYS`.
+        funding: rates of a perpetual's bars, as `rates_by_market` takes them.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: what was wrong and what is allowed.
@@ -176,6 +185,8 @@ def make_pool(
     tasks = [_task_of(source) for source in sources]
     given = {"markets": markets, "days": days}
     _require_tasks(tasks, sources if several else [market], split, given)
+    if funding is not None and (isinstance(market, MarketPool) or any(task is not None for task in tasks)):
+        raise ValueError("funding= is of bars of your own: a task has none, and a pool's markets brought theirs")
     drawn_from = wanted or DEFAULT_TIMEFRAMES
     if count == STREAM:
         return MarketStream(tuple(task for task in tasks if task is not None), split, length, drawn_from)
@@ -187,9 +198,9 @@ def make_pool(
     if len(tasks) == 1 and tasks[0] is not None:
         return task_pool(tasks[0], split, drawn_from, count, length)
     entries: list[Market | TaskMarket] = []
-    for source, task in zip(sources, tasks, strict=True):
+    for source, task, rates in zip(sources, tasks, rates_by_market(funding, len(sources)), strict=True):
         if task is None:
-            entries.append(one_market(source, wanted))
+            entries.append(one_market(source, wanted, rates))
         else:
             entries += [TaskMarket(task, seed, length, drawn_from) for seed in task_seeds(task, split, count)]
     return MarketPool(LazyMarkets(entries))

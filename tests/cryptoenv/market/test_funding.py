@@ -98,7 +98,8 @@ def test_a_month_of_no_rates_is_refused() -> None:
 
 def test_holes_beyond_the_bars_do_not_matter() -> None:
     early = pd.date_range("2020-01-01", periods=9, freq="8h", tz="UTC")
-    rates = pd.concat([pd.Series(1e-4, index=early), regular(8), pd.Series([1e-4], index=[BARS.index[-1] + 99 * HOUR])])
+    late = [BARS.index[-1].floor("1h") + 99 * HOUR]
+    rates = pd.concat([pd.Series(1e-4, index=early), regular(8), pd.Series([1e-4], index=late)])
     assert charged(rates) == pytest.approx(charged(regular(8)))
 
 
@@ -114,3 +115,64 @@ def test_missing_rates_are_not_free() -> None:
     rates.iloc[7] = np.nan
     with pytest.raises(BarsError, match=r"funding row 7 .*nan.*finite rates"):
         charged(rates)
+
+
+@pytest.mark.parametrize("hours", [1, 4, 8])
+@pytest.mark.parametrize("kept", [0.1, 0.4, 0.8])
+def test_rates_most_or_some_of_which_are_missing_are_refused(hours: int, kept: float) -> None:
+    rates = regular(hours)
+    for seed in range(5):
+        left = rates[np.random.default_rng(seed).random(len(rates)) < kept]
+        with pytest.raises(BarsError, match=r"rates missing beside|rates for all of the bars"):
+            charged(left)
+
+
+@pytest.mark.parametrize("missing", [1, 150])
+def test_cells_without_a_rate_are_counted(missing: int) -> None:
+    rates = regular(8)
+    rates.iloc[7 : 7 + missing] = np.nan
+    counted = rf" \(and {missing - 1} more of" if missing > 1 else ""
+    with pytest.raises(BarsError, match=f"funding row 7 .*nan{counted}"):
+        charged(rates)
+
+
+@pytest.mark.parametrize("base", ["1m", "15m"])
+def test_jittered_stamps_are_charged_as_the_hours_they_belong_to(base: str) -> None:
+    bars = random_bars(3, seed=1) if base == "15m" else random_bars(1, seed=1, timeframe="1min")
+    due = pd.date_range(bars.index[0].ceil("1h"), bars.index[-1], freq="1h")
+    on_time = pd.Series(np.linspace(-1e-4, 1e-4, len(due)), due)
+    for largest in (20, 3_000, 290_000):  # ms
+        off = np.random.default_rng(largest).integers(-largest, largest, len(due))
+        jittered = on_time.set_axis(due + pd.to_timedelta(off, unit="ms"))
+        one, other = (
+            Market.from_bars(bars, (base,), features=FeatureSpec.none(), funding=rates) for rates in (on_time, jittered)
+        )
+        np.testing.assert_array_equal(one.prices, other.prices)
+
+
+def test_a_stamp_far_from_the_hour_is_refused_by_name() -> None:
+    rates = regular(8)
+    astray = rates.set_axis([*rates.index[:5], rates.index[5] + pd.Timedelta("12min"), *rates.index[6:]])
+    with pytest.raises(BarsError, match=r"funding row 5 \(.*16:12:00.*within 5 minutes of the whole hour"):
+        charged(astray)
+
+
+@pytest.mark.parametrize("hours", [1, 4, 8])
+def test_rates_in_percent_are_refused(hours: int) -> None:
+    due = regular(hours).index
+    fractions = pd.Series(np.random.default_rng(0).normal(1e-4, 1e-4, len(due)) * hours / 8, due)
+    assert charged(fractions) != 0.0
+    with pytest.raises(BarsError, match="look like percent"):
+        charged(fractions * 100)
+    meant = fractions * 100
+    meant.attrs["unit"] = "fraction"
+    assert charged(meant) == pytest.approx(100 * charged(fractions))
+
+
+def test_rates_that_were_filled_forward_are_refused() -> None:
+    due = pd.date_range("2021-01-01", periods=200, freq="8h", tz="UTC")
+    every_8h = pd.Series(np.random.default_rng(0).normal(0, 1e-4, 200), due)
+    with pytest.raises(BarsError, match="each would be charged 8 times"):
+        charged(every_8h.resample("1h").ffill())
+    hourly = pd.Series(np.random.default_rng(0).normal(0, 1e-4, len(regular(1))), regular(1).index)
+    assert charged(hourly) == pytest.approx(hourly[hourly.index <= BARS.index[-1]].sum())
