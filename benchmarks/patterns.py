@@ -3,6 +3,8 @@
     python -m benchmarks.patterns --quick                1 seed, 20 CPU seconds of each training
     python -m benchmarks.patterns --real FILE            3 seeds, 90 CPU seconds; real bars too
 
+Single runs are kept (`--keep`): what is interrupted goes on with the same command.
+
 Verified first: a recogniser that says the truth has precision and recall 1, one that says another kind has recall 0.
 Then measured, on seeds that nothing else reads:
 
@@ -17,9 +19,10 @@ Intervals are over seeds and markets, and over weeks of the real bars. Trainings
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -78,6 +81,19 @@ def verify() -> None:
         raise SystemExit(f"the truth is not recognised:\n{right}")
     if wrong["recall"][shown].any():
         raise SystemExit(f"another kind is recognised:\n{wrong}")
+
+
+def kept(folder: Path, what: str, run: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What `run` gives, from `folder` where the same code left it there for the same arguments."""
+    same = repr((header()["commit"], what, arguments))
+    place = folder / f"{what}-{hashlib.sha256(same.encode()).hexdigest()[:12]}.json"
+    if place.is_file():
+        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        return found
+    found = run(*arguments)
+    make_folder(folder)
+    write_file(place, json.dumps(found))
+    return found
 
 
 @lru_cache(maxsize=4)
@@ -223,6 +239,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="CPU seconds of each training")
     parser.add_argument("--recognition-only", action="store_true", help="leave out what patterns add to pretraining")
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
+    parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/patterns"), help="results of single runs")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/patterns.json"))
     arguments = parser.parse_args()
     verify()
@@ -230,10 +247,13 @@ def main() -> None:
     counts = replace(counts, seeds=arguments.seeds or counts.seeds, seconds=arguments.seconds or counts.seconds)
     result: dict[str, Any] = {**header(), "counts": asdict(counts), "real": arguments.real and arguments.real.name}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
-        telling = [pool.submit(measured_recognition, counts, seed) for seed in range(counts.seeds)]
+        keep = arguments.keep
+        telling = [
+            pool.submit(kept, keep, "recognition", measured_recognition, counts, seed) for seed in range(counts.seeds)
+        ]
         jobs = {
             name: [
-                pool.submit(measured_worth, counts, seed, name == "with", arguments.real)
+                pool.submit(kept, keep, name, measured_worth, counts, seed, name == "with", arguments.real)
                 for seed in range(counts.seeds)
             ]
             for name in ([] if arguments.recognition_only else ["without", "with"])

@@ -110,10 +110,12 @@ def steps(text: str) -> list[Step]:
 
 
 def sample_files(folder: Path) -> None:
-    """What the pages take to be there: a file of 15m bars, and a run's folder and zip for commands that are parsed."""
+    """What the pages take to be there: bars (15m), funding rates, and a run's folder and zip for commands that are parsed."""
     bars = synthetic.regime_market("easy", days=64, seed=5).bars
     bars.index = pd.date_range("2020-01-01", periods=len(bars), freq="15min", tz="UTC", name="timestamp")
     bars.to_csv(folder / "my_bars.csv.gz")
+    due = pd.date_range(bars.index[0].floor("8h"), bars.index[-1], freq="8h", name="timestamp")
+    pd.Series(1e-4, due, name="rate").to_csv(folder / "my_funding.csv")
     (folder / "runs" / "ppo").mkdir(parents=True)
     (folder / "agent.zip").touch()
     (folder / "labels.csv").touch()

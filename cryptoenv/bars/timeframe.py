@@ -34,7 +34,9 @@ def timeframe_ms(timeframe: str) -> int:
     """
     match = _NAME.fullmatch(timeframe) if isinstance(timeframe, str) else None
     if match is None:
-        raise ValueError(f"timeframe {timeframe!r} is not known; allowed: {_ALLOWED}")
+        month = isinstance(timeframe, str) and re.fullmatch("[1-9][0-9]*(?:M|mo|ME|MS)", timeframe)
+        why = " (calendar months are of no fixed length: take days, and put them together)" if month else ""
+        raise ValueError(f"timeframe {timeframe!r} is not known{why}; allowed: {_ALLOWED}")
     duration = int(match[1]) * _UNIT_MS[match[2]]
     if duration < DAY_MS and DAY_MS % duration:
         raise ValueError(

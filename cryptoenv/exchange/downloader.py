@@ -113,13 +113,15 @@ def download(
     Raises:
         UnknownMarketError: no such exchange, symbol or timeframe. RefusedError, ExchangeDownError: the exchange does
             not answer; what was stored stays, and the same call goes on. StoreLockedError: another process writes.
-        ValueError: a range that is empty or without a time zone.
+        ValueError: a range that is empty or without a time zone. StoreError: a timeframe that no store keeps ("1M").
     """
     held = store if isinstance(store, BarStore) else BarStore(store)
     since = _milliseconds("since", request.since)
     until = None if request.until is None else _milliseconds("until", request.until)
     if until is not None and until <= since:
         raise ValueError(f"until={request.until} is not after since={request.since}")
+    for symbol in request.symbols:
+        SeriesKey(request.exchange, symbol, request.timeframe)  # what cannot be stored is not asked for
     return asyncio.run(_download(held, request, (since, until), progress, client))
 
 

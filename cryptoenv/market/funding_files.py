@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -108,7 +108,7 @@ def rates_by_market(funding: FundingArgument, markets: int) -> tuple[pd.Series |
     """
     if funding is None:
         return (None,) * markets
-    given = list(funding) if isinstance(funding, list | tuple) else [funding]
+    given: list[Any] = list(funding) if isinstance(funding, list | tuple) else [funding]
     if len(given) != markets:
         raise ValueError(
             f"funding is given {len(given)} times for {markets} market(s): each perpetual has rates of its own, give "
@@ -195,10 +195,11 @@ def _require_one_perpetual(table: pd.DataFrame) -> None:
 
 def _checked(rates: pd.Series, unit: str | None) -> pd.Series:
     """Rates oldest first, each once, on whole hours, doubted."""
-    if len(rates) > 1 and bool((np.diff(rates.index.asi8) < 0).all()):  # type: ignore[attr-defined]
+    steps = np.diff(pd.DatetimeIndex(rates.index).asi8)
+    if len(rates) > 1 and bool((steps < 0).all()):
         _LOG.info("funding rates are newest first: turned round")
         rates = rates[::-1]
-    again = np.concatenate(([False], np.diff(rates.index.asi8) == 0)) & (rates == rates.shift()).to_numpy()  # type: ignore[attr-defined]
+    again = (np.diff(pd.DatetimeIndex(rates.index).asi8, prepend=0) == 0) & (rates == rates.shift()).to_numpy()
     if again.any():
         _LOG.info("%d row(s) of funding rates are there twice: taken once", int(again.sum()))
         rates = rates[~again]

@@ -22,7 +22,7 @@ from agents.command_line import main
 from cryptoenv.exchange.client import BadPageError, ExchangeDownError, RefusedError, UnknownMarketError, new_client
 from cryptoenv.exchange.downloader import DownloadRequest, Patience, download, summary
 from cryptoenv.exchange.pages import checked_bars, checked_rates
-from cryptoenv.store.key import SeriesKey
+from cryptoenv.store.key import SeriesKey, StoreError
 from cryptoenv.store.ranges import LATER_MS
 from cryptoenv.store.store import BarStore
 from tests.loopback.exchange import MINUTE, Loopback, Market, bar, rate
@@ -212,8 +212,8 @@ def test_what_no_waiting_mends_is_said_at_once(tmp_path: Path) -> None:
         same(stored(tmp_path), expected(1000))
         with pytest.raises(UnknownMarketError, match=r"no market 'BTC/EUR'; near it: \['BTC/USDT'"):
             fetch(tmp_path, exchange, request(symbols=("BTC/EUR",)))
-        with pytest.raises(UnknownMarketError, match="no timeframe '7m'"):
-            fetch(tmp_path, exchange, request(timeframe="7m"))
+        with pytest.raises(UnknownMarketError, match="no timeframe '2m'"):
+            fetch(tmp_path, exchange, request(timeframe="2m"))
     with pytest.raises(UnknownMarketError, match="binanze"):
         new_client("binanze")
     with pytest.raises(ValueError, match="leave out"):
@@ -287,3 +287,16 @@ def test_a_killed_download_loses_nothing(tmp_path: Path, kills: int) -> None:
                 assert BarStore(tmp_path).validate(SeriesKey("binance", "BTC/USDT", "1m")) == ()
         fetch(tmp_path, exchange, request(minutes))
         same(stored(tmp_path), expected(minutes))
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "why"), [("1M", "not known .calendar months are of no fixed length"), ("7m", "does not divide a day")]
+)
+def test_a_timeframe_that_no_store_keeps_is_not_asked_for(timeframe: str, why: str, tmp_path: Path) -> None:
+    def asked(name: str) -> None:
+        raise AssertionError("the exchange was asked")
+
+    since = pd.Timestamp("2024-01-01", tz="UTC")
+    with pytest.raises(StoreError, match=why):
+        download(tmp_path, DownloadRequest("binance", ("BTC/USDT",), timeframe, since), client=asked)
+    assert not list(tmp_path.iterdir())
