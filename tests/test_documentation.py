@@ -110,7 +110,7 @@ def steps(text: str) -> list[Step]:
 
 
 def sample_files(folder: Path) -> None:
-    """What the pages take to be there: bars (15m), funding rates, and a run's folder and zip for commands that are parsed."""
+    """What the pages take to be there: bars, funding rates, and a run's folder and zip for commands that are parsed."""
     bars = synthetic.regime_market("easy", days=64, seed=5).bars
     bars.index = pd.date_range("2020-01-01", periods=len(bars), freq="15min", tz="UTC", name="timestamp")
     bars.to_csv(folder / "my_bars.csv.gz")
