@@ -1,6 +1,6 @@
 """A bar chart of `benchmarks.env_speed`: how many steps a second, ours beside each reference.
 
-`python -m benchmarks.speed_chart [--results FILE] [--out FILE]` reads the JSON and writes a PNG.
+`python -m benchmarks.support.speed_chart [--results FILE] [--out FILE]` reads the JSON and writes a PNG.
 """
 
 import argparse
