@@ -1,7 +1,7 @@
 """Whether stepping on several threads pays beside other processes: default threads against one, ratios in one run.
 
-`python -m benchmarks.support.busy_neighbours [--quick] [--out FILE]` prints a table and writes JSON with machine and commit;
-`benchmarks.env_speed` has the same rows. Both sides step the same actions; a bit that differs ends it.
+`python -m benchmarks.support.busy_neighbours [--quick] [--out FILE]` prints a table and writes JSON with machine and
+commit; `benchmarks.env_speed` has the same rows. Both sides step the same actions; a bit that differs ends it.
 """
 
 import argparse
