@@ -1,11 +1,14 @@
-"""Performance of an equity curve. Fractions throughout (0.1 is ten per cent); the risk-free rate is zero."""
+"""The key figures of an equity curve. Fractions throughout (0.1 is ten per cent); the risk-free rate is zero.
+
+`cryptoenv.analysis.figures` tells all there are, and refuses to tell what too few bars cannot.
+"""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-_NOISE = 1e-12  # of a return; the last digit of a double is 2e-16
+from cryptoenv.analysis import drawdowns, returns
 
 
 def performance(
@@ -40,23 +43,17 @@ def performance(
         ValueError: an argument is not as above; the message names it.
     """
     curve = np.asarray(equity, dtype=np.float64)
-    _check(curve, bars_per_year)
+    check_curve(curve, bars_per_year)
     bars = len(curve) - 1
-    before = curve[:-1]
-    returns = np.divide(curve[1:], before, out=np.ones(bars), where=before > 0.0) - 1.0
-    mean, noise = float(returns.mean()), _noise(equity, returns)
-    deviation = float(returns.std(ddof=1)) if bars > 1 else 0.0
-    deviation = deviation if deviation > noise else 0.0
-    shortfall = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
-    shortfall = shortfall if shortfall > noise else 0.0
-    growth = float(curve[-1] / curve[0])
+    gains = returns.simple_returns(curve)
+    noise = returns.rounding(gains, np.asarray(equity).dtype)
     figures = {
-        "total_return": growth - 1.0,
-        "annualised_return": _annualised(growth, bars_per_year / bars),
-        "volatility": deviation * math.sqrt(bars_per_year),
-        "sharpe": mean / deviation * math.sqrt(bars_per_year) if deviation > 0.0 else 0.0,
-        "sortino": mean / shortfall * math.sqrt(bars_per_year) if shortfall > 0.0 else 0.0,
-        "max_drawdown": float(np.max(1.0 - curve / np.maximum.accumulate(curve))),
+        "total_return": returns.total_return(curve),
+        "annualised_return": returns.annualised_return(curve, bars_per_year),
+        "volatility": returns.volatility(gains, bars_per_year, noise),
+        "sharpe": returns.sharpe_ratio(gains, bars_per_year, noise),
+        "sortino": returns.sortino_ratio(gains, bars_per_year, noise),
+        "max_drawdown": drawdowns.max_drawdown(curve),
     }
     if turnover is not None:
         traded = _finite("turnover", turnover)
@@ -71,22 +68,6 @@ def performance(
     return figures
 
 
-def _noise(equity: Sequence[float] | np.ndarray, returns: np.ndarray) -> float:
-    """What rounding alone makes of returns: thousands of last digits, as a curve is summed or multiplied up."""
-    given = np.asarray(equity).dtype
-    digits = 4.0 * float(np.finfo(given).eps) if given in (np.float32, np.float16) else _NOISE
-    return digits * (1.0 + float(np.abs(returns).max()))
-
-
-def _annualised(growth: float, years_inverse: float) -> float:
-    if growth <= 0.0:
-        return -1.0
-    try:
-        return math.expm1(math.log(growth) * years_inverse)
-    except OverflowError:
-        return math.inf
-
-
 def _finite(name: str, values: Sequence[float] | np.ndarray | float) -> np.ndarray:
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
     if not np.isfinite(array).all():
@@ -94,14 +75,20 @@ def _finite(name: str, values: Sequence[float] | np.ndarray | float) -> np.ndarr
     return array
 
 
-def _check(curve: np.ndarray, bars_per_year: float) -> None:
+def check_curve(curve: np.ndarray, bars_per_year: float, name: str = "equity") -> None:
+    """Check an equity curve, and the bars of a year.
+
+    Raises:
+        ValueError: not (T + 1,) with T >= 1, a value that is not finite or negative, one that rises from 0, or no
+            positive number of bars; `name` is what the message calls the curve.
+    """
     if curve.ndim != 1 or len(curve) < 2:
-        raise ValueError(f"equity has shape {curve.shape}; allowed: (T + 1,) with T >= 1")
+        raise ValueError(f"{name} has shape {curve.shape}; allowed: (T + 1,) with T >= 1")
     bad = ~np.isfinite(curve) | (curve < 0.0)
     if bad.any() or curve[0] <= 0.0:
         row = int(bad.argmax())
-        raise ValueError(f"equity[{row}] is {curve[row]!r}; allowed: finite, > 0 at the start and >= 0 after it")
+        raise ValueError(f"{name}[{row}] is {curve[row]!r}; allowed: finite, > 0 at the start and >= 0 after it")
     if ((curve[:-1] == 0.0) & (curve[1:] > 0.0)).any():
-        raise ValueError("equity rises from 0; allowed: 0 from its first 0 on")
+        raise ValueError(f"{name} rises from 0; allowed: 0 from its first 0 on")
     if not (math.isfinite(bars_per_year) and bars_per_year > 0.0):
         raise ValueError(f"bars_per_year is {bars_per_year!r}; allowed: a finite number > 0")

@@ -1,0 +1,300 @@
+"""Given targets through the kernel, bar by bar, in one jitted pass: backtests, and sweeps over many at once.
+
+Targets are decided beforehand, one per close, so nothing here looks at features or draws anything. A step is the one of
+the environments (`cryptoenv.trading.kernel.transition`): a replay of an environment's actions gives its equities, bit
+for bit.
+"""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.trading.account import (
+    ACCOUNT_WIDTH,
+    BORROW_PAID,
+    EQUITY,
+    EXIT_KIND,
+    EXIT_PRICE,
+    EXPOSURE,
+    FEES,
+    FILL_PRICE,
+    FILL_QUANTITY,
+    FUNDING_PAID,
+    ORDER_STATUS,
+    PREVIOUS_EQUITY,
+    QUANTITY,
+    RUINED,
+    SHORTFALL,
+    SLIPPAGE,
+    STEP_BORROW,
+    STEP_FEES,
+    STEP_FUNDING,
+    STEP_SLIPPAGE,
+    TARGET,
+    TURNOVER,
+)
+from cryptoenv.trading.kernel import LIQUIDATED, NO_EXIT, open_account, transition
+
+#: What is kept of each step, columns of the account after it.
+TRACE_COLUMNS = (
+    EQUITY, EXPOSURE, QUANTITY, FILL_PRICE, FILL_QUANTITY, EXIT_PRICE, EXIT_KIND, ORDER_STATUS, STEP_FEES,
+    STEP_SLIPPAGE, STEP_FUNDING, STEP_BORROW, TURNOVER, TARGET, RUINED, SHORTFALL,
+)  # fmt: skip
+TRACE_NAMES = (
+    "equity", "exposure", "quantity", "fill_price", "fill_quantity", "exit_price", "exit_kind", "order_status", "fees",
+    "slippage", "funding", "borrow", "turnover", "target", "ruined", "shortfall",
+)  # fmt: skip
+_KEPT = np.array(TRACE_COLUMNS, dtype=np.int64)
+#: Figures of a run in a sweep.
+SWEEP_NAMES = (
+    "equity", "log_return", "mean_return", "deviation", "max_drawdown", "turnover", "fills", "exposed", "fees",
+    "slippage", "funding", "borrow", "ruined",
+)  # fmt: skip
+
+
+class Trace(NamedTuple):
+    """What happened in a replay of S steps from bar `first`; step `s` is decided at the close of bar `first + s`.
+
+    Attributes:
+        first: bar of the first decision.
+        start: equity there.
+        steps: (S, len(TRACE_NAMES)) float64, columns as in `TRACE_NAMES`; of ruin on, what it left.
+    """
+
+    first: int
+    start: float
+    steps: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """(S,) float64, a column of `TRACE_NAMES`."""
+        return self.steps[:, TRACE_NAMES.index(name)]
+
+    @property
+    def equity(self) -> NDArray[np.float64]:
+        """(S + 1,) float64, the start and the mark after each step."""
+        return np.concatenate(([self.start], self.column("equity")))
+
+
+class Opening(NamedTuple):
+    """How an account begins: cash in quote currency, and the exposure that it already holds at no cost."""
+
+    cash: float = 10_000.0
+    exposure: float = 0.0
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _asked(target: float, left: float, stay_out: bool) -> tuple[float, float]:
+    """The target that is sent, and the one that a stop or take-profit has ended (NaN: none), `left` until now."""
+    if not stay_out or math.isnan(left):
+        return target, math.nan
+    if target == left:
+        return 0.0, left
+    return target, math.nan
+
+
+@njit(cache=True, error_model="numpy")
+def _replay(
+    prices: NDArray[np.float64],
+    first: int,
+    targets: NDArray[np.float64],
+    p: NDArray[np.float64],
+    opening: Opening,
+    stay_out: bool,
+    kept: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    account = np.zeros(ACCOUNT_WIDTH)
+    open_account(account, opening.cash, prices[first, CLOSE], opening.exposure)
+    wanted, left = opening.exposure, math.nan
+    for s in range(targets.shape[0]):
+        if not math.isnan(targets[s]):
+            wanted = targets[s]
+        asked, left = _asked(wanted, left, stay_out)
+        if account[RUINED] == 0.0:
+            transition(account, prices, first + s, asked, p)
+            if account[EXIT_KIND] != NO_EXIT and account[EXIT_KIND] != LIQUIDATED:
+                left = wanted
+        else:
+            _rest(account)
+        for c in range(kept.shape[0]):
+            out[s, c] = account[kept[c]]
+
+
+@njit(cache=True, error_model="numpy")
+def _rest(account: NDArray[np.float64]) -> None:
+    """A step after ruin: nothing is held, nothing happens. `account`: (ACCOUNT_WIDTH,), overwritten."""
+    account[FILL_PRICE] = account[EXIT_PRICE] = math.nan
+    account[FILL_QUANTITY] = account[TURNOVER] = account[EXIT_KIND] = account[ORDER_STATUS] = 0.0
+    account[STEP_FEES] = account[STEP_SLIPPAGE] = account[STEP_FUNDING] = account[STEP_BORROW] = 0.0
+    account[PREVIOUS_EQUITY] = account[EQUITY]
+
+
+def replay(
+    prices: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    parameters: NDArray[np.float64],
+    *,
+    first: int = 0,
+    opening: Opening = Opening(),  # noqa: B008 -- a tuple: it cannot be changed
+    stay_out: bool = False,
+) -> Trace:
+    """Trade given targets.
+
+    Args:
+        prices: (T, 8) float64, `Market.prices`.
+        targets: (S,) float64 target exposures, decided at the closes of bars `first`, `first + 1`, ...; NaN keeps the
+            one before.
+        parameters: (PARAMETER_WIDTH,) float64, `TradingConfig.parameters`.
+        first: bar of the first decision.
+        opening: the account at its close.
+        stay_out: after a stop or a take-profit, stay flat until another target is asked for; the environment asks
+            again in the next bar.
+
+    Raises:
+        ValueError: targets that reach beyond the last bar but one, infinite ones, or no cash.
+    """
+    wanted = _checked(prices, targets, first, opening)
+    out = np.empty((len(wanted), len(_KEPT)))
+    _replay(prices, first, wanted, parameters, opening, stay_out, _KEPT, out)
+    return Trace(first, opening.cash, out)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _sweep(
+    prices: NDArray[np.float64],
+    first: int,
+    lines: NDArray[np.float64],
+    rules: NDArray[np.float64],
+    p: NDArray[np.float64],
+    opening: Opening,
+    stay_out: bool,
+    out: NDArray[np.float64],
+) -> None:
+    for k in range(rules.shape[0]):
+        _run(prices, first, lines, rules[k], p, opening, stay_out, out[k])
+
+
+@njit(cache=True, error_model="numpy")
+def _run(
+    prices: NDArray[np.float64],
+    first: int,
+    lines: NDArray[np.float64],
+    rule: NDArray[np.float64],
+    p: NDArray[np.float64],
+    opening: Opening,
+    stay_out: bool,
+    out: NDArray[np.float64],
+) -> None:
+    account = np.zeros(ACCOUNT_WIDTH)
+    open_account(account, opening.cash, prices[first, CLOSE], opening.exposure)
+    fast, slow = lines[int(rule[0])], lines[int(rule[1])]
+    band, above, below = rule[2], rule[3], rule[4]
+    wanted, left = opening.exposure, math.nan
+    total = squares = turnover = fills = exposed = deepest = 0.0
+    peak, steps = account[EQUITY], prices.shape[0] - 1 - first
+    for t in range(first, first + steps):
+        if fast[t] > slow[t] + band:  # NaN is neither
+            wanted = above
+        elif fast[t] < slow[t] - band:
+            wanted = below
+        asked, left = _asked(wanted, left, stay_out)
+        transition(account, prices, t, asked, p)
+        if account[EXIT_KIND] != NO_EXIT and account[EXIT_KIND] != LIQUIDATED:
+            left = wanted
+        gain = account[EQUITY] / account[PREVIOUS_EQUITY] - 1.0
+        total += gain
+        squares += gain * gain
+        turnover += account[TURNOVER]
+        fills += 1.0 if account[FILL_QUANTITY] != 0.0 else 0.0
+        exposed += 1.0 if account[QUANTITY] != 0.0 else 0.0
+        peak = max(peak, account[EQUITY])
+        deepest = max(deepest, 1.0 - account[EQUITY] / peak)
+        if account[RUINED] == 1.0:
+            break
+    mean = total / steps
+    out[0], out[1], out[2] = account[EQUITY], math.log(account[EQUITY] / opening.cash), mean
+    out[3] = math.sqrt(max(squares - steps * mean * mean, 0.0) / (steps - 1)) if steps > 1 else 0.0
+    out[4], out[5], out[6], out[7] = deepest, turnover, fills, exposed / steps
+    out[8], out[9], out[10], out[11] = account[FEES], account[SLIPPAGE], account[FUNDING_PAID], account[BORROW_PAID]
+    out[12] = account[RUINED]
+
+
+def sweep(
+    prices: NDArray[np.float64],
+    lines: NDArray[np.float64],
+    rules: NDArray[np.float64],
+    parameters: NDArray[np.float64],
+    *,
+    first: int = 0,
+    opening: Opening = Opening(),  # noqa: B008 -- a tuple: it cannot be changed
+    stay_out: bool = False,
+    threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Run K rules over the same bars, side by side on threads, without keeping what each did bar by bar.
+
+    A rule compares two lines: above the other by more than its band it asks for one exposure, below it by more than
+    that for another, and between it keeps what it asked for last.
+
+    Args:
+        prices: (T, 8) float64, `Market.prices`.
+        lines: (L, T) float64, known at each close; NaN where they are not known yet.
+        rules: (K, 5) float64: number of a line, number of the other, band (in the lines' unit), exposure asked for
+            above, exposure asked for below.
+        parameters: (PARAMETER_WIDTH,) float64.
+        first: bar of the first decision; the last one falls at the last bar but one.
+        opening, stay_out: as for `replay`.
+        threads: how many; as many as there are cores where None.
+
+    Returns:
+        (K, len(SWEEP_NAMES)) float64, columns as in `SWEEP_NAMES`: final equity, net log-return, mean and standard
+        deviation of the returns of a bar, deepest drawdown, turnover in multiples of equity, fills, share of bars with
+        a position, costs by kind in quote currency, and whether it was ruined.
+
+    Raises:
+        ValueError: lines or rules of another shape, a number of a line that is not there, or no bar to trade in.
+    """
+    if lines.ndim != 2 or lines.shape[1] != len(prices):
+        raise ValueError(f"lines have shape {lines.shape}; allowed: (L, {len(prices)}), one value per bar")
+    if rules.ndim != 2 or rules.shape[1] != 5:
+        raise ValueError(f"rules have shape {rules.shape}; allowed: (K, 5)")
+    numbers = rules[:, :2]
+    if not ((numbers >= 0) & (numbers < len(lines)) & (numbers == np.floor(numbers))).all():
+        raise ValueError(f"rules name lines that are not there; allowed: whole numbers from 0 to {len(lines) - 1}")
+    if not np.isfinite(rules).all():
+        raise ValueError("rules hold values that are not finite")
+    _checked(prices, np.zeros(max(len(prices) - 1 - first, 1)), first, opening)
+    out = np.empty((len(rules), len(SWEEP_NAMES)))
+    lines, rules = np.ascontiguousarray(lines), np.ascontiguousarray(rules)
+    workers = max(min(threads or os.cpu_count() or 1, len(rules)), 1)
+    with ThreadPoolExecutor(workers) as pool:  # the jitted pass lets go of the interpreter
+        parts = [
+            pool.submit(_sweep, prices, first, lines, mine, parameters, opening, stay_out, into)
+            for mine, into in zip(np.array_split(rules, workers), np.array_split(out, workers), strict=True)
+        ]
+        for part in parts:
+            part.result()
+    return out
+
+
+def _checked(
+    prices: NDArray[np.float64], targets: NDArray[np.float64], first: int, opening: Opening
+) -> NDArray[np.float64]:
+    wanted = np.ascontiguousarray(targets, dtype=np.float64)
+    if wanted.ndim != 1 or len(wanted) == 0:
+        raise ValueError(f"targets have shape {wanted.shape}; allowed: (S,) with S >= 1")
+    if first < 0 or first + len(wanted) > len(prices) - 1:
+        raise ValueError(
+            f"{len(wanted)} targets from bar {first} on reach beyond bar {len(prices) - 2}, the last but one: a "
+            "decision is carried out in the bar after it"
+        )
+    if np.isinf(wanted).any():
+        raise ValueError(f"targets[{int(np.isinf(wanted).argmax())}] is infinite; allowed: exposures, or NaN to keep")
+    if not (math.isfinite(opening.cash) and opening.cash > 0.0 and math.isfinite(opening.exposure)):
+        raise ValueError(f"{opening} is not allowed: cash > 0 and a finite exposure")
+    return wanted
