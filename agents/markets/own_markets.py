@@ -125,6 +125,21 @@ def _one_in_words(source: OneMarket) -> str:
     return str(source) if isinstance(source, str | Path) else "bars"
 
 
+def data_named(source: MarketSource) -> str:
+    """What the ledger of trials calls the markets of a source: a task, or their names, wherever they lie."""
+    names = []
+    for one in several(source):
+        if isinstance(one, Market):
+            names.append(one.name or one.hash[:16])
+        elif isinstance(one, str | Path):
+            path = Path(one)
+            is_series = path.is_dir() and (path / "manifest.json").is_file()
+            names.append("/".join(path.absolute().parts[-3:]) if is_series else file_stem(path))
+        else:
+            names.append(str(one.attrs.get("name", "")) or "bars")
+    return " + ".join(sorted(names))
+
+
 def has_path(source: MarketSource) -> bool:
     """Whether each market of a source is somewhere on disk, or a task: where a recipe can name it."""
     return all(isinstance(one, str | Path) for one in several(source))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.logger import KVWriter
 
+from agents.markets.own_markets import data_named
 from agents.training.recipe import AgentRecipe
 from cryptoenv.files.durable_files import write_file
 from cryptoenv.files.typed_values import ConfigError
@@ -51,6 +52,11 @@ class AgentObjective:
 
     recipe: AgentRecipe
     markets: int | None = None
+
+    @property
+    def data(self) -> str:
+        """What trials are judged on, for the ledger."""
+        return data_named(self.recipe.market)
 
     def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> AgentRecipe:
         """The recipe with the values of a trial: those of its algorithm's configuration that are worth a search.

@@ -29,6 +29,11 @@ class ExtractorObjective:
     recipe: Recipe
     seconds: float | None = None
 
+    @property
+    def data(self) -> str:
+        """What trials are judged on, for the ledger."""
+        return self.recipe.task
+
     def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> Recipe:
         """The recipe with the values of a trial."""
         layout, training = self.recipe.architecture, self.recipe.training

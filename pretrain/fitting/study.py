@@ -8,6 +8,7 @@ number.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import warnings
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cryptoenv.analysis.trial_ledger import Trial, ledger_beside, record_trials
 from cryptoenv.files.durable_files import make_folder, write_figure
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.side_by_side import side_by_side
@@ -169,10 +171,26 @@ def work(study: Study, objective: Objective, worker: int = 0, told: Callable[[in
     while finished(found) < study.trials:
         fail_orphans(found)
         found.optimize(owned, n_trials=1, catch=(RuntimeError,))
+        count_trials(study, objective, found)
         if len(failures) == MOST_FAILURES:
             raise RuntimeError(f"{MOST_FAILURES} trials in a row failed, the last: {failures[-1]}") from failures[-1]
         if told is not None:
             told(finished(found))
+
+
+def count_trials(study: Study, objective: Objective, stored: optuna.Study) -> None:
+    """Write the trials that ended into the ledger beside the study, where the objective says what they are judged on.
+
+    Pruned trials count: they were looked at, and not chosen.
+    """
+    data = getattr(objective, "data", None)
+    if data is None:
+        return
+    states = import_optuna().trial.TrialState
+    of = hashlib.sha256(repr(objective).encode()).hexdigest()[:16]
+    ended = [t for t in stored.get_trials(deepcopy=False) if t.state in (states.COMPLETE, states.PRUNED)]
+    told = [Trial("tune", data, f"{of} {json.dumps(trial.params, sort_keys=True)}") for trial in ended]
+    record_trials(ledger_beside(study.folder), told)
 
 
 def optimise(study: Study, objective: Objective, *, progress: bool = True) -> optuna.Study:

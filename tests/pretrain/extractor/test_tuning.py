@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agents.command_line import main
+from cryptoenv.analysis.trial_ledger import tried
 from pretrain import ConfigError, Recipe
 from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study, fail_orphans, finished, open_study, optimise
 
@@ -51,6 +52,27 @@ def test_a_failed_trial_does_not_count(tmp_path: Path) -> None:
     found = optimise(Study(tmp_path, 4), failing, progress=False)
     states = [trial.state.name for trial in found.get_trials()]
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+@dataclass(frozen=True)
+class CountedBowl:
+    """The bowl, judged on data that has a name."""
+
+    data: str = "here"
+
+    def __call__(self, trial: Any) -> float:
+        if trial.number == 2:
+            raise RuntimeError("diverged")
+        return bowl(trial)
+
+
+def test_trials_are_counted_once_over_all_calls(tmp_path: Path) -> None:
+    for count in (2, 5, 5):
+        optimise(Study(tmp_path / "study", count), CountedBowl(), progress=False)
+        assert tried(tmp_path / "trials.jsonl", "here").trials == count
+    optimise(Study(tmp_path / "other", 3, seed=9), CountedBowl("there"), progress=False)
+    assert tried(tmp_path / "trials.jsonl", "there").kinds == {"tune": 3}
+    assert tried(tmp_path / "trials.jsonl", "here").trials == 5
 
 
 @dataclass(frozen=True)
