@@ -21,7 +21,7 @@ from synthetic.jit_cache import drop_stale_cache  # first: it guards the cache o
 # isort: split
 
 from cryptoenv.analysis.performance import performance
-from cryptoenv.analysis.slippage import SlippageFit, calibrate_slippage
+from cryptoenv.analysis.slippage_calibration import SlippageFit, calibrate_slippage
 from cryptoenv.bar_files.reading import ImportReport, import_bars, read_bars
 from cryptoenv.bars.bars import validate_bars
 from cryptoenv.bars.errors import BarsError

@@ -115,7 +115,7 @@ EARLIER_PATHS: Final = {
     "cryptoenv.row_checks": "cryptoenv.env.row_checks",
     "cryptoenv.shared_rows": "cryptoenv.env.shared_rows",
     "cryptoenv.single_step": "cryptoenv.env.single_step",
-    "cryptoenv.slippage_calibration": "cryptoenv.analysis.slippage",
+    "cryptoenv.slippage_calibration": "cryptoenv.analysis.slippage_calibration",
     "cryptoenv.stepping_threads": "cryptoenv.env.stepping_threads",
     "cryptoenv.store_export": "cryptoenv.store.export",
     "cryptoenv.store_key": "cryptoenv.store.key",

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +19,13 @@ import numpy as np
 import pandas as pd
 
 from cryptoenv.bars.timeframe import DAY_MS, bar_open_ms, grid_offset_ms, own_offset_ms, timeframe_ms
+from cryptoenv.exchange import asking
+from cryptoenv.exchange.asking import Asker, Patience
 from cryptoenv.exchange.client import (
     BadPageError,
-    DownloadError,
-    ExchangeDownError,
-    RefusedError,
     UnknownMarketError,
     new_client,
     page_rows,
-    unresolved,
 )
 from cryptoenv.exchange.contract_volume import in_coins
 from cryptoenv.exchange.funding_pages import FundingPages, long_absent, rates_covered
@@ -43,20 +39,9 @@ FUNDING = "funding"
 PAGE = 1000  #: rows asked for at once, at most
 FUNDING_PAGE = 100  #: rates asked for at once where the client states no number
 SETTLING_MS = 900_000  #: what is missing is covered once it is this old: bars are published late
-MARGIN_MS = 60_000  #: by which clocks may differ
 FUTURE_MS = 7 * 86_400_000  #: rows later than this are nonsense, not a clock that is ahead
-OFFLINE_ATTEMPTS = 3  #: where no host name resolves
 BUFFER_PAGES = 16  #: pages that are written to the store together
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often a page is asked for, and how long is waited in between: `first * 2^n` seconds, at most `longest`."""
-
-    attempts: int = 8
-    first: float = 0.5
-    longest: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -131,86 +116,25 @@ async def _download(
 ) -> tuple[SeriesReport, ...]:  # fmt: skip
     client = make_client(request.exchange)
     try:
-        asker = _Asker(client, request)
+        asker = Asker(client, request.exchange, request.patience, request.seed)
         await asker.ask("load_markets", client.load_markets)
         for symbol in request.symbols:
             _require_market(client, symbol, request.timeframe)
         now = asker.now = await asker.clock()
         end = now if span[1] is None else min(span[1], now)
-        tasks = [_Series(asker, store, symbol, progress).run(span[0], end) for symbol in request.symbols]
+        tasks = [_Series(asker, request, store, symbol, progress).run(span[0], end) for symbol in request.symbols]
         return tuple(await asyncio.gather(*tasks))
     finally:
         await client.close()
 
 
-class _Asker:
-    """Asks, and asks again where that may help."""
-
-    def __init__(self, client: Any, request: DownloadRequest) -> None:
-        self.client, self.request = client, request
-        self.now = 0
-        self._rng = np.random.default_rng(request.seed)
-
-    async def ask(self, what: str, call: Callable[..., Any], *arguments: Any, refused: list[str] | None = None) -> Any:
-        """The answer of `call`, after as many attempts as patience allows.
-
-        Raises:
-            RefusedError, ExchangeDownError.
-        """
-        from ccxt.base import errors
-
-        patience, name, last, unusable = self.request.patience, self.request.exchange, "", 0
-        attempts = patience.attempts
-        for attempt in range(patience.attempts):
-            try:
-                return await call(*arguments)
-            except DownloadError:
-                raise
-            except (errors.AuthenticationError, errors.BadRequest, errors.NotSupported) as error:
-                raise RefusedError(f"{name} refuses {what}: {error}") from error
-            except (errors.BaseError, BadPageError, OSError) as error:
-                last = f"{type(error).__name__}: {error}"
-                unusable += isinstance(error, BadPageError)
-                if offline := unresolved(error):
-                    attempts = min(attempts, OFFLINE_ATTEMPTS)
-                if refused is not None:
-                    refused.append(last)
-            if attempt + 1 >= attempts:
-                break
-            log.warning("%s %s: %s; retry %d of %d", name, what, last, attempt + 1, attempts - 1)
-            wait = min(patience.first * 2.0**attempt, patience.longest)
-            await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
-        again = "what was stored stays: run the same download again later"
-        if offline:
-            raise ExchangeDownError(f"no host of {name} resolves: is this machine offline? ({last}); {again}")
-        if unusable == attempts:
-            raise ExchangeDownError(f"{attempts} answers to {what} could not be used, the last for: {last}; {again}")
-        raise ExchangeDownError(f"{name} failed {attempts} times at {what}, last with {last}; {again}")
-
-    async def clock(self) -> int:
-        """The time, ms, later than no clock that is heard: an open bar is never taken for a closed one."""
-        from ccxt.base import errors
-
-        here, told = _wall_ms(), None
-        if self.client.has.get("fetchTime"):
-            with suppress(RefusedError, errors.NotSupported):
-                told = int(await self.ask("fetch_time", self.client.fetch_time))
-        told = told if told is not None else getattr(self.client, "heard_ms", None)
-        if told is None:
-            log.warning("%s tells no time: this machine's clock serves, less a minute", self.request.exchange)
-            return here - MARGIN_MS
-        if told > here + MARGIN_MS:
-            ahead = (told - here) / 1000.0
-            log.warning("%s is %.0f s ahead of this machine: the earlier clock serves", self.request.exchange, ahead)
-        return min(told, here)
-
-
 class _Series:
     """The download of one symbol."""
 
-    def __init__(self, asker: _Asker, store: BarStore, symbol: str, progress: bool) -> None:
-        request = asker.request
-        self._asker, self._store, self._progress = asker, store, progress
+    def __init__(
+        self, asker: Asker, request: DownloadRequest, store: BarStore, symbol: str, progress: bool
+    ) -> None:
+        self._asker, self._asked, self._store, self._progress = asker, request, store, progress
         self._symbol, self._timeframe = symbol, request.timeframe
         self._funding = self._timeframe == FUNDING
         self._step = 1 if self._funding else timeframe_ms(self._timeframe)
@@ -233,13 +157,13 @@ class _Series:
     def _note(self, note: str) -> None:
         if note:
             self._report.notes.append(note)
-            log.warning("%s %s: %s", self._asker.request.exchange, self._symbol, note)
+            log.warning("%s %s: %s", self._asked.exchange, self._symbol, note)
 
     async def run(self, since: int, until: int) -> SeriesReport:
         """Fetch what the store lacks of [since, until)."""
         from cryptoenv.progress import tqdm
 
-        request = self._asker.request
+        request = self._asked
         key = SeriesKey(request.exchange, self._symbol, self._timeframe)
         if self._step > DAY_MS and key not in self._store.series():
             key = replace(key, offset_ms=await self._own_offset(since))
@@ -312,7 +236,7 @@ class _Series:
                 self._note(f"nothing came of {iso(doubts[-1][0])} to {iso(reached)}: not covered, asked for again")
         fresh = [hole for hole in self._absent(piece.rows, (at, reached)) if hole[1] > self._asker.now - SETTLING_MS]
         doubtful = [(max(a, b0), min(b, b1)) for a, b in doubts for b0, b1 in block]
-        certain = [(a, b) for a, b in merged(doubtful) if writer.found_empty((a, b), _wall_ms()) and b <= stop
+        certain = [(a, b) for a, b in merged(doubtful) if writer.found_empty((a, b), asking.wall_ms()) and b <= stop
                    and b <= self._asker.now - SETTLING_MS]  # fmt: skip
         left_out = merged((*doubts, (stop, max(reached, stop)), *fresh))
         if len(doubts) and doubts[-1][0] == doubts[-1][1]:  # proven up to where rows go on
@@ -325,7 +249,7 @@ class _Series:
         rows, holes = await self._pages.whole_rates(piece.rows, self._known)
         asked = [(a, b) for a, b, _ in writer.manifest.young if span[0] <= a and b <= span[1]]
         holes = merged((*holes, *((a, b) for a, b in asked if not any(a <= time < b for time in rows))))
-        certain = [hole for hole in holes if writer.found_empty(hole, _wall_ms())]
+        certain = [hole for hole in holes if writer.found_empty(hole, asking.wall_ms())]
         left_out = without(merged((*piece.unseen, *holes)), merged(certain))
         holes = without(holes, merged(certain))
         self._take(rows, merged((*rates_covered(Piece(rows, left_out), span[0]), *certain)), block)
@@ -353,7 +277,7 @@ class _Series:
         self._pending, self._covered = {}, []
         for start, end in covered:
             inside = {time: row for time, row in rows.items() if start <= time < end}
-            writer.append(self._frame(inside), (start, end), now_ms=_wall_ms())
+            writer.append(self._frame(inside), (start, end), now_ms=asking.wall_ms())
             self._report.bars += len(inside)
 
     async def _ask_doubts_again(self, writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> None:
@@ -389,7 +313,7 @@ class _Series:
             bars = {time: row for time, row in checked_bars(found, self._step, latest, self._offset).items()
                     if time + self._step <= self._asker.now}  # fmt: skip
             rows = {time: (*row[:4], self._coins(row)) for time, row in bars.items()}
-            if not self._asker.request.allow_jumps:
+            if not self._asked.allow_jumps:
                 refuse_jumps(rows, known)
             return rows
 
@@ -423,10 +347,6 @@ def _doubts(writer: SeriesWriter, ranges: Sequence[tuple[int, int]]) -> Ranges:
     young = merged((a, b) for a, b, _ in writer.manifest.young)
     asked = merged(ranges)
     return without(without(asked, without(asked, young)), writer.manifest.covered)
-
-
-def _wall_ms() -> int:
-    return int(1000 * time.time())
 
 
 def _require_market(client: Any, symbol: str, timeframe: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import cryptoenv.exchange.downloader as downloader
+from cryptoenv.exchange import asking
 from cryptoenv.exchange.client import DownloadError, ExchangeDownError, new_client
 from cryptoenv.exchange.client import _seconds as seconds_asked
 from cryptoenv.exchange.contract_volume import in_coins
@@ -123,7 +123,7 @@ def test_a_skewed_clock_covers_no_future_and_makes_no_gap(
     skew: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = START + 1000 * MINUTE + 30_000
-    monkeypatch.setattr(downloader, "_wall_ms", lambda: real)
+    monkeypatch.setattr(asking, "wall_ms", lambda: real)
     with Loopback(Market(now=lambda: real)) as exchange:
         ahead = exchange.answer
         clock = {"serverTime": real + skew}
@@ -146,7 +146,7 @@ def test_weeks_come_on_the_grid_of_the_venue(tmp_path: Path, monkeypatch: pytest
     wanted = pd.to_datetime([first + n * week for n in range(1, 121)], unit="ms", utc=True)
     key = SeriesKey("binance", "BTC/USDT", "1w")
     now = first + 121 * week + 1000
-    monkeypatch.setattr(downloader, "_wall_ms", lambda: now)
+    monkeypatch.setattr(asking, "wall_ms", lambda: now)
     with Loopback(Market(now=lambda: now)) as exchange:
         asked = request(100 * 10_080, timeframe="1w")
         assert fetch(tmp_path, exchange, asked)["missing"].tolist() == [0]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import cryptoenv.exchange.downloader as downloader
 from cryptoenv.bars.rate_times import rate_holes
+from cryptoenv.exchange import asking
 from cryptoenv.exchange.downloader import DownloadRequest, SeriesReport, download
 from cryptoenv.store.key import SeriesKey
 from cryptoenv.store.ranges import LATER_MS
@@ -126,8 +126,8 @@ def test_a_rate_that_is_missing_between_two_is_asked_for_and_not_covered(
     venue.times = ALL[ALL[300] != ALL]
     venue.fetch(tmp_path, ALL[0])
     venue.holds(tmp_path, venue.times)
-    later = downloader._wall_ms() + 2 * LATER_MS
-    monkeypatch.setattr(downloader, "_wall_ms", lambda: later)
+    later = asking.wall_ms() + 2 * LATER_MS
+    monkeypatch.setattr(asking, "wall_ms", lambda: later)
     venue.fetch(tmp_path, ALL[0])  # asked for at two times: the venue has none
     manifest = BarStore(tmp_path).manifest(key)
     assert (manifest.covered[0][0], len(manifest.covered), manifest.young) == (ALL[0], 1, ())

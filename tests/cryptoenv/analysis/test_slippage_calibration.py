@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from cryptoenv import Costs
-from cryptoenv.analysis.slippage import Book, SlippageFit, _non_negative_fit, calibrate_slippage
+from cryptoenv.analysis.slippage_calibration import Book, SlippageFit, _non_negative_fit, calibrate_slippage
 from tests.naive.binance_stream import StreamError, read_stream
 
 BTC_TICK = 0.01
