@@ -25,7 +25,15 @@ except ModuleNotFoundError:
 from agents.commands.data import app as data_commands  # noqa: E402 -- once typer is known to be there
 from agents.commands.evaluate import evaluate  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
-from agents.commands.options import Bars, Seed  # noqa: E402
+from agents.commands.options import (  # noqa: E402
+    Bars,
+    Exogenous,
+    Features,
+    Reference,
+    Seed,
+    Timeframes,
+    market_inputs,
+)
 from agents.commands.play import play  # noqa: E402
 from agents.commands.predict import predict  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
@@ -78,6 +86,10 @@ def commands(
 @app.command()
 def demo(
     bars: Bars = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
@@ -87,8 +99,9 @@ def demo(
     """
     from agents.commands.demo import run_demo
 
+    inputs = market_inputs(timeframes, features, reference, exogenous)
     with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):
-        run_demo(out=out, seed=seed, bars_file=bars)
+        run_demo(out=out, seed=seed, bars_file=bars, inputs=inputs)
 
 
 def main(arguments: list[str] | None = None) -> int:

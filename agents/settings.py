@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from cryptoenv.market.market import Market
 from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, TradingConfig, VenueRules
 from cryptoenv.trading.rewards import reward_weights
 
+CONTINUOUS: Final = "continuous"  #: actions that are exposures
 SCORED_COSTS = Costs(impact=0.0)  #: what scores are net of
 PARTS: dict[str, Any] = {"costs": Costs, "limits": RiskLimits, "sizing": Sizing, "rules": VenueRules}
 
@@ -30,6 +31,8 @@ class TradingSettings:
         reward: what learning is paid: a name, or weights of several (`cryptoenv.trading.rewards`).
         limits, rules, sizing: of the env; the defaults are the env's.
         reward_adaptation: rate of the exponential means behind the differential rewards.
+        continuous: an agent that can answers with exposures instead of choosing a position; `positions` are then what
+            its teacher and its clone choose from.
 
     Raises:
         ValueError: positions without flat (0.0), which is where every evaluation starts, or beyond what instrument and
@@ -46,21 +49,27 @@ class TradingSettings:
     rules: VenueRules = field(default_factory=VenueRules)
     sizing: Sizing = field(default_factory=Sizing)
     reward_adaptation: float = 0.01
+    continuous: bool = False
 
     def __post_init__(self) -> None:
         if 0.0 not in self.positions:
             raise ValueError(f"positions={self.positions} must contain 0.0, the position an evaluation starts from")
-        trading = TradingConfig(
+        TradingConfig(  # refuses values that contradict each other
             self.instrument, self.costs, self.limits, self.rules, self.sizing, self.reward_adaptation
         )
         reward_weights(self.reward)
-        high = trading.limits.exposure
-        low = -high if trading.shorts_allowed else 0.0
+        low, high = self.exposure_bounds
         if not all(low <= position <= high for position in self.positions):
             raise ValueError(
                 f"positions={self.positions} are not all from {low:g} to {high:g}, what instrument={self.instrument!r} "
                 f"with an exposure limit of {high:g} allows"
             )
+
+    @property
+    def exposure_bounds(self) -> tuple[float, float]:
+        """The lowest and the highest target exposure that instrument and limits allow."""
+        high = float(self.limits.exposure)
+        return (0.0 if self.instrument == "spot" else -high), high
 
     @property
     def turnover_cost(self) -> float:
@@ -113,6 +122,7 @@ class TradingSettings:
             costs=Costs(**values["costs"]),
             reward=values.get("reward", "log_return"),
             reward_adaptation=values.get("reward_adaptation", 0.01),
+            continuous=values.get("continuous", False),
             **parts,
         )
 
@@ -124,13 +134,13 @@ class TradingChoice:
     Attributes:
         instrument: "spot", "margin" or "perpetual".
         actions: target exposures, flat (0.0) among them; the extractor's positions where None, those of them that the
-            instrument allows.
+            instrument allows; or "continuous": any exposure, for ppo, sac and tqc.
         reward: what learning is paid: a name, or weights of several.
         costs, limits, sizing, rules: as of the env.
     """
 
     instrument: Instrument | None = None
-    actions: tuple[float, ...] | None = None
+    actions: tuple[float, ...] | Literal["continuous"] | None = None
     reward: str | dict[str, float] | None = None
     costs: Costs | None = None
     limits: RiskLimits | None = None
@@ -147,6 +157,8 @@ class TradingChoice:
         """
         given = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
         targets = given.pop("actions", None)
+        if targets == CONTINUOUS:
+            given["continuous"], targets = True, None
         if targets is None:
             targets = tuple(at for at in positions if at >= 0.0 or self.instrument != "spot")
         return TradingSettings(timeframes, window, positions=targets, **given)

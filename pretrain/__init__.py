@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pretrain.extractor.training import fit_extractor
     from pretrain.fitting.artifact_folder import ArtifactError
     from pretrain.fitting.fitting import FitOptions
+    from pretrain.fitting.market_inputs import ExogenousSource, MarketInputs
     from pretrain.fitting.market_layout import MarketLayout
     from pretrain.fitting.predicting import Predictor
     from pretrain.loading import load
@@ -55,6 +56,8 @@ _HOMES = {
     "ExtractorModel": "pretrain.extractor.model",
     "FitOptions": "pretrain.fitting.fitting",
     "LabelledMarket": "pretrain.data.labelled_market",
+    "ExogenousSource": "pretrain.fitting.market_inputs",
+    "MarketInputs": "pretrain.fitting.market_inputs",
     "MarketLayout": "pretrain.fitting.market_layout",
     "Predictor": "pretrain.fitting.predicting",
     "Recipe": "pretrain.extractor.recipe",
@@ -71,11 +74,13 @@ __distribution__ = "cryptoenv-rl"
 __all__ = [
     "ArtifactError",
     "ConfigError",
+    "ExogenousSource",
     "Extractor",
     "ExtractorConfig",
     "ExtractorModel",
     "FitOptions",
     "LabelledMarket",
+    "MarketInputs",
     "MarketLayout",
     "Predictor",
     "PretrainingConfig",

@@ -53,6 +53,9 @@ REDUCED = {
     "cryptoenv pretrain --recipe default --out runs/extractor": PARSED,
     "cryptoenv pretrain --bars my_bars.csv.gz --split time --from default --out runs/finetuned": PARSED,
     "cryptoenv pretrain --bars my_bars.csv.gz --labels labels.csv --out runs/own": PARSED,
+    "cryptoenv pretrain --bars my_bars.csv.gz --timeframes 1m,15m --out runs/minutes": PARSED,  # test_market_inputs.py
+    "cryptoenv pretrain --bars my_bars.csv.gz --features features.yaml --reference btc.csv.gz --exogenous greed.csv@1d "
+    "--out runs/greedy": PARSED,
     "cryptoenv data download --exchange binance --symbol BTC/USDT --symbol ETH/USDT --timeframe 1m --since 2020-01-01":
         PARSED,  # tests/cryptoenv/exchange/
     "cryptoenv data download --exchange binance --symbol BTC/USDT:USDT --since 2020-01-01 --timeframe funding": PARSED,

@@ -185,6 +185,8 @@ def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, .
         if algorithm.action_space.shape:  # exposures
             actions = np.asarray(positions, np.float32)[chosen][:, None]  # type: ignore[assignment]
         after, rewards, dones, infos = env.step(actions)
+        if algorithm.action_space.shape:  # as the actor says them
+            actions = algorithm.policy.scale_action(actions)  # type: ignore[assignment]
         last: Any = {name: value.copy() for name, value in after.items()}  # type: ignore[union-attr]
         for row in np.flatnonzero(dones):
             for name, value in infos[row]["terminal_observation"].items():

@@ -13,12 +13,16 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import explained_variance
 from torch.nn import functional
 
+from agents.algorithms.exposures import exposure_env
+from agents.algorithms.off_policy import LabelledStates, labelled_states
 from agents.algorithms.sb3_vec_env import training_env
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
-from agents.policies.heads import action_distribution, actor_arguments, bind, copy_of, new_policy
+from agents.policies.exposure_head import gaussian_arguments
+from agents.policies.heads import actor_arguments, bind, copy_of, new_policy
 from agents.seeds import spread_seed
+from cryptoenv.files.typed_values import later_field
 
 CRITIC = 1  #: the critic's group of the optimiser's parameters
 
@@ -87,22 +91,22 @@ class CloneGuidedPPO(PPO):
     def _losses(self, samples: RolloutBufferSamples, clip: float) -> dict[str, torch.Tensor]:
         """The parts of the loss on one minibatch, scalars."""
         policy: Any = self.policy
-        actions = samples.actions.long().flatten()
+        actions = samples.actions if policy.action_space.shape else samples.actions.long().flatten()
         features = policy.extract_features(samples.observations)
         latent_actor, latent_critic = policy.mlp_extractor(features)
         distribution = policy._get_action_dist_from_latent(latent_actor).distribution
         values = policy.value_net(latent_critic).flatten()
         advantages = samples.advantages
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        ratio = torch.exp(distribution.log_prob(actions) - samples.old_log_prob)
+        ratio = torch.exp(_of_row(distribution.log_prob(actions)) - samples.old_log_prob)
         clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
         with torch.no_grad():
-            reference = action_distribution(self._clone, samples.observations)
+            reference: Any = self._clone.get_distribution(samples.observations).distribution  # type: ignore[arg-type]
         return {
             "value_loss": functional.mse_loss(samples.returns, values),
             "policy_gradient_loss": -torch.min(advantages * ratio, advantages * clipped).mean(),
-            "entropy": distribution.entropy().mean(),
-            "kl_to_clone": torch.distributions.kl_divergence(reference, distribution).mean(),
+            "entropy": _of_row(distribution.entropy()).mean(),
+            "kl_to_clone": _of_row(torch.distributions.kl_divergence(reference, distribution)).mean(),
             "clip_fraction": (torch.abs(ratio.detach() - 1.0) > clip).float().mean(),
         }
 
@@ -118,6 +122,11 @@ class CloneGuidedPPO(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_clone"]
+
+
+def _of_row(values: torch.Tensor) -> torch.Tensor:
+    """(B,) of (B,), or of (B, 1) for exposures."""
+    return values.flatten()
 
 
 def _split_groups(policy: Any) -> None:
@@ -180,12 +189,16 @@ class PPOConfig(OnPolicyConfig):
         pull: weight of the KL pull toward the clone at the start; it falls linearly to zero.
         warm_up: updates in which only the critic learns.
         from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
+        cloning_steps, labelled: of continuous actions alone: gradient steps of the clone by likelihood, and states
+            labelled for it.
     """
 
     critic_rate: float = 1e-3
     pull: float = 0.1
     warm_up: int = 10
     from_clone: bool = True
+    cloning_steps: int = later_field(1_500)
+    labelled: int = later_field(200_000)
 
 
 def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:
@@ -197,24 +210,72 @@ def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: in
         config: of PPO.
         seed: of episodes, actions, minibatches and, from scratch, weights.
     """
+    start = clone.policy if config.from_clone else new_policy(clone.shape, spread_seed(seed, "fresh weights"))
+    env = training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
     algorithm = CloneGuidedPPO(
-        clone=clone.policy if config.from_clone else new_policy(clone.shape, spread_seed(seed, "fresh weights")),
-        pull=config.pull if config.from_clone else 0.0,
-        warm_up=config.warm_up if config.from_clone else 0,
-        critic_rate=config.critic_rate / config.learning_rate if config.from_clone else 1.0,
-        policy="MultiInputPolicy",
-        env=training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
-        policy_kwargs=actor_arguments(clone.shape),
-        learning_rate=lambda remaining: config.learning_rate * remaining,
-        n_steps=config.rollout_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip,
-        ent_coef=config.entropy_weight,
-        seed=seed,
-        device="cpu",
+        clone=start, env=env, policy_kwargs=actor_arguments(clone.shape), **_arguments(config, seed)
     )
     algorithm.bind(train.table)
     return algorithm
+
+
+def new_exposure_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:
+    """PPO over exposures: a Gaussian actor, from the teacher's positions by likelihood; arguments as `new_ppo`."""
+    settings = clone.settings
+    start = new_policy(clone.shape, spread_seed(seed, "fresh weights"), "gaussian", settings)
+    if config.from_clone:
+        bind(start, train.table)
+        states = labelled_states(train, clone, config.labelled, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spread_seed(seed, "likelihood"))
+            gaussian_by_likelihood(start, states, settings.positions, config.cloning_steps)
+    algorithm = CloneGuidedPPO(
+        clone=start, env=exposure_env(train, settings, config), policy_kwargs=gaussian_arguments(clone.shape),
+        **_arguments(config, seed),
+    )  # fmt: skip
+    algorithm.bind(train.table)
+    return algorithm
+
+
+def gaussian_by_likelihood(policy: Any, states: LabelledStates, positions: tuple[float, ...], steps: int) -> float:
+    """Train the mean of a Gaussian actor to make the teacher's exposures likely; returns the last mean squared error.
+
+    Args:
+        policy: whose spread stays as it is.
+        states: with the index of the teacher's position.
+        positions: target exposures.
+        steps: gradient steps of 2048 states.
+    """
+    exposures = torch.tensor(positions)
+    actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+    optimizer = torch.optim.Adam(actor, lr=1e-3)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        seen, labels = states.draw(2048)
+        mean = policy.get_distribution(seen).distribution.mean
+        loss = functional.mse_loss(mean, exposures[labels][:, None])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(actor, 1.0)
+        optimizer.step()
+    return float(loss.detach())
+
+
+def _arguments(config: PPOConfig, seed: int) -> dict[str, Any]:
+    """Arguments of `CloneGuidedPPO` that say the same whatever the actions are."""
+    return {
+        "pull": config.pull if config.from_clone else 0.0,
+        "warm_up": config.warm_up if config.from_clone else 0,
+        "critic_rate": config.critic_rate / config.learning_rate if config.from_clone else 1.0,
+        "policy": "MultiInputPolicy",
+        "learning_rate": lambda remaining: config.learning_rate * remaining,
+        "n_steps": config.rollout_steps,
+        "batch_size": config.batch_size,
+        "n_epochs": config.epochs,
+        "gamma": config.gamma,
+        "gae_lambda": config.gae_lambda,
+        "clip_range": config.clip,
+        "ent_coef": config.entropy_weight,
+        "seed": seed,
+        "device": "cpu",
+    }

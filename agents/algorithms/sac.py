@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -16,12 +17,15 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import MultiInputPolicy as ValuePolicy
 from torch.nn import functional
 
+from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
 from agents.algorithms.off_policy import Observation, OffPolicyConfig, bound_clone, clone_logits, copy_actor, prefill
 from agents.algorithms.sb3_vec_env import training_env
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
+from agents.policies.exposure_head import exposure_arguments
 from agents.policies.heads import action_distribution, actor_arguments, bind
 from agents.policies.value_heads import LOG_ODDS, value_arguments
+from cryptoenv.files.typed_values import later_field
 
 CRITICS = 2
 
@@ -197,6 +201,8 @@ class SACConfig(OffPolicyConfig):
         demonstration_share: at least so much of every batch comes from what was prefilled, which then stays.
         pull: weight of the KL toward the clone at the start.
         warm_up: gradient steps in which only the critics learn.
+        cloning_steps, labelled, actor_rate: of continuous actions alone, as of TQC, where neither `entropy`, `pull` nor
+            `demonstration_share` counts: the temperature stays.
     """
 
     entropy: float = 0.15
@@ -204,6 +210,26 @@ class SACConfig(OffPolicyConfig):
     demonstration_share: float = 0.0
     pull: float = 0.1
     warm_up: int = 1_000
+    cloning_steps: int = later_field(1_500)
+    labelled: int = later_field(200_000)
+    actor_rate: float = later_field(0.1)
+
+
+class WarmedUpSAC(SlowActor, SAC):
+    """Stable-Baselines3's SAC (Haarnoja et al. 2018) with a slow actor."""
+
+
+def new_exposure_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int) -> SAC:
+    """SAC over exposures, started from the teacher's positions by likelihood and prefilled with the clone's trades."""
+    algorithm = WarmedUpSAC(
+        "MultiInputPolicy",
+        exposure_env(train, clone.settings, config),
+        ent_coef=config.temperature,
+        policy_kwargs=exposure_arguments(clone.shape),
+        **config.arguments(seed),
+    )
+    start_at_clone(algorithm, clone, train, config, seed)
+    return algorithm
 
 
 def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int) -> DiscreteSAC:

@@ -26,7 +26,7 @@ from agents.markets.own_markets import own_markets, require_place
 from agents.reports.picture import draw
 from agents.reports.table import print_table
 from agents.run_folders.new_outputs import require_new_folder, write_new_folder
-from agents.run_folders.run_folder import LEARNED_UNTIL, PICTURE, PRETRAINING, TRAINED_UNTIL, Run
+from agents.run_folders.run_folder import INPUTS, LEARNED_UNTIL, PICTURE, PRETRAINING, TRAINED_UNTIL, Run
 from agents.run_folders.run_origin import KEPT_CLONE, agent_name, clone_was_kept
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings
@@ -34,6 +34,7 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import learn
 from cryptoenv.trading.config import Costs
 from pretrain import Extractor, ExtractorConfig, FitOptions, PretrainingConfig, fit_extractor
+from pretrain.fitting.market_inputs import MarketInputs, MarketMaker, require_synthetic
 
 TASK = "easy"
 SETTINGS = TradingSettings()
@@ -75,20 +76,27 @@ class DemoMarkets:
     unseen: tuple[ExpertMarket, ...]
 
 
-def synthetic_demo_markets(config: DemoConfig) -> DemoMarkets:
+def synthetic_demo_markets(config: DemoConfig, inputs: MarketInputs | None = None) -> DemoMarkets:
     """Markets of the easy task, from disjoint seed families."""
     settings, training = config.settings, config.training
+    layout = (inputs or MarketInputs()).new_layout(settings.timeframes, settings.window)
+
+    def drawn(family: str, count: int) -> tuple[ExpertMarket, ...]:
+        return synthetic_markets(TASK, family, count, config.days, settings, layout=layout)
+
     return DemoMarkets(
-        extractor=synthetic_markets(TASK, "extractor", config.extractor_markets, config.days, settings),
-        train=synthetic_markets(TASK, "train", training.train_markets, config.days, settings),
-        validation=synthetic_markets(TASK, "validation", training.validation_markets, config.days, settings),
-        unseen=synthetic_markets(TASK, "demo", config.unseen_markets, config.days, settings),
+        extractor=drawn("extractor", config.extractor_markets),
+        train=drawn("train", training.train_markets),
+        validation=drawn("validation", training.validation_markets),
+        unseen=drawn("demo", config.unseen_markets),
     )
 
 
-def real_demo_markets(bars: Path, settings: TradingSettings) -> DemoMarkets:
+def real_demo_markets(bars: Path, settings: TradingSettings, inputs: MarketInputs | None = None) -> DemoMarkets:
     """One history in time order: extractor and agent learn on the first part; the last is looked at once."""
-    split = split_market(own_markets(bars, settings)[0], settings)
+    inputs = MarketInputs() if inputs is None else inputs
+    maker = MarketMaker(inputs.new_layout(settings.timeframes, settings.window), inputs)
+    split = split_market(own_markets(bars, settings, maker)[0], settings)
     return DemoMarkets((split.train,), (split.train,), (split.validation,), (split.test,))
 
 
@@ -107,7 +115,12 @@ def for_real_bars(config: DemoConfig) -> DemoConfig:
 
 
 def run_demo(
-    *, out: Path, seed: int = 0, bars_file: Path | None = None, config: DemoConfig | None = None
+    *,
+    out: Path,
+    seed: int = 0,
+    bars_file: Path | None = None,
+    inputs: MarketInputs | None = None,
+    config: DemoConfig | None = None,
 ) -> tuple[Run, pd.DataFrame]:
     """Run the demo and save its run folder.
 
@@ -115,6 +128,7 @@ def run_demo(
         out: run folder.
         seed: of everything that is drawn in training; the synthetic markets are always the same.
         bars_file: bars of one's own (a file, a saved market's folder, a store's series), or None for synthetic markets.
+        inputs: timeframes and features; with bars of one's own, a reference market and exogenous columns.
         config: sizes.
 
     Returns:
@@ -131,12 +145,15 @@ def run_demo(
         if not bars_file.exists():
             raise FileNotFoundError(f"no such file of bars: {bars_file}")
         require_place(bars_file)
-    config = config or DemoConfig()
+    inputs = inputs or MarketInputs()
+    config = _on_timeframes(config or DemoConfig(), inputs.timeframes)
+    if bars_file is None:
+        require_synthetic(inputs.new_layout(config.settings.timeframes, config.settings.window))
     found: list[tuple[Run, pd.DataFrame]] = []
 
     def fill(folder: Path) -> None:
         with one_thread():
-            found.append(_demonstrated(folder, seed, bars_file, config))
+            found.append(_demonstrated(folder, seed, (bars_file, inputs), config))
 
     write_new_folder(out, fill)
     run, table = replace(found[0][0], folder=out), found[0][1]
@@ -144,22 +161,38 @@ def run_demo(
     return run, table
 
 
-def _demonstrated(folder: Path, seed: int, bars_file: Path | None, config: DemoConfig) -> tuple[Run, pd.DataFrame]:
+def _on_timeframes(config: DemoConfig, timeframes: tuple[str, ...] | None) -> DemoConfig:
+    """The demo on other timeframes, each with the window of the one in its place."""
+    if timeframes is None:
+        return config
+    architecture = config.architecture.for_timeframes(timeframes)
+    last = len(config.settings.window) - 1
+    window = tuple(config.settings.window[min(place, last)] for place in range(len(timeframes)))
+    settings = replace(config.settings, timeframes=timeframes, window=window)
+    return replace(config, architecture=architecture, training=replace(config.training, settings=settings))
+
+
+def _demonstrated(
+    folder: Path, seed: int, source: tuple[Path | None, MarketInputs], config: DemoConfig
+) -> tuple[Run, pd.DataFrame]:
     """The demo in a folder of its own; prints the table."""
     began = perf_counter()
+    bars_file, inputs = source
     if bars_file is None:
         _stage("1/5 synthetic markets with a known optimum")
-        training_markets = synthetic_demo_markets(config)
+        training_markets = synthetic_demo_markets(config, inputs)
     else:
         _stage(f"1/5 reading {bars_file.name}, splitting it in time order")
         config = for_real_bars(config)
-        training_markets = real_demo_markets(bars_file, config.settings)
+        training_markets = real_demo_markets(bars_file, config.settings, inputs)
     run, metrics = _trained(training_markets, config, seed, folder)
     _stage("5/5 evaluation on unseen markets")
     is_clone = clone_was_kept(metrics)
     table, figures = _judged(run, training_markets, config, bars_file, seed, is_clone=is_clone)
     metrics |= figures | {"seconds": perf_counter() - began}
     told = {"bars": str(bars_file) if bars_file else TASK, "seed": seed, "demo": asdict(config)}
+    if beside := replace(inputs, timeframes=None, features=None).given:
+        told[INPUTS] = beside
     if bars_file is not None:
         told |= {
             TRAINED_UNTIL: last_bar(training_markets.train), LEARNED_UNTIL: last_bar(training_markets.validation),

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from agents.commands.options import Days, SeveralBars, Task, earlier, hidden, of_earlier, one_source
+from agents.commands.options import (
+    Days,
+    Exogenous,
+    Features,
+    Reference,
+    SeveralBars,
+    Task,
+    Timeframes,
+    earlier,
+    hidden,
+    market_inputs,
+    of_earlier,
+    one_source,
+)
 from agents.run_folders.new_outputs import require_new_file, write_new_file
 
 SPLIT_HELP = "validation to choose by, test for final figures: a task's seed family, or a part in time of your bars."
@@ -24,6 +37,10 @@ def evaluate(
         list[int] | None, typer.Option(help="A market of the task by its seed instead; once per market.")
     ] = None,
     days: Days = 60,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     count: Annotated[int | None, hidden("--count")] = None,
     seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
@@ -45,7 +62,8 @@ def evaluate(
     chosen = given or own_market(runs[0]) or DEFAULT_TASK
     own = "" if given else ", what it was trained on"
     is_task = isinstance(chosen, str) and not bars
-    table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
+    table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs)
     if is_task:
         which = f"{len(by_seed)} markets by seed" if by_seed else f"{number} markets of {split!r}"
         title = f"{which}, task {chosen!r}{own}, {len(runs)} run(s)"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agents.commands.options import Bars, Seed, Task, earlier, hidden
+from agents.commands.options import (
+    Bars,
+    Exogenous,
+    Features,
+    Reference,
+    Seed,
+    Task,
+    Timeframes,
+    earlier,
+    hidden,
+    market_inputs,
+)
 from agents.run_folders.new_outputs import require_new_folder, write_new_folder
 
 if TYPE_CHECKING:
@@ -26,9 +37,10 @@ def inspect(
     bars: Bars = None,
     task: Task = None,
     out: Annotated[Path, typer.Option(help="Folder for tables and pictures.")] = Path("runs/features"),
-    timeframes: Annotated[str, typer.Option(help="Base first, separated by commas.")] = "15m,4h,1d",
-    features: Annotated[Path | None, typer.Option(help="Feature spec (YAML). Without it: the default set.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Bars of a reference market, such as BTC.")] = None,
+    timeframes: Timeframes = "15m,4h,1d",
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     days: Annotated[int, typer.Option(help="Days of the synthetic market.", min=10)] = 120,
     seed: Seed = 0,
     file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
@@ -39,10 +51,9 @@ def inspect(
     Without --bars it is a synthetic market.
     """
     import synthetic
-    from agents.markets.own_markets import bars_at
-    from cryptoenv import Market
     from cryptoenv.analysis.features import inspect_features
-    from cryptoenv.features import FeatureSpec
+    from cryptoenv.market.pool import DEFAULT_TIMEFRAMES
+    from pretrain.fitting.market_inputs import MarketMaker
 
     require_new_folder(out)
     if file is not None:
@@ -56,13 +67,13 @@ def inspect(
     task = task or "easy"
     if task not in synthetic.TASKS:
         raise ValueError(f"task {task!r} is unknown; allowed: {', '.join(synthetic.TASKS)}")
-    source = synthetic.regime_market(task, days=days, seed=seed).bars if bars is None else bars_at(bars)
-    market = Market.from_bars(
-        source,
-        tuple(timeframes.split(",")),
-        features=None if features is None else FeatureSpec.from_yaml(features.read_text(encoding="utf-8")),
-        reference=None if reference is None else bars_at(reference),
-    )
+    inputs = market_inputs(timeframes, features, reference, exogenous)
+    names = inputs.timeframes or DEFAULT_TIMEFRAMES
+    maker = MarketMaker(inputs.new_layout(names, (1,) * len(names)), inputs)
+    if bars is not None:
+        market = maker.market_at(bars)
+    else:
+        market = maker.market(synthetic.regime_market(task, days=days, seed=seed).bars)
     tables: list[pd.DataFrame] = []
     write_new_folder(out, lambda folder: tables.append(inspect_features(market, folder, seed=seed)))
     print(tables[0].to_string(float_format=lambda value: f"{value:.3f}"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pretrain.fitting.market_inputs import MarketInputs
 
 TASK_HELP = "Synthetic task: easy, standard or hard."
 BARS_HELP = "Your own bars: a file, a saved market's folder, or a store's series (STORE/EXCHANGE/SYMBOL/TIMEFRAME)."
@@ -23,6 +26,37 @@ Steps = Annotated[int | None, typer.Option("--steps", help="Steps of the trainin
 Days = Annotated[int, typer.Option("--days", help="Tradable days of each synthetic market.", min=1)]
 Extractor = Annotated[str | None, typer.Option("--extractor", help="default, or the folder of an artifact.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.", exists=True, file_okay=False)]
+Timeframes = Annotated[
+    str | None,
+    typer.Option("--timeframes", help="Of the market, base first: 1m,15m. What an artifact says wins, and must agree."),
+]
+Features = Annotated[Path | None, typer.Option("--features", help="Feature spec: a YAML or JSON file.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help="Bars of the market that features are taken against, in any form of --bars."),
+]
+Exogenous = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exogenous",
+        help="Values beside the bars: a file with a time column, or a store's series, and how long after its time a "
+        "value was public: greed.csv@1d. Once per source.",
+    ),
+]
+Instrument = Annotated[str | None, typer.Option("--instrument", help="What is traded: spot, margin or perpetual.")]
+Reward = Annotated[
+    str | None,
+    typer.Option("--reward", help="What learning is paid: a name, or weights: log_return=1,drawdown=0.2."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other value of the recipe, once per value: costs.fee=0.0005, limits.stop_loss=0.05, "
+        "actions=[-1,0,1], learning.gamma=0.98.",
+        metavar="KEY=VALUE",
+    ),
+]
 MLflow = Annotated[str | None, typer.Option("--mlflow", help="Also log to this MLflow experiment.")]
 
 
@@ -49,6 +83,60 @@ def one_source(task: str | None, bars: Path | Sequence[Path] | None) -> str | tu
         return task
     named = tuple(_as_path(path) for path in paths)
     return named[0] if len(named) == 1 else named
+
+
+def market_inputs(
+    timeframes: str | None, features: Path | None, reference: Path | None, exogenous: Sequence[str] | None
+) -> MarketInputs:
+    """What --timeframes, --features, --reference and --exogenous say; nothing where none was given.
+
+    Raises:
+        ConfigError: a value that is not allowed, or a file that is not there.
+    """
+    from pretrain.fitting.market_inputs import MarketInputs
+
+    given = {
+        "timeframes": timeframes,
+        "features": None if features is None else str(features),
+        "reference": None if reference is None else str(reference),
+        "exogenous": list(exogenous) if exogenous else None,
+    }
+    return MarketInputs.read(given, "the command line")
+
+
+def recipe_changes(
+    instrument: str | None = None, reward: str | None = None, changes: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What --instrument, --reward and --set change in a recipe, by dotted key.
+
+    Raises:
+        ValueError: no KEY=VALUE.
+    """
+    from cryptoenv.files.bounded_yaml import parse_yaml
+
+    found: dict[str, Any] = {}
+    for text in changes or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise ValueError(f"--set {text!r} is no KEY=VALUE, such as costs.fee=0.0005")
+        found[key.strip()] = parse_yaml(value, f"--set {key.strip()}")
+    if instrument is not None:
+        found["instrument"] = instrument
+    if reward is not None:
+        found["reward"] = _weights(reward) if "=" in reward else reward
+    return found
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Weights of rewards, "log_return=1,drawdown=0.2"."""
+    found = {}
+    for part in text.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            found[name.strip()] = float(weight)
+        except ValueError as error:
+            raise ValueError(f"--reward {text!r}: {weight!r} is no weight; say such as log_return=1") from error
+    return found
 
 
 def _as_path(path: Path) -> str:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from agents.commands.options import Bars, RunFolder, Seed, Task, hidden, of_earlier, one_source
+from agents.commands.options import (
+    Bars,
+    Exogenous,
+    Features,
+    Reference,
+    RunFolder,
+    Seed,
+    Task,
+    Timeframes,
+    hidden,
+    market_inputs,
+    of_earlier,
+    one_source,
+)
 
 
 def play(
@@ -15,16 +28,23 @@ def play(
     render: Annotated[str, typer.Option(help="human, ansi, or rgb_array, which is saved.")] = "ansi",
     task: Task = None,
     bars: Bars = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     steps: Annotated[int, typer.Option(help="Bars to play.", min=1)] = 96,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Of rgb_array: a film (.gif) or its last frame (.png).")] = Path("play.gif"),
     market: Annotated[str | None, hidden("--market")] = None,
 ) -> None:
     """Watch a trained agent trade; without --task and --bars, on the task standard."""
+    from agents.evaluation.tables import run_maker
     from agents.reports.playing import play_run
     from agents.run_folders.run_folder import Run
 
     task, bars = of_earlier(market, "--market", task, bars)
     source = one_source(task, bars) or "standard"
     assert isinstance(source, str)
-    play_run(Run.load(run).agent, source, render, steps=steps, seed=seed, out=out)
+    trained = Run.load(run)
+    maker = run_maker(trained, market_inputs(timeframes, features, reference, exogenous))
+    play_run(trained.agent, source, render, steps=steps, seed=seed, out=out, maker=maker)

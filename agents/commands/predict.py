@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agents.commands.options import Exogenous, Features, Reference, Timeframes, market_inputs
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from pretrain import Predictor
+    from pretrain.fitting.market_inputs import MarketInputs
 
 TABLE, TOLD = "predictions.parquet", "predictions.json"
 POLL_SECONDS = 1.0  #: between two looks at what is followed, without --every
@@ -21,31 +24,34 @@ SHOWN_COLUMNS = 12  #: of a row that is printed; the rest are in the table
 
 
 def predict(
-    artifact: Annotated[str, typer.Argument(help="Folder of a model, or `default`, the extractor that ships.")],
+    artifact: Annotated[
+        str, typer.Argument(help="Folder of a model or of an agent's run, or `default`, the extractor that ships.")
+    ],
     bars: Annotated[
         Path, typer.Option(help="Closed bars: CSV or Parquet, gzip too, or a store's series (its folder).", exists=True)
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder: table and pictures; earlier predictions there are replaced.")
     ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="Bars of the reference market, where the model needs one.", exists=True)
-    ] = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "cpu",
     every: Annotated[str | None, typer.Option(help="Do it again, e.g. 5m after the last time began.")] = None,
     times: Annotated[int | None, typer.Option(help="With --every or --follow: stop after so many.", min=1)] = None,
     follow: Annotated[bool, typer.Option(help="Print a row whenever a bar has closed.")] = False,
 ) -> None:
     """Write what a model predicts at every bar: a table (Parquet) and its pictures."""
-    import pretrain
-
     if follow == (out is not None):
         raise ValueError("say where with --out FOLDER, or print rows as bars close with --follow: one of them")
     if times is not None and not (every or follow):
         raise ValueError("--times needs --every or --follow: without them predictions are made once")
     seconds = _seconds(every) if every else POLL_SECONDS
-    model = pretrain.load(artifact, device=device)
-    source = _Source(bars, reference, model)
+    model, own = _model(artifact, device)
+    inputs = market_inputs(timeframes, features, reference, exogenous).over(own)
+    inputs.require_fits(model.layout, artifact)
+    source = _Source(bars, inputs, model)
     if follow:
         _follow(source, seconds, times)
         return
@@ -69,26 +75,32 @@ class _Source:
     """Bars that may grow, and the model that looks at them."""
 
     bars: Path
-    reference: Path | None
+    inputs: MarketInputs
     model: Predictor
 
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Closed bars as they are now, with the columns that the model reads, and those of the reference."""
-        found = _closed(_bars_at(self.bars, self.model.layout.features.columns))
-        return found, None if self.reference is None else _closed(_bars_at(self.reference, ()))
+        from cryptoenv.market.stored_bars import bars_at
+
+        now = replace(self.inputs)  # what it has read once is not what there is now
+        found = _closed(bars_at(self.bars, self.model.layout.features.columns))
+        reference = now.reference_bars
+        return now.joined(found), None if reference is None else _closed(reference)
 
 
-def _bars_at(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Bars of a file, with further columns of it; or those of a store's series (STORE/EXCHANGE/SYMBOL/TIMEFRAME)."""
-    from cryptoenv.bar_files.reading import import_bars, read_bars
+def _model(artifact: str, device: str) -> tuple[Predictor, MarketInputs]:
+    """The model of an artifact, or of a run's agent; and what beside bars a run was trained with."""
+    import pretrain
+    from pretrain.fitting.market_inputs import MarketInputs
 
-    if not path.is_dir():
-        found = read_bars(path)
-        return found.join(import_bars(path, keep=columns)[0][list(columns)]) if columns else found
-    from cryptoenv.store.places import series_at
+    if not (Path(artifact) / "agent").is_dir():
+        return pretrain.load(artifact, device=device), MarketInputs()
+    from agents.policies.agent_predictor import AgentPredictor
+    from agents.run_folders.run_folder import Run
+    from agents.run_folders.run_origin import own_inputs
 
-    store, key = series_at(path)
-    return store.read(key)
+    run = Run.load(artifact)
+    return AgentPredictor(run.agent).to(device), own_inputs(run)
 
 
 def _closed(bars: pd.DataFrame) -> pd.DataFrame:

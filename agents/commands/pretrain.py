@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from agents.commands.options import MLflow, RecipeSeed, SeveralBars, Steps, Task, earlier, hidden
+from agents.commands.options import (
+    Exogenous,
+    Features,
+    MLflow,
+    RecipeSeed,
+    Reference,
+    SeveralBars,
+    Steps,
+    Task,
+    Timeframes,
+    earlier,
+    hidden,
+    market_inputs,
+)
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
@@ -17,13 +30,13 @@ if TYPE_CHECKING:
     from pretrain.data.splits import Splits
 
 SPLITS_PICTURE = "splits.png"
-EMBARGO = 96  #: base bars
+NOTHING = "none"  #: what `--from` calls a beginning without an artifact
 
 
 def pretrain(
     recipe: Annotated[
         str | None,
-        typer.Option(help="One of default, easy, finetune, patterns, or a YAML file.", show_default="default"),
+        typer.Option(help="One of default, easy, finetune, bars, patterns, or a YAML file.", show_default="default"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
     seed: RecipeSeed = None,
@@ -37,6 +50,10 @@ def pretrain(
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     mlflow: MLflow = None,
     bars: SeveralBars = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     labels: Annotated[
         list[Path] | None,
         typer.Option(help="With --bars: learn these labels of your own (CSV or Parquet); give it once per market."),
@@ -44,7 +61,10 @@ def pretrain(
     from_artifact: Annotated[
         str | None,
         typer.Option(
-            "--from", help="With --bars: the artifact to go on from.", metavar="ARTIFACT", show_default="default"
+            "--from",
+            help="With --bars: the artifact to go on from, or none for a new one.",
+            metavar="ARTIFACT",
+            show_default="default, none where options or recipe say what a market is made of",
         ),
     ] = None,
     split: Annotated[
@@ -58,7 +78,7 @@ def pretrain(
     show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
     start: Annotated[str | None, hidden("--start")] = None,
 ) -> None:
-    """Pretrain an extractor on synthetic markets, or with --bars fine-tune one on bars of your own.
+    """Pretrain an extractor on synthetic markets, or with --bars on bars of your own: one that exists is fine-tuned.
 
     The same recipe gives the same artifact on the same machine.
     """
@@ -77,7 +97,12 @@ def pretrain(
     if labels and len(labels) != len(bars or ()):
         counts = f"--labels is given {len(labels)} times, --bars {len(bars or ())} times"
         raise ValueError(f"{counts}: give each bars file its labels, in the same order")
-    chosen = Recipe.read(recipe or ("finetune" if bars else "default")).changed(seed=seed, task=task)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
+    if bars and from_artifact is None:
+        anew = inputs.given or (recipe is not None and Recipe.read(recipe).inputs.given)
+        from_artifact = NOTHING if anew else "default"
+    usual = "default" if not bars else "bars" if from_artifact == NOTHING else "finetune"
+    chosen = Recipe.read(recipe or usual).changed(seed=seed, task=task).with_inputs(inputs)
     chosen = chosen.changed(teacher=OWN_LABELS if labels else None)
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
     budget = {name: value for name, value in budget.items() if value is not None}
@@ -86,10 +111,11 @@ def pretrain(
     if not resume:
         _refuse_other_outputs(out)
     if bars:
+        from pretrain.extractor.recipe_runs import EMBARGO
+
         how = (split or "time", EMBARGO if embargo is None else embargo)
         with told_when_interrupted(lambda: _kept(out)):
-            start = from_artifact or "default"
-            _finetune((bars, labels or []), start, how, chosen, options, only_show=show_data_splits)
+            _on_bars((bars, labels or []), from_artifact or "default", how, chosen, options, only_show=show_data_splits)
     else:
         with told_when_interrupted(lambda: _kept(out)):
             _pretrain(chosen, options)
@@ -125,7 +151,7 @@ def _report(extractor: Any, options: FitOptions) -> None:
         print(f"pictures in {options.out / 'pictures'}")
 
 
-def _finetune(
+def _on_bars(
     files: tuple[list[Path], list[Path]],
     start: str,
     how: tuple[str, int],
@@ -134,16 +160,21 @@ def _finetune(
     *,
     only_show: bool,
 ) -> None:
-    """`files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars."""
-    from agents.markets.own_markets import bars_at
-    from cryptoenv.bar_files.reading import file_stem
+    """Fine-tune the artifact `start`, or with NOTHING train a new one.
+
+    `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars.
+    """
     from pretrain import Extractor
     from pretrain.data.splits import plot_splits, split_markets
     from pretrain.extractor.recipe_runs import finetune_extractor
+    from pretrain.fitting.market_inputs import MarketMaker
 
-    extractor = Extractor.load(start)
-    layout = extractor.config
-    markets = [extractor.market(bars_at(file), name=file_stem(file)) for file in files[0]]
+    extractor = None if start == NOTHING else Extractor.load(start)
+    if extractor is not None:
+        recipe.inputs.require_fits(extractor.layout, f"the extractor {start}")
+    layout = recipe.architecture if extractor is None else extractor.config
+    maker = MarketMaker(recipe.layout if extractor is None else extractor.layout, recipe.inputs)
+    markets = [maker.market_at(file) for file in files[0]]
     own = _labelled(markets, files[1], layout.positions)
     kind = cast(Literal["time", "token", "mixed", "strict"], how[0])
     splits = split_markets(
@@ -153,6 +184,8 @@ def _finetune(
     plot_splits(markets, splits, options.out / SPLITS_PICTURE)
     _print_splits(markets, splits)
     print(f"picture: {options.out / SPLITS_PICTURE}")
+    if extractor is None:
+        print(f"a new extractor, on {', '.join(layout.timeframes)}")
     if not only_show:
         _report(finetune_extractor(extractor, own or markets, splits, recipe, options), options)
 

@@ -8,15 +8,24 @@ from typing import Annotated
 import typer
 
 from agents.commands.options import (
+    Changes,
+    Exogenous,
     Extractor,
+    Features,
+    Instrument,
     MLflow,
     RecipeSeed,
+    Reference,
+    Reward,
     SeveralBars,
     Steps,
     Task,
+    Timeframes,
     hidden,
+    market_inputs,
     of_earlier,
     one_source,
+    recipe_changes,
 )
 from agents.run_folders.new_outputs import told_when_interrupted
 
@@ -27,6 +36,13 @@ def train(
     task: Task = None,
     bars: SeveralBars = None,
     extractor: Extractor = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
+    instrument: Instrument = None,
+    reward: Reward = None,
+    changes: Changes = None,
     seed: RecipeSeed = None,
     steps: Steps = None,
     dagger: Annotated[int | None, typer.Option(help="Rounds of DAgger before that.", min=0)] = None,
@@ -46,16 +62,23 @@ def train(
 
     task, bars = of_earlier(market, "--market", task, bars)
     given = {"algorithm": algo, "market": one_source(task, bars), "extractor": extractor, "seed": seed}
+    changed = recipe_changes(instrument, reward, changes)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
     if resume is not None:
-        if any(value is not None for value in (recipe, *given.values(), steps, dagger)) or seeds != 1:
+        if (
+            any(value is not None for value in (recipe, *given.values(), steps, dagger))
+            or seeds != 1
+            or inputs.given
+            or changed
+        ):
             raise ValueError("--resume goes on with the run's own recipe and seeds: leave the other options out")
         chosen, seeds = read_recipe(resume)
         out = resume
     else:
-        chosen = AgentRecipe.read(recipe or algo or "ppo")
+        chosen = AgentRecipe.read(recipe or algo or "ppo", changed)
         if algo is not None and chosen.algorithm != algo:
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
-        chosen = chosen.changed(**given).with_steps(steps).with_dagger(dagger)
+        chosen = chosen.changed(**given, inputs=inputs.over(chosen.inputs)).with_steps(steps).with_dagger(dagger)
         refuse_earlier_run(out)
     if ray and seeds == 1:
         raise ValueError("--ray spreads several runs: give --seeds, too")

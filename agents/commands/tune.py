@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agents.commands.options import Seed, SeveralBars, Steps, Task, one_source
+from agents.commands.options import (
+    Changes,
+    Exogenous,
+    Features,
+    Reference,
+    Seed,
+    SeveralBars,
+    Steps,
+    Task,
+    Timeframes,
+    market_inputs,
+    one_source,
+    recipe_changes,
+)
 from agents.run_folders.new_outputs import told_when_interrupted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def tune(
@@ -16,6 +32,11 @@ def tune(
     agent: Annotated[bool, typer.Option(help="Tune an agent's learning instead of an extractor.")] = False,
     task: Task = None,
     bars: SeveralBars = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
+    changes: Changes = None,
     trials: Annotated[int, typer.Option(help="Finished trials that the study shall have.", min=1)] = 20,
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 1,
     markets: Annotated[int | None, typer.Option(help="Training markets, instead of the recipe's.", min=1)] = None,
@@ -28,39 +49,57 @@ def tune(
     from agents.run_folders.run_folder import refuse_earlier_run
     from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study
 
-    if bars and not agent:
-        raise ValueError("--bars tunes an agent on your own bars: give --agent, too; an extractor is tuned on a --task")
     study = Study(out, trials, workers, seed)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
     if not (out / JOURNAL).exists():
         refuse_earlier_run(out)
     if agent:
         from agents.training.recipe import AgentRecipe
         from agents.training.tuning import AgentObjective, tune_agent
 
-        base = (
-            AgentRecipe.read("ppo" if recipe == "default" else recipe)
-            .changed(market=one_source(task, bars))
-            .with_steps(steps)
-        )
+        base = AgentRecipe.read("ppo" if recipe == "default" else recipe, recipe_changes(changes=changes))
+        base = base.changed(market=one_source(task, bars), inputs=inputs.over(base.inputs)).with_steps(steps)
         base.require_inputs()
         with told_when_interrupted(lambda: _kept(out)):
             table = tune_agent(study, AgentObjective(base, markets))
+    elif changes:
+        raise ValueError("--set changes an agent's recipe: give --agent, too")
     else:
         from pretrain import Recipe
+        from pretrain.extractor.recipe_runs import own_expert_markets
         from pretrain.extractor.tuning import ExtractorObjective, tune_extractor
-        from synthetic import TASKS
+        from pretrain.fitting.market_inputs import require_synthetic
 
-        chosen = Recipe.read(recipe).changed(task=task, markets=markets)
-        if chosen.task not in TASKS:
-            raise ValueError(f"task={chosen.task!r} is unknown; choose one of {', '.join(TASKS)}")
+        one_source(task, bars)  # one of them at most
+        files = tuple(map(str, bars or ()))
+        name = "bars" if bars and recipe == "default" else recipe
+        chosen = Recipe.read(name).changed(task=task, markets=markets).with_inputs(inputs)
+        if files:
+            own_expert_markets(chosen, bars or ())  # what cannot be used is refused before a study begins
+        else:
+            require_synthetic(chosen.layout)
         with told_when_interrupted(lambda: _kept(out)):
-            table = tune_extractor(study, ExtractorObjective(chosen, seconds))
+            table = tune_extractor(study, ExtractorObjective(chosen, seconds, files))
     print(table.head(10).to_string(index=False))
-    if len(table):
-        winner = table.iloc[0]
-        meaning = "minus the net log-return on validation markets" if agent else "the validation loss of action labels"
-        print(f"winner: trial {winner['number']}, value {winner['value']:.4f}; lower is better: it is {meaning}")
+    print(_winner(table, agent=agent))
     print(f"best recipe: {out / BEST_RECIPE}\npictures:    {out}")
+
+
+def _winner(table: pd.DataFrame, *, agent: bool) -> str:
+    """The best of the completed trials in a line: its number, value and parameters, and which way is better."""
+    done = table[table["state"] == "COMPLETE"]
+    if not len(done):
+        return "no trial was completed: there is no winner"
+    best = done.iloc[0]
+    meaning = "the validation loss of action labels"
+    if agent:
+        meaning = "minus the net log-return on validation markets, where 0 is what staying flat earns"
+    named = [(str(name).removeprefix("params_"), best[name]) for name in table if str(name).startswith("params_")]
+    chosen = ", ".join(f"{name} {value:.4g}" for name, value in named if value == value)
+    flat = " The winner stays flat." if agent and best["value"] == 0.0 else ""
+    return (
+        f"winner: trial {best['number']}, value {best['value']:.4f} ({chosen}); lower is better: it is {meaning}.{flat}"
+    )
 
 
 def _kept(out: Path) -> str:

@@ -21,11 +21,12 @@ from agents.evaluation.tables import (
     require_judged,
     rollouts,
     rollouts_of_each,
+    run_maker,
     score_table,
     with_impact,
 )
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
-from agents.markets.own_markets import MarketSource, own_markets, task_named
+from agents.markets.own_markets import MarketSource, maker_for, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.run_folders.run_folder import Run
 from agents.settings import TradingSettings
@@ -107,12 +108,14 @@ def score(
         settings = replace(settings, positions=tuple(float(target) for target in actions))
     if observation not in (None, *OBSERVATIONS):
         raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
-    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, False)
+    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, agent.continuous)
     if agent is None:
         small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
         view.check(policy, small)
     elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
         raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+
+    maker = run_maker(policy) if isinstance(policy, Run) else maker_for(agent.extractor, None) if agent else None
 
     def decider(labelled: Sequence[ExpertMarket]) -> Decide:
         return view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))
@@ -120,11 +123,12 @@ def score(
     with one_thread():
         if task is None:
             learned = learned_before([policy] if isinstance(policy, Run) else [], split)
-            parts, rule = judging_parts(market, split, settings, learned)
+            parts, rule = judging_parts(market, split, settings, learned, maker=maker)
             each = [roll_seen(decider(parts), parts, rows, settings, view.sight) for rows in rows_by_length(parts)]
             others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
             return plain_table({POLICY: each} | others, settings)
-        labelled, rule = judging_markets(task, split, markets, days, settings)
+        layout = None if maker is None else maker.layout
+        labelled, rule = judging_markets(task, split, markets, days, settings, layout=layout)
         decide = decider(labelled)
         mine = roll_seen(decide, labelled, whole_markets(labelled), settings, view.sight)
         found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)

@@ -130,7 +130,8 @@ def roll(
     own = tuple(getattr(policy, "positions", settings.positions))
     if own != settings.positions:
         raise ValueError(f"actions differ: the policy's are {own}, in this order, the settings' {settings.positions}")
-    return roll_seen(decided_by(policy), labelled, rows, settings)
+    sight = Sight(continuous=bool(getattr(policy, "continuous", False)))
+    return roll_seen(decided_by(policy), labelled, rows, settings, sight)
 
 
 def roll_seen(

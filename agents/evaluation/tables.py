@@ -17,17 +17,18 @@ from agents.evaluation.rollout import Rollout, roll, rows_by_length, whole_marke
 from agents.evaluation.scoring import Estimate, mean, score
 from agents.markets.embedded import embed
 from agents.markets.expert_market import ExpertMarket, split_market, synthetic_market, synthetic_markets
-from agents.markets.own_markets import MarketSource, own_markets, task_named
+from agents.markets.own_markets import MarketSource, maker_for, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.policies.trading_policy import TradingPolicy
 from agents.run_folders.run_folder import Run, learned_until
-from agents.run_folders.run_origin import CLONE_NAME, agent_name, kept_clone, own_market
+from agents.run_folders.run_origin import CLONE_NAME, agent_name, kept_clone, own_inputs, own_market
 from agents.settings import TradingSettings
 from cryptoenv.analysis.performance import performance
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.progress import tqdm
 from cryptoenv.trading.config import Costs
 from pretrain import MarketLayout
+from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
 from synthetic import family_of
 
 DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it was trained on
@@ -169,6 +170,7 @@ def evaluate(
     split: str = DEFAULT_SPLIT,
     markets: int = 32,
     days: int = 60,
+    inputs: MarketInputs | None = None,
 ) -> pd.DataFrame:
     """Score a run's agent and clone beside the baselines on unseen markets.
 
@@ -180,6 +182,8 @@ def evaluate(
             time of your own.
         markets: how many, of a task.
         days: tradable days of each, of a task.
+        inputs: the reference market and exogenous columns of your own bars; those that the run was trained with where
+            nothing is said.
 
     Returns:
         The table of `score_table`, on markets of one's own that of `plain_table`. The moving-average cross is tuned on
@@ -189,7 +193,7 @@ def evaluate(
         ValueError: an unknown task or split; bars that end before what the run learned from.
     """
     own = own_market(run) or DEFAULT_TASK if market is None else market
-    return evaluate_runs([run], market=own, split=split, markets=markets, days=days)
+    return evaluate_runs([run], market=own, split=split, markets=markets, days=days, inputs=inputs)
 
 
 @one_thread()
@@ -201,6 +205,7 @@ def evaluate_runs(
     markets: int = 32,
     days: int = 60,
     seeds: Sequence[int] = (),
+    inputs: MarketInputs | None = None,
 ) -> pd.DataFrame:
     """As `evaluate`, for runs of the same settings (agents' seeds, say); with several, each has a line of its own.
 
@@ -208,12 +213,13 @@ def evaluate_runs(
     """
     task = task_named(market)
     if task is None:
-        return evaluate_on_bars(runs, market, split=split)
+        return evaluate_on_bars(runs, market, split=split, inputs=inputs)
+    layout = run_maker(runs[0], inputs).layout
     for seed in seeds:
         if family_of(seed) not in (None, *EVALUATED):
             raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
     settings = runs[0].agent.settings
-    labelled, rule = judging_markets(task, split, markets, days, settings, seeds=seeds)
+    labelled, rule = judging_markets(task, split, markets, days, settings, seeds=seeds, layout=layout)
     policies = judged_policies(named_agents(runs), labelled, settings, rule)
     return score_table(rollouts(policies, labelled, settings), labelled, settings)
 
@@ -240,7 +246,14 @@ def require_judged(split: str) -> None:
 
 
 def judging_markets(
-    market: str, split: str, markets: int, days: int, settings: TradingSettings, *, seeds: Sequence[int] = ()
+    market: str,
+    split: str,
+    markets: int,
+    days: int,
+    settings: TradingSettings,
+    *,
+    seeds: Sequence[int] = (),
+    layout: MarketLayout | None = None,
 ) -> tuple[tuple[ExpertMarket, ...], baselines.CrossRule]:
     """Markets to judge on (the first of `split`, or those of `seeds`), and the rule tuned on validation markets.
 
@@ -249,14 +262,16 @@ def judging_markets(
     """
     require_judged(split)
     if seeds:
-        labelled = tuple(synthetic_market(market, seed, days, settings) for seed in seeds)
+        labelled = tuple(synthetic_market(market, seed, days, settings, layout=layout) for seed in seeds)
     else:
-        labelled = synthetic_markets(market, split, markets, days, settings)
+        labelled = synthetic_markets(market, split, markets, days, settings, layout=layout)
     return labelled, baselines.tuned_cross(synthetic_markets(market, "validation", 8, days, settings), settings)
 
 
 @one_thread()
-def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = DEFAULT_SPLIT) -> pd.DataFrame:
+def evaluate_on_bars(
+    runs: Sequence[Run], source: MarketSource, *, split: str = DEFAULT_SPLIT, inputs: MarketInputs | None = None
+) -> pd.DataFrame:
     """The table of `plain_table` on a part of one's own markets, with the runs' costs and market impact.
 
     Of that part only what lies after every bar that a run learned from (for "test": or chose by) is looked at,
@@ -266,6 +281,7 @@ def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = 
         runs: of the same settings.
         source: markets of one's own.
         split: "validation" or "test", parts of each market in time.
+        inputs: as of `evaluate`.
 
     Raises:
         ValueError: an unknown split; the bars end before that.
@@ -273,10 +289,20 @@ def evaluate_on_bars(runs: Sequence[Run], source: MarketSource, *, split: str = 
     require_part(split)
     settings = with_impact(runs[0].agent.settings)
     learned = learned_before(runs, split)
-    unseen, rule = judging_parts(source, split, settings, learned, layout=runs[0].agent.extractor.layout)
+    unseen, rule = judging_parts(source, split, settings, learned, maker=run_maker(runs[0], inputs))
     return plain_table(
         rollouts_of_each(judged_policies(named_agents(runs), unseen, settings, rule), unseen, settings), settings
     )
+
+
+def run_maker(run: Run, inputs: MarketInputs | None = None) -> MarketMaker:
+    """What makes the markets that a run reads: with its extractor's features, and `inputs` over its own.
+
+    Raises:
+        ArtifactError: `inputs` contradict the extractor.
+    """
+    own = own_inputs(run)
+    return maker_for(run.agent.extractor, own if inputs is None else inputs.over(own), f"the run {run.folder}")
 
 
 def learned_before(runs: Sequence[Run], split: str) -> list[pd.Timestamp]:
@@ -290,7 +316,7 @@ def judging_parts(
     settings: TradingSettings,
     learned: Sequence[pd.Timestamp] = (),
     *,
-    layout: MarketLayout | None = None,
+    maker: MarketMaker | None = None,
 ) -> tuple[list[ExpertMarket], baselines.CrossRule]:
     """That part of each of one's own markets, what lies after all of `learned`, and the rule tuned on validation parts.
 
@@ -298,7 +324,7 @@ def judging_parts(
         ValueError: an unknown split; bars that end before that.
     """
     require_part(split)
-    parts = [split_market(market, settings) for market in own_markets(source, settings, layout)]
+    parts = [split_market(market, settings) for market in own_markets(source, settings, maker)]
     unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
     return unseen, baselines.tuned_cross([part.validation for part in parts], settings)
 

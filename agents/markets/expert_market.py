@@ -13,11 +13,13 @@ from agents.settings import TradingSettings
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
-from pretrain import LabelledMarket
+from pretrain import LabelledMarket, MarketLayout
 from pretrain.data.teachers import bar_labels, labelled_sample
+from pretrain.fitting.market_inputs import require_synthetic
 from synthetic import TASKS, regime_market, task_seeds
 
-LEAST_DAYS, LEAST_BARS = 30, 30  #: that a history needs after its warm-up to be split in three
+#: That a history needs after its warm-up to be split in three: days, or bars where those are fewer; and never fewer.
+LEAST_DAYS, ENOUGH_BARS, LEAST_BARS = 30, 2_880, 30
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -67,16 +69,23 @@ class ExpertMarket:
         return LabelledMarket(self.market, self.labels, self.beliefs, start=self.first, label_kind=self.label_kind)
 
 
-def synthetic_market(task: str, seed: int, days: int, settings: TradingSettings) -> ExpertMarket:
+def synthetic_market(
+    task: str, seed: int, days: int, settings: TradingSettings, *, layout: MarketLayout | None = None
+) -> ExpertMarket:
     """One synthetic market of `days` tradable days, labelled with the actions of the filter oracle.
 
+    `layout`: of the model that reads it; its features are the default ones where None.
+
     Raises:
-        ValueError: an unknown task.
+        ValueError: an unknown task; features that read what synthetic markets do not have.
     """
+    if layout is not None:
+        require_synthetic(layout)
     sample = regime_market(task, days=days, seed=seed)
     labelled = labelled_sample(
-        sample, settings.timeframes, settings.window, cost=settings.turnover_cost, positions=settings.positions
-    )
+        sample, settings.timeframes, settings.window, cost=settings.turnover_cost, positions=settings.positions,
+        features=None if layout is None else layout.features,
+    )  # fmt: skip
     truth = Truth(
         drift=sample.truth["drift"].to_numpy(np.float64),
         second_moment=sample.truth["second_moment"].to_numpy(np.float64),
@@ -96,13 +105,20 @@ def require_task(market: str) -> None:
 
 
 def synthetic_markets(
-    task: str, family: str, count: int, days: int, settings: TradingSettings, *, progress: bool = True
+    task: str,
+    family: str,
+    count: int,
+    days: int,
+    settings: TradingSettings,
+    *,
+    layout: MarketLayout | None = None,
+    progress: bool = True,
 ) -> tuple[ExpertMarket, ...]:
-    """`count` synthetic markets of a seed family, in the family's order."""
+    """`count` synthetic markets of a seed family, in the family's order; arguments as of `synthetic_market`."""
     require_task(task)
     seeds: Iterable[int] = task_seeds(task, family, count)
     bar = tqdm(seeds, desc=f"markets ({family})", total=count, unit="market", disable=not progress)
-    return tuple(synthetic_market(task, seed, days, settings) for seed in bar)
+    return tuple(synthetic_market(task, seed, days, settings, layout=layout) for seed in bar)
 
 
 @dataclass(frozen=True)
@@ -143,12 +159,12 @@ def split_market(
     require_fractions(fractions)
     first = whole.first_decision(settings.window)
     decidable = len(whole) - first
-    needed = max(-(-LEAST_DAYS * DAY_MS // timeframe_ms(settings.timeframes[0])), LEAST_BARS)
+    needed = max(min(-(-LEAST_DAYS * DAY_MS // timeframe_ms(settings.timeframes[0])), ENOUGH_BARS), LEAST_BARS)
     if decidable < needed:
         raise ValueError(
             f"{len(whole)} bars of {settings.timeframes[0]} leave {decidable} decidable ones after {first} bars of "
-            f"warm-up; the three parts of a time-ordered split need at least {needed} ({LEAST_DAYS} days, and no fewer "
-            f"than {LEAST_BARS} bars)"
+            f"warm-up; the three parts of a time-ordered split need at least {needed} ({LEAST_DAYS} days or "
+            f"{ENOUGH_BARS:,} bars, what is less, and no fewer than {LEAST_BARS} bars)"
         )
     edges = first + np.cumsum([0.0, *fractions]) * decidable
     starts = [int(e) for e in edges[:-1]]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from agents.markets.expert_market import split_market
 from agents.settings import TradingSettings
-from cryptoenv.bar_files.reading import file_stem, read_bars
+from cryptoenv.bar_files.reading import file_stem
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
-from pretrain import MarketLayout
+from cryptoenv.market.stored_bars import bars_at
+from pretrain import Extractor
+from pretrain.fitting.market_inputs import MarketInputs, MarketMaker, require_synthetic
 from synthetic import TASKS
 
 OneMarket = str | Path | pd.DataFrame | Market
@@ -61,22 +64,23 @@ def several(source: MarketSource) -> tuple[OneMarket, ...]:
 
 
 def own_markets(
-    source: MarketSource, settings: TradingSettings, layout: MarketLayout | None = None
+    source: MarketSource, settings: TradingSettings, maker: MarketMaker | None = None
 ) -> tuple[Market, ...]:
-    """Markets of one's own, as the settings look at them; of bars with the features of a model's `layout`, if given.
+    """Markets of one's own, as the settings look at them; those of a model by its `maker`.
 
     Raises:
-        ValueError: no market there, bars that cannot be used, or a market of other timeframes. TypeError: no such form.
+        ValueError: no market there, bars that cannot be used, or a market of other timeframes or features. TypeError:
+            no such form.
     """
-    return tuple(_own_market(one, settings, layout) for one in several(source))
+    return tuple(_own_market(one, settings, maker) for one in several(source))
 
 
-def _own_market(source: OneMarket, settings: TradingSettings, layout: MarketLayout | None) -> Market:
-    look = settings if layout is None else layout
+def _own_market(source: OneMarket, settings: TradingSettings, maker: MarketMaker | None) -> Market:
+    look = settings if maker is None else maker
     if isinstance(source, pd.DataFrame):
         return look.market(source, name=str(source.attrs.get("name", "")))
     if isinstance(source, Market):
-        return _fitting(source, settings)
+        return _fitting(source, settings, maker)
     if not isinstance(source, str | Path):
         raise TypeError(f"market is {type(source).__name__}; allowed: a task's name, a path, bars, a Market, several")
     if isinstance(source, str) and source in TASKS:
@@ -84,33 +88,19 @@ def _own_market(source: OneMarket, settings: TradingSettings, layout: MarketLayo
     require_place(source)
     path = Path(source)
     if (path / MARKET_FILE).is_file():
-        return _fitting(Market.load(path), settings)
-    return look.market(bars_at(path), name=file_stem(path))
+        return _fitting(Market.load(path), settings, maker)
+    return settings.market(bars_at(path), name=file_stem(path)) if maker is None else maker.market_at(path)
 
 
-def _fitting(market: Market, settings: TradingSettings) -> Market:
+def _fitting(market: Market, settings: TradingSettings, maker: MarketMaker | None) -> Market:
     if market.timeframes != settings.timeframes:
         raise ValueError(
             f"the market {market.name!r} has timeframes {market.timeframes}, the agent looks at {settings.timeframes}: "
             "build it with those (Market.from_bars)"
         )
+    if maker is not None:
+        maker.layout.require(market)
     return market
-
-
-def bars_at(path: Path) -> pd.DataFrame:
-    """Bars of a file, the base bars of a saved market, or those of a store's series (STORE/EXCHANGE/SYMBOL/TIMEFRAME).
-
-    Raises:
-        ValueError: bars that cannot be used. FileNotFoundError: no such file.
-    """
-    if not path.is_dir():
-        return read_bars(path)
-    if (path / MARKET_FILE).is_file():
-        return Market.load(path).bars
-    from cryptoenv.store.places import series_at
-
-    store, key = series_at(path)
-    return store.read(key)
 
 
 def in_words(source: MarketSource) -> str | list[str]:
@@ -145,12 +135,25 @@ def has_path(source: MarketSource) -> bool:
     return all(isinstance(one, str | Path) for one in several(source))
 
 
-def require_market(source: MarketSource, settings: TradingSettings) -> None:
+def maker_for(extractor: Extractor, inputs: MarketInputs | None, owner: str = "the extractor") -> MarketMaker:
+    """What makes the markets of an extractor, after checking that `inputs` do not contradict it.
+
+    Raises:
+        ArtifactError: they do; `owner` and what differs are named.
+    """
+    inputs = MarketInputs() if inputs is None else inputs
+    inputs.require_fits(extractor.layout, owner)
+    return MarketMaker(extractor.layout, replace(inputs, timeframes=None, features=None))
+
+
+def require_market(source: MarketSource, settings: TradingSettings, maker: MarketMaker) -> None:
     """Check that a training will find its markets, without making synthetic ones: a task that exists, enough bars.
 
     Raises:
-        ValueError: neither a task nor markets that will do.
+        ValueError: neither a task nor markets that will do, or features that read what they do not have.
     """
     if task_named(source) is None:
-        for market in own_markets(source, settings):
+        for market in own_markets(source, settings, maker):
             split_market(market, settings)
+    else:
+        require_synthetic(maker.layout)

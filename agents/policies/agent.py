@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from agents.markets.embedded import EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
-from agents.markets.own_markets import OneMarket, own_markets
+from agents.markets.own_markets import OneMarket, maker_for, own_markets
 from agents.policies.decision import Decision, closed_part, shares
+from agents.policies.exposure_head import NEARNESS
 from agents.policies.heads import HEADS, bind, copy_of, new_policy
 from agents.policies.policy_shape import PolicyShape
-from agents.policies.trading_policy import held_position
+from agents.policies.trading_policy import TARGET_COLUMN, held_position
 from agents.settings import TradingSettings
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.typed_values import Range, require_ranges, require_types
@@ -40,6 +41,7 @@ from pretrain.fitting.artifact_folder import (
     weights_bytes,
     write_folder,
 )
+from pretrain.fitting.market_inputs import MarketInputs
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
@@ -65,7 +67,9 @@ class AgentPolicy:
 
     def __init__(self, agent: Agent, policy: Any, margin: float | NDArray[np.float64] | None = None) -> None:
         self._policy = policy
-        self._preferences = HEADS[agent.head].preferences
+        self._preferences, self._exposures = HEADS[agent.head].preferences, HEADS[agent.head].exposures
+        self.continuous = agent.continuous
+        self._settings = agent.settings
         self.positions = self._positions = agent.settings.positions
         self._margin = agent.margin if margin is None else margin
 
@@ -76,13 +80,36 @@ class AgentPolicy:
             found: NDArray[np.float32] = self._preferences(self._policy, observation, self._positions).numpy()
         return found
 
-    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Actions (N,): the preferred one, unless its lead over holding is at most the margin."""
+    def targets(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Target exposures (N,) of `act`."""
+        actions = self.act(index, account)
+        if self.continuous:
+            return actions[:, 0].astype(np.float64) * self._settings.limits.exposure
+        return np.asarray(self.positions, np.float64)[actions]
+
+    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[Any]:
+        """Actions (N,): the preferred one, unless its lead over holding is at most the margin.
+
+        Of continuous actions (N, 1) float32, shares of the exposure limit: the last target is held unless the
+        exposure is so much away from it.
+        """
+        if self.continuous:
+            return self._exposed(index, account)
         liking = self.preferences(index, account)
         best = liking.argmax(axis=1)
         held = held_position(account, self._positions)
         rows = np.arange(len(best))
         return np.where(liking[rows, best] - liking[rows, held] > self._margin, best, held)
+
+    def _exposed(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert self._exposures is not None
+        with torch.no_grad():
+            seen = {"index": torch.from_numpy(index), "account": torch.from_numpy(account)}
+            wanted = self._exposures(self._policy, seen).numpy()[:, 0].astype(np.float64)
+        held = account[:, TARGET_COLUMN].astype(np.float64)
+        low, high = self._settings.exposure_bounds
+        chosen = np.where(NEARNESS * np.abs(wanted - held) > self._margin, wanted, held)
+        return (np.clip(chosen, low, high) / high).astype(np.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -110,6 +137,11 @@ class Agent:
     def __repr__(self) -> str:
         positions, hysteresis = self.settings.positions, self.margin
         return f"Agent({self.algorithm!r}, head={self.head!r}, {positions=}, {hysteresis=:g})"
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it answers with exposures instead of choosing one of `actions`."""
+        return self.settings.continuous and HEADS[self.head].exposures is not None
 
     @property
     def actions(self) -> tuple[float, ...]:
@@ -142,7 +174,14 @@ class Agent:
         """The agent's decisions on these markets (`table`: their embeddings, where they are at hand)."""
         return self.decide_on(table or embed(self.extractor, labelled, progress=False))
 
-    def decide(self, bars: OneMarket, *, held: float = 0.0, now: pd.Timestamp | None = None) -> Decision:
+    def decide(
+        self,
+        bars: OneMarket,
+        *,
+        held: float = 0.0,
+        now: pd.Timestamp | None = None,
+        inputs: MarketInputs | None = None,
+    ) -> Decision:
         """The target after the last closed bar, with its probabilities.
 
         Args:
@@ -150,28 +189,29 @@ class Agent:
                 have not closed yet are left aside.
             held: exposure held now, which hysteresis and cost are reckoned from; the nearest position counts.
             now: the time it is (UTC); the clock's where None.
+            inputs: the reference market and exogenous columns that the extractor reads beside the bars.
 
         Raises:
             ValueError: bars that cannot be used, too few that have closed, or `held` that is no finite number.
         """
         if not math.isfinite(held):
             raise ValueError(f"held={held} is not allowed: a finite exposure, a fraction of equity")
-        (whole,) = own_markets(bars, self.settings, self.extractor.layout)
+        (whole,) = own_markets(bars, self.settings, maker_for(self.extractor, inputs))
         market = closed_part(whole, self.settings.window, now)
         last = len(market) - 1
         decider = self.decide_on(EmbeddingTable([self.extractor.embed(market)]))
         index = np.array([[0, last]], dtype=np.int64)
         account = np.array([[held, held, 0.0, 0.0, 0.0]], dtype=np.float32)  # as at an episode's beginning
-        liking = decider.preferences(index, account)
         positions = self.settings.positions
+        chances = [] if self.continuous else shares(decider.preferences(index, account)[0])
         opened = market.bars.index[last]
         return Decision(
             bar=opened,
             close=opened + pd.Timedelta(timeframe_ms(self.settings.timeframes[0]), "ms"),
             price=float(market.bars["close"].iloc[last]),
             held=held,
-            target=positions[int(decider.act(index, account)[0])],
-            probabilities=dict(zip(positions, map(float, shares(liking[0])), strict=True)),
+            target=float(decider.targets(index, account)[0]),
+            probabilities=dict(zip(positions, map(float, chances), strict=not self.continuous)),
         )
 
     def with_margin(self, margin: float) -> Agent:
@@ -200,7 +240,7 @@ class Agent:
             "margin": self.margin,
             "settings": self.settings.as_dict(),
             "shape": asdict(self.shape),
-            "spaces": _spaces(self.settings),
+            "spaces": _spaces(self.settings, self.continuous),
             "actions": list(self.actions),
             "identity": _identity(self.actions, self.head, weights_bytes(self.policy)),
             "config": finite_or_none(dict(config or {})),
@@ -235,7 +275,8 @@ class Agent:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{DESCRIPTION}: settings or shape do not fit: {error!r}") from error
         weights = checked_weights(content[WEIGHTS], policy.state_dict(), WEIGHTS)
-        known: list[tuple[str, Any]] = [("inputs", _inputs(extractor, earlier=earlier)), ("spaces", _spaces(settings))]
+        known: list[tuple[str, Any]] = [("inputs", _inputs(extractor, earlier=earlier))]
+        known += [("spaces", _spaces(settings, settings.continuous and HEADS[head].exposures is not None))]
         if not earlier:
             known += [("actions", list(settings.positions))]
             known += [("identity", _identity(settings.positions, head, content[WEIGHTS]))]
@@ -316,12 +357,12 @@ def _inputs(extractor: Extractor, *, earlier: bool = False) -> dict[str, Any]:
     return told if earlier else told | {"market": extractor.layout.digest}
 
 
-def _spaces(settings: TradingSettings) -> dict[str, Any]:
+def _spaces(settings: TradingSettings, continuous: bool) -> dict[str, Any]:
     """The env's spaces in words that need no library."""
-    return {
-        "observation": {"index": ["int64", [2]], "account": ["float32", [5]]},
-        "action": {"discrete": len(settings.positions), "positions": settings.positions},
-    }
+    action: dict[str, Any] = {"discrete": len(settings.positions), "positions": settings.positions}
+    if continuous:
+        action = {"continuous": settings.exposure_bounds}
+    return {"observation": {"index": ["int64", [2]], "account": ["float32", [5]]}, "action": action}
 
 
 def finite_or_none(value: Any) -> Any:

@@ -27,6 +27,7 @@ class Decision:
         target: exposure to hold from the next open on.
         probabilities: by target exposure, adding up to 1: softmax of the agent's preferences. An agent that learned
             values prefers on a scale like that of log-odds; its numbers say how clear a choice is, not how likely.
+            None of an agent whose actions are continuous.
     """
 
     bar: pd.Timestamp
@@ -45,7 +46,7 @@ class Decision:
     def __str__(self) -> str:
         shares = ", ".join(f"{target:+g}: {100.0 * share:.1f}%" for target, share in self.probabilities.items())
         when = f"{self.close:%Y-%m-%d %H:%M} UTC, close {self.price:g}"
-        return f"{when}: target {self.target:+g} (held {self.held:+g}); {shares}"
+        return f"{when}: target {self.target:+.4g} (held {self.held:+g})" + (f"; {shares}" if shares else "")
 
 
 def closed_part(market: Market, window: Sequence[int], now: pd.Timestamp | None = None) -> Market:

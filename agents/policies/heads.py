@@ -17,7 +17,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, Mul
 
 from agents.markets.embedded import EmbeddingTable
 from agents.policies.cached_embeddings import CachedEmbeddings
-from agents.policies.exposure_head import exposure_preferences, new_exposure_policy
+from agents.policies.exposure_head import (
+    exposure_preferences,
+    gaussian_exposures,
+    gaussian_preferences,
+    new_exposure_policy,
+    new_gaussian_policy,
+    new_sac_exposure_policy,
+    squashed_exposures,
+)
 from agents.policies.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
 from agents.policies.recurrent_head import new_recurrent_policy, recurrent_preferences
 from agents.policies.utility_head import new_utility_policy, utility_preferences
@@ -32,10 +40,12 @@ class Head:
     Attributes:
         new: a policy with fresh weights (from torch's random state), no embeddings bound.
         preferences: (B, A) float32 of a policy for B observations, given the A target positions.
+        exposures: (B, 1) float32 of a policy that answers with exposures, for B observations; None where it does not.
     """
 
     new: Callable[[PolicyShape, TradingSettings], BasePolicy]
     preferences: Callable[[Any, Observation, tuple[float, ...]], torch.Tensor]
+    exposures: Callable[[Any, Observation], torch.Tensor] | None = None
 
 
 def actor_arguments(shape: PolicyShape) -> dict[str, Any]:
@@ -65,7 +75,9 @@ HEADS: dict[str, Head] = {
     "actor": Head(_new_actor, _log_odds),
     "value": Head(new_value_policy, value_preferences),
     "quantile": Head(new_quantile_policy, quantile_preferences),
-    "exposure": Head(new_exposure_policy, exposure_preferences),
+    "exposure": Head(new_exposure_policy, exposure_preferences, squashed_exposures),
+    "sac_exposure": Head(new_sac_exposure_policy, exposure_preferences, squashed_exposures),
+    "gaussian": Head(new_gaussian_policy, gaussian_preferences, gaussian_exposures),
     "recurrent": Head(new_recurrent_policy, recurrent_preferences),
     "utility": Head(new_utility_policy, utility_preferences),
 }

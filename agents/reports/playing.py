@@ -9,14 +9,28 @@ import gymnasium as gym
 import numpy as np
 
 from agents.markets.embedded import EmbeddingTable
-from agents.markets.own_markets import OneMarket, own_markets, task_named
+from agents.markets.expert_market import synthetic_market
+from agents.markets.own_markets import OneMarket, maker_for, own_markets, task_named
 from agents.policies.agent import Agent
 from agents.run_folders.new_outputs import require_new_file, write_new_file
+from agents.settings import CONTINUOUS
+from cryptoenv.features.spec import FeatureSpec
+from pretrain.fitting.market_inputs import MarketMaker
+from synthetic import task_seeds
 
 RENDERED = ("human", "ansi", "rgb_array")
 
 
-def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: int, out: Path) -> dict[str, Any]:
+def play_run(
+    agent: Agent,
+    market: OneMarket,
+    render: str,
+    *,
+    steps: int,
+    seed: int,
+    out: Path,
+    maker: MarketMaker | None = None,
+) -> dict[str, Any]:
     """Trade `steps` bars and show them.
 
     Args:
@@ -26,6 +40,7 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
         steps: bars to play; fewer where the episode ends.
         seed: of the episode.
         out: a film (.gif) or the last frame (.png).
+        maker: makes the market where the agent reads more than bars (`agents.evaluation.tables.run_maker`).
 
     Returns:
         The last info.
@@ -40,9 +55,10 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
     if render == "rgb_array":
         require_new_file(out)
     settings = agent.settings
-    source: Any = task_named(market) or own_markets(market, settings, agent.extractor.layout)[0]
+    source = _source(market, agent, maker or maker_for(agent.extractor, None), seed)
     env: Any = gym.make(
-        "CryptoTrade-v0", market=source, actions=settings.positions, observation="index", episode_bars=steps,
+        "CryptoTrade-v0", market=source, actions=CONTINUOUS if agent.continuous else settings.positions,
+        observation="index", episode_bars=steps,
         render_mode=render, **settings.env_arguments,
     )  # fmt: skip
     seen, info = env.reset(seed=seed)
@@ -56,7 +72,7 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
     over = False
     while not over:
         action = policy.act(seen["index"][None], seen["account"][None])[0]
-        seen, _, terminated, truncated, info = env.step(int(action))
+        seen, _, terminated, truncated, info = env.step(action if agent.continuous else int(action))
         over = terminated or truncated
         shown = env.render()
         if render == "ansi":
@@ -68,6 +84,17 @@ def play_run(agent: Agent, market: OneMarket, render: str, *, steps: int, seed: 
         write_new_file(out, lambda path: _write(frames, path))
         print(f"picture: {out}")
     return dict(info)
+
+
+def _source(market: OneMarket, agent: Agent, maker: MarketMaker, seed: int) -> Any:
+    """What the environment takes: a task's pool where its features are the default ones, else a market of them."""
+    task = task_named(market)
+    if task is None:
+        return own_markets(market, agent.settings, maker)[0]
+    if maker.layout.features == FeatureSpec() and not maker.layout.columns:
+        return task
+    drawn = task_seeds(task, "train", 64)[seed % 64]
+    return synthetic_market(task, drawn, 60, agent.settings, layout=maker.layout).market
 
 
 def _write(frames: list[Any], out: Path) -> None:

@@ -16,7 +16,7 @@ def print_table(table: pd.DataFrame, title: str, console: Console | None = None,
     `charged`: what they are net of (`agents.evaluation.charged_in_words`).
     """
     scored = "score" in table
-    caption = "\n".join(filter(None, (_caption(scored), charged)))
+    caption = "\n".join(filter(None, (_caption(scored), charged, _flat_in_words(table))))
     shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     shown.add_column("method", no_wrap=True)
     headings = ["score [95%]", "realised [95%]"] if scored else ["log-return % / day [95%]"]
@@ -42,6 +42,12 @@ def _caption(scored: bool) -> str:
             "realised: the same from the realised returns. Intervals: bootstrap over markets."
         )
     return "Net log-returns. Intervals: bootstrap over weeks."
+
+
+def _flat_in_words(table: pd.DataFrame) -> str:
+    """Which methods, but the one that is called so, took no position at all."""
+    flat = [str(name) for name in table.index[table["mean_exposure"] == 0.0] if name != "flat"]
+    return f"Stayed flat, by their own choice: {', '.join(flat)}." if flat else ""
 
 
 def _interval(line: pd.Series, name: str, scale: float, digits: int) -> str:

@@ -35,6 +35,7 @@ _OF_OTHERS = ("artifact", "study.journal")  #: what a pretraining and a study le
 _SEED = re.compile(r"seed-(\d+)")
 #: Keys of `config.json`: open time of the last bar that learning saw, and of the last that selection saw.
 TRAINED_UNTIL, LEARNED_UNTIL = "trained_until", "learned_until"
+INPUTS = "inputs"  #: key of `config.json`: the reference market and exogenous columns it was trained with
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.run_folders.run_folder import CONFIG, METRICS, Run, read_json
+from agents.run_folders.run_folder import CONFIG, INPUTS, METRICS, Run, read_json
+from pretrain.fitting.market_inputs import MarketInputs
 from synthetic import TASKS
 
 CLONE_NAME = "BC clone"
 KEPT_CLONE = "the clone's weights were kept: learning found none that do better on validation markets"
+STAYS_FLAT = "it stays flat: on validation markets it takes no position"
 _SPELLED = {
     "maskable_ppo": "maskable PPO", "recurrent_ppo": "recurrent PPO", "qrdqn": "QR-DQN", "fitted_q": "fitted Q",
 }  # fmt: skip
@@ -53,12 +55,23 @@ def own_market(run: Run) -> str | Path | list[Path] | None:
     return paths if len(paths) > 1 else paths[0]
 
 
+def own_inputs(run: Run) -> MarketInputs:
+    """The reference market and exogenous columns that a run was trained with.
+
+    Raises:
+        ValueError: its `config.json` is damaged.
+    """
+    return MarketInputs.read(read_json(run.folder / CONFIG).get(INPUTS) or {}, str(run.folder / CONFIG))
+
+
 def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) -> str:
     """What came out of a training, in plain words."""
     hysteresis = f"hysteresis: it leaves a position for a lead of more than {margin:g}" if margin else "no hysteresis"
     if algorithm == "bc":
         return f"{CLONE_NAME}; {hysteresis}"
     name = agent_name(algorithm)
+    if metrics.get("exposure") == 0.0:
+        hysteresis = f"{STAYS_FLAT}; {hysteresis}"
     if clone_was_kept(metrics):
         return f"{name}; {KEPT_CLONE}; {hysteresis}"
     told = [f"weights of env step {metrics['kept_step']:,} kept"] if "kept_step" in metrics else []

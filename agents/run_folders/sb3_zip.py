@@ -20,7 +20,9 @@ from agents.policies.policy_shape import PolicyShape
 from agents.policies.pretrained_extractor import PretrainedExtractor
 from agents.run_folders.new_outputs import require_new_file, write_new_file
 from agents.settings import TradingSettings
-from pretrain import Extractor
+from cryptoenv.features.spec import FeatureSpec
+from pretrain import Extractor, MarketLayout
+from synthetic import regime_market
 
 ALGORITHM_OF_HEAD: dict[str, Any] = {"actor": PPO, "value": DQN}
 FEATURES = "features_extractor"  #: what names of weights of a features extractor contain
@@ -52,7 +54,8 @@ def export_zip(agent: Agent, path: str | Path) -> Path:
             f"{sorted(ALGORITHM_OF_HEAD)} have one"
         )
     hidden = list(agent.shape.hidden)
-    env = gym.make("CryptoTrade-v0", actions=agent.settings.positions, **agent.settings.env_arguments)
+    market = _market_of_its_shape(agent.extractor.layout)
+    env = gym.make("CryptoTrade-v0", market=market, actions=agent.settings.positions, **agent.settings.env_arguments)
     arguments = {
         "net_arch": {"pi": hidden, "vf": hidden} if agent.head == "actor" else hidden,
         "activation_fn": torch.nn.Tanh,
@@ -70,6 +73,15 @@ def export_zip(agent: Agent, path: str | Path) -> Path:
     write_new_file(file, model.save)
     env.close()
     return file
+
+
+def _market_of_its_shape(layout: MarketLayout) -> Any:
+    """What an environment of the agent's spaces is made of: a task, or a small market where features are one's own."""
+    if layout.features == FeatureSpec() and not layout.columns:
+        return None
+    bars = regime_market("easy", days=2, seed=0).bars
+    further = bars.assign(**dict.fromkeys(layout.features.columns, bars["close"]))
+    return layout.market(further, reference=bars if layout.reference else None)
 
 
 def import_zip(

@@ -14,7 +14,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter
 
-from agents.algorithms.registry import ALGORITHMS, new_config
+from agents.algorithms.registry import ALGORITHMS, new_config, require_actions
 from agents.algorithms.threads import one_thread
 from agents.cloning.behaviour_cloning import CloningConfig, clone, cloning_of
 from agents.cloning.dagger import DaggerConfig, dagger
@@ -22,20 +22,31 @@ from agents.cloning.demonstrations import collect
 from agents.evaluation.hysteresis import tune_margin
 from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
 from agents.markets.expert_market import ExpertMarket, last_bar, markets_of, split_market, synthetic_markets
-from agents.markets.own_markets import MarketSource, has_path, in_words, own_markets, several, task_named
+from agents.markets.own_markets import MarketSource, has_path, in_words, maker_for, own_markets, several, task_named
 from agents.policies.agent import Agent
 from agents.policies.heads import bind, new_policy
 from agents.policies.policy_shape import PolicyShape
-from agents.run_folders.run_folder import CHECKPOINTS, LEARNED_UNTIL, LOG, RECIPE, TRAINED_UNTIL, Run, writing_run
+from agents.run_folders.run_folder import (
+    CHECKPOINTS,
+    INPUTS,
+    LEARNED_UNTIL,
+    LOG,
+    RECIPE,
+    TRAINED_UNTIL,
+    Run,
+    writing_run,
+)
 from agents.seeds import spread_seed
-from agents.settings import TradingChoice, TradingSettings
+from agents.settings import CONTINUOUS, TradingChoice, TradingSettings
 from agents.training.checkpoint import CheckpointError, Checkpoints
 from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.recipe import write_recipe
 from agents.training.selection import Schedule
+from cryptoenv.files.typed_values import written_values
 from pretrain import Extractor
 from pretrain.data.splits import JUDGED_BY, refuse_families
+from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,7 @@ def learn(
     """
     if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
         raise ValueError(f"config.learning={config.learning!r} is not the configuration of {algorithm!r}")
+    require_actions(algorithm, config.settings_for(extractor).continuous)
     labelled, validation = markets
     refuse_families(markets_of(labelled), ("extractor", *JUDGED_BY), "train")
     refuse_families(markets_of(validation), ("extractor", "train", *JUDGED_BY), "validation")
@@ -144,6 +156,7 @@ def learn(
         metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
         if algorithm == "bc":
             return Trained(start, start, metrics)
+        found = ALGORITHMS[algorithm]
         began = perf_counter()
         learner, schedule = _learner(
             algorithm, start, training_markets.train, config, seed=spread_seed(seed, "learning")
@@ -151,7 +164,8 @@ def learn(
         if checkpoints is None:
             schedule = replace(schedule, checkpoint_every=0)
         result = improve(
-            learner, start, (algorithm, ALGORITHMS[algorithm].head), training_markets.validation, schedule,
+            learner, start, (algorithm, found.for_actions(start.settings.continuous)[1]), training_markets.validation,
+            schedule,
             checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
         )  # fmt: skip
     metrics |= {
@@ -168,8 +182,10 @@ def _require_checkpoints(checkpoints: Checkpoints, out: Path, resume: bool) -> N
     if checkpoints.generations():
         if not resume:
             raise FileExistsError(f"{out} holds checkpoints of an earlier training: resume, or choose another folder")
-    elif resume and not checkpoints.force and (
-        checkpoints.saved_before() or (not checkpoints.begun() and any((out / LOG).rglob("events.*")))
+    elif (
+        resume
+        and not checkpoints.force
+        and (checkpoints.saved_before() or (not checkpoints.begun() and any((out / LOG).rglob("events.*"))))
     ):
         raise CheckpointError(
             f"{out / CHECKPOINTS} had checkpoints, and they are gone: put them back, begin anew in another folder, "
@@ -188,7 +204,8 @@ def _learner(
         checkpoint_every=config.checkpoint_every or max(learning.steps // 10, 1),
         curriculum=getattr(learning, "curriculum", 0.0),
     )  # fmt: skip
-    return getattr(import_module(found.module), found.builder)(start, train, learning, seed=seed), schedule
+    builder, _ = found.for_actions(start.settings.continuous)
+    return getattr(import_module(found.module), builder)(start, train, learning, seed=seed), schedule
 
 
 def identity(
@@ -200,6 +217,10 @@ def identity(
 ) -> dict[str, Any]:
     """What a training is made of: a resumed one must be made of the same."""
     told = asdict(config)
+    if config.learning is not None:
+        told["learning"] = written_values(config.learning)
+    if told["settings"] is not None and not told["settings"]["continuous"]:
+        del told["settings"]["continuous"]
     if config.trading == TradingChoice():
         del told["trading"]  # as versions that had none wrote it: their trainings go on
     return {
@@ -213,11 +234,17 @@ def identity(
 
 
 def expert_markets_for(
-    market: MarketSource, settings: TradingSettings, config: AgentTrainingConfig, *, progress: bool = True
+    market: MarketSource,
+    settings: TradingSettings,
+    config: AgentTrainingConfig,
+    maker: MarketMaker,
+    *,
+    progress: bool = True,
 ) -> tuple[tuple[ExpertMarket, ...], tuple[ExpertMarket, ...]]:
     """Training and validation markets: of a synthetic task by name, or of markets of one's own, each split in time.
 
     The last part of each is left for evaluation; labels of bars need no truth (`pretrain.data.teachers.bar_labels`).
+    `maker` makes them with the features of the extractor.
 
     Raises:
         ValueError: neither a task nor markets that will do.
@@ -226,11 +253,11 @@ def expert_markets_for(
     if task is not None:
         counts = {"train": config.train_markets, "validation": config.validation_markets}
         train, validation = (
-            synthetic_markets(task, family, count, config.days, settings, progress=progress)
+            synthetic_markets(task, family, count, config.days, settings, layout=maker.layout, progress=progress)
             for family, count in counts.items()
         )
         return train, validation
-    splits = [split_market(whole, settings) for whole in own_markets(market, settings)]
+    splits = [split_market(whole, settings) for whole in own_markets(market, settings, maker)]
     return tuple(split.train for split in splits), tuple(split.validation for split in splits)
 
 
@@ -242,6 +269,7 @@ def train(
     out: str | Path,
     seed: int = 0,
     config: AgentTrainingConfig | None = None,
+    inputs: MarketInputs | None = None,
     mlflow: str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -257,6 +285,7 @@ def train(
         out: the run folder, made where it does not exist.
         seed: of everything that is drawn.
         config: sizes and rates.
+        inputs: for bars: where the reference market and exogenous columns that the extractor reads come from.
         mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
         resume: go on from the last checkpoint in `out`.
         force: resume although configuration or data changed.
@@ -268,18 +297,24 @@ def train(
         writes it. What fails before the first checkpoint leaves nothing in `out`.
     """
     new_config(algorithm)
+    require_actions(algorithm, config is not None and config.trading.actions == CONTINUOUS)
     config, folder = config or AgentTrainingConfig(), Path(out)
     with writing_run(folder, resume=resume):
         loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
         settings = config.settings_for(loaded)
-        markets = expert_markets_for(market, settings, config, progress=progress)
+        maker = maker_for(loaded, inputs, "the extractor" if loaded is extractor else f"the extractor {extractor}")
+        markets = expert_markets_for(market, settings, config, maker, progress=progress)
         told = {"algorithm": algorithm, "market": in_words(market), "seed": seed, "training": asdict(config)}
+        told |= {INPUTS: maker.inputs.given} if maker.inputs.given else {}
         if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
             told |= {TRAINED_UNTIL: last_bar(markets[0]), LEARNED_UNTIL: last_bar(markets[1])}
         if has_path(market) and not isinstance(extractor, Extractor) and config.settings is None:
             named = tuple(map(str, several(market)))
             market_key = named[0] if len(named) == 1 else named
-            _write_recipe(folder, config, algorithm=algorithm, market=market_key, extractor=str(extractor), seed=seed)
+            _write_recipe(
+                folder, config, algorithm=algorithm, market=market_key, extractor=str(extractor), seed=seed,
+                inputs=maker.inputs,
+            )  # fmt: skip
         with ExitStack() as stack:
             writer = None
             if mlflow is not None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from agents.algorithms.registry import NAMES, new_config
+from agents.algorithms.registry import NAMES, new_config, require_actions
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.config_ranges import require_numbers
 from agents.cloning.dagger import DaggerConfig
-from agents.markets.own_markets import require_market
+from agents.markets.own_markets import maker_for, require_market
 from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
-from agents.settings import PARTS, SCORED_COSTS, TradingChoice
+from agents.settings import CONTINUOUS, PARTS, SCORED_COSTS, TradingChoice
 from agents.training.config import AgentTrainingConfig
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, write_yaml
 from pretrain import Extractor
+from pretrain.fitting.market_inputs import INPUT_KEYS, MarketInputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SECTIONS = ("training", "cloning", "dagger", "learning")
@@ -37,6 +39,8 @@ class AgentRecipe:
         extractor: "default", or the folder of an artifact.
         seed: of everything that is drawn.
         training: sizes, and the configurations of cloning and learning.
+        inputs: for bars: the reference market and exogenous columns that the extractor reads. Timeframes and features
+            are the extractor's; those that a recipe names must be the same.
 
     Raises:
         ConfigError: a value of another type, or a number outside its range.
@@ -47,30 +51,42 @@ class AgentRecipe:
     extractor: str = "default"
     seed: int = 0
     training: AgentTrainingConfig = field(default_factory=AgentTrainingConfig)
+    inputs: MarketInputs = field(default_factory=MarketInputs)
 
     def __post_init__(self) -> None:
         require_numbers(self)
 
     @classmethod
-    def read(cls, recipe: str | Path) -> Self:
+    def read(cls, recipe: str | Path, changes: Mapping[str, Any] | None = None) -> Self:
         """A recipe by name (of those shipped) or from a YAML file, which names only what differs from the defaults.
 
         Keys: `algorithm`, `market`, `extractor`, `seed`, those of `TradingChoice` (`instrument`, `actions`, `reward`,
-        `costs`, `limits`, `sizing`, `rules`: how it trades and what learning is paid), `training` (fields of
-        `AgentTrainingConfig`), `cloning` (of `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the
-        algorithm's own configuration).
+        `costs`, `limits`, `sizing`, `rules`: how it trades and what learning is paid), those of `MarketInputs`
+        (`timeframes`, `features`, `reference`, `exogenous`), `training` (fields of `AgentTrainingConfig`), `cloning`
+        (of `CloningConfig`), `dagger` (of `DaggerConfig`) and `learning` (of the algorithm's own configuration).
+
+        Args:
+            recipe: its name, or a file.
+            changes: values instead of the file's, by key; of a section by a dotted one, {"limits.stop_loss": 0.1}.
 
         Raises:
             ConfigError: no such recipe, no YAML, an unknown key or algorithm, or a value that is not allowed.
         """
         path = recipe_path(recipe, RECIPES)
         values = read_mapping(path)
+        for key, value in (changes or {}).items():
+            _change(values, key, value)
         parts = {name: given if (given := values.pop(name, None)) is not None else {} for name in SECTIONS}
         trading = read_trading({name: values.pop(name) for name in TRADING if name in values}, str(path))
-        named = section(values, cls, str(path), further=(*SECTIONS, *TRADING))
+        inputs = MarketInputs.read({name: values.pop(name) for name in INPUT_KEYS if name in values}, str(path))
+        named = section(values, cls, str(path), further=(*SECTIONS, *TRADING, *INPUT_KEYS), without=("inputs",))
         algorithm = named.algorithm
         if algorithm not in NAMES:
             raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
+        try:
+            require_actions(algorithm, trading.actions == CONTINUOUS)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from error
         base = new_config(algorithm)
         if parts["learning"] != {} and base is None:
             raise ConfigError(f"{path}: 'bc' learns nothing after cloning: leave 'learning' out")
@@ -80,7 +96,7 @@ class AgentRecipe:
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
         training = replace(training, cloning=cloning, dagger=correction, learning=learning, trading=trading)
-        return replace(named, training=training)
+        return replace(named, training=training, inputs=inputs)
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
@@ -93,7 +109,8 @@ class AgentRecipe:
             ValueError: an unknown task, bars that will not do, or a damaged extractor. FileNotFoundError: no such file.
         """
         extractor = Extractor.load(self.extractor)
-        require_market(self.market, self.training.settings_for(extractor))
+        maker = maker_for(extractor, self.inputs, f"the extractor {self.extractor}")
+        require_market(self.market, self.training.settings_for(extractor), maker)
 
     def with_steps(self, steps: int | None) -> Self:
         """This recipe with another number of env steps; None leaves it as it is.
@@ -114,6 +131,23 @@ class AgentRecipe:
         return replace(self, training=replace(self.training, dagger=replace(self.training.dagger, rounds=rounds)))
 
 
+def _change(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value of a recipe, or with a dotted key one of a section of it.
+
+    Raises:
+        ConfigError: the section is none.
+    """
+    name, dot, inner = key.partition(".")
+    if not dot:
+        values[name] = value
+        return
+    section_of = values.get(name)
+    if not isinstance(section_of, dict | None):
+        raise ConfigError(f"{key}: {name} is {section_of!r}, which has no {inner!r}")
+    values[name] = dict(section_of or {})
+    _change(values[name], inner, value)
+
+
 def read_trading(values: dict[str, Any], where: str) -> TradingChoice:
     """What a recipe says of trading; of costs, limits, sizing and rules it names what differs from the defaults.
 
@@ -121,8 +155,6 @@ def read_trading(values: dict[str, Any], where: str) -> TradingChoice:
         ConfigError: an unknown key, or a value that is not allowed.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    if given.get("actions") == "continuous":
-        raise ConfigError(f"{where}: actions: name the exposures that an agent chooses from, such as [-1, 0, 1]")
     for name, kind in PARTS.items():
         if name in given:
             given[name] = section(given[name], kind, f"{where}: {name}", base=SCORED_COSTS if name == "costs" else None)
@@ -157,7 +189,8 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
         training.pop(name)
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
-        **recipe.training.trading.given, "training": training, "dagger": asdict(recipe.training.dagger),
+        **recipe.inputs.given, **recipe.training.trading.given, "training": training,
+        "dagger": asdict(recipe.training.dagger),
     }  # fmt: skip
     if recipe.training.cloning is not None:
         values["cloning"] = asdict(recipe.training.cloning)

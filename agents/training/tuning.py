@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.logger import KVWriter
 
-from agents.markets.own_markets import data_named
+from agents.markets.own_markets import data_named, maker_for
 from agents.training.recipe import AgentRecipe
 from cryptoenv.files.durable_files import write_file
 from cryptoenv.files.typed_values import ConfigError
@@ -90,7 +90,8 @@ class AgentObjective:
         recipe = self.suggested(trial)
         extractor = Extractor.load(recipe.extractor)
         settings = recipe.training.settings_for(extractor)
-        markets = expert_markets_for(recipe.market, settings, recipe.training, progress=False)
+        maker = maker_for(extractor, recipe.inputs, f"the extractor {recipe.extractor}")
+        markets = expert_markets_for(recipe.market, settings, recipe.training, maker, progress=False)
         trained = learn(
             recipe.algorithm, extractor, markets, recipe.training, seed=recipe.seed, writer=ReportsToTrial(trial),
             progress=False,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryptoenv.features.spec import FeatureSpec
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
@@ -73,6 +74,7 @@ def labelled_sample(
     teacher: Teacher = "oracle",
     cost: float = 0.0011,
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+    features: FeatureSpec | None = None,
 ) -> LabelledMarket:
     """The market of a synthetic sample, labelled from its first decidable bar on.
 
@@ -84,6 +86,7 @@ def labelled_sample(
             need bars alone (`synthetic.labels` says more).
         cost: log-return lost per unit of turnover.
         positions: exposures to choose from.
+        features: of the market; the default ones where None.
 
     Raises:
         ValueError: an unknown teacher, or too few bars for the windows.
@@ -91,7 +94,7 @@ def labelled_sample(
     if teacher not in TEACHERS or teacher == PATTERNS:
         allowed = tuple(name for name in TEACHERS if name != PATTERNS)
         raise ValueError(f"teacher={teacher!r} is unknown for a regime market; choose one of {allowed}")
-    market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
+    market = Market.from_bars(sample.bars, timeframes=timeframes, features=features, name=sample.name)
     start = market.first_decision(window)
     if teacher == "oracle":
         beliefs = filter_beliefs(sample).astype(np.float16)
@@ -106,6 +109,7 @@ def labelled_patterns(
     window: tuple[int, ...],
     *,
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0),
+    features: FeatureSpec | None = None,
 ) -> LabelledMarket:
     """A pattern market with what one says of it who waits for confirmations, from its first decidable bar on.
 
@@ -117,11 +121,12 @@ def labelled_patterns(
         timeframes: of the market, the base first.
         window: bars per timeframe that a decision needs.
         positions: exposures to choose from.
+        features: of the market; the default ones where None.
 
     Raises:
         ValueError: too few bars for the windows.
     """
-    market = Market.from_bars(sample.bars, timeframes=timeframes, name=sample.name)
+    market = Market.from_bars(sample.bars, timeframes=timeframes, features=features, name=sample.name)
     if len(market) != len(sample.bars):
         raise ValueError(f"timeframes={timeframes}: the first must be that of the {len(sample.bars)} bars")
     nearest = np.abs(sample.actions[:, None] - np.array(positions)).argmin(axis=1).astype(np.int8)
@@ -172,6 +177,7 @@ def labelled_samples(
     window: tuple[int, ...],
     *,
     teacher: Teacher = "oracle",
+    features: FeatureSpec | None = None,
     progress: bool = True,
 ) -> tuple[LabelledMarket, ...]:
     """`count` labelled markets of `days` tradable days on a task's seeds of a family, in the family's order.
@@ -184,5 +190,7 @@ def labelled_samples(
     seeds = pattern_seeds(family, count) if teacher == PATTERNS else task_seeds(task, family, count)
     bar = tqdm(seeds, desc=f"markets ({family})", unit="market", disable=not progress)
     if teacher == PATTERNS:
-        return tuple(labelled_patterns(pattern_market(days, seed), timeframes, window) for seed in bar)
-    return tuple(labelled_sample(regime_market(task, days, seed), timeframes, window, teacher=teacher) for seed in bar)
+        samples = (pattern_market(days, seed) for seed in bar)
+        return tuple(labelled_patterns(sample, timeframes, window, features=features) for sample in samples)
+    drawn = (regime_market(task, days, seed) for seed in bar)
+    return tuple(labelled_sample(one, timeframes, window, teacher=teacher, features=features) for one in drawn)

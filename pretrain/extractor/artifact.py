@@ -165,7 +165,7 @@ class Extractor(Predictor):
         Raises:
             ArtifactError: the market has other timeframes or features.
         """
-        return self._whole(market, lambda block: self._embedded(block).cpu().numpy())
+        return self._whole(market, lambda block: self.embedded(block).cpu().numpy())
 
     def action_logits(self, market: Market) -> NDArray[np.float32]:
         """(T, P, A) float32 logits of the best target given each held position; 0 before the first decision.
@@ -173,7 +173,7 @@ class Extractor(Predictor):
         Raises:
             ArtifactError: the market has other timeframes or features.
         """
-        return self._whole(market, lambda block: self.model.action_logits(self._embedded(block)).cpu().numpy())
+        return self._whole(market, lambda block: self.model.action_logits(self.embedded(block)).cpu().numpy())
 
     def _whole(self, market: Market, read: Callable[[Block], NDArray[np.float32]]) -> NDArray[np.float32]:
         """(T, ...) what is read of every row, 0 before the first decision."""
@@ -184,7 +184,7 @@ class Extractor(Predictor):
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
-        said: Predictions = self.model.predict(self._embedded(block))
+        said: Predictions = self.model.predict(self.embedded(block))
         config = self.config
         units = torch.from_numpy(block.sigma[:, None] * np.sqrt(np.array(config.horizons, np.float64)))
         returns = said.return_quantiles.cpu().double() * units[:, :, None]
@@ -197,7 +197,7 @@ class Extractor(Predictor):
             parts.append(torch.softmax(own, dim=1) if classes else own * spread + centre)
         return torch.cat([part.cpu() for part in parts], dim=1).numpy()
 
-    def _embedded(self, block: Block) -> Tensor:
+    def embedded(self, block: Block) -> Tensor:
         """(S, D) embeddings of a block."""
         if self.config.memory:
             return self.model.over_stretches(block.bars, block.places, block.higher)[0]

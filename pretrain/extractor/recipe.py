@@ -10,7 +10,8 @@ from cryptoenv.files.typed_values import ConfigError, Range, later_field, requir
 from pretrain.data.teachers import OWN_LABELS, TEACHERS
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.config import PretrainingConfig
-from pretrain.fitting.recipe import EXTRACTOR, ModelRecipe
+from pretrain.fitting.market_inputs import MarketInputs
+from pretrain.fitting.recipe import EXTRACTOR, MarketRecipe
 from pretrain.fitting.recipe import RECIPES as RECIPES  # where it was before
 from synthetic import TASKS
 
@@ -21,7 +22,7 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class Recipe(ModelRecipe):
+class Recipe(MarketRecipe):
     """What to pretrain on, and how.
 
     Attributes:
@@ -36,9 +37,12 @@ class Recipe(ModelRecipe):
         architecture: of the extractor.
         training: its optimiser and budget.
         model: "extractor".
+        inputs: features, and for bars of one's own reference and exogenous columns; `architecture` has the timeframes
+            that they name.
 
     Raises:
-        ConfigError: a count that is not positive, or an unknown task or teacher.
+        ConfigError: a count that is not positive, an unknown task or teacher, or other timeframes in `inputs` than in
+            `architecture`.
     """
 
     SECTIONS: ClassVar[Mapping[str, type[Any]]] = {"architecture": ExtractorConfig, "training": PretrainingConfig}
@@ -52,6 +56,7 @@ class Recipe(ModelRecipe):
     architecture: ExtractorConfig = field(default_factory=ExtractorConfig)
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     model: str = later_field(EXTRACTOR)
+    inputs: MarketInputs = field(default_factory=MarketInputs)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -61,3 +66,4 @@ class Recipe(ModelRecipe):
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")
+        self.require_timeframes()

@@ -8,20 +8,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from cryptoenv.files.typed_values import ConfigError, written_values
+from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.own_labels import labelled_spans
-from pretrain.data.splits import Span, Splits
+from pretrain.data.splits import Span, Splits, split_markets
 from pretrain.data.teachers import OWN_LABELS, Teacher, labelled_bars, labelled_samples
 from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.recipe import Recipe
 from pretrain.extractor.training import fit_extractor
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.fitting import LOG, FitOptions
+from pretrain.fitting.market_inputs import MarketMaker, require_synthetic
 from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
 from synthetic.installation import install_hint
+
+EMBARGO = 96  #: base bars left out after a border of time
 
 
 class LabelledMarkets(NamedTuple):
@@ -35,19 +38,44 @@ def expert_markets(recipe: Recipe, *, progress: bool = True) -> LabelledMarkets:
     """The markets of a recipe with its teacher's labels: "extractor" seeds, and "validation" seeds.
 
     Raises:
-        ConfigError: the teacher is the user's own labels, which no synthetic market has.
+        ConfigError: the teacher is the user's own labels, or features read a reference or further columns: no synthetic
+            market has such.
     """
     if recipe.teacher == OWN_LABELS:
         raise ConfigError(f"teacher={OWN_LABELS!r} needs bars and labels of your own: give --bars and --labels")
-    layout = recipe.architecture
+    layout = recipe.layout
+    require_synthetic(layout)
     teacher = cast(Teacher, recipe.teacher)
     train, validation = (
         labelled_samples(
             recipe.task, family, count, recipe.days, layout.timeframes, layout.window, teacher=teacher,
-            progress=progress,
+            features=layout.features, progress=progress,
         )
         for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets))
     )  # fmt: skip
+    return LabelledMarkets(train, validation)
+
+
+def own_expert_markets(recipe: Recipe, files: Sequence[Path]) -> LabelledMarkets:
+    """Train and validation parts in time of bars of one's own, with the recipe's teacher's labels.
+
+    Args:
+        recipe: its teacher needs no truth ("path" or "horizon"); timeframes and features of the markets.
+        files: of bars, saved markets or series of a store.
+
+    Raises:
+        ValueError: a teacher that needs the truth; bars that cannot be used, or too few.
+    """
+    maker, config = MarketMaker(recipe.layout, recipe.inputs), recipe.architecture
+    markets = [maker.market_at(file) for file in files]
+    splits = split_markets(
+        markets, config.window, "time", look_ahead=max(config.horizons), embargo=EMBARGO, seed=recipe.seed
+    )
+    teacher = cast(Teacher, recipe.teacher)
+    train, validation = (
+        labelled_bars(markets, part, teacher=teacher, positions=config.positions)
+        for part in (splits.train, splits.validation)
+    )
     return LabelledMarkets(train, validation)
 
 
@@ -76,22 +104,24 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Labelled
         extractor = Extractor(trained.model, trained.scaler, provenance, trained.features)
         _keep(extractor, validation, options)
         if options.mlflow is not None and options.out is not None:
-            log_run(options.mlflow, options.out, written_values(recipe), extractor.provenance.metrics)
+            log_run(options.mlflow, options.out, recipe.values, extractor.provenance.metrics)
     return extractor
 
 
 def finetune_extractor(
-    start: Extractor,
+    start: Extractor | None,
     markets: Sequence[Market] | Sequence[LabelledMarket],
     splits: Splits,
     recipe: Recipe,
     options: FitOptions,
 ) -> Extractor:
-    """Go on from `start` on real bars, with labels that need no truth; the test part is not looked at.
+    """Go on from `start` on real bars, or begin anew, with labels that need no truth; the test part is not looked at.
 
     Args:
-        start: brings architecture and scaler; a head is added for each column of labels that it does not know.
-        markets: of its timeframes and features; with labels of their own (`labelled_market`), those are learned.
+        start: brings architecture and scaler; a head is added for each column of labels that it does not know. None
+            makes a new one of the recipe's architecture.
+        markets: of its timeframes and features (of a new one: of the recipe's, `recipe.layout`); with labels of their
+            own (`labelled_market`), those are learned.
         splits: of these markets, by `pretrain.data.splits.split_markets`.
         recipe: its teacher ("path" or "horizon"), training and seed count.
         options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
@@ -105,9 +135,10 @@ def finetune_extractor(
     plain = [market.market if isinstance(market, LabelledMarket) else market for market in markets]
     if own and len(own) < len(plain):
         raise ConfigError(f"{len(own)} of {len(plain)} markets have labels of their own; allowed: all of them, or none")
+    layout, config = (recipe.layout, recipe.architecture) if start is None else (start.layout, start.config)
     for market in plain:
-        start.require(market)
-    teacher, positions = cast(Teacher, recipe.teacher), start.config.positions
+        layout.require(market)
+    teacher, positions = cast(Teacher, recipe.teacher), config.positions
 
     def labelled(part: tuple[Span, ...]) -> tuple[LabelledMarket, ...]:
         return labelled_spans(own, part) if own else labelled_bars(plain, part, teacher=teacher, positions=positions)
@@ -117,14 +148,15 @@ def finetune_extractor(
         if options.out is not None:
             write_once(options.out / RECIPE, recipe.text(), options)
             bars = [{"name": market.name, "hash": market.hash} for market in plain]
-            inputs = {"start": start.hash, "markets": bars, "splits": asdict(splits)}
+            inputs = {"start": None if start is None else start.hash, "markets": bars, "splits": asdict(splits)}
             write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
         extractor = fit_extractor(
-            train, validation, None, recipe.training, seed=recipe.seed, options=options, start=start
-        )
+            train, validation, config if start is None else None, recipe.training, seed=recipe.seed, options=options,
+            start=start,
+        )  # fmt: skip
         _keep(extractor, validation, options)
         if options.mlflow is not None and options.out is not None:
-            log_run(options.mlflow, options.out, written_values(recipe), extractor.provenance.metrics)
+            log_run(options.mlflow, options.out, recipe.values, extractor.provenance.metrics)
     return extractor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptoenv.files.durable_files import write_file
@@ -24,10 +25,13 @@ class ExtractorObjective:
     Attributes:
         recipe: what is not suggested.
         seconds: CPU seconds of each training, or None for the recipe's steps.
+        bars: files of bars, saved markets or series of a store to learn from instead of the recipe's task, split in
+            time; the last part is not looked at.
     """
 
     recipe: Recipe
     seconds: float | None = None
+    bars: tuple[str, ...] = ()
 
     @property
     def data(self) -> str:
@@ -80,7 +84,7 @@ class ExtractorObjective:
             training = replace(recipe.training, max_seconds=self.seconds, validate_every=often)
             recipe = replace(recipe, training=training)
         options = FitOptions(progress=False, on_validation=measured)
-        kept = pretrain_extractor(recipe, options, markets=_markets(self.recipe))
+        kept = pretrain_extractor(recipe, options, markets=_markets(self.recipe, self.bars))
         return kept.provenance.metrics["validation/action"]
 
 
@@ -96,10 +100,12 @@ def _batch(share: float, training: PretrainingConfig, memory: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _markets(recipe: Recipe) -> Any:
+def _markets(recipe: Recipe, bars: tuple[str, ...]) -> Any:
     """What all trials of a recipe learn from and are measured on: made once per process."""
-    from pretrain.extractor.recipe_runs import expert_markets
+    from pretrain.extractor.recipe_runs import expert_markets, own_expert_markets
 
+    if bars:
+        return own_expert_markets(recipe, [Path(file) for file in bars])
     return expert_markets(recipe, progress=False)
 
 

@@ -139,7 +139,7 @@ class MarketLayout:
         if market.feature_spec.hash != self.features.hash:
             raise ArtifactError(
                 f"features differ: the artifact needs the spec {self.features.hash[:12]}, the market has "
-                f"{market.feature_spec.hash[:12]} ({_difference(self.features, market.feature_spec)}); build the "
+                f"{market.feature_spec.hash[:12]} ({spec_difference(self.features, market.feature_spec)}); build the "
                 "market with artifact.market(bars)"
             )
         for timeframe, needed, found in zip(market.timeframes, self.feature_names, market.feature_names, strict=True):
@@ -237,7 +237,7 @@ def _is_default(owner: Any, field: Any) -> bool:
     return field.default is not MISSING and getattr(owner, field.name) == field.default
 
 
-def _difference(needed: FeatureSpec, found: FeatureSpec) -> str:
+def spec_difference(needed: FeatureSpec, found: FeatureSpec) -> str:
     """The first value in which two specs differ, in words."""
     left, right = (dict(_leaves(spec.to_dict())) for spec in (needed, found))
     for path in [*left, *(path for path in right if path not in left)]:

@@ -85,6 +85,17 @@ class EncoderConfig:
         require(named, "feature_names", self.feature_names, f"the market has {market.feature_names}")
         return replace(self, feature_names=market.feature_names)
 
+    def for_timeframes(self, timeframes: tuple[str, ...]) -> Self:
+        """This architecture on other timeframes: each has the window and the patches of the one in its place, those
+        beyond the last the last one's."""
+        if timeframes == self.timeframes:
+            return self
+        last = len(self.timeframes) - 1
+        window, patches = (
+            tuple(sizes[min(place, last)] for place in range(len(timeframes))) for sizes in (self.window, self.patches)
+        )
+        return replace(self, timeframes=timeframes, window=window, patches=patches, feature_names=())
+
     @classmethod
     def from_json(cls, values: object) -> Self:
         """The config from a parsed JSON object with exactly its fields.

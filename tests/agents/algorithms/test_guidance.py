@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from agents.algorithms.exposures import INSIDE, ExposureActions, clone_by_likelihood
 from agents.algorithms.fitted_q import CounterfactualQ, FittedQConfig
 from agents.algorithms.off_policy import LabelledStates, copy_actor, margin_loss, pull_loss
 from agents.algorithms.sac import actor_loss, soft_target
-from agents.algorithms.tqc import INSIDE, SnappedExposures, clone_by_likelihood
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
@@ -145,8 +145,8 @@ def test_exposures_are_cloned_by_likelihood_and_snapped() -> None:
             self.actions = actions
 
     venv: Any = Heard()
-    snapped = SnappedExposures.__new__(SnappedExposures)
-    snapped.venv, snapped._positions = venv, np.array([-1.0, 0.0, 0.5], np.float32)
+    snapped = ExposureActions.__new__(ExposureActions)
+    snapped.venv, snapped._positions, snapped._limit = venv, np.array([-1.0, 0.0, 0.5], np.float32), 1.0
     snapped.step_async(np.array([[-0.4], [0.3], [0.9]]))
     np.testing.assert_array_equal(venv.actions, [[0.0], [0.5], [0.5]])
 
