@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from sb3_contrib import TQC
 
+from agents.algorithms.exposures import INSIDE as INSIDE  # where it was before
 from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
+from agents.algorithms.exposures import clone_by_likelihood as clone_by_likelihood  # where it was before
 from agents.algorithms.off_policy import OffPolicyConfig
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
