@@ -218,9 +218,9 @@ def test_synthetic_markets_get_the_extractors_features(world: World, tmp_path: P
     plain = replace(SMALL, reference=None)
     spec = FeatureSpec(plain, plain, plain, plain)
     (tmp_path / "plain.yaml").write_text(spec.to_yaml(), "utf-8")
-    recipe = world.recipe("plain.yaml", PRETRAINED.replace("horizon", "oracle") + "task: easy\ndays: 5\nmarkets: 2\n"
+    recipe = world.recipe("plain.yaml", PRETRAINED.replace("horizon", "oracle") + "timeframes: [15m, 1h]\ntask: easy\ndays: 5\nmarkets: 2\n"
                           "validation_markets: 1\n")  # fmt: skip
-    words = ["--timeframes", "15m,1h", "--features", str(tmp_path / "plain.yaml"), "--out", str(tmp_path / "pre")]
+    words = ["--features", str(tmp_path / "plain.yaml"), "--out", str(tmp_path / "pre")]
     assert main(["pretrain", "--recipe", recipe, *words]) == 0
     small = "training: {train_markets: 2, validation_markets: 1, days: 3}\ncloning: {samples: 2048, epochs: 1}\n"
     agent = world.recipe("task.yaml", f"algorithm: bc\nmarket: easy\nextractor: {tmp_path}/pre/artifact\n{small}")
@@ -228,3 +228,25 @@ def test_synthetic_markets_get_the_extractors_features(world: World, tmp_path: P
     table = agents.evaluate(Run.load(tmp_path / "run"), markets=2, days=3)
     assert np.isfinite(table["score"]).all()
     assert main(["play", str(tmp_path / "run"), "--task", "easy", "--steps", "2"]) == 0
+
+
+def test_tuning_on_own_bars_names_the_winner(world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    bars = [word for file in world.files for word in ("--bars", str(file))]
+    recipe = world.recipe("tuned.yaml", world.inputs + PRETRAINED)
+    once = ["--trials", "1", "--out", str(tmp_path / "extractor")]
+    assert main(["tune", "--recipe", recipe, *bars, *once]) == 0
+    said = capfd.readouterr().out
+    assert (
+        "winner: trial 0" in said and "(width_by_16 " in said and "lower is better: it is the validation loss" in said
+    )
+    best = pretrain.Recipe.read(tmp_path / "extractor" / "best_recipe.yaml")
+    assert best.inputs.features == world.spec and best.inputs.reference == str(world.reference)
+    once = ["--trials", "1", "--out", str(tmp_path / "agent")]
+    assert main(["tune", "--agent", "--recipe", world.agent_recipe, *once]) == 0
+    said = capfd.readouterr().out
+    assert "winner: trial 0" in said and "lower is better: it is minus the net log-return" in said
+    assert main(["tune", "--recipe", "default", *bars[:2], "--task", "easy", "--out", str(tmp_path / "both")]) == 2
+    assert "one of them" in capfd.readouterr().err
+    assert main(["tune", "--recipe", "default", *bars[:2], "--set", "a=1", "--out", str(tmp_path / "both")]) == 2
+    assert not (tmp_path / "both").exists()

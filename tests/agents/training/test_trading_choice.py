@@ -129,7 +129,7 @@ def test_an_agent_of_the_version_before_has_the_defaults(extractor: Extractor, t
         ("actions: [1, 2]", "must contain 0.0"),
         ("actions: [-2, 0, 2]", "exposure limit of 1"),
         ("actions: [-1, 0, 1]\ninstrument: spot", "positions="),
-        ("actions: continuous", "name the exposures"),
+        ("actions: continuously", "actions="),
         ("reward: sharp", "reward 'sharp' is unknown"),
         ("reward: {log_return: 0}", "is 0 at every step"),
         ("costs: {fees: 0.1}", "costs: unknown key 'fees'"),
@@ -155,7 +155,7 @@ def test_choices_are_none_by_default() -> None:
 def test_the_recipe_of_the_docs_is_read(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "agents.md"
     blocks = (block.partition("```")[0] for block in page.read_text("utf-8").split("```yaml\n")[1:])
-    (text,) = (block for block in blocks if "sizing:" in block)
+    (text,) = (block for block in blocks if "rules:" in block)
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     assert set(AgentRecipe.read(tmp_path / "recipe.yaml").training.trading.given) == {
         "instrument", "actions", "reward", "costs", "limits", "sizing", "rules",
