@@ -218,8 +218,8 @@ def test_synthetic_markets_get_the_extractors_features(world: World, tmp_path: P
     plain = replace(SMALL, reference=None)
     spec = FeatureSpec(plain, plain, plain, plain)
     (tmp_path / "plain.yaml").write_text(spec.to_yaml(), "utf-8")
-    recipe = world.recipe("plain.yaml", PRETRAINED.replace("horizon", "oracle") + "timeframes: [15m, 1h]\ntask: easy\ndays: 5\nmarkets: 2\n"
-                          "validation_markets: 1\n")  # fmt: skip
+    small = "timeframes: [15m, 1h]\ntask: easy\ndays: 5\nmarkets: 2\nvalidation_markets: 1\n"
+    recipe = world.recipe("plain.yaml", PRETRAINED.replace("horizon", "oracle") + small)
     words = ["--features", str(tmp_path / "plain.yaml"), "--out", str(tmp_path / "pre")]
     assert main(["pretrain", "--recipe", recipe, *words]) == 0
     small = "training: {train_markets: 2, validation_markets: 1, days: 3}\ncloning: {samples: 2048, epochs: 1}\n"
