@@ -94,8 +94,8 @@ def _winner(table: pd.DataFrame, *, agent: bool) -> str:
     meaning = "the validation loss of action labels"
     if agent:
         meaning = "minus the net log-return on validation markets, where 0 is what staying flat earns"
-    named = [(str(name).removeprefix("params_"), best[name]) for name in table if str(name).startswith("params_")]
-    chosen = ", ".join(f"{name} {value:.4g}" for name, value in named if value == value)
+    values = {str(name): value for name, value in best.items() if str(name).startswith("params_") and value == value}
+    chosen = ", ".join(f"{name.removeprefix('params_')} {value:.4g}" for name, value in values.items())
     flat = " The winner stays flat." if agent and best["value"] == 0.0 else ""
     return (
         f"winner: trial {best['number']}, value {best['value']:.4f} ({chosen}); lower is better: it is {meaning}.{flat}"

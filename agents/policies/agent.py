@@ -203,7 +203,7 @@ class Agent:
         index = np.array([[0, last]], dtype=np.int64)
         account = np.array([[held, held, 0.0, 0.0, 0.0]], dtype=np.float32)  # as at an episode's beginning
         positions = self.settings.positions
-        chances = [] if self.continuous else shares(decider.preferences(index, account)[0])
+        chances = [] if self.continuous else shares(decider.preferences(index, account)[0]).tolist()
         opened = market.bars.index[last]
         return Decision(
             bar=opened,
@@ -211,7 +211,7 @@ class Agent:
             price=float(market.bars["close"].iloc[last]),
             held=held,
             target=float(decider.targets(index, account)[0]),
-            probabilities=dict(zip(positions, map(float, chances), strict=not self.continuous)),
+            probabilities=dict(zip(positions, chances, strict=False)),
         )
 
     def with_margin(self, margin: float) -> Agent:

@@ -112,7 +112,7 @@ class MarketRecipe(ModelRecipe):
         known_values(values, [one.name for one in fields(cls) if one.name != "inputs"] + list(INPUT_KEYS), path)
         if inputs.timeframes is not None:
             values["architecture"] = cls._on(inputs.timeframes, values.get("architecture"), path)
-        return replace(super().of(values, path), inputs=inputs)
+        return super().of(values, path).changed(inputs=inputs)
 
     @classmethod
     def _on(cls, timeframes: tuple[str, ...], architecture: Any, where: str) -> Any:
