@@ -203,7 +203,10 @@ class Agent:
         index = np.array([[0, last]], dtype=np.int64)
         account = np.array([[held, held, 0.0, 0.0, 0.0]], dtype=np.float32)  # as at an episode's beginning
         positions = self.settings.positions
-        chances = [] if self.continuous else shares(decider.preferences(index, account)[0]).tolist()
+        chances: dict[float, float] = {}
+        if not self.continuous:
+            liking = decider.preferences(index, account)
+            chances = dict(zip(positions, map(float, shares(liking[0])), strict=True))
         opened = market.bars.index[last]
         return Decision(
             bar=opened,
@@ -211,7 +214,7 @@ class Agent:
             price=float(market.bars["close"].iloc[last]),
             held=held,
             target=float(decider.targets(index, account)[0]),
-            probabilities=dict(zip(positions, chances, strict=False)),
+            probabilities=chances,
         )
 
     def with_margin(self, margin: float) -> Agent:
