@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation import baselines
+from agents.evaluation.charges import charged_in_words as charged_in_words  # where it was before
+from agents.evaluation.charges import with_impact
 from agents.evaluation.rollout import Rollout, roll, rows_by_length, whole_markets
 from agents.evaluation.scoring import Estimate, mean, score
 from agents.markets.embedded import embed
@@ -26,7 +28,6 @@ from agents.settings import TradingSettings
 from cryptoenv.analysis.performance import performance
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.progress import tqdm
-from cryptoenv.trading.config import Costs
 from pretrain import MarketLayout
 from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
 from synthetic import family_of
@@ -337,45 +338,6 @@ def require_part(split: str) -> None:
     """
     if split not in PARTS:
         raise ValueError(f"split={split!r} is not allowed: markets of your own are judged on {PARTS}, parts in time")
-
-
-def with_impact(settings: TradingSettings) -> TradingSettings:
-    """The settings with the env's default market impact, which real bars are judged with, where they have none."""
-    if settings.costs.impact:
-        return settings
-    return replace(settings, costs=replace(settings.costs, impact=Costs().impact))
-
-
-def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
-    """What a table's figures are net of, and what was not charged.
-
-    Args:
-        settings: instrument and costs.
-        real: whether the markets are real bars: market impact is charged there.
-    """
-    costs = with_impact(settings).costs if real else settings.costs
-    rates = [("fee", costs.fee), ("half-spread", costs.half_spread)]
-    charged = [f"{name} {100.0 * rate:g}%" for name, rate in rates if rate]
-    left_out = [name for name, rate in rates if not rate]
-    (charged if costs.impact else left_out).append("market impact")
-    holding = {"perpetual": ("funding", costs.funding), "margin": ("borrowing", costs.borrow)}.get(settings.instrument)
-    if holding is not None:
-        name, rate = holding
-        (charged if rate else left_out).append(f"{name} {100.0 * rate:g}%" if rate else name)
-    not_charged = f" Not charged: {', '.join(left_out)}." if left_out else ""
-    return f"Charged: {', '.join(charged) or 'nothing'}.{not_charged}{_rules_in_words(settings)}"
-
-
-def _rules_in_words(settings: TradingSettings) -> str:
-    """Limits, sizing and the venue's rules that are not the defaults, as their fields are called."""
-    told = []
-    for part in (settings.limits, settings.sizing, settings.rules):
-        told += [
-            f"{item.name} {getattr(part, item.name):g}"
-            for item in fields(part)
-            if getattr(part, item.name) not in (None, getattr(type(part)(), item.name))
-        ]
-    return f" Rules: {', '.join(told)}." if told else ""
 
 
 def _after(part: ExpertMarket, learned: Sequence[pd.Timestamp], split: str) -> ExpertMarket:

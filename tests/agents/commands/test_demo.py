@@ -12,10 +12,10 @@ from agents.algorithms.ppo import PPOConfig
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.commands.demo import DemoConfig, run_demo
 from agents.run_folders.run_folder import Run
-from agents.run_folders.run_origin import kept_clone
+from agents.run_folders.run_origin import kept_clone, own_inputs
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
-from pretrain import ExtractorConfig, PretrainingConfig
+from pretrain import ExtractorConfig, MarketInputs, PretrainingConfig
 from synthetic import regime_market
 
 TINY = DemoConfig(
@@ -64,7 +64,10 @@ def test_demo_on_bars_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[
     bars = regime_market("easy", days=40, seed=5).bars
     path = tmp_path / "bars.csv.gz"
     bars.reset_index().to_csv(path, index=False)
-    _, table = run_demo(out=tmp_path / "run", bars_file=path, config=TINY)
+    inputs = MarketInputs(timeframes=("1h", "4h"), reference=str(path))
+    run, table = run_demo(out=tmp_path / "run", bars_file=path, inputs=inputs, config=TINY)
+    assert run.agent.settings.timeframes == ("1h", "4h") and run.agent.extractor.layout.reference
+    assert own_inputs(Run.load(tmp_path / "run")) == MarketInputs(reference=str(path))
     assert "filter oracle" not in table.index
     assert "score" not in table
     assert set(check_run_folder(tmp_path / "run")) == set(table.index)
