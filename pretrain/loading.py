@@ -12,7 +12,10 @@ from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
 
 #: Kind of model, as `config.json` names it -> the class whose `load(folder, device=, functions=)` reads it.
-LOADERS = {"cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor")}
+LOADERS = {
+    "cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor"),
+    "cryptoenv-forecaster": ("pretrain.forecaster.artifact", "Forecaster"),
+}
 
 
 def load(folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()) -> Predictor:

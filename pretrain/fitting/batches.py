@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.files.typed_values import ConfigError
-from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.stretches import ROWS, OrderedStretches, ShuffledStretches, StretchDataset
 from pretrain.data.windows import OrderedBatches, ShuffledBatches, WindowDataset
 from pretrain.fitting.config import PretrainingConfig
+from pretrain.fitting.provenance import Rows
 
 # Validation needs no gradients: larger batches are faster.
 VALIDATION_BATCH = 2048
@@ -42,13 +42,13 @@ def evenly_spread(length: int, count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 
-def refuse_shared_rows(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket]) -> None:
+def refuse_shared_rows(train: Sequence[Rows], validation: Sequence[Rows]) -> None:
     """Refuse what would let training see validation.
 
     Raises:
         ValueError: a market of `validation` is also in `train`, with rows in common; both are numbered.
     """
-    seen: dict[str, list[tuple[int, LabelledMarket]]] = {}
+    seen: dict[str, list[tuple[int, Rows]]] = {}
     for number, item in enumerate(train):
         seen.setdefault(item.market.hash, []).append((number, item))
     for number, item in enumerate(validation):

@@ -49,6 +49,11 @@ class _OneThread:
 _ONE_THREAD = _OneThread()
 
 
+def on_one_thread() -> _OneThread:
+    """A context in which torch uses one thread, as every prediction does."""
+    return _ONE_THREAD
+
+
 def chosen_device(name: str) -> torch.device:
     """The device of that name: "cpu", "cuda", "cuda:1", "mps", or "auto" for a GPU where there is one.
 
@@ -170,6 +175,15 @@ class Predictor(ABC):
             market = self.market(source, reference=reference)
         rows, values = self.over_blocks(market, self.read)
         return self._table(market.start_ms + timeframe_ms(market.timeframes[0]) * rows, values)
+
+    def forecast(self, source: Market | pd.DataFrame, steps: int | None = None, **options: Any) -> pd.DataFrame:
+        """Forecasts of the next `steps` bars as a table, where the model is a forecaster.
+
+        Raises:
+            ArtifactError: it is none.
+        """
+        said = f"{type(self).__name__} forecasts no steps ahead"
+        raise ArtifactError(f"{said}: its predictions are {self.columns[:4]}...")
 
     def stream(
         self,

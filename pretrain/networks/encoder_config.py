@@ -8,7 +8,7 @@ from typing import Any, Self
 from cryptoenv.files.typed_values import Range, require, require_ranges, require_types, section
 from cryptoenv.market.market import Market
 
-ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt")
+ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt", "hybrid")
 MOST_TOKENS = 16_384
 #: Far beyond what anybody trains, and small enough that nothing is built, or looped over, for ever.
 _SIZES = {
@@ -28,7 +28,8 @@ class EncoderConfig:
     tokens in their order and says what its last one makes of those before it. With `bar_width` > 0 every bar first
     goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
     the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
-    until `for_market` fills it in.
+    until `for_market` fills it in. The "hybrid" (`pretrain.networks.hybrid`) has `feedforward` channels and twice as
+    many units in its LSTM.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -65,6 +66,8 @@ class EncoderConfig:
         require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width={self.width}")
         require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
         require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        halves = self.encoder != "hybrid" or 2 * self.feedforward % self.heads == 0
+        require(halves, "heads", self.heads, f"a divisor of 2 x feedforward={self.feedforward} in a hybrid")
         fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
         require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
 

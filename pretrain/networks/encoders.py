@@ -1,4 +1,4 @@
-"""Encoders: windows of every timeframe to one embedding, in six ways behind one call.
+"""Encoders: windows of every timeframe to one embedding, in seven ways behind one call.
 
 All take the scaled windows, one (B, W_k, F_k) float32 tensor per timeframe with the oldest bar first, and return
 (B, D). `EncoderConfig.encoder` chooses; `layers`, `width` and `feedforward` mean the nearest thing in each.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pretrain.networks.encoder_config import EncoderConfig
+from pretrain.networks.hybrid import HybridEncoder
 
 KERNEL = 3  # bars that one layer of the convolution sees
 
@@ -245,6 +246,7 @@ _ENCODERS: dict[str, Callable[[EncoderConfig], nn.Module]] = {
     "convolution": ConvolutionEncoder,
     "flat": FlatEncoder,
     "gpt": CausalTransformer,
+    "hybrid": HybridEncoder,
 }
 
 

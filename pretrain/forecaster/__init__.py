@@ -1,0 +1,1 @@
+"""Forecasts of returns and prices: quantiles at several horizons, and sampled paths."""

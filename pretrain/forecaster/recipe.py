@@ -1,0 +1,62 @@
+"""Recipes of forecasters: everything that decides one, in one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
+from pretrain.fitting.config import PretrainingConfig
+from pretrain.fitting.recipe import ModelRecipe
+from pretrain.forecaster.config import ForecasterConfig
+from synthetic import TASKS
+
+MODEL_NAME = "forecaster"
+_COUNTS = {
+    "markets": Range(1, 1_000_000), "validation_markets": Range(1, 1_000_000), "days": Range(1, 36_500),
+    "seed": Range(0, 2**63 - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForecasterRecipe(ModelRecipe):
+    """What to pretrain a forecaster on, and how.
+
+    Attributes:
+        model: "forecaster".
+        task: synthetic task whose "extractor" seeds are learnt from, where no bars are given.
+        markets: how many of them.
+        validation_markets: of the "validation" seeds, to choose weights by and to calibrate on.
+        days: tradable days of each market.
+        seed: of weights, batches and dropout.
+        calibrate: whether bands are put right on validation rows.
+        frozen: with weights of a GPT-2 to start from: attention and feed-forward layers stay as they are, and norms,
+            places, embeddings and heads are trained (Zhou et al. 2023).
+        architecture: of the forecaster.
+        training: its optimiser and budget.
+
+    Raises:
+        ConfigError: a count that is not positive, or an unknown task or model.
+    """
+
+    SECTIONS: ClassVar[Mapping[str, type[Any]]] = {"architecture": ForecasterConfig, "training": PretrainingConfig}
+
+    model: str = MODEL_NAME
+    task: str = "standard"
+    markets: int = 64
+    validation_markets: int = 16
+    days: int = 60
+    seed: int = 0
+    calibrate: bool = True
+    frozen: bool = False
+    architecture: ForecasterConfig = field(default_factory=ForecasterConfig)
+    training: PretrainingConfig = field(default_factory=PretrainingConfig)
+
+    def __post_init__(self) -> None:
+        require_types(type(self), vars(self))
+        require_ranges(self, _COUNTS)
+        require(self.task in TASKS, "task", self.task, f"one of {tuple(TASKS)}")
+        require(self.model == MODEL_NAME, "model", self.model, f"{MODEL_NAME!r}")
+        gpt = self.architecture.network == "gpt"
+        require(gpt or not self.frozen, "frozen", self.frozen, "false but for the network 'gpt'")
