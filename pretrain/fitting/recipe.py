@@ -130,7 +130,8 @@ class MarketRecipe(ModelRecipe):
         require(same, f"{where}: timeframes", timeframes, allowed)
         fitted = cls.SECTIONS["architecture"]().for_timeframes(timeframes)
         for name in ("window", "patches"):
-            named.setdefault(name, getattr(fitted, name))
+            if hasattr(fitted, name):
+                named.setdefault(name, getattr(fitted, name))
         return named
 
     def with_inputs(self, inputs: MarketInputs) -> Self:

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from cryptoenv.bars.errors import BarsError
-from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import FeatureFunction, FeatureSpec
 from cryptoenv.files.typed_values import ConfigError, require, written_values
@@ -204,15 +203,11 @@ class Forecaster(Predictor):
             rows.append(int(row))
         return rows
 
-    def closes(self, market: Market) -> NDArray[np.float64]:
-        """(T,) closes of a market, quote currency."""
-        return np.asarray(market.prices[:, CLOSE])
-
     def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
         """What was forecast beside what came, and the bands: as `Predictor.draw`."""
-        from pretrain.forecaster.pictures import draw_predictions
+        from pretrain.forecaster.prediction_pictures import draw_predictions
 
-        return draw_predictions(self, market, table, folder)
+        return draw_predictions(self, self.config, market, folder, table)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.

@@ -137,6 +137,14 @@ class ForecasterConfig:
         spans = (-(-(self.window[0] - 1) * base // timeframe_ms(name)) for name in self.timeframes[1:])
         return (self.window[0], *(bars + span for bars, span in zip(self.window[1:], spans, strict=True)))
 
+    def for_timeframes(self, timeframes: tuple[str, ...]) -> Self:
+        """This architecture on other timeframes: each has the window of the one in its place, those beyond the last the
+        last one's."""
+        if timeframes == self.timeframes:
+            return self
+        window = tuple(self.window[min(place, len(self.window) - 1)] for place in range(len(timeframes)))
+        return replace(self, timeframes=timeframes, window=window, feature_names=())
+
     def for_market(self, market: Market) -> Self:
         """This architecture with the feature names of `market`.
 

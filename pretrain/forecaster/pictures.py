@@ -11,8 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.analysis.forecast_scores import quantile_function
-from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.market.market import Market
 from pretrain.data.forecast_windows import Part
@@ -21,7 +19,6 @@ from pretrain.fitting.drawing import (
     LINE,
     SECOND,
     SHORT,
-    SHOWN_BARS,
     draw_learning_curves,
     new_pyplot,
     save_figure,
@@ -39,13 +36,10 @@ from pretrain.forecaster.evaluation import (
     persistence_forecasts,
     truth_of,
 )
+from pretrain.forecaster.prediction_pictures import FAN, PREDICTED, draw_predictions
 
-PREDICTED, FAN, ERRORS, CALIBRATION, GATES = (
-    "predicted_vs_actual.png", "fan.png", "error_by_horizon.png", "calibration.png", "gates.png"
-)  # fmt: skip
-BANDS = ((0.05, 0.95, 0.15), (0.1, 0.9, 0.22), (0.25, 0.75, 0.35))  #: levels and how dark they are
+ERRORS, CALIBRATION, GATES = "error_by_horizon.png", "calibration.png", "gates.png"
 MOST_ROWS = 6_000
-FANS = 3
 
 
 def draw_run(
@@ -72,8 +66,7 @@ def draw_run(
     draw_calibration(truth, shown, folder / CALIBRATION, rows_are)
     part = held_out[0]
     market = part.market if part.end == len(part.market) else part.market.part(0, part.end)
-    draw_predicted(forecaster, market, folder / PREDICTED)
-    draw_fans(forecaster, market, folder / FAN)
+    draw_predictions(forecaster, forecaster.config, market, folder)
     names = [ERRORS, CALIBRATION, PREDICTED, FAN]
     if log is not None:
         draw_learning_curves(log, folder / CURVES)
@@ -82,76 +75,6 @@ def draw_run(
         draw_gates(forecaster, market, folder / GATES)
         names.append(GATES)
     return tuple(folder / name for name in names)
-
-
-def draw_predictions(
-    forecaster: Forecaster, market: Market, table: pd.DataFrame, folder: Path
-) -> tuple[Path, ...]:
-    """`predicted_vs_actual.png` and `fan.png` of a market's last bars."""
-    make_folder(folder)
-    draw_predicted(forecaster, market, folder / PREDICTED, table)
-    draw_fans(forecaster, market, folder / FAN)
-    return folder / PREDICTED, folder / FAN
-
-
-def draw_predicted(forecaster: Forecaster, market: Market, path: Path, table: pd.DataFrame | None = None) -> None:
-    """Closes of the last days, and the band that was said of each a horizon before: two horizons."""
-    pyplot = new_pyplot()
-    config, table = forecaster.config, forecaster.predict(market) if table is None else table
-    closes = pd.Series(market.prices[:, CLOSE], market.bars.index)
-    shown = [h for h in config.horizons if h < SHOWN_BARS // 3][-2:] or list(config.horizons[:1])
-    figure, axes = pyplot.subplots(len(shown), 1, figsize=(11.0, 3.4 * len(shown)), layout="constrained", squeeze=False)
-    step = pd.Timedelta(timeframe_ms(config.timeframes[0]), unit="ms")
-    for axis, horizon in zip(axes[:, 0], shown, strict=True):
-        rows = table.iloc[-SHOWN_BARS:]
-        times, origin = rows.index + horizon * step, closes.reindex(rows.index).to_numpy()
-        values = rows[[f"return_{horizon}_q{100.0 * q:g}" for q in config.quantiles]].to_numpy(np.float64)
-        for low, high, dark in BANDS:
-            edges = quantile_function(np.array(config.quantiles), values, np.array([low, high]))
-            axis.fill_between(times, origin * np.exp(edges[:, 0]), origin * np.exp(edges[:, 1]), color=LINE, alpha=dark,
-                              linewidth=0, label=f"{100 * (high - low):.0f}% band")  # fmt: skip
-        median = quantile_function(np.array(config.quantiles), values, np.array([0.5]))[:, 0]
-        axis.plot(times, origin * np.exp(median), color=SECOND, linewidth=1.0, label="median")
-        known = closes.reindex(times)
-        axis.plot(times, known.to_numpy(), color="black", linewidth=0.9, label="close")
-        axis.set_title(f"said {horizon} bars of {config.timeframes[0]} before: {market.name or 'market'}", fontsize=10)
-        axis.set_ylabel("price")
-        axis.margins(x=0.01)
-    axes[0, 0].legend(frameon=False, fontsize=8, ncols=5, loc="upper left")
-    save_figure(pyplot, figure, path)
-
-
-def draw_fans(forecaster: Forecaster, market: Market, path: Path) -> None:
-    """The price before and after three origins, the last one at the market's end, and the bands of each step."""
-    pyplot = new_pyplot()
-    config = forecaster.config
-    steps = min(config.steps or config.horizons[-1], 96)
-    first = market.first_decision(config.layout_window) + 96
-    last = len(market) - 1
-    rows = sorted({max(last - k * (steps + 1), min(first, last)) for k in range(FANS)})
-    index = market.bars.index
-    table = forecaster.forecast(market, steps, origins=[index[row] for row in rows])
-    figure, axes = pyplot.subplots(1, len(rows), figsize=(4.6 * len(rows), 3.6), layout="constrained", squeeze=False)
-    for axis, row in zip(axes[0], rows, strict=True):
-        one = table[table["origin"] == index[row]]
-        close = market.prices[row, CLOSE]
-        ahead = np.concatenate([[0], one["step"].to_numpy()])
-        values = one[[f"price_q{100.0 * q:g}" for q in config.quantiles]].to_numpy(np.float64)
-        for low, high, dark in BANDS:
-            edges = quantile_function(np.array(config.quantiles), values, np.array([low, high]))
-            edges = np.vstack([[close, close], edges])
-            axis.fill_between(ahead, edges[:, 0], edges[:, 1], color=LINE, alpha=dark, linewidth=0,
-                              label=f"{100 * (high - low):.0f}%")  # fmt: skip
-        axis.plot(ahead, np.concatenate([[close], one["price_mean"].to_numpy()]), color=SECOND, label="mean")
-        around = np.arange(max(row - steps, 0), min(row + steps, last) + 1)
-        axis.plot(around - row, market.prices[around, CLOSE], color="black", linewidth=0.9, label="close")
-        axis.axvline(0.0, color="#888888", linewidth=0.7)
-        axis.set_title(f"{index[row]:%Y-%m-%d %H:%M}", fontsize=10)
-        axis.set_xlabel(f"bars of {config.timeframes[0]} from the origin")
-    axes[0, 0].set_ylabel("price")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=len(labels), loc="outside upper center")
-    save_figure(pyplot, figure, path)
 
 
 def draw_errors(table: pd.DataFrame, path: Path) -> None:

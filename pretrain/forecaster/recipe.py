@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
 from pretrain.fitting.config import PretrainingConfig
-from pretrain.fitting.recipe import ModelRecipe
+from pretrain.fitting.market_inputs import MarketInputs
+from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.recipe import MarketRecipe
 from pretrain.forecaster.config import ForecasterConfig
 from synthetic import TASKS
 
@@ -20,7 +22,7 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class ForecasterRecipe(ModelRecipe):
+class ForecasterRecipe(MarketRecipe):
     """What to pretrain a forecaster on, and how.
 
     Attributes:
@@ -35,6 +37,7 @@ class ForecasterRecipe(ModelRecipe):
             places, embeddings and heads are trained (Zhou et al. 2023).
         architecture: of the forecaster.
         training: its optimiser and budget.
+        inputs: features, and for bars of one's own reference and exogenous columns.
 
     Raises:
         ConfigError: a count that is not positive, or an unknown task or model.
@@ -52,6 +55,7 @@ class ForecasterRecipe(ModelRecipe):
     frozen: bool = False
     architecture: ForecasterConfig = field(default_factory=ForecasterConfig)
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
+    inputs: MarketInputs = field(default_factory=MarketInputs)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -60,3 +64,13 @@ class ForecasterRecipe(ModelRecipe):
         require(self.model == MODEL_NAME, "model", self.model, f"{MODEL_NAME!r}")
         gpt = self.architecture.network == "gpt"
         require(gpt or not self.frozen, "frozen", self.frozen, "false but for the network 'gpt'")
+        self.require_timeframes()
+
+    @property
+    def layout(self) -> MarketLayout:
+        """What its model sees of a market.
+
+        Raises:
+            ConfigError: features that cannot be used with its timeframes.
+        """
+        return self.inputs.new_layout(self.architecture.timeframes, self.architecture.layout_window)

@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptoenv.files.typed_values import written_values
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain.data.forecast_windows import Part
 from pretrain.data.splits import Span, Splits
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.fitting import LOG, FitOptions
+from pretrain.fitting.market_inputs import require_synthetic
 from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
 from pretrain.forecaster.artifact import Forecaster
@@ -32,12 +32,17 @@ class ForecastParts(NamedTuple):
 
 
 def synthetic_parts(recipe: ForecasterRecipe, *, progress: bool = True) -> ForecastParts:
-    """The markets of a recipe: "extractor" seeds, and "validation" seeds."""
-    found = []
+    """The markets of a recipe: "extractor" seeds, and "validation" seeds.
+
+    Raises:
+        ConfigError: features read a reference or further columns: no synthetic market has such.
+    """
+    layout, found = recipe.layout, []
+    require_synthetic(layout)
     for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets)):
         seeds = tqdm(task_seeds(recipe.task, family, count), desc=f"markets ({family})", disable=not progress)
         samples = (regime_market(recipe.task, recipe.days, seed) for seed in seeds)
-        markets = (Market.from_bars(one.bars, recipe.architecture.timeframes, name=one.name) for one in samples)
+        markets = (layout.market(one.bars, name=one.name) for one in samples)
         found.append(tuple(map(Part, markets)))
     return ForecastParts(*found)
 
@@ -92,7 +97,7 @@ def pretrain_forecaster(
         trained.provenance = replace(trained.provenance, recipe=recipe.digest)
         _keep(trained, parts.validation, options, calibrated=recipe.calibrate)
         if options.mlflow is not None and options.out is not None:
-            log_run(options.mlflow, options.out, written_values(recipe), trained.provenance.metrics)
+            log_run(options.mlflow, options.out, recipe.values, trained.provenance.metrics)
     return trained
 
 
