@@ -24,6 +24,7 @@ BAR_SECONDS = 5
 WINDOW = 60
 DUST = 0.05
 """Quote value below which a swap says nothing about the price."""
+PUMP_ALONE = EventCounts(**{kind: int(kind == "pump_and_dump") for kind in EVENT_KINDS})
 MEASURES = ("rise_seconds", "peak_multiple", "half_life_seconds", "buy_share_before_peak", "volume_concentration")
 
 
@@ -113,8 +114,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50, help="synthetic markets, of 4 tokens each")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/token_shapes.json"))
     options = parser.parse_args()
-    pump_alone = EventCounts(**{kind: int(kind == "pump_and_dump") for kind in EVENT_KINDS})
-    config = TokenConfig(bar_seconds=BAR_SECONDS, bars=400, events=pump_alone)
+    config = TokenConfig(bar_seconds=BAR_SECONDS, bars=400, events=PUMP_ALONE)
     real, synthetic = real_pumps(options.data / SWAPS), synthetic_pumps(config, options.seeds)
     rows = compare(pd.DataFrame(map(shape, real)), pd.DataFrame(map(shape, synthetic)))
     print(f"{len(real)} real, {len(synthetic)} synthetic pumps; quartiles")

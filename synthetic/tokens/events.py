@@ -16,19 +16,26 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
 
+GATHERING_MEDIAN, GATHERING_SPREAD, GATHERING_LEAST = 60.0, 0.5, 10  #: bars before a pump in which insiders gather
+RISE_MEDIAN, RISE_SPREAD = 6.0, 1.2  #: bars of a pump until the dump
+STRENGTH_MEDIAN, STRENGTH_SPREAD = 0.5, 1.0  #: log-odds of a buy while it rises
+DUMP = 1.5  #: log-odds of a sale when it falls
+
 
 @dataclass(frozen=True)
 class EventCounts:
     """How many events of each kind a token has; each at least 0.
 
     Attributes:
-        pump_and_dump: insiders buy for `rise` bars, then sell into the crowd; the crowd follows out.
+        pump_and_dump: insiders gather quietly, then buy in the open, then sell into the crowd; the crowd follows out.
+            How far the price goes is as uneven as with young tokens: many pumps are sold into at once.
         news_shock: the fair value jumps up or down and trades multiply, then die away.
         sentiment_drift: many bars of a slight surplus of buys, or of sells.
         volume_spike: one bar of many large trades, without a side.
         volume_cluster: activity that excites itself: a parent spike, and children that die away.
         liquidity_withdrawal: providers take a part of both reserves out, and bring it back at the end.
         trading_burst: bots make many small trades for a few bars.
+        accumulation: insiders gather as before a pump, and no pump comes.
 
     Raises:
         ValueError: a count is negative.
@@ -41,6 +48,7 @@ class EventCounts:
     volume_cluster: int = 1
     liquidity_withdrawal: int = 1
     trading_burst: int = 2
+    accumulation: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -53,13 +61,21 @@ class EventCounts:
 
 
 class Forces(NamedTuple):
-    """What the events add up to, (T,) each: see `Flow`. `activity` is a factor on the rate of trades."""
+    """What the events add up to, (T,) each: see `Flow`. `activity` is a factor on the rate of trades; `gathering` is 1
+    where insiders gather before a pump, or before nothing, else 0."""
 
     activity: Floats
     size: Floats
     pressure: Floats
     log_value: Floats
     liquidity: Floats
+    gathering: Floats
+
+    @classmethod
+    def none(cls, length: int) -> Forces:
+        """Where nothing happens."""
+        one, zero = np.ones, np.zeros
+        return cls(one(length), one(length), zero(length), zero(length), one(length), zero(length))
 
 
 class PlannedEvent(NamedTuple):
@@ -76,16 +92,37 @@ def _lasting(rng: np.random.Generator, median: float, spread: float, least: int)
     return max(least, round(median * math.exp(spread * rng.standard_normal())))
 
 
+def gathering_bars(rng: np.random.Generator) -> int:
+    """How long insiders gather, with or without a pump to follow: who sees them cannot tell which it will be."""
+    return _lasting(rng, GATHERING_MEDIAN, GATHERING_SPREAD, GATHERING_LEAST)
+
+
+def _gather(forces: Forces, first: int, stop: int, rng: np.random.Generator) -> None:
+    """Many small buys that hardly move the price."""
+    over = slice(max(0, first), stop)
+    forces.activity[over] *= 1.5 + 0.5 * rng.random()
+    forces.size[over] *= 0.5
+    forces.pressure[over] += 0.4 + 0.4 * rng.random()
+    forces.gathering[over] = 1.0
+
+
+def _accumulation(forces: Forces, first: int, rng: np.random.Generator) -> tuple[int, int]:
+    bars = gathering_bars(rng)
+    _gather(forces, first, first + bars, rng)
+    return first + bars - 1, first + bars - 1
+
+
 def _pump_and_dump(forces: Forces, first: int, rng: np.random.Generator) -> tuple[int, int]:
-    rise, fall = _lasting(rng, 14, 0.8, 2), _lasting(rng, 20, 0.6, 6)
-    strength = 0.6 + 1.5 * rng.random()
+    _gather(forces, first - gathering_bars(rng), first, rng)
+    rise, fall = _lasting(rng, RISE_MEDIAN, RISE_SPREAD, 1), _lasting(rng, 20, 0.6, 6)
+    strength = STRENGTH_MEDIAN * math.exp(STRENGTH_SPREAD * rng.standard_normal())
     up = slice(first, first + rise)
-    forces.activity[up] *= 3.0 + 4.0 * rng.random()
+    forces.activity[up] *= 2.0 + 3.0 * rng.random()
     forces.pressure[up] += strength
     down = slice(first + rise, first + rise + fall)
     fading = np.exp(-np.arange(fall) / (0.35 * fall))[: len(forces.size[down])]
     forces.activity[down] *= 1.0 + 5.0 * fading
-    forces.pressure[down] -= strength * (0.5 + fading)
+    forces.pressure[down] -= DUMP * (0.5 + fading)
     dump = slice(first + rise, first + rise + max(1, round(0.15 * fall)))
     forces.size[dump] *= 1.0 + 2.0 * rng.random()
     return first + rise - 1, first + rise + fall - 1
@@ -154,27 +191,44 @@ _ACTS: Final[dict[str, Callable[[Forces, int, np.random.Generator], tuple[int, i
     "volume_cluster": _volume_cluster,
     "liquidity_withdrawal": _liquidity_withdrawal,
     "trading_burst": _trading_burst,
+    "accumulation": _accumulation,
 }
 
 EVENT_KINDS: Final = tuple(_ACTS)
 
 
-def plan_events(counts: EventCounts, length: int, rng: np.random.Generator) -> tuple[Forces, list[PlannedEvent]]:
+def plan_events(
+    counts: EventCounts, length: int, rng: np.random.Generator, *, until: int | None = None
+) -> tuple[Forces, list[PlannedEvent]]:
     """Place the events of one token at random, and add their forces up. An event at the end is cut there.
 
     Args:
         counts: how many of each kind.
         length: bars `T`.
         rng: of the token.
+        until: leave out the events that begin after this bar (the gathering before a pump is a part of it); what is
+            drawn is the same.
 
     Returns:
         The forces, and the events by first bar.
     """
-    forces = Forces(np.ones(length), np.ones(length), np.zeros(length), np.zeros(length), np.ones(length))
+    forces = Forces.none(length)
     planned = []
     for kind, act in _ACTS.items():
         for _ in range(getattr(counts, kind)):
             first = int(rng.integers(length // 20, length))
+            if until is not None and _begins(kind, first, rng) > until:
+                act(Forces.none(length), first, rng)
+                continue
             peak, last = act(forces, first, rng)
             planned.append(PlannedEvent(kind, first, min(peak, length - 1), min(last, length - 1)))
     return forces, sorted(planned, key=lambda event: (event.first, event.kind))
+
+
+def _begins(kind: str, first: int, rng: np.random.Generator) -> int:
+    """The bar that an event begins to act at; `rng` stays where it is."""
+    if kind != "pump_and_dump":
+        return first
+    ahead = np.random.Generator(type(rng.bit_generator)())
+    ahead.bit_generator.state = rng.bit_generator.state
+    return first - gathering_bars(ahead)

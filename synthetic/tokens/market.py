@@ -106,7 +106,8 @@ class TokenSample:
             and `market_cap` (close times supply, in quote). All float64, on a UTC index named `timestamp`; each open is
             the previous close.
         truth: by token, on the same index: `pressure` (log-odds of a buy before the pull of value), `log_value` (log of
-            the fair value), `token_reserve` (at the close), `invariant` (`x y`, changed only by liquidity).
+            the fair value), `token_reserve` (at the close), `invariant` (`x y`, changed only by liquidity), `gathering`
+            (1 while insiders gather).
         events: a row for each: `kind`, `token`, `first`, `peak`, `last` (bars, from 0; first and last inclusive), by
             token and first bar. `peak` is the extreme price within the event for `pump_and_dump` (the highest),
             `sentiment_drift` and `news_shock` (the furthest from the open of `first`), else the greatest force.
@@ -143,6 +144,7 @@ def token_market(config: TokenConfig | None = None, seed: int = 0) -> TokenSampl
         forces, planned = plan_events(chosen.events, chosen.bars, rng)
         flow = _draw_flow(chosen, forces, rng)
         bars[token], truth[token] = _trade(chosen, flow, index)
+        truth[token]["gathering"] = forces.gathering
         rows += [(event.kind, token, event.first, _peak(event, bars[token]), event.last) for event in planned]
     events = pd.DataFrame(rows, columns=["kind", "token", "first", "peak", "last"])
     return TokenSample(bars, truth, events.astype({"first": int, "peak": int, "last": int}), chosen, seed)

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 
 from cryptoenv import Market
-from synthetic.tokens.events import EVENT_KINDS, EventCounts
+from synthetic.tokens.events import EVENT_KINDS, EventCounts, Forces, plan_events
 from synthetic.tokens.market import TokenConfig, TokenSample, token_market
 from synthetic.tokens.pool import POOL_COLUMNS, Flow, PoolNumbers, buy_tokens, sell_tokens, trade_bars
 from tests.naive.token_pool import ExactPool, exact_bars
 
 ROOT = Path(__file__).resolve().parents[3]
-QUIET = EventCounts(0, 0, 0, 0, 0, 0, 0)
+QUIET = EventCounts(**dict.fromkeys(EVENT_KINDS, 0))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,11 @@ def ahead(bars: pd.DataFrame, event: Any, column: str) -> float:
 @pytest.mark.parametrize(
     ("kind", "measure", "least"),
     [
-        ("pump_and_dump", lambda b, _, e: b["high"].iloc[e.peak] / b["open"].iloc[e.first], 2.0),
+        ("pump_and_dump", lambda b, _, e: b["high"].iloc[e.peak] / b["open"].iloc[e.first], 1.1),
         ("pump_and_dump", lambda b, _, e: b["high"].iloc[e.peak] / b["close"].iloc[e.last], 2.0),
+        ("pump_and_dump", lambda b, t, e: t["gathering"].iloc[max(0, e.first - 10) : e.first].mean(), 0.999),
+        ("accumulation", lambda _, t, e: t["gathering"].iloc[e.first : e.last + 1].mean(), 0.999),
+        ("accumulation", lambda b, t, e: t["pressure"].iloc[e.first : e.last + 1].mean(), 0.3),
         ("news_shock", lambda b, _, e: abs(np.log(b["close"].iloc[e.peak] / b["open"].iloc[e.first])), 0.5),
         ("sentiment_drift", lambda b, t, e: t["pressure"].iloc[e.first : e.last + 1].mean() ** 2, 0.015),
         ("volume_spike", lambda b, _, e: b["trades"].iloc[e.first] / ahead(b, e, "trades"), 4.0),
@@ -138,6 +141,30 @@ def ahead(bars: pd.DataFrame, event: Any, column: str) -> float:
 )
 def test_each_event_does_what_its_name_says(kind: str, measure: Any, least: float) -> None:
     assert mean_over(only(**{kind: 1}), measure) > least
+
+
+def test_pumps_are_of_very_different_sizes() -> None:
+    sample = token_market(TokenConfig(tokens=60, bars=600, events=only(pump_and_dump=1)), 3)
+    pumps = [(sample.bars[e.token], e) for e in sample.events.itertuples() if e.last < 590]
+    sizes = [bars["high"].iloc[e.peak] / bars["open"].iloc[e.first] for bars, e in pumps]
+    low, high = np.quantile(sizes, (0.25, 0.9))
+    assert low < 1.25 and high > 2.0
+
+
+def test_events_that_have_not_begun_can_be_left_out() -> None:
+    counts, length = EventCounts().times(2), 1_000
+    whole, planned = plan_events(counts, length, np.random.default_rng(5))
+    for until in (-1, 300, 700, length):
+        rng, again = np.random.default_rng(5), np.random.default_rng(5)
+        forces, kept = plan_events(counts, length, rng, until=until)
+        plan_events(counts, length, again)
+        assert rng.random() == again.random()  # what is drawn later does not depend on what is left out
+        assert set(kept) <= set(planned) and all(event.first <= until + 400 for event in kept)
+        for mine, all_of in zip(forces, whole, strict=True):
+            np.testing.assert_allclose(mine[: until + 1], all_of[: until + 1], rtol=1e-12)
+    assert kept == planned
+    bare = plan_events(counts, length, np.random.default_rng(5), until=-1)
+    assert bare[1] == [] and all((a == b).all() for a, b in zip(bare[0], Forces.none(length), strict=True))
 
 
 def test_less_liquidity_makes_prices_move_more() -> None:

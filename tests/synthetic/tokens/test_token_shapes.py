@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.token_shapes import BAR_SECONDS, SWAPS, compare, real_pumps, shape
+from benchmarks.token_shapes import (
+    BAR_SECONDS,
+    PUMP_ALONE,
+    SWAPS,
+    compare,
+    real_pumps,
+    shape,
+    synthetic_pumps,
+)
+from synthetic.tokens.market import TokenConfig
 
 
 def test_the_measures_of_a_known_pump() -> None:
@@ -38,3 +47,12 @@ def test_real_swaps_become_bars(real_data: Path) -> None:
         pytest.skip(f"{SWAPS} is not there")
     pumps = real_pumps(real_data / SWAPS)
     assert len(pumps) == 11 and all((pump["close"] > 0).all() and len(pump) <= 60 for pump in pumps)
+
+
+def test_synthetic_pumps_lie_between_the_real_quartiles(real_data: Path) -> None:
+    if not (real_data / SWAPS).is_file():
+        pytest.skip(f"{SWAPS} is not there")
+    real = pd.DataFrame(map(shape, real_pumps(real_data / SWAPS)))
+    pumps = synthetic_pumps(TokenConfig(bar_seconds=BAR_SECONDS, bars=400, events=PUMP_ALONE), 15)
+    rows = compare(real, pd.DataFrame(map(shape, pumps)))
+    assert all(row["inside"] for row in rows), rows
