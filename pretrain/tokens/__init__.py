@@ -1,0 +1,1 @@
+"""Tokens: their store, and a forecaster of all their features and of pumps."""
