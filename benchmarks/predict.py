@@ -82,6 +82,8 @@ def main() -> None:
     options = parser.parse_args()
     bars = regime_market("standard", days=60, seed=0).bars if options.bars is None else read_bars(options.bars)
     model = pretrain.load(options.artifact, device=options.device)
+    if not isinstance(model, pretrain.Predictor):
+        raise ValueError(f"{options.artifact} holds no model of bars")
     source = "synthetic" if options.bars is None else options.bars.name
     found = header() | {"source": source, "device": options.device} | measured(model, bars, options.bars_streamed)
     options.out.parent.mkdir(parents=True, exist_ok=True)

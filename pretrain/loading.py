@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptoenv.features import FeatureFunction
 from pretrain.extractor.artifact import SHIPPED
 from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
 
+if TYPE_CHECKING:
+    from pretrain.tokens.artifact import TokenForecaster
+
 #: Kind of model, as `config.json` names it -> the class whose `load(folder, device=, functions=)` reads it.
 LOADERS = {
     "cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor"),
     "cryptoenv-forecaster": ("pretrain.forecaster.artifact", "Forecaster"),
+    "cryptoenv-tokens": ("pretrain.tokens.artifact", "TokenForecaster"),
 }
 
 
-def load(folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()) -> Predictor:
+def load(
+    folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()
+) -> Predictor | TokenForecaster:
     """The model that is kept in a folder, of whatever kind, after every check.
 
     >>> import pretrain, synthetic
@@ -39,5 +46,5 @@ def load(folder: str | Path, *, device: str = "cpu", functions: Sequence[Feature
     if kind not in LOADERS:
         raise ArtifactError(f"{place} holds a model of kind {kind!r:.100}, known are {sorted(LOADERS)}")
     module, name = LOADERS[kind]
-    loader: Callable[..., Predictor] = getattr(import_module(module), name).load
+    loader: Callable[..., Predictor | TokenForecaster] = getattr(import_module(module), name).load
     return loader(place, device=device, functions=functions)

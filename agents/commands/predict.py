@@ -94,7 +94,11 @@ def _model(artifact: str, device: str) -> tuple[Predictor, MarketInputs]:
     from pretrain.fitting.market_inputs import MarketInputs
 
     if not (Path(artifact) / "agent").is_dir():
-        return pretrain.load(artifact, device=device), MarketInputs()
+        model = pretrain.load(artifact, device=device)
+        if not isinstance(model, pretrain.Predictor):
+            do = f"`cryptoenv tokens --test-mode --load-model {artifact}`"
+            raise ValueError(f"{artifact} holds a token forecaster, which reads more than bars: {do}")
+        return model, MarketInputs()
     from agents.policies.agent_predictor import AgentPredictor
     from agents.run_folders.run_folder import Run
     from agents.run_folders.run_origin import own_inputs

@@ -55,7 +55,7 @@ class PatchTransformer(nn.Module):
         self.timeframe = nn.Parameter(0.1 * torch.randn(len(config.timeframes), width))
         self.position = nn.Parameter(0.1 * torch.randn(config.tokens - 1, width))
         self.summary = nn.Parameter(0.1 * torch.randn(width))
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, windows: Sequence[Tensor]) -> Tensor:
@@ -65,7 +65,7 @@ class PatchTransformer(nn.Module):
     def attention(self, windows: Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: how much the summary token attends to each token in the last block, mean of heads."""
         tokens = self._before_last(self._base(windows[0]), windows[1:])
-        last: _Block = self.blocks[-1]  # type: ignore[assignment]
+        last: AttentionBlock = self.blocks[-1]  # type: ignore[assignment]
         return last.weights(tokens[:, :1], tokens)
 
     def remember(self, bars: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class CausalTransformer(PatchTransformer):
         return torch.cat((tokens[:, -1:], tokens[:, :-1]), dim=1)
 
 
-class _Block(nn.Module):
+class AttentionBlock(nn.Module):
     """Pre-norm attention of `queries` over `tokens`, then a feed-forward layer, both residual."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -158,6 +158,30 @@ class _Block(nn.Module):
         mixed = mixed.transpose(1, 2).reshape(queries.shape)
         middle = queries + self.dropout(self.out(mixed))
         return middle + self.dropout(self.feedforward(middle))
+
+    def extend(self, token: Tensor, keys: Tensor, values: Tensor, place: int) -> Tensor:
+        """(B, 1, D) of one token more of a causal sequence, without those before it: `forward`'s, up to rounding.
+
+        Args:
+            token: (B, 1, D).
+            keys, values: (B, heads, N, D / heads); the first `place` of them are those of the tokens before it, and the
+                token's own are written after them.
+            place: of the token in the sequence, below N.
+        """
+        query, key, value = self._heads(token, token)
+        keys[:, :, place], values[:, :, place] = key[:, :, 0], value[:, :, 0]
+        seen = slice(0, place + 1)
+        mixed = F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen])
+        middle = token + self.out(mixed.transpose(1, 2).reshape(token.shape))
+        return middle + self.feedforward(middle)
+
+    def remembered(self, tokens: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward` of causal `tokens` (B, n, D), with what `extend` wants: keys and values, `length` long."""
+        _, key, value = self._heads(tokens[:, :1], tokens)
+        room = (*key.shape[:2], length, key.shape[3])
+        keys, values = key.new_empty(room), value.new_empty(room)
+        keys[:, :, : tokens.shape[1]], values[:, :, : tokens.shape[1]] = key, value
+        return self(tokens, tokens, True), keys, values
 
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """(B, N) attention of the first query over the tokens, mean of the heads."""
