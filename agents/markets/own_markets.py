@@ -13,7 +13,7 @@ from agents.settings import TradingSettings
 from cryptoenv.bar_files.reading import file_stem
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
-from cryptoenv.market.stored_bars import bars_at
+from cryptoenv.market.stored_bars import bars_at, name_of_place
 from pretrain import Extractor
 from pretrain.fitting.market_inputs import MarketInputs, MarketMaker, require_synthetic
 from synthetic import TASKS
@@ -122,9 +122,7 @@ def data_named(source: MarketSource) -> str:
         if isinstance(one, Market):
             names.append(one.name or one.hash[:16])
         elif isinstance(one, str | Path):
-            path = Path(one)
-            is_series = path.is_dir() and (path / "manifest.json").is_file()
-            names.append("/".join(path.absolute().parts[-3:]) if is_series else file_stem(path))
+            names.append(name_of_place(Path(one)))
         else:
             names.append(str(one.attrs.get("name", "")) or "bars")
     return " + ".join(sorted(names))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from cryptoenv.bar_files.reading import import_bars, read_bars
+from cryptoenv.bar_files.reading import file_stem, import_bars, read_bars
 from cryptoenv.bar_files.values import read_values
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
 from cryptoenv.store.key import FUNDING
+from cryptoenv.store.manifest import MANIFEST
 from cryptoenv.store.places import series_at
 
 
@@ -35,6 +36,12 @@ def bars_at(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
         return Market.load(path).bars
     store, key = series_at(path)
     return store.read(key)
+
+
+def name_of_place(path: Path) -> str:
+    """What a file or folder of bars is called, wherever it lies: EXCHANGE/SYMBOL/TIMEFRAME, or the file's own name."""
+    is_series = path.is_dir() and (path / MANIFEST).is_file()
+    return "/".join(path.absolute().parts[-3:]) if is_series else file_stem(path)
 
 
 def values_at(path: Path, time_zone: str | None = None) -> tuple[pd.DataFrame, str | None]:

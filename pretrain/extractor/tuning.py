@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptoenv.files.durable_files import write_file
+from cryptoenv.market.stored_bars import name_of_place
 from pretrain.data.stretches import ROWS
 from pretrain.extractor.recipe import Recipe
 from pretrain.fitting.config import PretrainingConfig
@@ -36,7 +37,7 @@ class ExtractorObjective:
     @property
     def data(self) -> str:
         """What trials are judged on, for the ledger."""
-        return self.recipe.task
+        return " + ".join(sorted(name_of_place(Path(file)) for file in self.bars)) or self.recipe.task
 
     def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> Recipe:
         """The recipe with the values of a trial."""
