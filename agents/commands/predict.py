@@ -80,10 +80,10 @@ class _Source:
 
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Closed bars as they are now, with the columns that the model reads, and those of the reference."""
-        from cryptoenv.market.stored_bars import bars_at
+        from pretrain.fitting.market_inputs import MarketMaker
 
         now = replace(self.inputs)  # what it has read once is not what there is now
-        found = _closed(bars_at(self.bars, self.model.layout.features.columns))
+        found = _closed(MarketMaker(self.model.layout, now).bars_at(self.bars))
         reference = now.reference_bars
         return now.joined(found), None if reference is None else _closed(reference)
 

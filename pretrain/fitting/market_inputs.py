@@ -14,8 +14,10 @@ from typing import Any, Self
 import pandas as pd
 
 from cryptoenv.bar_files.reading import file_stem
+from cryptoenv.bars.bars import indexed_bars
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.exogenous import USUAL, duration_us, join_exogenous
+from cryptoenv.bars.price_columns import BAR_COLUMNS
 from cryptoenv.bars.timeframe import DAY_MS, timeframe_ms, validate_timeframes
 from cryptoenv.features.families.columns import Exogenous
 from cryptoenv.features.spec import FeatureSpec
@@ -78,30 +80,24 @@ class ExogenousSource:
             told["columns"] = dict(told["columns"])
         return told
 
-    def table(self) -> pd.DataFrame:
-        """(V, C) float64 values on a UTC index, under the names they are joined by.
+    def values(self) -> tuple[pd.DataFrame, str | None]:
+        """(V, C) float64 values on a UTC index, under the names they are joined by, and when each was public.
 
         Raises:
-            BarsError: values that cannot be used, or a column that is not there. FileNotFoundError: no such file.
+            BarsError: values that cannot be used, a column that is not there, or bars that would be known before they
+                close. FileNotFoundError: no such file.
         """
-        found, _ = values_at(Path(self.path), self.time_zone)
-        if self.columns is None:
-            return found
-        names = {}
-        for column in self.columns:
-            own, new = (column, column) if isinstance(column, str) else column
-            names[own] = new
-        if missing := [name for name in names if name not in found.columns]:
-            raise BarsError(f"{self.path}: no column {missing[0]!r} of numbers; it has {list(found.columns)}")
-        return found[list(names)].rename(columns=names)
+        found, timeframe = values_at(Path(self.path), self.time_zone)
+        names = {str(name): str(name) for name in found.columns}
+        if self.columns is not None:
+            named = [(one, one) if isinstance(one, str) else one for one in self.columns]
+            if missing := [old for old, _ in named if old not in names]:
+                raise BarsError(f"{self.path}: no column {missing[0]!r} of numbers; it has {list(names)}")
+            names = dict(named)
+        return found[list(names)].rename(columns=names), self._delay(timeframe)
 
-    def delay(self) -> str | None:
-        """`known_after`, of a store's bars their timeframe where nothing is said.
-
-        Raises:
-            BarsError: bars that would be known before they close.
-        """
-        timeframe = values_at(Path(self.path), self.time_zone)[1]
+    def _delay(self, timeframe: str | None) -> str | None:
+        """`known_after`; of a store's bars, of this timeframe, their close where nothing is said."""
         if timeframe is None:
             return self.known_after
         closes = timeframe_ms(timeframe)
@@ -179,14 +175,14 @@ class MarketInputs:
         return replace(earlier, **said)
 
     @cached_property
-    def tables(self) -> tuple[pd.DataFrame, ...]:
-        """The exogenous values, read once."""
-        return tuple(one.table() for one in self.exogenous)
+    def values(self) -> tuple[tuple[pd.DataFrame, str | None], ...]:
+        """The exogenous values, and when each was public; read once."""
+        return tuple(one.values() for one in self.exogenous)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the exogenous columns."""
-        return tuple(str(name) for table in self.tables for name in table.columns)
+        return tuple(str(name) for table, _ in self.values for name in table.columns)
 
     def spec_for(self, timeframes: Sequence[str]) -> FeatureSpec:
         """The features of a new model of these timeframes.
@@ -212,12 +208,19 @@ class MarketInputs:
     def joined(self, bars: pd.DataFrame) -> pd.DataFrame:
         """Bars with the exogenous columns: at each bar the last value that was known when it closed.
 
+        Further columns that the bars have themselves stay as they are.
+
         Raises:
             BarsError: values whose times cannot be used, or that nobody knows the publication of.
         """
-        for one, table in zip(self.exogenous, self.tables, strict=True):
+        if not self.exogenous:
+            return bars
+        bars = indexed_bars(bars)
+        own = [name for name in bars.columns if name not in BAR_COLUMNS]
+        for one, (table, delay) in zip(self.exogenous, self.values, strict=True):
+            new = table.drop(columns=[name for name in own if name in table.columns])
             try:
-                bars = join_exogenous(bars, table, known_after=one.delay(), stale_after=one.stale_after)
+                bars = join_exogenous(bars, new, known_after=delay, stale_after=one.stale_after)
             except BarsError as error:
                 raise BarsError(f"{one.path}: {error}") from error
         return bars
@@ -302,7 +305,12 @@ class MarketMaker:
 
     def market_at(self, path: Path) -> Market:
         """The market of a file's bars, of a store's series or of a saved market's base bars."""
-        return self.market(bars_at(path, self.layout.features.columns), name=file_stem(path))
+        return self.market(self.bars_at(path), name=file_stem(path))
+
+    def bars_at(self, path: Path) -> pd.DataFrame:
+        """The bars there, with those columns of the file that are read and that `inputs` do not bring."""
+        named = self.inputs.columns
+        return bars_at(path, [name for name in self.layout.features.columns if name not in named])
 
 
 def require_synthetic(layout: MarketLayout) -> None:

@@ -122,6 +122,8 @@ def test_the_run_is_judged_with_the_same_rules(world: World, capfd: pytest.Captu
     pd.testing.assert_frame_equal(table, agents.evaluate(run, market=markets))
     saved = [market.save(world.folder / f"saved-{place}").folder for place, market in enumerate(markets)]
     pd.testing.assert_frame_equal(table, agents.evaluate(run, market=saved))
+    with_own = [_with_mood(world, bars) for bars in world.bars]  # columns that bars bring are read as they are
+    pd.testing.assert_frame_equal(table, agents.evaluate(run, market=with_own))
     assert agents.score(run, world.files)["log_return"]["policy"] == table["log_return"].iloc[0]
 
 

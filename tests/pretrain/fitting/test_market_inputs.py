@@ -97,6 +97,13 @@ def test_default_features_read_exogenous_columns_on_the_base(greed: str) -> None
         require_synthetic(layout)
     with pytest.raises(BarsError, match="read 'greed', which the bars do not have"):
         MarketMaker(layout).market(BARS)
+    assert inputs.joined(BARS.reset_index()).equals(inputs.joined(BARS))
+    other = MarketMaker(layout, inputs).market(BARS.assign(greed=np.sin(np.arange(len(BARS)))))
+    assert other.hash != MarketMaker(layout, inputs).market(BARS).hash  # what bars bring themselves is read
+    BARS.assign(greed=1.0).to_csv(Path(greed).with_name("bars.csv"))  # but not what their file has, where one is named
+    assert MarketMaker(layout, inputs).market_at(Path(greed).with_name("bars.csv")).hash == (
+        MarketMaker(layout, inputs).market(BARS).hash
+    )
     own = MarketMaker(layout).market(inputs.joined(BARS))
     assert own.hash == MarketMaker(layout, inputs).market(BARS).hash
 
