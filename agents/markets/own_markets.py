@@ -10,7 +10,6 @@ import pandas as pd
 
 from agents.markets.expert_market import split_market
 from agents.settings import TradingSettings
-from cryptoenv.bar_files.reading import file_stem
 from cryptoenv.market.files import MARKET_FILE
 from cryptoenv.market.market import Market
 from cryptoenv.market.stored_bars import bars_at, name_of_place
@@ -89,7 +88,7 @@ def _own_market(source: OneMarket, settings: TradingSettings, maker: MarketMaker
     path = Path(source)
     if (path / MARKET_FILE).is_file():
         return _fitting(Market.load(path), settings, maker)
-    return settings.market(bars_at(path), name=file_stem(path)) if maker is None else maker.market_at(path)
+    return settings.market(bars_at(path), name=name_of_place(path)) if maker is None else maker.market_at(path)
 
 
 def _fitting(market: Market, settings: TradingSettings, maker: MarketMaker | None) -> Market:

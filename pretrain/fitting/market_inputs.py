@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import pandas as pd
 
-from cryptoenv.bar_files.reading import file_stem
 from cryptoenv.bars.bars import indexed_bars
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.exogenous import USUAL, duration_us, join_exogenous
@@ -25,7 +24,7 @@ from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.bounded_yaml import YamlError, read_yaml
 from cryptoenv.files.typed_values import ConfigError, require, require_types, section
 from cryptoenv.market.market import Market
-from cryptoenv.market.stored_bars import bars_at, values_at
+from cryptoenv.market.stored_bars import bars_at, name_of_place, values_at
 from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.market_layout import MarketLayout, spec_difference
 
@@ -196,7 +195,7 @@ class MarketInputs:
             if name not in self.features.columns:
                 raise ConfigError(
                     f"exogenous column {name!r} is read by none of the features: name it in one of them "
-                    f"(exogenous: {{columns: [{name}]}}), or leave it out"
+                    f"(exogenous: {{columns: [{name}]}}), or leave it out; columns: says which ones a source brings"
                 )
         return self.features
 
@@ -305,7 +304,7 @@ class MarketMaker:
 
     def market_at(self, path: Path) -> Market:
         """The market of a file's bars, of a store's series or of a saved market's base bars."""
-        return self.market(self.bars_at(path), name=file_stem(path))
+        return self.market(self.bars_at(path), name=name_of_place(path))
 
     def bars_at(self, path: Path) -> pd.DataFrame:
         """The bars there, with those columns of the file that are read and that `inputs` do not bring."""
