@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cryptoenv.features import FeatureFunction
 from pretrain.extractor.artifact import SHIPPED
-from pretrain.fitting.artifact_folder import ArtifactError, kind_of
+from pretrain.fitting.artifact_folder import CONFIG, ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
+from pretrain.fitting.run_folder import ARTIFACT
 
 if TYPE_CHECKING:
     from pretrain.tokens.artifact import TokenForecaster
@@ -33,7 +34,7 @@ def load(
     >>> table = model.predict(synthetic.regime_market("standard", days=2, seed=7).bars)   # one row per decidable bar
 
     Args:
-        folder: of the artifact; "default" is the one that ships with the package.
+        folder: of the artifact, or of the run that made it; "default" is the one that ships with the package.
         device: where it predicts: "cpu", "cuda", "auto" for a GPU where there is one.
         functions: code of the user's own features, where the model reads some: an artifact holds none.
 
@@ -41,10 +42,24 @@ def load(
         ArtifactError: no artifact, one of an unknown kind, one that was changed, or the code of a feature is missing.
         ValueError: no such device.
     """
-    place = SHIPPED / "default" if folder == "default" else Path(folder)
+    place = SHIPPED / "default" if folder == "default" else _artifact_in(Path(folder))
     kind = kind_of(place)
     if kind not in LOADERS:
         raise ArtifactError(f"{place} holds a model of kind {kind!r:.100}, known are {sorted(LOADERS)}")
     module, name = LOADERS[kind]
     loader: Callable[..., Predictor | TokenForecaster] = getattr(import_module(module), name).load
     return loader(place, device=device, functions=functions)
+
+
+def holds(folder: str | Path, kind: str) -> bool:
+    """Whether a folder, or the artifact in a run's folder, holds a model of this kind; nothing else is checked."""
+    try:
+        return kind_of(_artifact_in(Path(folder))) == kind
+    except ArtifactError:
+        return False
+
+
+def _artifact_in(place: Path) -> Path:
+    """The folder itself, or the artifact of a run's folder."""
+    whole = (place / CONFIG).exists() or not (place / ARTIFACT / CONFIG).is_file()
+    return place if whole else place / ARTIFACT

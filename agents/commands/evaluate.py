@@ -45,7 +45,18 @@ def evaluate(
     count: Annotated[int | None, hidden("--count")] = None,
     seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
 ) -> None:
-    """Score a run's agent and clone beside the baselines on unseen markets; without --task and --bars, on its own."""
+    """Score a run's agent and clone beside the baselines on unseen markets; without --task and --bars, on its own.
+
+    Of a forecaster: errors, CRPS and coverage by horizon beside persistence and historical volatility, and pictures.
+    """
+    from pretrain.loading import holds
+
+    if holds(run, "cryptoenv-forecaster"):
+        from agents.commands.evaluate_forecaster import evaluate_forecaster_command
+
+        inputs = market_inputs(timeframes, features, reference, exogenous)
+        evaluate_forecaster_command(run, (task, bars, markets, days), split, inputs, out)
+        return
     from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs
     from agents.reports.table import print_table
     from agents.run_folders.run_folder import load_runs

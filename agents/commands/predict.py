@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pretrain import Predictor
     from pretrain.fitting.market_inputs import MarketInputs
 
-TABLE, TOLD = "predictions.parquet", "predictions.json"
+TABLE, FORECAST, TOLD = "predictions.parquet", "forecast.parquet", "predictions.json"
 POLL_SECONDS = 1.0  #: between two looks at what is followed, without --every
 SHOWN_COLUMNS = 12  #: of a row that is printed; the rest are in the table
 
@@ -37,6 +37,10 @@ def predict(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of a forecaster: so many steps from the last bar (forecast.parquet).", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --steps: of the sampled paths.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "cpu",
     every: Annotated[str | None, typer.Option(help="Do it again, e.g. 5m after the last time began.")] = None,
     times: Annotated[int | None, typer.Option(help="With --every or --follow: stop after so many.", min=1)] = None,
@@ -45,13 +49,15 @@ def predict(
     """Write what a model predicts at every bar: a table (Parquet) and its pictures."""
     if follow == (out is not None):
         raise ValueError("say where with --out FOLDER, or print rows as bars close with --follow: one of them")
+    if steps is not None and follow:
+        raise ValueError("--steps writes a table: give --out FOLDER, not --follow")
     if times is not None and not (every or follow):
         raise ValueError("--times needs --every or --follow: without them predictions are made once")
     seconds = _seconds(every) if every else POLL_SECONDS
     model, own = _model(artifact, device)
     inputs = market_inputs(timeframes, features, reference, exogenous).over(own)
     inputs.require_fits(model.layout, artifact)
-    source = _Source(bars, inputs, model)
+    source = _Source(bars, inputs, model, None if steps is None else (steps, seed))
     if follow:
         _follow(source, seconds, times)
         return
@@ -77,6 +83,7 @@ class _Source:
     bars: Path
     inputs: MarketInputs
     model: Predictor
+    steps: tuple[int, int] | None = None  #: to forecast, and the seed of their paths
 
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Closed bars as they are now, with the columns that the model reads, and those of the reference."""
@@ -126,6 +133,7 @@ def _write(source: _Source, out: Path) -> None:
 
     bars, reference = source.read()
     market = source.model.market(bars, reference=reference, name=source.bars.name)
+    ahead = None if source.steps is None else source.model.forecast(market, source.steps[0], seed=source.steps[1])
     table = source.model.predict(market)
     make_folder(out)
     told = {
@@ -142,6 +150,11 @@ def _write(source: _Source, out: Path) -> None:
     }
     write_file(out / TOLD, json_bytes(told))  # first: it says that the folder is ours
     make_file(out / TABLE, table.to_parquet)
+    if ahead is not None:
+        make_file(out / FORECAST, ahead.to_parquet)
+        last = ahead.iloc[-1]
+        print(f"forecast of {len(ahead)} steps in {out / FORECAST}: {last['time']:%Y-%m-%d %H:%M} price "
+              f"{last['price_q50']:.6g}, 80% in {last['price_q10']:.6g} to {last['price_q90']:.6g}")  # fmt: skip
     print(f"{table.index[-1]:%Y-%m-%d %H:%M} UTC: {len(table):,} rows in {out / TABLE}", flush=True)
     try:
         pictures = source.model.draw(market, table, out)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agents.commands.data_splits import shown_splits
 from agents.commands.options import (
     Exogenous,
     Features,
@@ -27,16 +28,19 @@ from agents.run_folders.new_outputs import told_when_interrupted
 if TYPE_CHECKING:
     from cryptoenv import Market
     from pretrain import FitOptions, LabelledMarket, Recipe
-    from pretrain.data.splits import Splits
 
-SPLITS_PICTURE = "splits.png"
+FORECASTER = "forecaster"  #: what a recipe of a forecaster says its model is
 NOTHING = "none"  #: what `--from` calls a beginning without an artifact
 
 
 def pretrain(
     recipe: Annotated[
         str | None,
-        typer.Option(help="One of default, easy, finetune, bars, patterns, or a YAML file.", show_default="default"),
+        typer.Option(
+            help="One of default, easy, finetune, bars, patterns (extractors), forecaster, forecaster_seed, hybrid "
+            "(forecasters), or a YAML file.",
+            show_default="default",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder: logs, checkpoints, artifact.")] = Path("runs/pretrain"),
     seed: RecipeSeed = None,
@@ -75,15 +79,20 @@ def pretrain(
         int | None,
         typer.Option(help="With --bars: base bars left out after a border of time.", min=0, show_default="96"),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Of a forecaster: begin with the GPT-2 in this folder (config.json, model.safetensors)."),
+    ] = None,
     show_data_splits: Annotated[bool, typer.Option(help="With --bars: print and draw the split, and stop.")] = False,
     start: Annotated[str | None, hidden("--start")] = None,
 ) -> None:
-    """Pretrain an extractor on synthetic markets, or with --bars on bars of your own: one that exists is fine-tuned.
+    """Pretrain a model on synthetic markets, or with --bars on your own: an extractor that exists is fine-tuned.
 
     The same recipe gives the same artifact on the same machine.
     """
     from pretrain import FitOptions, Recipe
     from pretrain.data.teachers import OWN_LABELS
+    from pretrain.fitting.recipe import EXTRACTOR, model_of
 
     if start is not None:
         earlier("--start", "--from")
@@ -98,16 +107,30 @@ def pretrain(
         counts = f"--labels is given {len(labels)} times, --bars {len(bars or ())} times"
         raise ValueError(f"{counts}: give each bars file its labels, in the same order")
     inputs = market_inputs(timeframes, features, reference, exogenous)
+    budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
+    budget = {name: value for name, value in budget.items() if value is not None}
+    options = FitOptions(out, resume=resume, mlflow=mlflow)
+    if recipe is not None and model_of(recipe, dict.fromkeys((EXTRACTOR, FORECASTER))) == FORECASTER:
+        from agents.commands.pretrain_forecaster import pretrain_forecaster_command
+
+        if not resume:
+            _refuse_other_outputs(out)
+        told = {"seed": seed, "task": task, "bars": bars, "init": init, "split": split, "embargo": embargo,
+                "show_data_splits": show_data_splits, "labels": labels, "from": from_artifact}  # fmt: skip
+        with told_when_interrupted(lambda: _kept(out)):
+            model = pretrain_forecaster_command(recipe, told, inputs, budget, options)
+        if model is not None:
+            _report(model, options)
+        return
+    if init is not None:
+        raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
     if bars and from_artifact is None:
         anew = inputs.given or (recipe is not None and Recipe.read(recipe).inputs.given)
         from_artifact = NOTHING if anew else "default"
     usual = "default" if not bars else "bars" if from_artifact == NOTHING else "finetune"
     chosen = Recipe.read(recipe or usual).changed(seed=seed, task=task).with_inputs(inputs)
     chosen = chosen.changed(teacher=OWN_LABELS if labels else None)
-    budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
-    budget = {name: value for name, value in budget.items() if value is not None}
     chosen = chosen.changed(training=replace(chosen.training, **budget))
-    options = FitOptions(out, resume=resume, mlflow=mlflow)
     if not resume:
         _refuse_other_outputs(out)
     if bars:
@@ -165,7 +188,6 @@ def _on_bars(
     `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars.
     """
     from pretrain import Extractor
-    from pretrain.data.splits import plot_splits, split_markets
     from pretrain.extractor.recipe_runs import finetune_extractor
     from pretrain.fitting.market_inputs import MarketMaker
 
@@ -176,14 +198,8 @@ def _on_bars(
     maker = MarketMaker(recipe.layout if extractor is None else extractor.layout, recipe.inputs)
     markets = [maker.market_at(file) for file in files[0]]
     own = _labelled(markets, files[1], layout.positions)
-    kind = cast(Literal["time", "token", "mixed", "strict"], how[0])
-    splits = split_markets(
-        markets, layout.window, kind, look_ahead=max(layout.horizons), embargo=how[1], seed=recipe.seed
-    )
     assert options.out is not None
-    plot_splits(markets, splits, options.out / SPLITS_PICTURE)
-    _print_splits(markets, splits)
-    print(f"picture: {options.out / SPLITS_PICTURE}")
+    splits = shown_splits(markets, layout.window, how, max(layout.horizons), recipe.seed, options.out)
     if extractor is None:
         print(f"a new extractor, on {', '.join(layout.timeframes)}")
     if not only_show:
@@ -202,16 +218,3 @@ def _labelled(markets: list[Market], files: list[Path], positions: tuple[float, 
             kind = f"classes {', '.join(column.classes)}" if column.classes else "numbers"
             print(f"labels {file.name}: {column.name}: {int(column.known.sum()):,} of {len(market):,} bars, {kind}")
     return found
-
-
-def _print_splits(markets: list[Market], splits: Splits) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("part", "market", "from", "to", "decisions", title="data splits", title_justify="left")
-    for part in ("train", "validation", "test"):
-        for span in splits.part(part):
-            index = markets[span.market].bars.index
-            first, last = (f"{index[row]:%Y-%m-%d %H:%M}" for row in (span.start, span.stop - 1))
-            table.add_row(part, markets[span.market].name, first, last, f"{span.stop - span.start:,}")
-    Console().print(table)

@@ -109,6 +109,8 @@ class ForecasterConfig:
         parts = {"attention", "gate", "indicators", "convolution"} if self.network == "hybrid" else set()
         known = set(self.ablate) <= parts
         require(known, "ablate", self.ablate, "parts of the network 'hybrid': attention, gate, indicators, convolution")
+        ends = max((wide - bars for wide, bars in zip(self.layout_window, self.window, strict=True)), default=0)
+        require(ends < 64, "window", self.window, "fewer than 64 bars of a higher timeframe that end within window[0]")
         even = self.network != "transformer" or self.window[0] % self.patch == 0
         require(even, "patch", self.patch, f"a divisor of window[0]={self.window[0]}")
         require(self.tokens_in_all <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} tokens and steps")

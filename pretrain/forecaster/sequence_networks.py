@@ -17,6 +17,8 @@ from transformers import DynamicCache, GPT2Config, GPT2Model
 from cryptoenv.bars.timeframe import grid_offset_ms, timeframe_ms
 from pretrain.forecaster.config import CALENDAR, RETURN, ForecasterConfig
 
+ENDS_MOST = 64  #: bars of a higher timeframe that can end within a window
+
 
 def ended_since(closes_ms: Tensor, back: Tensor, base: str, timeframe: str) -> Tensor:
     """(B, W) int64: bars of a timeframe that ended after the base bar `back` (W,) bars ago closed, until `closes_ms`.
@@ -26,10 +28,10 @@ def ended_since(closes_ms: Tensor, back: Tensor, base: str, timeframe: str) -> T
         back: (W,) int64, counted in base bars.
         base, timeframe: names.
     """
-    duration = timeframe_ms(timeframe)
-    at = closes_ms[:, None] - grid_offset_ms(duration)
-    before = at - back[None, :] * timeframe_ms(base)
-    return torch.div(at, duration, rounding_mode="floor") - torch.div(before, duration, rounding_mode="floor")
+    duration, step = timeframe_ms(timeframe), timeframe_ms(base)
+    since = (closes_ms - grid_offset_ms(duration)) % duration  # the newest end, and those before it, by comparison:
+    ends = since[:, None] + duration * torch.arange(ENDS_MOST, device=closes_ms.device)  # exact wherever it is run
+    return (ends[:, None, :] < (back * step)[None, :, None]).sum(dim=-1)
 
 
 class SequenceNetwork(nn.Module):
@@ -132,7 +134,7 @@ class SequenceNetwork(nn.Module):
         if self.config.network != "gpt":
             return {}
         tokens = self.config.prefix + self.config.window[0]
-        return {"attention_mask": torch.ones(len(bars), tokens, dtype=torch.bool, device=bars.device)}
+        return {"attention_mask": torch.ones(bars.shape[0], tokens, dtype=torch.bool, device=bars.device)}
 
     def higher(self, k: int, rows: Tensor) -> Tensor:
         """(B, n, D) of scaled bars (B, n, F_k) of timeframe number `k`."""

@@ -1,0 +1,50 @@
+"""Bars of one's own, split, drawn and printed: what the pretrainings of all models begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from cryptoenv import Market
+    from pretrain.data.splits import Splits
+
+SPLITS_PICTURE = "splits.png"
+
+
+def shown_splits(
+    markets: Sequence[Market], window: tuple[int, ...], how: tuple[str, int], look_ahead: int, seed: int, out: Path
+) -> Splits:
+    """The split of markets, printed, and drawn into `out`.
+
+    Args:
+        markets: of one base timeframe.
+        window: bars per timeframe that a decision needs.
+        how: kind of split, and embargo in base bars.
+        look_ahead: base bars purged before a border; 0 where what is learned ends there anyway.
+        seed: of how markets are dealt out.
+        out: folder of the picture.
+    """
+    from pretrain.data.splits import plot_splits, split_markets
+
+    kind = cast(Literal["time", "token", "mixed", "strict"], how[0])
+    splits = split_markets(markets, window, kind, look_ahead=look_ahead, embargo=how[1], seed=seed)
+    plot_splits(markets, splits, out / SPLITS_PICTURE)
+    print_splits(markets, splits)
+    print(f"picture: {out / SPLITS_PICTURE}")
+    return splits
+
+
+def print_splits(markets: Sequence[Market], splits: Splits) -> None:
+    """A line for each market of each part: its name, first and last bar, decisions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("part", "market", "from", "to", "decisions", title="data splits", title_justify="left")
+    for part in ("train", "validation", "test"):
+        for span in splits.part(part):
+            index = markets[span.market].bars.index
+            first, last = (f"{index[row]:%Y-%m-%d %H:%M}" for row in (span.start, span.stop - 1))
+            table.add_row(part, markets[span.market].name, first, last, f"{span.stop - span.start:,}")
+    Console().print(table)

@@ -1,0 +1,132 @@
+"""`cryptoenv evaluate` of a forecaster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents.run_folders.new_outputs import require_new_file, write_new_file
+from cryptoenv.files.typed_values import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pretrain.data.forecast_windows import Part
+    from pretrain.fitting.market_inputs import MarketInputs
+    from pretrain.forecaster.artifact import Forecaster
+
+SHOWN = (
+    "rows", "skill", "direction", "crps_of_historical", "crps_low", "crps_high", "cover_50", "cover_80", "cover_90"
+)  # fmt: skip
+PARTS = ("train", "validation", "test")
+
+
+def evaluate_forecaster_command(
+    run: Path,
+    source: tuple[str | None, Sequence[Path] | None, str, int],
+    split: str,
+    inputs: MarketInputs,
+    out: Path | None,
+) -> None:
+    """Print scores by horizon, and write the table and pictures beside it.
+
+    Args:
+        run: folder of a forecaster or its run.
+        source: task, bars, number of markets, days.
+        split: "validation" or "test": a task's seed family; of bars that the run was trained on, that part of its
+            split, of others all of them.
+        inputs: of the command line.
+        out: a CSV file; pictures go into the folder of its name.
+
+    Raises:
+        ConfigError: neither task nor bars, both, or an unknown split.
+    """
+    import pretrain
+    from pretrain.forecaster.artifact import Forecaster
+    from pretrain.forecaster.evaluation import evaluate_forecaster
+    from pretrain.forecaster.pictures import draw_run
+
+    if out is not None:
+        require_new_file(out)
+    if split not in PARTS[1:]:
+        raise ConfigError(f"--split {split!r} is unknown; choose one of {PARTS[1:]}")
+    task, bars, markets, days = source
+    model = pretrain.load(run)
+    assert isinstance(model, Forecaster)
+    if bars:
+        if task is not None:
+            raise ConfigError("--task and --bars: name one of them at a time")
+        parts = _parts_of_bars(run, model, bars, split, inputs)
+    else:
+        if not markets.isdigit() or int(markets) < 1:
+            raise ConfigError(f"--markets {markets} is not allowed: a whole number >= 1")
+        parts = _parts_of_task(model, task or "standard", split, int(markets), days)
+    for told in model.provenance.data:
+        print(f"the weights saw bars from {told.first} to {told.last} ({told.markets} market(s))")
+    table = evaluate_forecaster(model, parts)
+    _print(table, f"{len(parts)} market(s), {split}")
+    if out is not None:
+        write_new_file(out, table.to_csv)
+        print(f"table: {out}")
+        for picture in draw_run(model, parts, out.with_suffix("")):
+            print(f"picture: {picture}")
+
+
+def _parts_of_task(model: Forecaster, task: str, split: str, count: int, days: int) -> list[Part]:
+    from pretrain.data.forecast_windows import Part
+    from synthetic import TASKS, regime_market, task_seeds
+
+    if task not in TASKS:
+        raise ConfigError(f"--task {task!r} is unknown; choose one of {tuple(TASKS)}")
+    samples = [regime_market(task, days, seed) for seed in task_seeds(task, split, count)]
+    return [Part(model.market(sample.bars, name=sample.name)) for sample in samples]
+
+
+def _parts_of_bars(
+    run: Path, model: Forecaster, bars: Sequence[Path], split: str, inputs: MarketInputs
+) -> list[Part]:
+    from pretrain.data.forecast_windows import Part
+    from pretrain.fitting.market_inputs import MarketMaker
+
+    inputs.require_fits(model.layout, str(run))
+    maker = MarketMaker(model.layout, inputs)
+    markets = [maker.market_at(file) for file in bars]
+    trained = _trained_on(run)
+    parts = []
+    for market in markets:
+        spans = trained.get(split, {}).get(market.hash, [])
+        parts += [Part(market, start, stop) for start, stop in spans]
+        if not spans and any(market.hash in part for part in trained.values()):
+            raise ConfigError(f"{market.name} was trained on, and has no {split} part in the run's split")
+        if not spans:
+            parts.append(Part(market))
+            print(f"{market.name}: all of its decisions; the run has no split of these very bars")
+    return parts
+
+
+def _trained_on(run: Path) -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """By part of the run's split and hash of market: the rows."""
+    inputs = run / "inputs.json"
+    if not inputs.is_file():
+        return {}
+    told: Any = json.loads(inputs.read_text(encoding="utf-8"))
+    found: dict[str, dict[str, list[tuple[int, int]]]] = {name: {} for name in PARTS}
+    for name in PARTS:
+        for span in told["splits"][name]:
+            digest = told["markets"][span["market"]]["hash"]
+            found[name].setdefault(digest, []).append((span["start"], span["stop"]))
+    return found
+
+
+def _print(table: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("contender", "bars ahead", *SHOWN, title=title, title_justify="left")
+    for key, row in table.iterrows():
+        name, horizon = key if isinstance(key, tuple) else (key, "")
+        values = [f"{row[column]:,.0f}" if column == "rows" else f"{row[column]:.3f}" for column in SHOWN]
+        shown.add_row(str(name), str(horizon), *values)
+    Console(width=150).print(shown)
