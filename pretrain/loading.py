@@ -11,6 +11,7 @@ from cryptoenv.features import FeatureFunction
 from pretrain.extractor.artifact import SHIPPED
 from pretrain.fitting.artifact_folder import CONFIG, ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
+from pretrain.fitting.recipe import ModelRecipe, model_of
 from pretrain.fitting.run_folder import ARTIFACT
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 LOADERS = {
     "cryptoenv-extractor": ("pretrain.extractor.artifact", "Extractor"),
     "cryptoenv-forecaster": ("pretrain.forecaster.artifact", "Forecaster"),
+    "cryptoenv-segmenter": ("pretrain.segmenter.artifact", "Segmenter"),
     "cryptoenv-tokens": ("pretrain.tokens.artifact", "TokenForecaster"),
+}
+#: Model, as a recipe names it -> the class of its recipes; see `read_recipe`.
+RECIPE_KINDS = {
+    "extractor": ("pretrain.extractor.recipe", "Recipe"),
+    "segmenter": ("pretrain.segmenter.recipe", "SegmenterRecipe"),
 }
 
 
@@ -63,3 +70,14 @@ def _artifact_in(place: Path) -> Path:
     """The folder itself, or the artifact of a run's folder."""
     whole = (place / CONFIG).exists() or not (place / ARTIFACT / CONFIG).is_file()
     return place if whole else place / ARTIFACT
+
+
+def read_recipe(recipe: str | Path) -> ModelRecipe:
+    """A recipe by name (of those shipped) or from a YAML file, of the model that it says it is of.
+
+    Raises:
+        ConfigError: no such recipe, no YAML, an unknown model or key, or a value that is not allowed.
+    """
+    module, name = RECIPE_KINDS[model_of(recipe, RECIPE_KINDS)]
+    kind: type[ModelRecipe] = getattr(import_module(module), name)
+    return kind.read(recipe)

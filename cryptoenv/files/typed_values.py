@@ -64,8 +64,15 @@ def written_values(owner: Any) -> dict[str, Any]:
     for one in fields(owner):
         value = getattr(owner, one.name)
         if not (is_later(one) and value == one.default):
-            out[one.name] = written_values(value) if is_dataclass(value) else value
+            out[one.name] = _written(value)
     return out
+
+
+def _written(value: Any) -> Any:
+    """A value of a dataclass's field; dataclasses in a tuple are written, too."""
+    if isinstance(value, tuple) and any(is_dataclass(item) for item in value):
+        return tuple(_written(item) for item in value)
+    return written_values(value) if is_dataclass(value) else value
 
 
 def is_number(value: object) -> bool:

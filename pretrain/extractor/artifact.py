@@ -23,9 +23,9 @@ from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
-    checked_weights,
     exact_keys,
     json_bytes,
+    loaded_module,
     parsed,
     read_folder,
     require_format,
@@ -33,7 +33,7 @@ from pretrain.fitting.artifact_folder import (
     write_folder,
 )
 from pretrain.fitting.blocks import Block
-from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.market_layout import MarketLayout, kept_layout
 from pretrain.fitting.predicting import Predictor, chosen_device
 from pretrain.fitting.provenance import LearnedFrom as LearnedFrom  # where it was before
 from pretrain.fitting.provenance import Provenance, provenance_in
@@ -199,9 +199,7 @@ class Extractor(Predictor):
 
     def embedded(self, block: Block) -> Tensor:
         """(S, D) embeddings of a block."""
-        if self.config.memory:
-            return self.model.over_stretches(block.bars, block.places, block.higher)[0]
-        return self.model(block.windows(self.config.window[0]))
+        return self.model.over_block(block)
 
     def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
         """Probabilities of the last days over the price: as `Predictor.draw`."""
@@ -276,16 +274,13 @@ class Extractor(Predictor):
         elif features is not None:
             raise ArtifactError(f"{folder} keeps its features: leave features= out")
         else:
-            spec = _kept_layout(values["market"], config, functions).features
+            architecture = (config.timeframes, config.window, config.feature_names)
+            spec = kept_layout(values["market"], f"{CONFIG}: market", architecture, functions).features
         try:
             scaler = RobustScaler.from_json(parsed(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
             raise ArtifactError(f"{SCALER}: {error}") from error
-        with torch.device("meta"):  # shapes alone: a config that asks for the earth gets no memory
-            expected = ExtractorModel(config, scaler).state_dict()
-        weights = checked_weights(content[WEIGHTS], expected, WEIGHTS)
-        model = ExtractorModel(config, scaler)
-        model.load_state_dict(weights)
+        model = loaded_module(lambda: ExtractorModel(config, scaler), content[WEIGHTS], WEIGHTS)
         loaded = cls(model, scaler, provenance_in(values), spec)
         if not earlier and values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: classes or columns differ")
@@ -315,20 +310,6 @@ def _config_values(data: bytes) -> tuple[dict[str, Any], bool]:
 
 def _layout_of(config: ExtractorConfig, features: FeatureSpec) -> MarketLayout:
     return MarketLayout.named(config.timeframes, config.window, features, config.feature_names)
-
-
-def _kept_layout(content: object, config: ExtractorConfig, functions: Sequence[FeatureFunction]) -> MarketLayout:
-    """The layout that an artifact keeps, which is that of its architecture."""
-    layout = MarketLayout.from_dict(content, f"{CONFIG}: market", functions)
-    for name in ("timeframes", "window"):
-        if getattr(layout, name) != getattr(config, name):
-            raise ArtifactError(f"{CONFIG}: {name} of market and of architecture differ")
-    for timeframe, kept, named in zip(config.timeframes, layout.feature_names, config.feature_names, strict=True):
-        if kept != named:
-            raise ArtifactError(
-                f"{CONFIG}: feature_names of {timeframe!r} differ: the architecture has {named}, features give {kept}"
-            )
-    return layout
 
 
 def _features_of_earlier(config: ExtractorConfig, features: FeatureSpec | None, folder: str | Path) -> FeatureSpec:

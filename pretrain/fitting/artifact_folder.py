@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from cryptoenv.files import durable_files
 from cryptoenv.files.bounded_json import JsonError, parse_json
 from cryptoenv.files.durable_files import NotRegularError, read_files, read_regular, recover_folder
+
+Module = TypeVar("Module", bound=nn.Module)
 
 CHECKSUMS = "checksums.json"
 CONFIG = "config.json"  #: of every model's artifact: an object with "format", the kind of model
@@ -180,3 +182,13 @@ def checked_weights(data: bytes, expected: Mapping[str, Tensor], file: str) -> d
         if not bool(torch.isfinite(tensor).all()):
             raise ArtifactError(f"{file}: tensor {name!r} holds a number that is not finite")
     return weights
+
+
+def loaded_module(build: Callable[[], Module], data: bytes, file: str) -> Module:
+    """The module that `build` makes, with the weights in `data`; arguments and errors as `checked_weights`."""
+    with torch.device("meta"):  # shapes alone: a config that asks for the earth gets no memory
+        expected = build().state_dict()
+    weights = checked_weights(data, expected, file)
+    module = build()
+    module.load_state_dict(weights)
+    return module

@@ -205,6 +205,30 @@ class MarketLayout:
         return layout
 
 
+def kept_layout(
+    content: object,
+    where: str,
+    architecture: tuple[tuple[str, ...], tuple[int, ...], tuple[tuple[str, ...], ...]],
+    functions: Sequence[FeatureFunction] = (),
+) -> MarketLayout:
+    """The layout that an artifact keeps, which is that of its architecture: timeframes, windows, names of features.
+
+    Raises:
+        ArtifactError: as `MarketLayout.from_dict`, or the two differ.
+    """
+    layout = MarketLayout.from_dict(content, where, functions)
+    for name, wanted in zip(("timeframes", "window"), architecture, strict=False):
+        if getattr(layout, name) != wanted:
+            raise ArtifactError(f"{where.partition(':')[0]}: {name} of market and of architecture differ")
+    for timeframe, kept, named in zip(layout.timeframes, layout.feature_names, architecture[2], strict=True):
+        if kept != named:
+            raise ArtifactError(
+                f"{where.partition(':')[0]}: feature_names of {timeframe!r} differ: the architecture has {named}, "
+                f"features give {kept}"
+            )
+    return layout
+
+
 def require_code(features: FeatureSpec) -> None:
     """Refuse a spec with a user's feature whose code is not there.
 

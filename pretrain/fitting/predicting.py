@@ -110,6 +110,10 @@ class Predictor(ABC):
     def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
         """Draw predictions (`predict` of that market, or its last rows) over the price; the files made."""
 
+    def tables(self, market: Market, table: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+        """Further tables of `predict(market)`, by the name of the file that they are written to: .parquet or .csv."""
+        return {}
+
     def market(
         self,
         bars: pd.DataFrame,

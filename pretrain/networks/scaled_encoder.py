@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.data.scaler import SCALED_BOUND, RobustScaler
+from pretrain.fitting.blocks import Block
 from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.encoders import PatchTransformer, new_encoder
 
@@ -72,6 +73,12 @@ class ScaledEncoder(nn.Module):
         base = states[which, ends].flatten(0, 1)
         scaled = [self._scaled_one(k, part) for k, part in enumerate(higher, start=1)]
         return self.encoder.read(base, scaled), states[:, window - 1 :]
+
+    def over_block(self, block: Block) -> Tensor:
+        """(S, D) embeddings of a block's decisions (`pretrain.fitting.blocks`)."""
+        if self.config.memory:
+            return self.over_stretches(block.bars, block.places, block.higher)[0]
+        return self(block.windows(self.config.window[0]))
 
     def attention(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: attention of the summary over itself and the patches, timeframe by timeframe.

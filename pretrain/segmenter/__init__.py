@@ -1,0 +1,1 @@
+"""Which regime a market is in, on each of several timescales: class probabilities, state machines, segments."""
