@@ -48,6 +48,7 @@ def evaluate(
     """Score a run's agent and clone beside the baselines on unseen markets; without --task and --bars, on its own.
 
     Of a forecaster: errors, CRPS and coverage by horizon beside persistence and historical volatility, and pictures.
+    Of a segmenter: scores by timescale beside the exact filter.
     """
     from pretrain.loading import holds
 
@@ -57,10 +58,7 @@ def evaluate(
         inputs = market_inputs(timeframes, features, reference, exogenous)
         evaluate_forecaster_command(run, (task, bars, markets, days), split, inputs, out)
         return
-    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs
-    from agents.reports.table import print_table
-    from agents.run_folders.run_folder import load_runs
-    from agents.run_folders.run_origin import KEPT_CLONE, kept_clone, own_market
+    from agents.commands.evaluate_models import EVALUATIONS, Choice, kind_of_run
 
     if out is not None:
         require_new_file(out)
@@ -68,12 +66,21 @@ def evaluate(
     if seeds:
         earlier("--seeds", "--market-seed")
     by_seed = [*(market_seed or ()), *(seeds or ())]
-    runs = load_runs(run)
     given = one_source(task, bars)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
+    if (kind := kind_of_run(run)) is not None:
+        choice = Choice(given, split, number, tuple(by_seed), days)
+        EVALUATIONS[kind](run, choice, inputs, out)
+        return
+    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs
+    from agents.reports.table import print_table
+    from agents.run_folders.run_folder import load_runs
+    from agents.run_folders.run_origin import KEPT_CLONE, kept_clone, own_market
+
+    runs = load_runs(run)
     chosen = given or own_market(runs[0]) or DEFAULT_TASK
     own = "" if given else ", what it was trained on"
     is_task = isinstance(chosen, str) and not bars
-    inputs = market_inputs(timeframes, features, reference, exogenous)
     table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs)
     if is_task:
         which = f"{len(by_seed)} markets by seed" if by_seed else f"{number} markets of {split!r}"

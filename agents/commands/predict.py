@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,6 +157,10 @@ def _write(source: _Source, out: Path) -> None:
         print(f"forecast of {len(ahead)} steps in {out / FORECAST}: {last['time']:%Y-%m-%d %H:%M} price "
               f"{last['price_q50']:.6g}, 80% in {last['price_q10']:.6g} to {last['price_q90']:.6g}")  # fmt: skip
     print(f"{table.index[-1]:%Y-%m-%d %H:%M} UTC: {len(table):,} rows in {out / TABLE}", flush=True)
+    for name, further in source.model.tables(market, table).items():
+        write = further.to_parquet if name.endswith(".parquet") else partial(further.to_csv, index=False)
+        make_file(out / name, write)
+        print(f"table: {out / name}, {len(further):,} rows", flush=True)
     try:
         pictures = source.model.draw(market, table, out)
     except ModuleNotFoundError as error:

@@ -23,14 +23,14 @@ from agents.commands.options import (
     hidden,
     market_inputs,
 )
+from agents.commands.pretrain_models import TRAININGS, Training, chosen_recipe
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
     from cryptoenv import Market
-    from pretrain import FitOptions, LabelledMarket, Recipe
+    from pretrain import FitOptions, LabelledMarket
 
 FORECASTER = "forecaster"  #: what a recipe of a forecaster says its model is
-NOTHING = "none"  #: what `--from` calls a beginning without an artifact
 
 
 def pretrain(
@@ -38,7 +38,7 @@ def pretrain(
         str | None,
         typer.Option(
             help="One of default, easy, finetune, bars, patterns (extractors), forecaster, forecaster_seed, hybrid "
-            "(forecasters), or a YAML file.",
+            "(forecasters), segmenter, segmenter_seed (segmenters), or a YAML file.",
             show_default="default",
         ),
     ] = None,
@@ -90,9 +90,8 @@ def pretrain(
 
     The same recipe gives the same artifact on the same machine.
     """
-    from pretrain import FitOptions, Recipe
-    from pretrain.data.teachers import OWN_LABELS
-    from pretrain.fitting.recipe import EXTRACTOR, model_of
+    from pretrain import FitOptions
+    from pretrain.fitting.recipe import model_of
 
     if start is not None:
         earlier("--start", "--from")
@@ -110,7 +109,7 @@ def pretrain(
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
     budget = {name: value for name, value in budget.items() if value is not None}
     options = FitOptions(out, resume=resume, mlflow=mlflow)
-    if recipe is not None and model_of(recipe, dict.fromkeys((EXTRACTOR, FORECASTER))) == FORECASTER:
+    if recipe is not None and model_of(recipe, (*TRAININGS, FORECASTER)) == FORECASTER:
         from agents.commands.pretrain_forecaster import pretrain_forecaster_command
 
         if not resume:
@@ -124,24 +123,29 @@ def pretrain(
         return
     if init is not None:
         raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
-    if bars and from_artifact is None:
-        anew = inputs.given or (recipe is not None and Recipe.read(recipe).inputs.given)
-        from_artifact = NOTHING if anew else "default"
-    usual = "default" if not bars else "bars" if from_artifact == NOTHING else "finetune"
-    chosen = Recipe.read(recipe or usual).changed(seed=seed, task=task).with_inputs(inputs)
-    chosen = chosen.changed(teacher=OWN_LABELS if labels else None)
+    chosen, begin = chosen_recipe(recipe, from_artifact, inputs, bars=bool(bars))
+    chosen = chosen.changed(seed=seed, task=task, teacher=_teacher(chosen, bool(bars), bool(labels)))
     chosen = chosen.changed(training=replace(chosen.training, **budget))
     if not resume:
         _refuse_other_outputs(out)
-    if bars:
-        from pretrain.extractor.recipe_runs import EMBARGO
+    training = TRAININGS[chosen.model](chosen, begin)
+    with told_when_interrupted(lambda: _kept(out)):
+        if bars:
+            from pretrain.extractor.recipe_runs import EMBARGO
 
-        how = (split or "time", EMBARGO if embargo is None else embargo)
-        with told_when_interrupted(lambda: _kept(out)):
-            _on_bars((bars, labels or []), from_artifact or "default", how, chosen, options, only_show=show_data_splits)
-    else:
-        with told_when_interrupted(lambda: _kept(out)):
-            _pretrain(chosen, options)
+            how = (split or "time", EMBARGO if embargo is None else embargo)
+            _on_bars(training, (bars, labels or []), how, options, only_show=show_data_splits)
+        else:
+            _report(training.on_task(options), options)
+
+
+def _teacher(recipe: Any, bars: bool, labels: bool) -> str | None:
+    """What labels come from, where it is not what the recipe says."""
+    from pretrain.data.teachers import OWN_LABELS
+
+    if labels:
+        return OWN_LABELS
+    return "bars" if bars and recipe.model == "segmenter" else None
 
 
 def _refuse_other_outputs(out: Path) -> None:
@@ -159,12 +163,6 @@ def _kept(out: Path) -> str:
     return f"kept in {out}: the training as of {max(steps):,} steps; go on with the same command and --resume"
 
 
-def _pretrain(recipe: Recipe, options: FitOptions) -> None:
-    from pretrain import pretrain_extractor
-
-    _report(pretrain_extractor(recipe, options), options)
-
-
 def _report(extractor: Any, options: FitOptions) -> None:
     for name, value in sorted(extractor.provenance.metrics.items()):
         print(f"{name:24s} {value:10.4f}")
@@ -175,35 +173,29 @@ def _report(extractor: Any, options: FitOptions) -> None:
 
 
 def _on_bars(
+    training: Training,
     files: tuple[list[Path], list[Path]],
-    start: str,
     how: tuple[str, int],
-    recipe: Recipe,
     options: FitOptions,
     *,
     only_show: bool,
 ) -> None:
-    """Fine-tune the artifact `start`, or with NOTHING train a new one.
+    """Train on bars of one's own.
 
     `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars.
     """
-    from pretrain import Extractor
-    from pretrain.extractor.recipe_runs import finetune_extractor
     from pretrain.fitting.market_inputs import MarketMaker
 
-    extractor = None if start == NOTHING else Extractor.load(start)
-    if extractor is not None:
-        recipe.inputs.require_fits(extractor.layout, f"the extractor {start}")
-    layout = recipe.architecture if extractor is None else extractor.config
-    maker = MarketMaker(recipe.layout if extractor is None else extractor.layout, recipe.inputs)
+    maker = MarketMaker(training.layout, training.recipe.inputs)
     markets = [maker.market_at(file) for file in files[0]]
-    own = _labelled(markets, files[1], layout.positions)
+    own = _labelled(markets, files[1], training.positions)
     assert options.out is not None
-    splits = shown_splits(markets, layout.window, how, max(layout.horizons), recipe.seed, options.out)
-    if extractor is None:
-        print(f"a new extractor, on {', '.join(layout.timeframes)}")
+    seed = training.recipe.seed
+    splits = shown_splits(markets, training.layout.window, how, training.look_ahead, seed, options.out)
+    if training.said:
+        print(training.said)
     if not only_show:
-        _report(finetune_extractor(extractor, own or markets, splits, recipe, options), options)
+        _report(training.on_bars(own or markets, splits, options), options)
 
 
 def _labelled(markets: list[Market], files: list[Path], positions: tuple[float, ...]) -> list[LabelledMarket]:

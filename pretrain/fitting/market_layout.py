@@ -250,7 +250,8 @@ def _chosen(value: Any) -> Any:
     if isinstance(value, FeatureFunction):
         return [value.name, value.bound, value.memory_bars, value.digest]
     if isinstance(value, FeatureSpec):  # its roles have defaults that may change: they are said in full
-        by_name = {"timeframes": _chosen(value.timeframes)} if value.timeframes else {}
+        named = tuple(sorted(value.timeframes, key=lambda one: timeframe_ms(one[0])))  # a file keeps no order of them
+        by_name = {"timeframes": _chosen(named)} if named else {}
         return {role: _chosen(getattr(value, role)) for role in ROLES} | by_name
     if is_dataclass(value):
         return {f.name: _chosen(getattr(value, f.name)) for f in fields(value) if not _is_default(value, f)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -154,8 +154,8 @@ class MarketRecipe(ModelRecipe):
         return self.inputs.new_layout(self.architecture.timeframes, self.architecture.window)
 
 
-def model_of(recipe: str | Path, known: Mapping[str, Any]) -> str:
-    """The model that a recipe is of: one of the keys of `known`.
+def model_of(recipe: str | Path, known: Collection[str]) -> str:
+    """The model that a recipe is of: one of `known`.
 
     Raises:
         ConfigError: no such recipe, no YAML, or one of another model.

@@ -35,6 +35,7 @@ from pretrain.fitting.predicting import Predictor, chosen_device
 from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.segmenter.config import SegmenterConfig
 from pretrain.segmenter.model import SegmenterModel
+from pretrain.segmenter.states import ANOMALY as ANOMALY
 from pretrain.segmenter.states import Machines
 
 FORMAT, FORMAT_VERSION = "cryptoenv-segmenter", 1
@@ -45,7 +46,6 @@ CONFIG_KEYS = (
     "training_data", "recipe", "versions", "metrics", "data",
 )  # fmt: skip
 ERROR = "pursuit_error"  #: the base feature that anomalies are told by
-ANOMALY = "anomaly"
 STATES, SEGMENTS = "states.parquet", "segments.csv"
 
 
@@ -178,9 +178,9 @@ class Segmenter(Predictor):
 
     def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
         """The last days shaded by their states, unusual windows, and the machines: as `Predictor.draw`."""
-        from pretrain.segmenter.pictures import draw_predictions
+        from pretrain.segmenter.prediction_picture import draw_predictions
 
-        return draw_predictions(self, market, table, folder)
+        return draw_predictions(self.machines, market, table, folder)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.

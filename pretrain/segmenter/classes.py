@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.features import FeatureSpec
 from cryptoenv.files.typed_values import ConfigError, known_values, require, require_types, section
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain.data.label_column import LabelColumn
 from pretrain.data.labelled_market import NO_LABEL, LabelledMarket
 from pretrain.data.splits import Span
+from pretrain.fitting.market_layout import MarketLayout
 from synthetic import RegimeSample, filter_beliefs, regime_market, task_seeds
 from synthetic.labels.regimes import REGIME_NAMES, Segmentation, regime_labels
 
@@ -104,7 +104,7 @@ class Timescale:
 
 
 def classes_of(timescales: Sequence[Timescale], teacher: str) -> tuple[str, ...]:
-    """Names of the classes that a teacher gives, the same for all timescales.
+    """Names of the classes that a teacher gives, the same for all timescales; bear, consolidation, bull in this order.
 
     Raises:
         ConfigError: timescales whose classes differ.
@@ -118,7 +118,7 @@ def classes_of(timescales: Sequence[Timescale], teacher: str) -> tuple[str, ...]
                 f"timescale {scale.name!r} has the classes {scale.classes}, {first.name!r} has {first.classes}: "
                 "regimes must be mapped to the same classes on each"
             )
-    return first.classes
+    return REGIME_NAMES if set(first.classes) == set(REGIME_NAMES) else first.classes
 
 
 def labels_of_bars(market: Market, span: Span, timescales: Sequence[Timescale]) -> tuple[NDArray[np.int8], ...]:
@@ -254,22 +254,19 @@ def labelled_task(
     days: int,
     *,
     timescales: Sequence[Timescale],
-    layout: tuple[tuple[str, ...], tuple[int, ...], FeatureSpec],
+    layout: MarketLayout,
     teacher: str,
     progress: bool = True,
 ) -> tuple[LabelledMarket, ...]:
-    """`count` labelled markets of `days` tradable days on a task's seeds of a family, in the family's order.
-
-    `layout`: timeframes, windows and features of the markets.
-    """
-    timeframes, window, features = layout
+    """`count` labelled markets of `days` tradable days on a task's seeds of a family, in the family's order; `layout`
+    says their timeframes, windows and features."""
     found = []
     for seed in tqdm(task_seeds(task, family, count), desc=f"markets ({family})", unit="market", disable=not progress):
         sample = regime_market(task, days, seed)
-        market = Market.from_bars(sample.bars, timeframes, features=features, name=sample.name)
+        market = layout.market(sample.bars, name=sample.name)
         if len(market) != len(sample.bars):
-            raise ConfigError(f"timeframes={timeframes}: the base must be that of the generator's bars, 15m")
-        found.append(labelled_regimes(sample, market, timescales, window, teacher))
+            raise ConfigError(f"timeframes={layout.timeframes}: the base must be that of the generator's bars, 15m")
+        found.append(labelled_regimes(sample, market, timescales, layout.window, teacher))
     return tuple(found)
 
 

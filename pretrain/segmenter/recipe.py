@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from cryptoenv.files.typed_values import ConfigError, Range, require, require_ranges, require_types
 from pretrain.data.teachers import OWN_LABELS
 from pretrain.fitting.config import PretrainingConfig
-from pretrain.fitting.recipe import ModelRecipe
+from pretrain.fitting.market_inputs import MarketInputs
+from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.recipe import MarketRecipe
 from pretrain.segmenter.classes import TEACHERS, Timescale, classes_of
 from pretrain.segmenter.config import MachineChoice, SegmenterConfig, SegmenterFeatures
 from synthetic import TASKS
@@ -22,7 +24,7 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class SegmenterRecipe(ModelRecipe):
+class SegmenterRecipe(MarketRecipe):
     """What to learn to segment, and how.
 
     Attributes:
@@ -37,16 +39,17 @@ class SegmenterRecipe(ModelRecipe):
         balance: classes are weighed by their share to this power, turned round: 0 not at all, 1 all count as much.
         seed: of weights, batches and dropout.
         timescales: S of them, with their mapping of regimes to classes, or of what is a stretch of bars.
-        features: what is read of each timeframe.
+        reads: what is read of each timeframe, where `inputs` name no features.
         architecture, training: of the network, of its optimiser and budget.
         machine: how the state machines are chosen.
+        inputs: features, and for bars of one's own reference and exogenous columns.
 
     Raises:
         ConfigError: a value out of range, an unknown task or teacher, or timescales that differ in their classes.
     """
 
     SECTIONS: ClassVar[Mapping[str, type[Any]]] = {
-        "architecture": SegmenterConfig, "training": PretrainingConfig, "features": SegmenterFeatures,
+        "architecture": SegmenterConfig, "training": PretrainingConfig, "reads": SegmenterFeatures,
         "machine": MachineChoice,
     }  # fmt: skip
 
@@ -59,10 +62,11 @@ class SegmenterRecipe(ModelRecipe):
     balance: float = 0.0
     seed: int = 0
     timescales: tuple[Timescale, ...] = ()
-    features: SegmenterFeatures = field(default_factory=SegmenterFeatures)
+    reads: SegmenterFeatures = field(default_factory=SegmenterFeatures)
     architecture: SegmenterConfig = field(default_factory=SegmenterConfig)
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     machine: MachineChoice = field(default_factory=MachineChoice)
+    inputs: MarketInputs = field(default_factory=MarketInputs)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -76,12 +80,26 @@ class SegmenterRecipe(ModelRecipe):
         if self.teacher != OWN_LABELS:
             require(bool(names), "timescales", (), "at least one; only labels of your own bring their own")
             classes_of(self.timescales, self.teacher)
+        self.require_timeframes()
 
     @classmethod
-    def parsed(cls, values: dict[str, Any], where: str) -> dict[str, Any]:
-        """As `ModelRecipe.parsed`: timescales are sections of their own."""
+    def of(cls, values: dict[str, Any], path: str) -> Self:
+        """As `ModelRecipe.of`; each of the timescales is a section of its own."""
         listed = values.get("timescales", [])
         if not isinstance(listed, list):
-            raise ConfigError(f"{where}: timescales={listed!r:.200} is not allowed: a list of them, each with a name")
-        scales = [Timescale.read(one, f"{where}: timescales[{k}]") for k, one in enumerate(listed)]
-        return values | {"timescales": tuple(scales)}
+            raise ConfigError(f"{path}: timescales={listed!r:.200} is not allowed: a list of them, each with a name")
+        scales = tuple(Timescale.read(one, f"{path}: timescales[{k}]") for k, one in enumerate(listed))
+        return super().of(values | {"timescales": scales}, path)
+
+    @property
+    def layout(self) -> MarketLayout:
+        """What its model sees of a market: features that were named, else those that `reads` says.
+
+        Raises:
+            ConfigError: features that cannot be used with its timeframes.
+        """
+        config = self.architecture
+        if self.inputs.features is not None or self.inputs.exogenous:
+            return super().layout
+        inputs = replace(self.inputs, features=self.reads.spec(config.timeframes))
+        return inputs.new_layout(config.timeframes, config.window)

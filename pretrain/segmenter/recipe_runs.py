@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from cryptoenv.files.typed_values import ConfigError, written_values
+from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.own_labels import labelled_spans
@@ -15,6 +15,7 @@ from pretrain.data.splits import Splits
 from pretrain.data.teachers import OWN_LABELS
 from pretrain.fitting.artifact_folder import json_bytes
 from pretrain.fitting.fitting import LOG, FitOptions
+from pretrain.fitting.market_inputs import require_synthetic
 from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
 from pretrain.segmenter.artifact import Segmenter
@@ -34,8 +35,8 @@ def task_parts(recipe: SegmenterRecipe, *, progress: bool = True) -> Parts:
     """
     if recipe.teacher == OWN_LABELS:
         raise ConfigError(f"teacher={OWN_LABELS!r} needs bars and labels of your own: give --bars and --labels")
-    config = recipe.architecture
-    layout = (config.timeframes, config.window, recipe.features.spec(config.timeframes))
+    layout = recipe.layout
+    require_synthetic(layout)
     train, validation = (
         labelled_task(
             recipe.task, family, count, recipe.days, timescales=recipe.timescales, layout=layout,
@@ -96,7 +97,7 @@ def pretrain_segmenter(
         trained.provenance = replace(trained.provenance, recipe=recipe.digest)
         _keep(trained, validation, options)
         if options.mlflow is not None and options.out is not None:
-            log_run(options.mlflow, options.out, written_values(recipe), trained.provenance.metrics)
+            log_run(options.mlflow, options.out, recipe.values, trained.provenance.metrics)
     return trained
 
 

@@ -7,9 +7,8 @@ at a time give the states that all of history gives, and none depends on later b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,7 @@ from numpy.typing import NDArray
 from cryptoenv.files.typed_values import ConfigError, known_values, section, written_values
 from pretrain.segmenter.state_machine import Memory, StateMachine
 
-if TYPE_CHECKING:
-    from pretrain.fitting.predicting import PredictionStream
-    from pretrain.segmenter.artifact import Segmenter
-
+ANOMALY = "anomaly"  #: column of predictions: how unusual the window of a bar is
 OVERALL = "all"  #: what the machine over the timescales is called in tables
 
 
@@ -80,9 +76,10 @@ class Machines:
 
     def states(self, predictions: pd.DataFrame) -> pd.DataFrame:
         """The states at every row of predictions: categories in the order of `classes`, columns `state_columns`."""
-        return self._named(self.numbers(self.probabilities(predictions)), predictions.index)
+        return self.named(self.numbers(self.probabilities(predictions)), predictions.index)
 
-    def _named(self, numbers: NDArray[np.int8], index: pd.Index) -> pd.DataFrame:
+    def named(self, numbers: NDArray[np.int8], index: pd.Index) -> pd.DataFrame:
+        """States (n, S + 1) as a table of categories."""
         names = list(self.classes)
         columns = {
             name: pd.Categorical.from_codes(numbers[:, k], categories=names)
@@ -126,33 +123,3 @@ class Machines:
             raise ConfigError(f"{where}: each must be a list of machines")
         each = tuple(section(one, StateMachine, f"{where}: each[{k}]", complete=True) for k, one in enumerate(listed))
         return cls(timescales, each, section(values.get("overall"), StateMachine, f"{where}: overall", complete=True))
-
-
-class SegmentStream:
-    """The states of a segmenter as bars close, each as all of history from the same start gives it.
-
-    Args:
-        segmenter: the model.
-        history: closed bars until now; the machines run through them.
-        options: further arguments of `Predictor.stream`.
-    """
-
-    def __init__(self, segmenter: Segmenter, history: pd.DataFrame | None = None, **options: Any) -> None:
-        self._machines = segmenter.machines
-        self._memories: tuple[Memory, ...] | None = None
-        self._stream: PredictionStream = segmenter.stream(history, **options)
-        if history is not None:
-            market = segmenter.market(history, **options)
-            if len(market) > market.first_decision(segmenter.config.window):
-                for row in self._machines.probabilities(segmenter.predict(market)):
-                    self._memories = self._machines.step(row, self._memories)
-
-    def append(self, bar: pd.DataFrame | pd.Series | Mapping[str, Any]) -> pd.DataFrame:
-        """Take in one closed bar, as `Predictor.predict_stream`: predictions and states of the rows that became known,
-        columns of `Segmenter.columns`, then `state_columns`."""
-        table = self._stream.append(bar)
-        numbers = np.empty((len(table), len(self._machines.state_columns)), np.int8)
-        for n, row in enumerate(self._machines.probabilities(table)):
-            self._memories = self._machines.step(row, self._memories)
-            numbers[n] = [memory.state for memory in self._memories]
-        return table.join(self._machines._named(numbers, table.index))

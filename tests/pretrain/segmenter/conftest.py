@@ -17,7 +17,9 @@ from tests.pretrain.conftest import TIMEFRAMES, random_bars
 QUIET = FitOptions(progress=False)
 CLASSES = ("bear", "consolidation", "bull")
 FEATURES = SegmenterFeatures(pursuit_window=(32, 16, 16), sparsity=4)
-HOURS = 24 * 70
+HOURS = 24 * 90
+#: Of the features that classes are planted in: about a third of the bars lies below, between and above.
+THIRDS = {"pursuit_end_slope": (-0.18, 0.18), "pursuit_end_level": (-0.8, 0.8)}
 
 
 def pursued_market(seed: int, hours: int = HOURS) -> Market:
@@ -25,12 +27,12 @@ def pursued_market(seed: int, hours: int = HOURS) -> Market:
 
 
 def planted_classes(market: Market, rows: tuple[int, int | None] = (0, None)) -> LabelledMarket:
-    """Class by the pursuit's trend on the base bars ("1h"), and by its end's slope ("4h")."""
+    """Class by the pursuit's slope at the end, on the base bars ("1h"), and by its level there ("4h")."""
     names = market.feature_names[0]
     own = []
-    for feature in ("pursuit_trend", "pursuit_end_level"):
+    for feature in THIRDS:
         values = market.features[0][:, names.index(feature)]
-        own.append(np.digitize(values, np.quantile(values[values != 0.0], [1 / 3, 2 / 3])).astype(np.int8))
+        own.append(np.digitize(values, THIRDS[feature]).astype(np.int8))
     return labelled(market, own, ("1h", "4h"), CLASSES, kind="planted", rows=rows)
 
 
@@ -40,7 +42,7 @@ def small_segmenter_config(**changes: object) -> SegmenterConfig:
 
 
 def quick_training(**changes: object) -> PretrainingConfig:
-    values: dict[str, object] = {"steps": 80, "batch": 128, "learning_rate": 1e-2, "validate_every": 40}
+    values: dict[str, object] = {"steps": 120, "batch": 128, "learning_rate": 5e-3, "validate_every": 40}
     return PretrainingConfig(**(values | {"validation_windows": 1024} | changes))  # type: ignore[arg-type]
 
 

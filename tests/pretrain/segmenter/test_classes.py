@@ -118,7 +118,7 @@ def test_mappings_that_leave_something_out_are_refused(values: dict[str, object]
         ("timescales: [{name: 15m, minimum: 0}]", "minimum"),
         ("balance: 2", "balance"),
         ("machine: {enter: 0.3, leave: 0.4}", "must not cross"),
-        ("features: {indicators: false, pursuit: false}", "indicators, pursuit, or both"),
+        ("reads: {indicators: false, pursuit: false}", "indicators, pursuit, or both"),
         ("architecture: {width: 30, heads: 4}", "heads"),
         ("task: nowhere", "task"),
         ("model: hybrid-9", "unknown"),

@@ -1,0 +1,129 @@
+"""`cryptoenv evaluate` of a pretrained model's run, where it is no agent's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synthetic import REGIME_NAMES, SEED_FAMILIES, TASKS, task_seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pretrain.fitting.market_inputs import MarketInputs
+
+#: Columns that are printed; the whole table is written with --out.
+SHOWN = (
+    "accuracy", "balanced_accuracy", "macro_f1", "mcc", "log_loss", "calibration_error", "covering", "delay",
+    "false_changes_per_1000",
+)  # fmt: skip
+
+
+def kind_of_run(run: Path) -> str | None:
+    """The kind of model in a run's folder; None where it is none that is evaluated here, as an agent."""
+    from pretrain.fitting.artifact_folder import CONFIG, ArtifactError, kind_of
+    from pretrain.fitting.run_folder import ARTIFACT
+
+    if not (run / ARTIFACT / CONFIG).is_file():
+        return None
+    try:
+        kind = kind_of(run / ARTIFACT)
+    except ArtifactError:
+        return None
+    return kind if kind in EVALUATIONS else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to evaluate on: a task or paths of bars (None: the run's own task), the family or part, how many markets of
+    a task or which, and how many days of each."""
+
+    source: str | tuple[str, ...] | None
+    split: str
+    markets: int
+    seeds: tuple[int, ...]
+    days: int
+
+
+def evaluate_segmenter(run: Path, choice: Choice, inputs: MarketInputs, out: Path | None) -> None:
+    """Score a segmenter on unseen markets of a task, or on a part in time of bars of one's own.
+
+    Raises:
+        ValueError: markets that do not fit it, or an unknown split.
+    """
+    from agents.run_folders.new_outputs import write_new_file
+    from pretrain.fitting.run_folder import RECIPE
+    from pretrain.loading import load, read_recipe
+    from pretrain.segmenter.judging import score_table
+
+    model: Any = load(run)
+    recipe: Any = read_recipe(run / RECIPE)
+    inputs = inputs.over(recipe.inputs)
+    inputs.require_fits(model.layout, str(run))
+    source = recipe.task if choice.source is None else choice.source
+    if isinstance(source, str) and source in TASKS:
+        judged, title = _of_task(model, recipe, source, choice)
+    else:
+        files = [Path(source)] if isinstance(source, str) else [Path(one) for one in source]
+        judged, title = _of_bars(model, recipe, files, inputs, choice.split)
+    table = score_table(model, judged)
+    _print(table, title)
+    if out is not None:
+        write_new_file(out, table.to_csv)
+        print(f"table: {out}")
+
+
+def _of_task(model: Any, recipe: Any, task: str, choice: Choice) -> tuple[list[Any], str]:
+    """Synthetic markets with their true classes, and what they are called."""
+    from pretrain.data.teachers import OWN_LABELS
+    from pretrain.segmenter.judging import judged_task
+
+    if recipe.teacher == OWN_LABELS or not all(scale.regimes for scale in recipe.timescales):
+        raise ValueError(f"the segmenter's classes are those of its own labels; task {task!r} has none of them")
+    if choice.split not in SEED_FAMILIES:
+        raise ValueError(f"--split {choice.split!r} is unknown; choose one of {SEED_FAMILIES}")
+    chosen = choice.seeds or task_seeds(task, choice.split, choice.markets)
+    found = list(judged_task(model, recipe.timescales, task, chosen, choice.days))
+    return found, f"{len(chosen)} markets of {choice.split!r}, task {task!r}"
+
+
+def _of_bars(model: Any, recipe: Any, files: Sequence[Path], inputs: MarketInputs, split: str) -> tuple[list[Any], str]:
+    """A part in time of bars, with classes by hindsight within it, and what it is called."""
+    from cryptoenv.bar_files.reading import file_stem
+    from pretrain.data.splits import PARTS, split_markets
+    from pretrain.data.teachers import OWN_LABELS
+    from pretrain.extractor.recipe_runs import EMBARGO
+    from pretrain.fitting.market_inputs import MarketMaker
+    from pretrain.segmenter.classes import labelled_parts
+    from pretrain.segmenter.judging import Judged
+
+    if split not in PARTS:
+        raise ValueError(f"--split {split!r} is unknown for bars; choose one of {PARTS}")
+    if recipe.teacher == OWN_LABELS or set(model.config.classes) != set(REGIME_NAMES):
+        raise ValueError(f"hindsight of bars knows {REGIME_NAMES}; the segmenter's classes are {model.config.classes}")
+    maker = MarketMaker(model.layout, inputs)
+    markets = [maker.market_at(file) for file in files]
+    look_ahead = max(scale.minimum for scale in recipe.timescales)
+    splits = split_markets(
+        markets, model.layout.window, "time", look_ahead=look_ahead, embargo=EMBARGO, seed=recipe.seed
+    )
+    parts = labelled_parts(markets, splits.part(split), recipe.timescales)
+    names = ", ".join(file_stem(file) for file in files)
+    return [Judged(item) for item in parts], f"{names}, the {split} part in time; labels by hindsight"
+
+
+#: Kind of model -> how its run is evaluated: the run's folder, on what, with which inputs, and a table to write.
+EVALUATIONS: dict[str, Callable[[Path, Choice, Any, Path | None], None]] = {"cryptoenv-segmenter": evaluate_segmenter}
+
+
+def _print(table: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [name for name in SHOWN if name in table.columns]
+    drawn = Table("timescale", "method", *(name.replace("_", " ") for name in shown), title=title, title_justify="left")
+    for (scale, method), row in table[shown].iterrows():  # type: ignore[misc]
+        drawn.add_row(scale, method, *("" if value != value else f"{value:.3f}" for value in row))
+    Console().print(drawn)

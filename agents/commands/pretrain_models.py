@@ -1,0 +1,128 @@
+"""The models that `cryptoenv pretrain` trains: how each is trained on a synthetic task, and on bars of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from cryptoenv import Market
+    from pretrain import FitOptions, LabelledMarket, MarketLayout, Predictor
+    from pretrain.data.splits import Splits
+    from pretrain.fitting.market_inputs import MarketInputs
+
+NOTHING = "none"  #: what `--from` calls a beginning without an artifact
+
+
+class Training(Protocol):
+    """How the model of a recipe is trained.
+
+    Attributes:
+        recipe: a `ModelRecipe` with `inputs`, `training` and `seed`.
+        layout: of the markets that it reads.
+        look_ahead: base bars that its labels look ahead, purged before borders in time.
+        positions: exposures that labels of exposures are the nearest of.
+        said: what is trained, where it is new; else "".
+    """
+
+    recipe: Any
+    layout: MarketLayout
+    look_ahead: int
+    positions: tuple[float, ...]
+    said: str
+
+    def on_task(self, options: FitOptions) -> Predictor:
+        """Train on the recipe's synthetic markets."""
+
+    def on_bars(
+        self, markets: Sequence[Market] | Sequence[LabelledMarket], splits: Splits, options: FitOptions
+    ) -> Predictor:
+        """Train on bars of one's own, with their labels where the markets bring some."""
+
+
+class ExtractorTraining:
+    """An extractor, a new one or one that goes on from an artifact (on bars)."""
+
+    def __init__(self, recipe: Any, start: str) -> None:
+        from pretrain import Extractor
+
+        self.recipe, self._start = recipe, None if start == NOTHING else Extractor.load(start)
+        if self._start is not None:
+            recipe.inputs.require_fits(self._start.layout, f"the extractor {start}")
+        config = recipe.architecture if self._start is None else self._start.config
+        self.layout = recipe.layout if self._start is None else self._start.layout
+        self.look_ahead, self.positions = max(config.horizons), config.positions
+        self.said = f"a new extractor, on {', '.join(config.timeframes)}" if self._start is None else ""
+
+    def on_task(self, options: FitOptions) -> Predictor:
+        """As `Training.on_task`."""
+        from pretrain import pretrain_extractor
+
+        return pretrain_extractor(self.recipe, options)
+
+    def on_bars(
+        self, markets: Sequence[Market] | Sequence[LabelledMarket], splits: Splits, options: FitOptions
+    ) -> Predictor:
+        """As `Training.on_bars`."""
+        from pretrain.extractor.recipe_runs import finetune_extractor
+
+        return finetune_extractor(self._start, markets, splits, self.recipe, options)
+
+
+class SegmenterTraining:
+    """A segmenter, always a new one."""
+
+    positions = (-1.0, 0.0, 1.0)
+
+    def __init__(self, recipe: Any, start: str) -> None:
+        if start not in ("", NOTHING):
+            raise ValueError(f"--from {start}: a segmenter is trained anew; leave it out")
+        self.recipe, self.layout = recipe, recipe.layout
+        self.look_ahead = max((scale.minimum for scale in recipe.timescales), default=0)
+        self.said = f"a new segmenter, on {', '.join(self.layout.timeframes)}"
+
+    def on_task(self, options: FitOptions) -> Predictor:
+        """As `Training.on_task`."""
+        from pretrain.segmenter.recipe_runs import pretrain_segmenter
+
+        return pretrain_segmenter(self.recipe, options)
+
+    def on_bars(
+        self, markets: Sequence[Market] | Sequence[LabelledMarket], splits: Splits, options: FitOptions
+    ) -> Predictor:
+        """As `Training.on_bars`."""
+        from pretrain.segmenter.recipe_runs import segment_bars
+
+        return segment_bars(markets, splits, self.recipe, options)
+
+
+#: Model, as a recipe names it -> how it is trained; called with the recipe and what `--from` says.
+TRAININGS: dict[str, Callable[[Any, str], Training]] = {
+    "extractor": ExtractorTraining,
+    "segmenter": SegmenterTraining,
+}
+
+
+def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *, bars: bool) -> tuple[Any, str]:
+    """The recipe of a pretraining, and what it goes on from: an artifact or NOTHING.
+
+    Args:
+        recipe: its name or file; the usual one where None.
+        start: what `--from` says.
+        inputs: what the command's options say of markets.
+        bars: whether it is on bars of one's own.
+
+    Raises:
+        ConfigError: no such recipe, or values that are not allowed.
+    """
+    from pretrain.fitting.recipe import EXTRACTOR
+    from pretrain.loading import read_recipe
+
+    named = None if recipe is None else read_recipe(recipe)
+    if named is not None and named.model != EXTRACTOR:
+        return named.with_inputs(inputs), start or NOTHING
+    if start is None:
+        anew = inputs.given or (named is not None and named.inputs.given)
+        start = NOTHING if anew or not bars else "default"
+    usual = "default" if not bars else "bars" if start == NOTHING else "finetune"
+    return (named or read_recipe(usual)).with_inputs(inputs), start

@@ -1,0 +1,432 @@
+"""Segmentation: the segmenter, its parts taken away, rivals, and the exact filter that nobody can beat.
+
+    python -m benchmarks.segmentation --part standard --minutes 9      again and again until all runs are kept
+    python -m benchmarks.segmentation --part real --real DIR
+    python -m benchmarks.segmentation --collect                        the kept runs as one JSON
+
+Single runs (a part, a method, a seed) are kept in `--keep`; what is there is not run again. Parts: standard and easy
+(synthetic, "test" seeds), real (the last fifth of bars, labels by hindsight within each part), joins (ways of joining
+timeframes, and a GPT body, without memory), causality (on real bars).
+
+Verified first: the truth as prediction has every score at its best, and statistics of a market add up to its scores.
+Then measured, per timescale: classes (balanced accuracy, macro-F1, MCC, each class), probabilities (log loss, expected
+calibration error), changes (boundary F1 within MARGIN bars, covering, delay, false changes per 1,000 bars), and the
+delay at a fixed rate of false changes: each method with the state machine that, on validation markets, detects soonest
+at no more than FALSE_SHARE of the labels' own changes. Trainings have equal CPU seconds, one thread. Intervals: 95%,
+bootstrap over seeds and markets, paired where two are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.algorithms.threads import use_one_thread
+from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
+from benchmarks.support.segmentation_figures import (
+    AT_RATE,
+    difference,
+    figures,
+    share_of_ceiling,
+    statistics,
+    with_intervals,
+)
+from benchmarks.support.segmentation_rivals import absent, labels_of, rivals, rows_of
+from cryptoenv.bar_files.reading import file_stem, read_bars
+from cryptoenv.files.durable_files import make_file, make_folder
+from pretrain import FitOptions
+from pretrain.data.labelled_market import LabelledMarket
+from pretrain.data.splits import split_markets
+from pretrain.fitting.causality import check_predictions
+from pretrain.segmenter.artifact import Segmenter
+from pretrain.segmenter.classes import BARS, class_beliefs, labelled_parts, labelled_task
+from pretrain.segmenter.config import SegmenterFeatures
+from pretrain.segmenter.judging import Said
+from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
+from pretrain.segmenter.recipe import SegmenterRecipe
+from pretrain.segmenter.scores import MARGIN, change_scores, changes_of
+from pretrain.segmenter.stream import SegmentStream
+from pretrain.segmenter.training import fit_segmenter
+from synthetic import TASKS, regime_market, task_seeds
+
+SEEDS = 3
+SECONDS = {"standard": 100.0, "easy": 40.0, "real": 30.0, "joins": 30.0}  #: CPU seconds of each training
+MARKETS = {"standard": (64, 6, 16), "easy": (32, 6, 16), "joins": (24, 4, 16)}  #: to learn from, to tune on, to test on
+DAYS = 60
+FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
+FILES = ("binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz")
+FULL, NO_PURSUIT, ONE_SCALE, NO_MACHINE = "segmenter", "without pursuit", "one timescale", "without machine"
+FILTER = "exact filter"
+NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
+
+
+class Parts(NamedTuple):
+    """Markets with labels: to learn from, to tune on, to test on."""
+
+    train: tuple[LabelledMarket, ...]
+    validation: tuple[LabelledMarket, ...]
+    test: tuple[LabelledMarket, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    """One part of the benchmark: where its markets come from, as each variant of the recipe reads them."""
+
+    part: str
+    recipe: SegmenterRecipe
+    folder: Path | None = None
+
+    def parts(self, recipe: SegmenterRecipe) -> Parts:
+        """The markets, as `recipe` reads them."""
+        if self.part == "real":
+            return self._real(recipe)
+        task = "standard" if self.part == "joins" else self.part
+        families = zip(("extractor", "validation", "test"), MARKETS[self.part], strict=True)
+        return Parts(
+            *(
+                labelled_task(
+                    task, family, count, DAYS, timescales=recipe.timescales, layout=recipe.layout,
+                    teacher=recipe.teacher, progress=False,
+                )
+                for family, count in families
+            )
+        )  # fmt: skip
+
+    def _real(self, recipe: SegmenterRecipe) -> Parts:
+        assert self.folder is not None
+        found = [read_bars(self.folder / name) for name in FILES]
+        named = zip(found, FILES, strict=True)
+        markets = [recipe.layout.market(bars, name=file_stem(Path(name))) for bars, name in named]
+        look = max(scale.minimum for scale in recipe.timescales)
+        splits = split_markets(markets, recipe.layout.window, "time", look_ahead=look, embargo=96)
+        names = ("train", "validation", "test")
+        return Parts(*(labelled_parts(markets, splits.part(name), recipe.timescales) for name in names))
+
+    @cached_property
+    def beliefs(self) -> list[NDArray[np.float64]]:
+        """(T, S, C) of each test market: what the exact filter believes."""
+        task = "standard" if self.part == "joins" else self.part
+        seeds = task_seeds(task, "test", MARKETS[self.part][2])
+        return [class_beliefs(regime_market(task, DAYS, seed), self.recipe.timescales) for seed in seeds]
+
+
+def variants(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
+    """The segmenter with parts taken away."""
+    plain = replace(recipe.reads, pursuit=False)
+    config = recipe.architecture
+    alone = replace(config, timeframes=config.timeframes[:1], window=config.window[:1], patches=config.patches[:1])
+    single = SegmenterFeatures(pursuit_window=recipe.reads.pursuit_window[:1])
+    return {
+        FULL: recipe,
+        NO_PURSUIT: replace(recipe, reads=plain),
+        ONE_SCALE: replace(recipe, architecture=alone, reads=single),
+    }
+
+
+def joins(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
+    """Ways of joining timeframes, and bodies, of one size, without a memory."""
+    small = replace(recipe.architecture, window=(32, 32, 32), patches=(4, 4, 4), memory=0, width=48, heads=4,
+                    feedforward=96)  # fmt: skip
+    changes = {
+        "tokens": {}, "separate": {"join": "separate"}, "concatenation": {"join": "concatenation"},
+        "tokens, GPT body": {"encoder": "gpt"},
+    }  # fmt: skip
+    training = replace(recipe.training, learning_rate=2e-3)
+    return {
+        name: replace(recipe, architecture=replace(small, **changed), training=training)  # type: ignore[arg-type]
+        for name, changed in changes.items()
+    }
+
+
+def trained(recipe: SegmenterRecipe, parts: Parts, seconds: float, seed: int) -> Segmenter:
+    """A segmenter of equal CPU time."""
+    training = replace(recipe.training, max_seconds=seconds, steps=100_000, validate_every=100, patience=1_000)
+    return fit_segmenter(
+        parts.train, parts.validation, recipe.architecture, training, choice=recipe.machine, balance=recipe.balance,
+        seed=seed, options=FitOptions(progress=False),
+    )  # fmt: skip
+
+
+def judged(parts: Parts, say: NAMED_SAYS, *, named: bool = True, tune: bool = True) -> dict[str, NDArray[np.float64]]:
+    """Per timescale, (M, L) statistics; and, where `tune`, those at the fixed rate of false changes beside them."""
+    out = {}
+    for s, column in enumerate(parts.test[0].columns):
+        classes = len(column.classes)
+        said = [Said(*say(item, s), labels_of(item, s)) for item in parts.test]
+        out[column.name] = np.stack([statistics(one, classes, named=named) for one in said])
+        if not (tune and named):
+            continue
+        held = []
+        for item in parts.validation:
+            states, chances = say(item, s)
+            held.append((np.eye(classes)[states] if chances is None else chances, labels_of(item, s)))
+        true = sum(changes_of(labels, labels).true for _, labels in held)
+        rate = 1000.0 * FALSE_SHARE * true / sum(len(labels) for _, labels in held)
+        machine = quickest_machine(machine_of(column.classes, replace_choice()), held, rate)
+        quick = []
+        for one in said:
+            chances = np.eye(classes)[one.states] if one.probabilities is None else one.probabilities
+            quick.append(Said(machine.states_of(chances), None, one.labels))
+        out[f"{column.name} {AT_RATE}"] = np.stack([statistics(one, classes) for one in quick])
+    return out
+
+
+def replace_choice() -> Any:
+    """A choice of machines without a table of transitions."""
+    from pretrain.segmenter.config import MachineChoice
+
+    return MachineChoice()
+
+
+def says_of(segmenter: Segmenter, *, machine: bool) -> NAMED_SAYS:
+    """What a segmenter says of a market's rows: its states, or its likeliest classes with their probabilities."""
+    kept: dict[int, NDArray[np.float64]] = {}
+
+    def say(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        if id(item) not in kept:
+            table = segmenter.predict(item.market)
+            first = len(item.market) - len(table)
+            kept[id(item)] = segmenter.machines.probabilities(table)[item.start - first : item.end - first]
+        chances = kept[id(item)][:, s]
+        return (segmenter.machines.each[s].states_of(chances), None) if machine else (chances.argmax(axis=1), chances)
+
+    return say
+
+
+def run_part(world: World, keep: Path, until: float) -> bool:
+    """Run what is not kept yet; whether all is."""
+    chosen = joins(world.recipe) if world.part == "joins" else variants(world.recipe)
+    seconds = SECONDS[world.part]
+    for name, recipe in chosen.items():
+        todo = [seed for seed in range(SEEDS) if not _path(keep, world.part, name, seed).exists()]
+        parts = None
+        for seed in todo:
+            if time.monotonic() + seconds * 1.6 > until:
+                return False
+            parts = parts or world.parts(recipe)
+            segmenter = trained(recipe, parts, seconds, seed)
+            _keep(keep, world.part, name, seed, judged(parts, says_of(segmenter, machine=True), tune=False))
+            plain = f"{name}, {NO_MACHINE}"
+            _keep(keep, world.part, plain, seed, judged(parts, says_of(segmenter, machine=False)))
+            print(f"{world.part}: {name}, seed {seed}: {segmenter.provenance.metrics}", flush=True)
+            if name == FULL:
+                segmenter.save(keep / f"{world.part}-{seed}")
+    return world.part == "joins" or _run_rivals(world, keep, until)
+
+
+def _run_rivals(world: World, keep: Path, until: float) -> bool:
+    methods = rivals()
+    todo = [name for name in methods if not _path(keep, world.part, name, 0).exists()]
+    if not todo and (world.part == "real" or _path(keep, world.part, FILTER, 0).exists()):
+        return True
+    if time.monotonic() + 60.0 > until:
+        return False
+    parts = world.parts(replace(world.recipe, teacher=BARS if world.part == "real" else "regimes"))
+    for name in todo:
+        began = time.monotonic()
+        if began + 45.0 > until:
+            return False
+        fitted = [methods[name].fit(parts.train, parts.validation, s) for s in range(len(parts.test[0].columns))]
+        say = _remembered(fitted, shared=not methods[name].named)
+        _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named))
+        print(f"{world.part}: {name}: {time.monotonic() - began:.0f} s", flush=True)
+    if world.part != "real":
+        places = {id(item): number for number, item in enumerate(parts.test)}
+
+        def believed(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+            if id(item) in places:
+                found = world.beliefs[places[id(item)]][rows_of(item), s]
+            else:  # a validation market, for the machine at a fixed rate
+                task, seed = (item.market.origin.task, item.market.origin.seed)  # type: ignore[union-attr]
+                found = class_beliefs(regime_market(task, DAYS, seed), world.recipe.timescales)[rows_of(item), s]
+            return found.argmax(axis=1), found
+
+        _keep(keep, world.part, FILTER, 0, judged(parts, believed))
+    return True
+
+
+def _remembered(fitted: Sequence[Any], *, shared: bool) -> NAMED_SAYS:
+    """What fitted rivals say, one per timescale; `shared`: the same for all of them."""
+    kept: dict[tuple[int, int], Any] = {}
+
+    def say(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        place = (id(item), 0 if shared else s)
+        if place not in kept:
+            kept[place] = fitted[s](item)
+        found: tuple[NDArray[Any], NDArray[Any] | None] = kept[place]
+        return found
+
+    return say
+
+
+def _path(keep: Path, part: str, name: str, seed: int) -> Path:
+    plain = "".join(c if c.isalnum() else "-" for c in name)
+    return keep / f"{part}--{plain}--{seed}.npz"
+
+
+def _keep(keep: Path, part: str, name: str, seed: int, found: dict[str, NDArray[np.float64]]) -> None:
+    make_folder(keep)
+    make_file(_path(keep, part, name, seed), lambda place: np.savez(place.open("wb"), **found))  # type: ignore[arg-type]
+
+
+def _kept(keep: Path, part: str, name: str) -> dict[str, NDArray[np.float64]] | None:
+    """By timescale (R, M, L) of all kept seeds."""
+    found = [np.load(path) for seed in range(SEEDS) if (path := _path(keep, part, name, seed)).exists()]
+    return {key: np.stack([one[key] for one in found]) for key in found[0].files} if found else None
+
+
+def collected(keep: Path, part: str, recipe: SegmenterRecipe) -> dict[str, Any]:
+    """What the kept runs of a part say."""
+    named = {name: rival.named for name, rival in rivals().items()}
+    chosen = joins(recipe) if part == "joins" else variants(recipe)
+    methods = [m for name in chosen for m in (name, f"{name}, {NO_MACHINE}")] + ([] if part == "joins" else list(named))
+    methods += [] if part in ("joins", "real") else [FILTER]
+    classes = ("bear", "consolidation", "bull")
+    runs = {name: found for name in methods if (found := _kept(keep, part, name)) is not None}
+    table, worth = [], []
+    for name, by_scale in runs.items():
+        for scale in (scale.name for scale in recipe.timescales):
+            row = with_intervals(by_scale[scale], classes, named=named.get(name, True))
+            quick = by_scale.get(f"{scale} {AT_RATE}")
+            if quick is not None:
+                at = with_intervals(quick, classes)
+                row |= {AT_RATE: at["delay"], "false_changes_at_fixed_rate": at["false_changes_per_1000"]}
+            row |= {"seeds": len(by_scale[scale]), "markets": by_scale[scale].shape[1]}
+            table.append({"timescale": scale, "method": name, **row})
+    for scale in (scale.name for scale in recipe.timescales):
+        worth += _worth(runs, scale, classes)
+    return {"methods": table, "differences": worth}
+
+
+def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Paired differences, and the share of the filter's accuracy above chance."""
+    out: list[dict[str, Any]] = []
+    plain = f"{FULL}, {NO_MACHINE}"
+    pairs = [
+        ("pursuit's worth", plain, f"{NO_PURSUIT}, {NO_MACHINE}", "macro_f1"),
+        ("several timescales' worth", plain, f"{ONE_SCALE}, {NO_MACHINE}", "macro_f1"),
+        ("machine's worth", FULL, plain, "macro_f1"), ("machine's worth", FULL, plain, "false_changes_per_1000"),
+        ("machine's worth", FULL, plain, "delay"),
+        ("against boosting", plain, "histogram gradient boosting", "macro_f1"),
+    ]  # fmt: skip
+    for what, a, b, name in pairs:
+        if a in runs and b in runs:
+            told = difference(runs[a][scale], runs[b][scale], classes, name)
+            out.append({"timescale": scale, "what": what, "figure": name, **told})
+    if FILTER in runs and plain in runs:
+        chance = _most_common(runs[FILTER][scale], len(classes))
+        for name in (plain, "histogram gradient boosting", "logistic regression"):
+            told = share_of_ceiling(runs[name][scale], runs[FILTER][scale], chance, classes)
+            out.append({"timescale": scale, "what": f"share of the filter's accuracy above chance: {name}", **told})
+    return out
+
+
+def _most_common(stats: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+    """Statistics whose confusion says the most common label of all markets at every bar."""
+    counts = stats[..., : classes * classes].reshape(*stats.shape[:2], classes, classes).sum(axis=3)
+    best = int(counts.sum(axis=(0, 1)).argmax())
+    out = np.zeros_like(stats)
+    for label in range(classes):
+        out[..., label * classes + best] = counts[..., label]
+    return out
+
+
+def causality(folder: Path, keep: Path, decisions: int, streamed: int) -> dict[str, Any]:
+    """Poisoned futures at `decisions` bars of real bars, and a stream of `streamed` bars against the batch."""
+    segmenter = Segmenter.load(keep / "standard-0")
+    bars = read_bars(folder / FILES[0])
+    found: dict[str, Any] = {}
+    if decisions:
+        began = time.monotonic()
+        found["decisions"] = check_predictions(segmenter, bars.iloc[-40_000:], decisions=decisions)
+        found["changed"], found["seconds"] = 0, round(time.monotonic() - began, 1)
+    if streamed:
+        base = segmenter.market(bars.iloc[-3 * streamed - 12_000 :]).bars[["open", "high", "low", "close", "volume"]]
+        batch = segmenter.predict(base)
+        whole = batch.join(segmenter.states(batch))
+        stream = SegmentStream(segmenter, base.iloc[:-streamed])
+        took, wrong = [], 0
+        for t in range(len(base) - streamed, len(base)):
+            began = time.perf_counter()
+            row = stream.append(base.iloc[t : t + 1])
+            took.append(1000.0 * (time.perf_counter() - began))
+            wrong += not row.equals(whole.iloc[t - len(base) : (t - len(base) + 1) or None])
+        found |= {"streamed": streamed, "rows_that_differ": wrong}
+        found |= {f"ms_per_bar_p{p}": round(float(np.percentile(took, p)), 2) for p in (50, 99)}
+    return found
+
+
+def verify() -> None:
+    """The truth said at every bar scores best, and the sums of markets give the scores of all."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 3, 200), rng.integers(5, 40, 200)).astype(np.int64)
+    best = figures(statistics(Said(labels, np.eye(3)[labels], labels), 3), ("a", "b", "c"))
+    right = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "boundary_f1", "covering")
+    if any(abs(best[name] - 1.0) > 1e-9 for name in right) or best["delay"] or best["false_changes_per_1000"]:
+        raise RuntimeError(f"the truth does not score best: {best}")
+    states = np.where(rng.random(len(labels)) < 0.2, rng.integers(0, 3, len(labels)), labels)
+    halves = [slice(0, 1_000), slice(1_000, None)]
+    total = sum(statistics(Said(states[h], None, labels[h]), 3) for h in halves)
+    told = figures(np.asarray(total), ("a", "b", "c"))
+    scored = change_scores([changes_of(labels[h], states[h]) for h in halves])
+    for name in ("boundary_f1", "covering", "delay", "false_changes_per_1000"):
+        if abs(told[name] - scored[name]) > 1e-9:
+            raise RuntimeError(f"{name} of the sums is {told[name]}, of the scores {scored[name]}")
+
+
+def main() -> None:
+    """Run a part, or collect what is kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("standard", "easy", "real", "joins", "causality"))
+    parser.add_argument("--minutes", type=float, default=9.0, help="nothing is begun that would end later")
+    parser.add_argument("--real", type=Path, help="folder of the two files of real bars")
+    parser.add_argument("--keep", type=Path, default=Path("runs/segmentation-kept"))
+    parser.add_argument("--decisions", type=int, default=1_000)
+    parser.add_argument("--streamed", type=int, default=10_000)
+    parser.add_argument("--collect", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("runs/segmentation.json"))
+    given = parser.parse_args()
+    use_one_thread()
+    verify()
+    recipe = SegmenterRecipe.read("segmenter")
+    if given.collect:
+        _collect(given.keep, recipe, given.out)
+        return
+    until = time.monotonic() + 60.0 * given.minutes
+    if given.part == "causality":
+        found = causality(given.real, given.keep, given.decisions, given.streamed)
+        for name, value in found.items():
+            write_result(given.keep / f"causality-{name}.json", {name: value})
+        print(found)
+        return
+    real = given.part == "real"
+    chosen = replace(recipe, teacher=BARS) if real else recipe
+    done = run_part(World(given.part, chosen, given.real), given.keep, until)
+    print("all is kept" if done else "not all is kept yet: again, with the same command", flush=True)
+
+
+def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
+    import json
+
+    parts = {part: collected(keep, part, recipe) for part in ("standard", "easy", "real", "joins")}
+    told = [json.loads(path.read_text()) for path in sorted(keep.glob("causality-*.json"))]
+    result = header() | {
+        "margin_bars": MARGIN, "false_share": FALSE_SHARE, "cpu_seconds": SECONDS, "seeds": SEEDS,
+        "tasks": sorted(TASKS), "absent": absent(), **parts,
+        "causality": {name: value for one in told for name, value in one.items()},
+    }  # fmt: skip
+    write_result(out, result)
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()
