@@ -26,7 +26,9 @@ ROOMS = {
         "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
         "market", "analysis", "rendering", "env", "__init__",
     ),
-    "pretrain": ("data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "loading", "__init__"),
+    "pretrain": (
+        "data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "loading", "__init__",
+    ),
     "agents": (
         "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
         "evaluation", "reports", "training", "commands", "command_line", "__init__",

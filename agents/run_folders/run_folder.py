@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from agents.policies.agent import Agent, finite_or_none
+from agents.policies.segmented_extractor import SEGMENTER, load_extractor
 from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.durable_files import make_folder, read_regular, write_file
 from cryptoenv.files.folder_lock import LOCK_FILE, folder_lock
 from cryptoenv.files.generations import generations, step_of
-from pretrain import Extractor
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +43,7 @@ class Run:
     """A trained agent and the folder it lives in.
 
     The folder holds `config.json`, `metrics.json`, `extractor/`, `agent/` and `clone/` (safetensors and JSON),
-    `tensorboard/` and, from the demo, `picture.png`.
+    `tensorboard/`, `segmenter/` where the agent reads its states, and, from the demo, `picture.png`.
 
     Attributes:
         folder: the run folder.
@@ -78,7 +78,7 @@ class Run:
         root = Path(folder)
         if not (root / CONFIG).is_file():
             raise FileNotFoundError(f"{root} is not a run folder: it has no {CONFIG}")
-        extractor = Extractor.load(root / EXTRACTOR)
+        extractor = load_extractor(root / EXTRACTOR, root / SEGMENTER if (root / SEGMENTER).is_dir() else None)
         agent = Agent.load(root / AGENT, extractor)
         return cls(root, agent, Agent.load(root / CLONE, extractor, actions=agent.actions))
 

@@ -23,7 +23,8 @@ def train_one(
 
     return train(
         recipe.algorithm, market=recipe.market, extractor=recipe.extractor, out=out, seed=recipe.seed,
-        config=recipe.training, inputs=recipe.inputs, mlflow=mlflow, resume=resume, force=force, progress=progress,
+        config=recipe.training, inputs=recipe.inputs, segments=recipe.segments, mlflow=mlflow, resume=resume,
+        force=force, progress=progress,
     ).folder  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from agents.markets.own_markets import MarketSource, has_path, in_words, maker_f
 from agents.policies.agent import Agent
 from agents.policies.heads import bind, new_policy
 from agents.policies.policy_shape import PolicyShape
+from agents.policies.segmented_extractor import load_extractor
 from agents.run_folders.run_folder import (
     CHECKPOINTS,
     INPUTS,
@@ -270,6 +271,7 @@ def train(
     seed: int = 0,
     config: AgentTrainingConfig | None = None,
     inputs: MarketInputs | None = None,
+    segments: str | None = None,
     mlflow: str | None = None,
     resume: bool = False,
     force: bool = False,
@@ -286,6 +288,8 @@ def train(
         seed: of everything that is drawn.
         config: sizes and rates.
         inputs: for bars: where the reference market and exogenous columns that the extractor reads come from.
+        segments: folder of a segmenter, or of the run that made it: its probabilities and states are read beside the
+            embeddings of the extractor.
         mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).
         resume: go on from the last checkpoint in `out`.
         force: resume although configuration or data changed.
@@ -300,11 +304,12 @@ def train(
     require_actions(algorithm, config is not None and config.trading.actions == CONTINUOUS)
     config, folder = config or AgentTrainingConfig(), Path(out)
     with writing_run(folder, resume=resume):
-        loaded = extractor if isinstance(extractor, Extractor) else Extractor.load(extractor)
+        loaded = load_extractor(extractor, segments)
         settings = config.settings_for(loaded)
         maker = maker_for(loaded, inputs, "the extractor" if loaded is extractor else f"the extractor {extractor}")
         markets = expert_markets_for(market, settings, config, maker, progress=progress)
         told = {"algorithm": algorithm, "market": in_words(market), "seed": seed, "training": asdict(config)}
+        told |= {} if segments is None else {"segments": segments}
         told |= {INPUTS: maker.inputs.given} if maker.inputs.given else {}
         if markets[0][0].truth is None:  # bars: whoever judges must look at later ones
             told |= {TRAINED_UNTIL: last_bar(markets[0]), LEARNED_UNTIL: last_bar(markets[1])}
@@ -313,7 +318,7 @@ def train(
             market_key = named[0] if len(named) == 1 else named
             _write_recipe(
                 folder, config, algorithm=algorithm, market=market_key, extractor=str(extractor), seed=seed,
-                inputs=maker.inputs,
+                inputs=maker.inputs, segments=segments,
             )  # fmt: skip
         with ExitStack() as stack:
             writer = None

@@ -12,13 +12,13 @@ from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.config_ranges import require_numbers
 from agents.cloning.dagger import DaggerConfig
 from agents.markets.own_markets import maker_for, require_market
+from agents.policies.segmented_extractor import load_extractor
 from agents.run_folders.run_folder import RECIPE, SEEDS, read_json, write_json
 from agents.settings import CONTINUOUS, PARTS, SCORED_COSTS, TradingChoice
 from agents.training.config import AgentTrainingConfig
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.files.typed_yaml import read_mapping, recipe_path, section, write_yaml
-from pretrain import Extractor
 from pretrain.fitting.market_inputs import INPUT_KEYS, MarketInputs
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -41,6 +41,8 @@ class AgentRecipe:
         training: sizes, and the configurations of cloning and learning.
         inputs: for bars: the reference market and exogenous columns that the extractor reads. Timeframes and features
             are the extractor's; those that a recipe names must be the same.
+        segments: in a file `features: {segments: RUN}`: the run, or the artifact, of a segmenter whose probabilities
+            and states the agent reads beside the extractor's embeddings.
 
     Raises:
         ConfigError: a value of another type, or a number outside its range.
@@ -52,6 +54,7 @@ class AgentRecipe:
     seed: int = 0
     training: AgentTrainingConfig = field(default_factory=AgentTrainingConfig)
     inputs: MarketInputs = field(default_factory=MarketInputs)
+    segments: str | None = None
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -78,8 +81,11 @@ class AgentRecipe:
             _change(values, key, value)
         parts = {name: given if (given := values.pop(name, None)) is not None else {} for name in SECTIONS}
         trading = read_trading({name: values.pop(name) for name in TRADING if name in values}, str(path))
+        segments = _take_segments(values, str(path))
         inputs = MarketInputs.read({name: values.pop(name) for name in INPUT_KEYS if name in values}, str(path))
-        named = section(values, cls, str(path), further=(*SECTIONS, *TRADING, *INPUT_KEYS), without=("inputs",))
+        named = section(
+            values, cls, str(path), further=(*SECTIONS, *TRADING, *INPUT_KEYS), without=("inputs", "segments")
+        )
         algorithm = named.algorithm
         if algorithm not in NAMES:
             raise ConfigError(f"{path}: algorithm={algorithm!r} is unknown; choose one of {NAMES}")
@@ -96,7 +102,7 @@ class AgentRecipe:
         cloning = section(parts["cloning"], CloningConfig, f"{path}: cloning") if parts["cloning"] != {} else None
         correction = section(parts["dagger"], DaggerConfig, f"{path}: dagger")
         training = replace(training, cloning=cloning, dagger=correction, learning=learning, trading=trading)
-        return replace(named, training=training, inputs=inputs)
+        return replace(named, training=training, inputs=inputs, segments=segments)
 
     def changed(self, **changes: Any) -> Self:
         """This recipe with other values; None leaves one as it is."""
@@ -108,7 +114,7 @@ class AgentRecipe:
         Raises:
             ValueError: an unknown task, bars that will not do, or a damaged extractor. FileNotFoundError: no such file.
         """
-        extractor = Extractor.load(self.extractor)
+        extractor = load_extractor(self.extractor, self.segments)
         maker = maker_for(extractor, self.inputs, f"the extractor {self.extractor}")
         require_market(self.market, self.training.settings_for(extractor), maker)
 
@@ -129,6 +135,24 @@ class AgentRecipe:
         if rounds is None:
             return self
         return replace(self, training=replace(self.training, dagger=replace(self.training.dagger, rounds=rounds)))
+
+
+def _take_segments(values: dict[str, Any], where: str) -> str | None:
+    """What `features` says of segments, taken out of it.
+
+    Raises:
+        ConfigError: no path.
+    """
+    features = values.get("features")
+    if not isinstance(features, dict) or "segments" not in features:
+        return None
+    segments = features["segments"]
+    if not isinstance(segments, str) or not segments:
+        raise ConfigError(
+            f"{where}: features: segments={segments!r:.200} is not allowed: a segmenter's run, its folder"
+        )
+    values["features"] = {name: value for name, value in features.items() if name != "segments"} or None
+    return segments
 
 
 def _change(values: dict[str, Any], key: str, value: Any) -> None:
@@ -192,6 +216,8 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
         **recipe.inputs.given, **recipe.training.trading.given, "training": training,
         "dagger": asdict(recipe.training.dagger),
     }  # fmt: skip
+    if recipe.segments is not None:
+        values["features"] = {**(values.get("features") or {}), "segments": recipe.segments}
     if recipe.training.cloning is not None:
         values["cloning"] = asdict(recipe.training.cloning)
     if learning is not None:

@@ -84,11 +84,11 @@ class AgentObjective:
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train, and look at the best evaluation on validation markets."""
+        from agents.policies.segmented_extractor import load_extractor
         from agents.training.pipeline import expert_markets_for, learn
-        from pretrain import Extractor
 
         recipe = self.suggested(trial)
-        extractor = Extractor.load(recipe.extractor)
+        extractor = load_extractor(recipe.extractor, recipe.segments)
         settings = recipe.training.settings_for(extractor)
         maker = maker_for(extractor, recipe.inputs, f"the extractor {recipe.extractor}")
         markets = expert_markets_for(recipe.market, settings, recipe.training, maker, progress=False)
