@@ -1,4 +1,4 @@
-"""`cryptoenv pretrain`, `predict` and `evaluate` of segmenters: on a task, on bars, with labels; and what they refuse."""
+"""`cryptoenv pretrain`, `predict` and `evaluate` of segmenters: on a task, on bars, with labels; what they refuse."""
 
 from __future__ import annotations
 
