@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
@@ -33,7 +34,7 @@ def side_by_side(
         The number of a call and what it returned, or the exception that it raised (`WorkerDied` where its process was
         killed), as soon as it has ended.
 
-    Whatever ends the iteration early (an exception, Ctrl-C) ends the processes, too.
+    Whatever ends the iteration early (an exception, Ctrl-C, a kill) ends the processes, too.
     """
     context = multiprocessing.get_context("spawn")
     left = list(enumerate(arguments))[::-1]
@@ -78,6 +79,7 @@ def _received(receiver: Connection, process: Any) -> Any:
 
 
 def _work(sender: Connection, job: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         found = job(*arguments)
     except Exception as error:
@@ -87,6 +89,14 @@ def _work(sender: Connection, job: Callable[..., Any], arguments: tuple[Any, ...
     except (pickle.PicklingError, TypeError, AttributeError):
         sender.send(RuntimeError(f"{type(found).__name__}: {found}"))
     sender.close()
+
+
+def _end_with_the_parent() -> None:
+    """Nobody waits for what a killed process asked for: its locks are let go, so that it can be started again."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
