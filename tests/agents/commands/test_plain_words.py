@@ -223,11 +223,12 @@ def test_trainings_in_words() -> None:
 
 
 @pytest.mark.parametrize(("timeframe", "minutes"), [("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240)])
-def test_thirty_days_of_every_timeframe(timeframe: str, minutes: int) -> None:
+def test_thirty_days_of_every_timeframe_or_as_many_bars_as_of_15m(timeframe: str, minutes: int) -> None:
     settings = TradingSettings(timeframes=(timeframe,), window=(4,))
     bars = regime_market("easy", days=1, seed=3).bars
-    count = 195 + 29 * 24 * 60 // minutes  # after the warm-up
+    needed = min(30 * 24 * 60 // minutes, 2_880)
+    count = 195 + needed * 29 // 30  # after the warm-up
     index = pd.date_range("2024-01-01", periods=count, freq=f"{minutes}min", tz="UTC")
     few = bars.iloc[[row % len(bars) for row in range(count)]].set_axis(index)
-    with pytest.raises(ValueError, match=rf"at least {30 * 24 * 60 // minutes} \(30 days"):
+    with pytest.raises(ValueError, match=rf"at least {needed} \(30 days"):
         split_bars(few, settings)
