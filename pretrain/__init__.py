@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     from pretrain.fitting.market_inputs import ExogenousSource, MarketInputs
     from pretrain.fitting.market_layout import MarketLayout
     from pretrain.fitting.predicting import Predictor
+    from pretrain.fitting.streaming import stream
+    from pretrain.forecaster.artifact import Forecaster
+    from pretrain.forecaster.config import ForecasterConfig
+    from pretrain.forecaster.recipe import ForecasterRecipe
+    from pretrain.forecaster.recipe_runs import pretrain_forecaster
+    from pretrain.forecaster.training import fit_forecaster
     from pretrain.loading import load
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
@@ -55,6 +61,9 @@ _HOMES = {
     "Extractor": "pretrain.extractor.artifact",
     "ExtractorModel": "pretrain.extractor.model",
     "FitOptions": "pretrain.fitting.fitting",
+    "Forecaster": "pretrain.forecaster.artifact",
+    "ForecasterConfig": "pretrain.forecaster.config",
+    "ForecasterRecipe": "pretrain.forecaster.recipe",
     "LabelledMarket": "pretrain.data.labelled_market",
     "ExogenousSource": "pretrain.fitting.market_inputs",
     "MarketInputs": "pretrain.fitting.market_inputs",
@@ -64,9 +73,12 @@ _HOMES = {
     "WindowDataset": "pretrain.data.windows",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
+    "fit_forecaster": "pretrain.forecaster.training",
     "labelled_market": "pretrain.data.own_labels",
     "load": "pretrain.loading",
     "pretrain_extractor": "pretrain.extractor.recipe_runs",
+    "pretrain_forecaster": "pretrain.forecaster.recipe_runs",
+    "stream": "pretrain.fitting.streaming",
 }
 
 __distribution__ = "cryptoenv-rl"
@@ -79,6 +91,9 @@ __all__ = [
     "ExtractorConfig",
     "ExtractorModel",
     "FitOptions",
+    "Forecaster",
+    "ForecasterConfig",
+    "ForecasterRecipe",
     "LabelledMarket",
     "MarketInputs",
     "MarketLayout",
@@ -89,9 +104,12 @@ __all__ = [
     "WindowDataset",
     "cached_embeddings",
     "fit_extractor",
+    "fit_forecaster",
     "labelled_market",
     "load",
     "pretrain_extractor",
+    "pretrain_forecaster",
+    "stream",
 ]
 
 drop_stale_cache(Path(__file__).parent, Path(__file__).parents[1] / "cryptoenv")

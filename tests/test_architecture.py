@@ -27,7 +27,8 @@ ROOMS = {
         "market", "analysis", "rendering", "env", "__init__",
     ),
     "pretrain": (
-        "data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "loading", "__init__",
+        "data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "sentiment", "loading",
+        "__init__",
     ),
     "agents": (
         "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",

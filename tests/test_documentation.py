@@ -56,6 +56,11 @@ REDUCED = {
     "cryptoenv pretrain --bars my_bars.csv.gz --timeframes 1m,15m --out runs/minutes": PARSED,  # test_market_inputs.py
     "cryptoenv pretrain --bars my_bars.csv.gz --features features.yaml --reference btc.csv.gz --exogenous greed.csv@1d "
     "--out runs/greedy": PARSED,
+    "cryptoenv pretrain --recipe forecaster --out runs/forecaster": PARSED,  # test_forecaster_commands.py
+    "cryptoenv pretrain --recipe hybrid --bars my_bars.csv.gz --out runs/hybrid": PARSED,
+    "cryptoenv predict runs/forecaster --bars my_bars.csv.gz --steps 96 --out runs/forecast": PARSED,
+    "cryptoenv evaluate runs/hybrid --bars my_bars.csv.gz --split test --out runs/scores.csv": PARSED,
+    "cryptoenv export runs/forecaster forecaster.onnx": PARSED,
     "cryptoenv data download --exchange binance --symbol BTC/USDT --symbol ETH/USDT --timeframe 1m --since 2020-01-01":
         PARSED,  # tests/cryptoenv/exchange/
     "cryptoenv data download --exchange binance --symbol BTC/USDT:USDT --since 2020-01-01 --timeframe funding": PARSED,

@@ -1,0 +1,39 @@
+"""The ONNX file says what torch says, for one window, for three and for a thousand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cryptoenv.market.market import Market
+from pretrain.data.windows import WindowSource
+from pretrain.forecaster.artifact import Forecaster
+from pretrain.forecaster.onnx_file import Exported, export_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def test_it_says_what_torch_says(forecaster: Forecaster, markets: tuple[Market, ...], tmp_path: Path) -> None:
+    path = export_onnx(forecaster, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    told = json.loads(session.get_modelmeta().custom_metadata_map["cryptoenv"])
+    assert told["timeframes"] == list(forecaster.config.timeframes)
+    assert told["model_hash"] == forecaster.hash
+    market, config = markets[2], forecaster.config
+    first = market.first_decision(config.layout_window)
+    source, step = WindowSource([market], config.layout_window), 3_600_000
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 1000):
+        rows = rng.integers(first, len(market), count)
+        windows = source.gather(np.zeros(count, np.int64), rows)
+        closes = torch.from_numpy(market.start_ms + (rows + 1) * step)
+        with torch.inference_mode():
+            wanted = Exported(forecaster.model)(closes, windows)
+        given = dict(zip(("closes_ms", *config.timeframes), (closes, *windows), strict=True))
+        found = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+        for a, b in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(a.numpy(), b, rtol=0.0, atol=1e-5)
