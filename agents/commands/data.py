@@ -11,6 +11,7 @@ import typer
 from agents.commands.data_clean import clean_file, import_file
 from agents.commands.data_download import download_bars
 from agents.commands.data_sentiment import sentiment
+from agents.commands.data_web import series
 from agents.run_folders.new_outputs import require_new_file, write_new_file
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app.command("clean")(clean_file)
 app.command("import")(import_file)
 app.command("download")(download_bars)
 app.command("sentiment")(sentiment)
+app.command("series")(series)
 
 DAMAGED = 1
 _TABLE_WIDTH = 130  # a narrow terminal wraps the lines; nothing is cut off
