@@ -119,10 +119,14 @@ class TokenForecaster:
         """
         if not 0 <= row < len(token):
             raise SeriesError(f"{token.address} has no row {row}; allowed: 0 to {len(token) - 1}")
-        past = token.values[: row + 1]
-        return sampled_paths(
-            self.model, self.normalization, past, token.supply, steps=steps, paths=paths, seed=seed
-        )  # fmt: skip
+        return self.forecasts([(token, row)], steps=steps, paths=paths, seed=seed)[0]
+
+    def forecasts(
+        self, presents: Sequence[tuple[TokenSeries, int]], *, steps: int, paths: int = 64, seed: int = 0
+    ) -> Floats:
+        """(N, P, steps, 6) sampled rows after each token's row; as `forecast`, several at once."""
+        pasts = [(token.values[: row + 1], token.supply) for token, row in presents]
+        return sampled_paths(self.model, self.normalization, pasts, steps=steps, paths=paths, seed=seed)
 
     def _hidden(self, token: TokenSeries) -> torch.Tensor:
         """(T, D) what the network makes of every row; see `predict`."""

@@ -5,6 +5,7 @@ Nothing is held constant and nothing of the future is read: what goes in is the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -22,12 +23,11 @@ from pretrain.tokens.channels import (
     SELL,
     TURNOVER,
     channels,
-    log_depth,
     normalised,
     target_scales,
 )
 from pretrain.tokens.model import Remembered, TokenModel
-from pretrain.tokens.series import BUYS, LIQUIDITY, MARKET_CAP, PRICE, SELLS, VOLUME
+from pretrain.tokens.series import BUYS, FEATURES, LIQUIDITY, MARKET_CAP, PRICE, SELLS, VOLUME
 
 Floats = NDArray[np.float64]
 
@@ -56,59 +56,67 @@ def drawn_at(quantiles: Tensor, levels: Tensor, place: Tensor) -> Tensor:
 def sampled_paths(
     model: TokenModel,
     normalization: Floats,
-    past: Floats,
-    supply: float,
+    pasts: Sequence[tuple[Floats, float]],
     *,
     steps: int,
     paths: int,
     seed: int,
 ) -> Floats:
-    """(P, steps, 6) float64 features of rows to come, in the units and order of `FEATURES`.
+    """(N, P, steps, 6) float64 features of rows to come of N tokens, in the units and order of `FEATURES`.
 
     When a window is full, the network reads its newer half anew, as it reads windows in training.
 
     Args:
         model: in evaluation mode.
         normalization: (2, 6).
-        past: (T, 6) rows up to the present; the last `seq_length` are read, and one more for the first return.
-        supply: of the token.
+        pasts: of each token the rows (T, 6) up to its present and its supply; the last `seq_length` rows are read (as
+            many of each token, where one has fewer), and one more for the first return.
         steps: rows ahead.
-        paths: how many.
-        seed: of what is drawn.
+        paths: of each token.
+        seed: of what is drawn; the n-th token draws from (seed, n).
     """
-    read = channels(past[-model.config.seq_length - 1 :])[-min(len(past), model.config.seq_length) :]
-    rows = torch.from_numpy(normalised(read, normalization))
-    generator = torch.Generator().manual_seed(seed)
+    length = min(model.config.seq_length, *(len(past) for past, _ in pasts))
+    read = [channels(past[-length - 1 :])[-length:] for past, _ in pasts]
+    rows = torch.from_numpy(normalised(np.stack(read), normalization))
+    present = torch.from_numpy(np.stack([past[-1] for past, _ in pasts]))
+    supply = torch.log(torch.tensor([supply for _, supply in pasts], dtype=torch.float64))
+    owner = torch.arange(len(pasts)).repeat_interleave(paths)
+    seeds = [int(np.random.SeedSequence((seed, n)).generate_state(1)[0]) for n in range(len(pasts))]
+    places = torch.cat([_uniform(steps, paths, one) for one in seeds], dim=1)
     parts = []
-    for first in range(0, paths, PATHS_AT_ONCE):
-        count = min(PATHS_AT_ONCE, paths - first)
-        place = torch.rand(steps, count, len(PREDICTED), generator=generator, dtype=torch.float64)
+    for first in range(0, len(owner), PATHS_AT_ONCE):
+        mine = owner[first : first + PATHS_AT_ONCE]
         with torch.inference_mode():
-            parts.append(_Rolling(model, normalization, past[-1], float(np.log(supply))).roll(rows, place))
-    return np.concatenate(parts)
+            rolling = _Rolling(model, normalization, present[mine], supply[mine])
+            parts.append(rolling.roll(rows[mine], places[:, first : first + PATHS_AT_ONCE]))
+    return np.concatenate(parts).reshape(len(pasts), paths, steps, len(FEATURES))
+
+
+def _uniform(steps: int, paths: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(steps, paths, len(PREDICTED), generator=generator, dtype=torch.float64)
 
 
 class _Rolling:
-    """The state of paths that go on from one present."""
+    """The state of P paths: `present` (P, 6) features, `log_supply` (P,)."""
 
-    def __init__(self, model: TokenModel, normalization: Floats, present: Floats, log_supply: float) -> None:
+    def __init__(self, model: TokenModel, normalization: Floats, present: Tensor, log_supply: Tensor) -> None:
         self._model, self._log_supply = model, log_supply
         self._device = next(model.parameters()).device
         self._centre, self._spread = (torch.from_numpy(part) for part in normalization)
         self._scales = torch.from_numpy(target_scales(normalization))
         self._levels = torch.tensor(model.config.quantiles, dtype=torch.float64)
-        self._price = float(np.log(present[PRICE]))
-        self._depth = float(log_depth(present[None])[0])
+        self._price = torch.log(present[:, PRICE])
+        self._depth = 2.0 * torch.log(present[:, LIQUIDITY]) - self._price
 
-    def roll(self, rows: Tensor, place: Tensor) -> Floats:
-        """(P, steps, 6) from normalised rows (n, 6) and probabilities (steps, P, 5)."""
+    def roll(self, seen: Tensor, place: Tensor) -> Floats:
+        """(P, steps, 6) from normalised rows (P, n, 6) and probabilities (steps, P, 5)."""
         steps, count = place.shape[:2]
         length = self._model.config.seq_length
-        seen = rows.expand(count, -1, -1).contiguous()
-        price = torch.full((count,), self._price, dtype=torch.float64)
-        depth = torch.full((count,), self._depth, dtype=torch.float64)
-        out = torch.empty(count, steps, 6, dtype=torch.float64)
+        price, depth = self._price, self._depth
+        out = torch.empty(count, steps, len(FEATURES), dtype=torch.float64)
         hidden, state = self._begin(seen)
+        recent = [seen]
         for step in range(steps):
             drawn = self._draw(hidden, place[step])
             pool = torch.exp(0.5 * (depth + price))  # liquidity one row before
@@ -117,9 +125,10 @@ class _Rolling:
             out[:, step] = self._features(drawn, price, depth, pool)
             if step + 1 == steps:
                 break
-            seen = torch.cat([seen[:, 1 - length :], read[:, None]], dim=1)
+            recent.append(read[:, None])
             if state.rows == length:
-                hidden, state = self._begin(seen[:, -(length // 2) :])
+                recent = [torch.cat(recent, dim=1)[:, -(length // 2) :]]
+                hidden, state = self._begin(recent[0])
             else:
                 hidden, state = self._model.extend(read.to(self._device), state)
         return out.numpy()

@@ -65,9 +65,8 @@ def fit_tokens(
     """
     config = recipe.architecture if start is None else start.config
     normalization = normalization_of(tokens, splits.train) if start is None else start.normalization
-    train, held_out = (
-        TokenWindows(tokens, part, normalization, config) for part in (splits.train, splits.validation)
-    )
+    train = TokenWindows(tokens, splits.train, normalization, config, recipe.stride)
+    held_out = TokenWindows(tokens, splits.validation, normalization, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = TokenModel(config)
@@ -80,6 +79,7 @@ def fit_tokens(
     )
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()}
     made_of |= {"start": None if start is None else start.hash, "chances_weight": recipe.chances_weight}
+    made_of["stride"] = recipe.stride
     metrics = fit(
         model, TokenTask(recipe.chances_weight), batches, training, options or FitOptions(), seed=recipe.seed,
         data=train.hash, made_of=made_of,

@@ -59,13 +59,19 @@ class TokenWindows:
         spans: `Span.market` is the place in `tokens`.
         normalization: (2, 6).
         config: of the model.
+        stride: rows from a window's end to the next one's; a span's last row ends one.
 
     Raises:
         SeriesError: no window is whole.
     """
 
     def __init__(
-        self, tokens: Sequence[TokenSeries], spans: Sequence[Span], normalization: Floats, config: TokenModelConfig
+        self,
+        tokens: Sequence[TokenSeries],
+        spans: Sequence[Span],
+        normalization: Floats,
+        config: TokenModelConfig,
+        stride: int = 1,
     ) -> None:
         self.length = config.seq_length
         self._rows, self._targets, self._chances, ends = [], [], [], []
@@ -81,7 +87,7 @@ class TokenWindows:
             self._rows.append(normalised(channels(token.values), normalization))
             self._targets.append(targets)
             self._chances.append(chances)
-            last = np.arange(max(span.start, first), min(span.stop, len(token) - 1))
+            last = np.arange(min(span.stop, len(token) - 1) - 1, max(span.start, first) - 1, -stride)[::-1]
             ends.append(np.column_stack([np.full(len(last), number), last]))
             for part in (token.times, token.values, targets, chances):
                 digest.update(part.tobytes())

@@ -105,7 +105,7 @@ def test_channels_say_all_six_features(tokens: tuple[TokenSeries, ...]) -> None:
 
 def rolled(tokens: tuple[TokenSeries, ...], normalization: np.ndarray, model: TokenModel, rows: int = 60) -> np.ndarray:
     past = tokens[0].values[:rows]
-    return sampled_paths(model, normalization, past, tokens[0].supply, steps=40, paths=4, seed=5)
+    return sampled_paths(model, normalization, [(past, tokens[0].supply)], steps=40, paths=4, seed=5)[0]
 
 
 def read_in(model: TokenModel, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
@@ -177,12 +177,22 @@ def test_the_true_future_is_not_read_and_the_seed_decides(
     first = rolled(tokens, normalization, model)
     assert first.tobytes() == rolled(tokens, normalization, model).tobytes()
     past, supply = tokens[0].values[:60], tokens[0].supply
-    shorter = sampled_paths(model, normalization, past[-20:], supply, steps=40, paths=4, seed=5)
+    shorter = sampled_paths(model, normalization, [(past[-20:], supply)], steps=40, paths=4, seed=5)
     assert shorter.tobytes() == first.tobytes()  # only the last window is read
-    other = sampled_paths(model, normalization, past, supply, steps=40, paths=4, seed=6)
+    other = sampled_paths(model, normalization, [(past, supply)], steps=40, paths=4, seed=6)
     assert other.tobytes() != first.tobytes()
-    few = sampled_paths(model, normalization, past[:5], supply, steps=3, paths=2, seed=5)
+    few = sampled_paths(model, normalization, [(past[:5], supply)], steps=3, paths=2, seed=5)
     assert np.isfinite(few).all()
+
+
+def test_several_tokens_at_once_are_each_alone(tokens: tuple[TokenSeries, ...], normalization: np.ndarray) -> None:
+    model = new_model(small_config())
+    pasts = [(token.values[:60], token.supply) for token in tokens[:3]]
+    together = sampled_paths(model, normalization, pasts, steps=30, paths=4, seed=5)
+    assert together.shape == (3, 4, 30, 6)
+    alone = sampled_paths(model, normalization, pasts[:1], steps=30, paths=4, seed=5)
+    np.testing.assert_allclose(together[0], alone[0], rtol=1e-3)
+    assert (together[1, :, 0, PRICE] / pasts[1][0][-1, PRICE]).std() > 0
 
 
 def test_scales_are_those_of_the_channels(normalization: np.ndarray) -> None:

@@ -65,6 +65,8 @@ def test_windows_teach_only_the_rows_of_their_spans(tokens: tuple[TokenSeries, .
     assert (taught[85:] == (places >= 120)).all()
     wanted = next_rows(tokens[3].values)[150] / target_scales(normalization)
     np.testing.assert_allclose(batch.targets[85 + 30, -1].numpy(), wanted, rtol=1e-5)
+    sparse = TokenWindows(tokens, [Span(3, 120, 200)], normalization, small_config(), stride=30)
+    assert sparse.ends[:, 1].tolist() == [139, 169, 199]
     with pytest.raises(SeriesError, match="no window of 16 rows is whole"):
         TokenWindows([], [], normalization, small_config())
 
