@@ -40,6 +40,7 @@ from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
+from agents.commands.tokens import app as tokens_commands  # noqa: E402
 from agents.commands.train import train  # noqa: E402
 from agents.commands.tune import tune  # noqa: E402
 from agents.run_folders.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
@@ -54,6 +55,7 @@ app = typer.Typer(
 
 app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
+app.add_typer(tokens_commands, name="tokens")
 app.command()(pretrain)
 app.command()(synth)
 app.command()(train)

@@ -11,7 +11,7 @@ from synthetic.installation import install_hint
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 FOLDER_TAG = "cryptoenv.folder"
-KEPT_FOLDERS = ("artifact", "agent", "clone", "pictures")
+KEPT_FOLDERS = ("artifact", "agent", "clone", "pictures", "img", "predictions")
 KEPT_FILES = (".yaml", ".json", ".png", ".csv")
 
 

@@ -36,7 +36,7 @@ class TokenModelConfig:
         head_width: units of the head's hidden layers.
         quantiles: levels that the head says, strictly increasing in (0, 1), the median among them.
         pump_ahead: `H`, rows ahead within which a pump starts, or the price rises.
-        rise: by how much the price rises, as a fraction: 0.3 for 30 %.
+        rise: by how much the price rises, as a fraction: 1.0 where it doubles.
 
     Raises:
         ConfigError: a value is out of range.
@@ -56,7 +56,7 @@ class TokenModelConfig:
         0.005, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.995
     )  # fmt: skip
     pump_ahead: int = 30
-    rise: float = 0.3
+    rise: float = 1.0
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))

@@ -97,8 +97,8 @@ def _provenance(
 ) -> Provenance:
     first = min(int(tokens[s.market].times[s.start]) for s in splits.train)
     last = max(int(tokens[s.market].times[s.stop - 1]) for s in splits.train)
-    moments = (pd.Timestamp(moment, unit="ms", tz="UTC").isoformat() for moment in (first, last))
-    learned = LearnedFrom(TEACHER, len({s.market for s in splits.train}), *moments, digest)
+    begins, ends = (pd.Timestamp(moment, unit="ms", tz="UTC").isoformat() for moment in (first, last))
+    learned = LearnedFrom(TEACHER, len({s.market for s in splits.train}), begins, ends, digest)
     earlier = () if start is None else start.provenance.data
     return Provenance(TEACHER, digest, recipe.digest, versions(), metrics, (*earlier, learned))
 

@@ -79,12 +79,14 @@ class Forces(NamedTuple):
 
 
 class PlannedEvent(NamedTuple):
-    """An event before its effect is known: first and last bar, and the bar of its greatest force."""
+    """An event before its effect is known: first and last bar, the bar of its greatest force, and the bars before the
+    first in which insiders gather (0 but for pumps)."""
 
     kind: str
     first: int
     peak: int
     last: int
+    gathering: int = 0
 
 
 def _lasting(rng: np.random.Generator, median: float, spread: float, least: int) -> int:
@@ -198,7 +200,13 @@ EVENT_KINDS: Final = tuple(_ACTS)
 
 
 def plan_events(
-    counts: EventCounts, length: int, rng: np.random.Generator, *, until: int | None = None
+    counts: EventCounts,
+    length: int,
+    rng: np.random.Generator,
+    *,
+    until: int | None = None,
+    earliest: int | None = None,
+    latest: int | None = None,
 ) -> tuple[Forces, list[PlannedEvent]]:
     """Place the events of one token at random, and add their forces up. An event at the end is cut there.
 
@@ -208,6 +216,7 @@ def plan_events(
         rng: of the token.
         until: leave out the events that begin after this bar (the gathering before a pump is a part of it); what is
             drawn is the same.
+        earliest, latest: events have their first bar from `earliest` (`length // 20`) until before `latest` (`length`).
 
     Returns:
         The forces, and the events by first bar.
@@ -216,12 +225,14 @@ def plan_events(
     planned = []
     for kind, act in _ACTS.items():
         for _ in range(getattr(counts, kind)):
-            first = int(rng.integers(length // 20, length))
-            if until is not None and _begins(kind, first, rng) > until:
+            lowest, highest = length // 20 if earliest is None else earliest, length if latest is None else latest
+            first = int(rng.integers(lowest, highest))
+            begins = max(0, _begins(kind, first, rng))
+            if until is not None and begins > until:
                 act(Forces.none(length), first, rng)
                 continue
             peak, last = act(forces, first, rng)
-            planned.append(PlannedEvent(kind, first, min(peak, length - 1), min(last, length - 1)))
+            planned.append(PlannedEvent(kind, first, min(peak, length - 1), min(last, length - 1), first - begins))
     return forces, sorted(planned, key=lambda event: (event.first, event.kind))
 
 

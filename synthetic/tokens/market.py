@@ -108,8 +108,9 @@ class TokenSample:
         truth: by token, on the same index: `pressure` (log-odds of a buy before the pull of value), `log_value` (log of
             the fair value), `token_reserve` (at the close), `invariant` (`x y`, changed only by liquidity), `gathering`
             (1 while insiders gather).
-        events: a row for each: `kind`, `token`, `first`, `peak`, `last` (bars, from 0; first and last inclusive), by
-            token and first bar. `peak` is the extreme price within the event for `pump_and_dump` (the highest),
+        events: a row for each: `kind`, `token`, `first`, `peak`, `last` (bars, from 0; first and last inclusive),
+            `gathering` (bars before a pump's first in which insiders gather), by token and first bar. `peak` is the
+            extreme price within the event for `pump_and_dump` (the highest),
             `sentiment_drift` and `news_shock` (the furthest from the open of `first`), else the greatest force.
         config: its parameters.
         seed: what it was drawn with.
@@ -145,15 +146,18 @@ def token_market(config: TokenConfig | None = None, seed: int = 0) -> TokenSampl
         flow = _draw_flow(chosen, forces, rng)
         bars[token], truth[token] = _trade(chosen, flow, index)
         truth[token]["gathering"] = forces.gathering
-        rows += [(event.kind, token, event.first, _peak(event, bars[token]), event.last) for event in planned]
-    events = pd.DataFrame(rows, columns=["kind", "token", "first", "peak", "last"])
-    return TokenSample(bars, truth, events.astype({"first": int, "peak": int, "last": int}), chosen, seed)
+        for event in planned:
+            peak = _peak(event, bars[token])
+            rows.append((event.kind, token, event.first, peak, event.last, event.gathering))
+    numbers = ("first", "peak", "last", "gathering")
+    events = pd.DataFrame(rows, columns=["kind", "token", *numbers])
+    return TokenSample(bars, truth, events.astype(dict.fromkeys(numbers, int)), chosen, seed)
 
 
 def _draw_flow(config: TokenConfig, forces: Forces, rng: np.random.Generator) -> Flow:
     """The order flow of one token."""
-    mood = config.mood * _autoregression(rng.standard_normal(config.bars), config.mood_memory)
-    restless = config.activity_spread * _autoregression(rng.standard_normal(config.bars), config.mood_memory)
+    mood = config.mood * autoregression(rng.standard_normal(config.bars), config.mood_memory)
+    restless = config.activity_spread * autoregression(rng.standard_normal(config.bars), config.mood_memory)
     rate = [config.trades_per_bar * math.exp(r) * a for r, a in zip(restless, forces.activity, strict=True)]
     trades = rng.poisson(rate)
     total = int(trades.sum())
@@ -168,7 +172,7 @@ def _draw_flow(config: TokenConfig, forces: Forces, rng: np.random.Generator) ->
     )
 
 
-def _autoregression(shocks: np.ndarray, memory: float) -> np.ndarray:
+def autoregression(shocks: np.ndarray, memory: float) -> np.ndarray:
     """(T,) stationary AR(1) of unit deviation."""
     values = np.empty_like(shocks)
     value = shocks[0]
