@@ -29,6 +29,8 @@ def leaves(command: Any, context: Any, name: str = "") -> Iterator[tuple[str, An
     if not hasattr(command, "list_commands"):
         yield name, command
         return
+    if command.invoke_without_command:
+        yield name, command
     for part in command.list_commands(context):
         yield from leaves(command.get_command(context, part), context, f"{name} {part}".strip())
 

@@ -46,7 +46,7 @@ def draw_correlations(token: TokenSeries, folder: Path) -> Path:
     read = channels(token.values)[1:]
     ranks = np.argsort(np.argsort(read, axis=0, kind="stable"), axis=0).astype(np.float64)
     ranks += 1e-9 * np.arange(len(ranks))[:, None]  # a feature that never changes has a rank all the same
-    found = np.corrcoef(ranks.T)
+    found = np.atleast_2d(np.corrcoef(ranks.T))
     pyplot = new_pyplot()
     figure, axis = pyplot.subplots(figsize=(5.6, 4.8), layout="constrained")
     shown = axis.imshow(found, vmin=-1, vmax=1, cmap="RdBu_r")

@@ -86,9 +86,9 @@ def alarms_at(judged: Sequence[Judged], threshold: float, ahead: int, step_ms: i
                 caught += 1
                 leads.append(first - right[0])
                 to_peak.append(peak - right[0])
-    middle = (float(np.median(part)) if part else float("nan") for part in (leads, to_peak))
+    lead, before_peak = (float(np.median(part)) if part else float("nan") for part in (leads, to_peak))
     days = rows * step_ms / DAY_MS
-    return Alarms(threshold, caught / pumps if pumps else float("nan"), false / days if days else 0.0, *middle, pumps)
+    return Alarms(threshold, caught / pumps if pumps else float("nan"), false / days if days else 0.0, lead, before_peak, pumps)
 
 
 def _alarms(over: NDArray[np.bool_], silence: int) -> list[int]:

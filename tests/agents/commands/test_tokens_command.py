@@ -135,6 +135,6 @@ def test_bad_input_is_told_in_one_line(run: Path, tmp_path: Path, capfd: pytest.
         assert "token_2.h5 is missing: the store is not whole" in failed([*test, "--test-token-id", "1"], capfd)
     finally:
         store.file(2).write_bytes(whole)
-    bars = ["predict", str(run / "artifact"), "--bars", "x.csv", "--out", str(tmp_path / "p")]
+    bars = ["predict", str(run / "artifact"), "--bars", str(run / "recipe.yaml"), "--out", str(tmp_path / "p")]
     assert main(bars) == 2
     assert "holds a token forecaster" in capfd.readouterr().err

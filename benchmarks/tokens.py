@@ -1,0 +1,405 @@
+"""The token forecaster: prices and pumps against baselines and what can be known at all; real tokens; the store.
+
+`python -m benchmarks.tokens --data FOLDER` (the folder of `pumpfun_swaps_11tokens_2026.csv.gz`; without it the real
+tokens are left out). It works in pieces of a few minutes and keeps each beside the result: called again, it goes on
+with those that are missing; `--minutes` ends a call early. Figures are means over tokens, with intervals over tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.evaluation.scoring import mean
+from benchmarks.support.machine import header
+from benchmarks.support.results import write_result
+from pretrain.data.splits import Span, Splits
+from pretrain.fitting.fitting import FitOptions
+from pretrain.tokens.artifact import TokenForecaster
+from pretrain.tokens.baselines import BASELINES
+from pretrain.tokens.hdf5_store import TokenStore
+from pretrain.tokens.judging import LEVELS, STEPS, Origin, errors, said_by, spread_origins, true_returns
+from pretrain.tokens.pumps import (
+    Judged,
+    alarms_a_day,
+    average_precision,
+    fitted_detectors,
+    rule_scores,
+    summaries,
+)
+from pretrain.tokens.recipe import TokenRecipe
+from pretrain.tokens.run import said_chances
+from pretrain.tokens.series import PRICE, TokenSeries, sampled_tokens
+from pretrain.tokens.swaps import read_tokens
+from pretrain.tokens.training import fit_tokens, split_tokens
+from pretrain.tokens.windows import known_chances
+from synthetic.tokens.ceiling import known_futures, pump_chances
+from synthetic.tokens.market import TokenSample, token_market
+
+Floats = NDArray[np.float64]
+
+SWAPS = "pumpfun_swaps_11tokens_2026.csv.gz"
+SHOWN = ("mae", "rmse", "mape", "log_error", "direction", "coverage_80", "coverage_95")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much is measured."""
+
+    seeds: int = 3
+    tokens: int = 24
+    rows: int = 9_000
+    steps: int = 600
+    origins: int = 2
+    paths: int = 24
+    known_paths: int = 48
+    stored_tokens: int = 1_000
+    stored_rows: int = 4_000
+
+
+FULL = Counts()
+QUICK = Counts(1, 5, 1_600, 20, 1, 8, 8, 20, 400)
+
+
+def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe:
+    """What a piece trains: "conv", "linear" or "lstm"."""
+    base = TokenRecipe.read("tokens_trained")
+    embedding = "linear" if method == "linear" else "conv"
+    encoder = "lstm" if method == "lstm" else "transformer"
+    return replace(
+        base, num_tokens=counts.tokens, timesteps=counts.rows, split_strategy=split, seed=seed,
+        architecture=replace(base.architecture, embedding=embedding, encoder=encoder),
+        training=replace(base.training, steps=counts.steps, validate_every=max(1, counts.steps // 4)),
+    )  # fmt: skip
+
+
+def verify() -> None:
+    """A forecast is of its past alone, and a token's bound is of its own state."""
+    torch.manual_seed(0)
+    recipe = recipe_of(QUICK, "token", "conv", 0)
+    tokens = sampled_tokens(token_market(recipe.world, 0))
+    short = replace(recipe, training=replace(recipe.training, steps=2, validate_every=2))
+    made = fit_tokens(tokens, split_tokens(tokens, short), short, FitOptions(progress=False))
+    token = tokens[0]
+    other = replace(token, values=np.where(np.arange(len(token))[:, None] > 500, 3.0 * token.values, token.values))
+    first, second = (made.forecast(one, 500, steps=20, paths=4) for one in (token, other))
+    assert first.tobytes() == second.tobytes(), "a forecast depends on what comes"
+    assert np.allclose(first[..., 5], first[..., 0] * token.supply), "market cap is not price times supply"
+
+
+def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[str, Any]:
+    """Errors of one trained forecaster by token; of the baselines and the bound, too, where the method is "conv"."""
+    recipe = recipe_of(counts, split, method, seed)
+    sample = token_market(recipe.world, seed)
+    tokens = sampled_tokens(sample)
+    splits = split_tokens(tokens, recipe)
+    began = time.process_time()
+    made = fit_tokens(tokens, splits, recipe, FitOptions(progress=False))
+    seconds = time.process_time() - began
+    ahead = max(STEPS)
+    origins = spread_origins(tokens, splits.test, counts.origins, ahead)
+    said = {method: said_by(made, tokens, origins, STEPS, paths=counts.paths, seed=seed)}
+    if method == "conv":
+        said |= {name: baseline(tokens, splits.train, origins, STEPS) for name, baseline in BASELINES.items()}
+        said["bound"] = _bound(sample, origins, counts, seed)
+    truth = true_returns(tokens, origins, STEPS)
+    now = np.array([tokens[o.token].values[o.row, PRICE] for o in origins])
+    found = {name: _by_token(errors(one, truth, now), origins) for name, one in said.items()}
+    pumps = _pump_scores(made, sample, tokens, splits) if split == "token" else None
+    kept = made.provenance.metrics
+    return {"seconds": seconds, "validation": kept, "errors": found, "pumps": pumps}
+
+
+def _bound(sample: TokenSample, origins: Sequence[Origin], counts: Counts, seed: int) -> Floats:
+    """(N, S, Q) what who knows the generator's state says."""
+    names = list(sample.bars)
+    out = np.empty((len(origins), len(STEPS), len(LEVELS)))
+    for n, origin in enumerate(origins):
+        name = names[origin.token]
+        futures = known_futures(sample, name, origin.row, steps=max(STEPS), paths=counts.known_paths, seed=seed)
+        returns = np.log(futures[:, np.array(STEPS) - 1] / sample.bars[name]["close"].iloc[origin.row])
+        out[n] = np.quantile(returns, LEVELS, axis=0).T
+    return out
+
+
+def _by_token(found: dict[str, Floats], origins: Sequence[Origin]) -> dict[str, list[list[float | None]]]:
+    """By measure, (tokens, steps) means over each token's origins."""
+    owner = np.array([o.token for o in origins])
+    out: dict[str, list[list[float | None]]] = {}
+    for name, values in found.items():
+        rows = []
+        for token in np.unique(owner):
+            mine = values[owner == token]
+            known = np.isfinite(mine)
+            total = np.where(known, mine, 0.0).sum(axis=0)
+            count = known.sum(axis=0)
+            rows.append([float(t / c) if c else None for t, c in zip(total, count, strict=True)])
+        out[name] = rows
+    return out
+
+
+def _pump_scores(
+    made: TokenForecaster, sample: TokenSample, tokens: Sequence[TokenSeries], splits: Splits
+) -> dict[str, Any]:
+    """By detector, what it is worth on the tokens of the test: forecaster, rule, learned detectors, bound."""
+    config = made.config
+    rows = {span.market: (span.start, span.stop) for span in splits.test}
+    chances = said_chances(made, tokens, rows)
+    came = {n: known_chances(tokens[n], config)[a:b] for n, (a, b) in rows.items()}
+    names = list(sample.bars)
+    learned = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()}
+    found: dict[str, Any] = {}
+    for column, target in enumerate(("pump", "rise")):
+        scores = {
+            "forecaster": {n: chances[n][target].to_numpy() for n in rows},
+            "z-score rule": {n: rule_scores(tokens[n])[a:b] for n, (a, b) in rows.items()},
+        }
+        x, y = _taught(tokens, splits.train, made, column)
+        for name, model in fitted_detectors(x, y).items():
+            scores[name] = {n: model.predict_proba(part)[:, 1] for n, part in learned.items()}
+        if target == "pump":
+            scores["bound"] = {
+                n: pump_chances(sample, names[n], config.pump_ahead)[a:b] for n, (a, b) in rows.items()
+            }
+        found[target] = {
+            name: _worth(one, came, column, rows, tokens, config.pump_ahead) for name, one in scores.items()
+        }
+    return found
+
+
+def _taught(
+    tokens: Sequence[TokenSeries], spans: Sequence[Span], made: TokenForecaster, column: int
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Summaries of every third row of training, and what came."""
+    x = np.concatenate([summaries(tokens[s.market])[s.start : s.stop : 3] for s in spans])
+    y = np.concatenate([known_chances(tokens[s.market], made.config)[s.start : s.stop : 3, column] for s in spans])
+    return x[np.isfinite(y)], y[np.isfinite(y)] == 1.0
+
+
+def _worth(
+    scores: dict[int, Floats],
+    came: dict[int, Floats],
+    column: int,
+    rows: dict[int, tuple[int, int]],
+    tokens: Sequence[TokenSeries],
+    ahead: int,
+) -> dict[str, Any]:
+    """Average precision by token and together; alarms at one false one a token and day; reliability of chances."""
+    alone = []
+    for n, part in scores.items():
+        known = np.isfinite(came[n][:, column])
+        alone.append(average_precision(part[known], came[n][known, column] == 1.0))
+    said = np.concatenate([scores[n] for n in rows])
+    seen = np.concatenate([came[n][:, column] for n in rows])
+    known = np.isfinite(seen)
+    said, happened = said[known], seen[known] == 1.0
+    out: dict[str, Any] = {
+        "average_precision": average_precision(said, happened), "by_token": alone, "share": float(happened.mean())
+    }  # fmt: skip
+    if column == 0:
+        judged = [Judged(scores[n], rows[n][0], tokens[n].pumps or ()) for n in rows]
+        out["alarms"] = asdict(alarms_a_day(judged, ahead, tokens[0].step_ms))
+    if said.min() >= 0.0 and said.max() <= 1.0:
+        edges = np.array_split(np.argsort(said, kind="stable"), 10)
+        out["reliability"] = [[float(said[g].mean()), float(happened[g].mean())] for g in edges]
+        out["brier"] = float(((said - happened) ** 2).mean())
+    return out
+
+
+def real_piece(folder: Path, seed: int) -> dict[str, Any]:
+    """The eleven tokens of pump.fun in rows of 5 s: learned from some, judged on others."""
+    tokens = tuple(token for token in read_tokens(folder / SWAPS) if len(token) > 30)
+    base = TokenRecipe.read("tokens_trained")
+    small = {"seq_length": 16, "embed_size": 32, "dim_feedforward": 64, "pump_ahead": 6, "rise": 0.3}
+    recipe = replace(
+        base, split_strategy="token", seed=seed, stride=1,
+        architecture=replace(base.architecture, **small),
+        training=replace(base.training, steps=200, batch=16, learning_rate=1e-3, validate_every=20, patience=5),
+    )  # fmt: skip
+    splits = split_tokens(tokens, recipe)
+    made = fit_tokens(tokens, splits, recipe, FitOptions(progress=False))
+    steps = (1, 10, 30)
+    origins = spread_origins(tokens, splits.test, 6, max(steps))
+    said = {"conv": said_by(made, tokens, origins, steps, paths=64, seed=seed)}
+    said |= {name: baseline(tokens, splits.train, origins, steps) for name, baseline in BASELINES.items()}
+    truth = true_returns(tokens, origins, steps)
+    now = np.array([tokens[o.token].values[o.row, PRICE] for o in origins])
+    return {
+        "tokens": len(tokens), "tested": len(splits.test), "steps": list(steps),
+        "errors": {name: _by_token(errors(one, truth, now), origins) for name, one in said.items()},
+    }  # fmt: skip
+
+
+def store_piece(counts: Counts) -> dict[str, Any]:
+    """Rows a second into and out of a store, and its size."""
+    recipe = replace(TokenRecipe(), num_tokens=20, timesteps=counts.stored_rows)
+    drawn = sampled_tokens(token_market(recipe.world, 0))
+    tokens = [replace(drawn[n % 20], address=str(n)) for n in range(counts.stored_tokens)]
+    rows = counts.stored_tokens * counts.stored_rows
+    with tempfile.TemporaryDirectory() as folder:
+        store = TokenStore(Path(folder) / "v1")
+        began = time.perf_counter()
+        store.add(tokens)
+        written = time.perf_counter() - began
+        began = time.perf_counter()
+        again = store.read_all()
+        read = time.perf_counter() - began
+        assert all(a.values.tobytes() == b.values.tobytes() for a, b in zip(again, tokens, strict=True))
+        size = sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+    return {
+        "tokens": counts.stored_tokens, "rows": rows, "rows_in_a_second": rows / written,
+        "rows_out_a_second": rows / read, "bytes": size, "bytes_a_row": size / rows, "bytes_a_row_plain": 56,
+    }  # fmt: skip
+
+
+def pieces(counts: Counts, data: Path | None) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What is to be measured, by name, in the order in which it is."""
+    found: dict[str, Callable[[], dict[str, Any]]] = {"store": lambda: store_piece(counts)}
+    trained = [(split, "conv") for split in ("token", "time", "mixed")] + [("token", "linear"), ("token", "lstm")]
+    for seed in range(counts.seeds):
+        for split, method in trained:
+            found[f"forecast-{split}-{method}-{seed}"] = _bind(counts, split, method, seed)
+        if data is not None:
+            found[f"real-{seed}"] = _bind_real(data, seed)
+    return found
+
+
+def _bind(counts: Counts, split: str, method: str, seed: int) -> Callable[[], dict[str, Any]]:
+    return lambda: forecast_piece(counts, split, method, seed)
+
+
+def _bind_real(data: Path, seed: int) -> Callable[[], dict[str, Any]]:
+    return lambda: real_piece(data, seed)
+
+
+def joined(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Tables over all pieces: forecasts by split, method, measure and step; pumps by detector; real tokens; store."""
+    out: dict[str, Any] = {"store": done.get("store")}
+    tables: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    pumps: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, piece in done.items():
+        if name.startswith("forecast-"):
+            split = name.split("-")[1]
+            for method, one in piece["errors"].items():
+                tables.setdefault(split, {}).setdefault(method, []).append(one)
+            for target, scores in (piece["pumps"] or {}).items():
+                if name.split("-")[2] != "conv":
+                    scores = {f"forecaster, {name.split('-')[2]}": scores["forecaster"]}
+                for detector, one in scores.items():
+                    pumps.setdefault(target, {}).setdefault(detector, []).append(one)
+        if name.startswith("real-"):
+            for method, one in piece["errors"].items():
+                tables.setdefault("real", {}).setdefault(method, []).append(one)
+    out["forecasts"] = {
+        split: {method: _measures(parts, (1, 10, 30) if split == "real" else STEPS) for method, parts in by.items()}
+        for split, by in tables.items()
+    }
+    out["pumps"] = {
+        target: {detector: _detector(parts) for detector, parts in by.items()} for target, by in pumps.items()
+    }
+    return out
+
+
+def _measures(parts: list[dict[str, Any]], steps: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """By measure and step, the mean over the tokens of all seeds and its interval."""
+    out: dict[str, dict[str, Any]] = {}
+    for measure in SHOWN:
+        for s, step in enumerate(steps):
+            values = [row[s] for part in parts for row in part[measure] if row[s] is not None]
+            if values:
+                found = mean(np.array(values))
+                figures = (found.value, found.low, found.high)
+                root = [float(np.sqrt(x)) for x in figures] if measure == "rmse" else list(figures)
+                out.setdefault(measure, {})[str(step)] = [*root, len(values)]
+    return out
+
+
+def _detector(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds; the interval of average precision over tokens."""
+    alone = [value for part in parts for value in part["by_token"] if np.isfinite(value)]
+    by_token = mean(np.array(alone))
+    out: dict[str, Any] = {
+        "average_precision": float(np.mean([part["average_precision"] for part in parts])),
+        "by_token": [by_token.value, by_token.low, by_token.high, len(alone)],
+        "share": float(np.mean([part["share"] for part in parts])),
+    }
+    for name in ("brier",):
+        if name in parts[0]:
+            out[name] = float(np.mean([part[name] for part in parts]))
+    if "alarms" in parts[0]:
+        for name in ("recall", "false_a_day", "lead", "lead_to_peak"):
+            out[name] = float(np.nanmean([part["alarms"][name] for part in parts]))
+        out["pumps"] = sum(part["alarms"]["pumps"] for part in parts)
+    if "reliability" in parts[0]:
+        out["reliability"] = np.mean([part["reliability"] for part in parts], axis=0).round(4).tolist()
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def show(result: dict[str, Any]) -> None:
+    """The tables, in a terminal's width."""
+    for split, by in result["forecasts"].items():
+        print(f"\n{split}: |log error| at {list(next(iter(by.values()))['log_error'])}, then coverage of 80 % bands")
+        for method, measures in by.items():
+            shown = "  ".join(f"{row[0]:.3f}" for row in measures["log_error"].values())
+            covered = "  ".join(f"{row[0]:.2f}" for row in measures["coverage_80"].values())
+            print(f"  {method:12s} {shown}   {covered}")
+    for target, by in result["pumps"].items():
+        print(f"\n{target}: average precision (share of rows {next(iter(by.values()))['share']:.3f})")
+        for detector, row in by.items():
+            told = f" recall {row['recall']:.2f}, lead {row['lead']:.0f} rows" if "recall" in row else ""
+            print(f"  {detector:20s} {row['average_precision']:.3f}{told}")
+    if result["store"]:
+        print("\nstore:", json.dumps(result["store"]))
+
+
+def main() -> None:
+    """Verify, measure what is missing, join, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data", type=Path, help=f"folder of {SWAPS}")
+    parser.add_argument("--minutes", type=float, help="begin no piece later than this")
+    parser.add_argument("--only", help="pieces whose name holds this")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/tokens.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    counts = QUICK if options.quick else FULL
+    began = time.monotonic()
+    kept = options.out.with_suffix("")
+    done: dict[str, dict[str, Any]] = {}
+    verify()
+    for name, measure in pieces(counts, options.data).items():
+        file = kept / f"{name}.json"
+        late = options.minutes is not None and time.monotonic() - began > 60.0 * options.minutes
+        if not file.is_file() and not late and (options.only or "") in name:
+            started = time.monotonic()
+            write_result(file, _plain({**header(), "counts": asdict(counts), **measure()}))
+            print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+        if file.is_file():
+            done[name] = json.loads(file.read_text("utf-8"))
+    result = {**header(), "counts": asdict(counts), "pieces": sorted(done), **joined(done)}
+    write_result(options.out, _plain(result))
+    show(result)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
