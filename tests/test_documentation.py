@@ -65,6 +65,10 @@ REDUCED = {
         PARSED,  # tests/cryptoenv/exchange/
     "cryptoenv data download --exchange binance --symbol BTC/USDT:USDT --since 2020-01-01 --timeframe funding": PARSED,
     "cryptoenv data download --exchange binance --symbol BTC/USDT --timeframe 15m --since 2023-01-01": PARSED,
+    "cryptoenv tokens --out runs/tokens": PARSED,  # tests/agents/commands/test_tokens_command.py
+    "cryptoenv tokens --test-mode --out runs/tokens": PARSED,
+    "cryptoenv tokens --recipe tokens_trained --out runs/pumps": PARSED,
+    "cryptoenv tokens tune --trials 50 --out runs/tune-tokens": PARSED,
     "cryptoenv synth --kind regime --task standard --seed 0 --out regimes":
         "cryptoenv synth --kind regime --task standard --seed 0 --out regimes --days 2",
     "cryptoenv synth --kind pattern-market --seed 0 --out pattern-market":
@@ -74,6 +78,8 @@ REDUCED = {
 }  # fmt: skip
 #: Text of a Python block -> what stands in its place.
 SHORTER = {
+    "training=replace(recipe.training, steps=200, validate_every=100)":
+        "training=replace(recipe.training, steps=2, validate_every=2, batch=2)",
     "num_envs=1024": "num_envs=8",
     "n_steps=128).learn(2_048)": "n_steps=8).learn(64)",
     '"market": "easy"}': '"market": "easy", "markets": 2}',

@@ -88,7 +88,8 @@ def alarms_at(judged: Sequence[Judged], threshold: float, ahead: int, step_ms: i
                 to_peak.append(peak - right[0])
     lead, before_peak = (float(np.median(part)) if part else float("nan") for part in (leads, to_peak))
     days = rows * step_ms / DAY_MS
-    return Alarms(threshold, caught / pumps if pumps else float("nan"), false / days if days else 0.0, lead, before_peak, pumps)
+    recall, false_a_day = caught / pumps if pumps else float("nan"), false / days if days else 0.0
+    return Alarms(threshold, recall, false_a_day, lead, before_peak, pumps)
 
 
 def _alarms(over: NDArray[np.bool_], silence: int) -> list[int]:
