@@ -24,7 +24,7 @@ EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
     "optuna": "tuning",
     "ccxt": "data",
-    "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking",
+    "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",
     "ray": "distributed",
     "fastapi": "serve", "uvicorn": "serve",
     "datasets": "agents,imitation-deps", "jsonpickle": "agents,imitation-deps",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import dates as mdates
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
@@ -19,7 +18,6 @@ from agents.markets.expert_market import ExpertMarket
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.files.durable_files import write_figure
 
-matplotlib.use("Agg")
 LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "#2a9d5c", "#d1495b", "#333333"
 LINE_COLOURS = ("#1f4e9c", "#e07b00", "#7b4fa3", "#888888", "#00838f", "#b8a000", "#c06c84")
 
@@ -38,7 +36,8 @@ def draw(found: Mapping[str, Rollout], labelled: ExpertMarket, row: int, *, agen
     chosen = found[agent]
     start, steps = int(chosen.rows.start[row]), chosen.rows.steps
     times = labelled.market.bars.index[start : start + steps + 1]
-    figure, axes = plt.subplots(3, 1, figsize=(13, 10), sharex=True, height_ratios=(3, 3, 1.4), constrained_layout=True)
+    figure = Figure(figsize=(13, 10), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.4))
     _draw_price(axes[0], times, labelled.market.prices[start : start + steps + 1, CLOSE], chosen.exposure[:, row])
     axes[0].set_title(f"{title}: price and position of the agent ({agent})", loc="left")
     _draw_equity(axes[1], times, {name: rollout.equity[:, row] for name, rollout in found.items()}, agent)
@@ -48,7 +47,6 @@ def draw(found: Mapping[str, Rollout], labelled: ExpertMarket, row: int, *, agen
         axis.grid(alpha=0.25)
         axis.margins(x=0.0)
     write_figure(figure, path, dpi=110)
-    plt.close(figure)
 
 
 def _draw_price(axis: Axes, times: pd.Index, close: NDArray[np.float64], exposure: NDArray[np.float64]) -> None:

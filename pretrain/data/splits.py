@@ -244,12 +244,11 @@ def plot_splits(markets: Sequence[Market], splits: Splits, path: Path) -> None:
 
 def draw_splits(timelines: Sequence[Timeline], splits: Splits, path: Path) -> None:
     """As `plot_splits`, of any series."""
-    import matplotlib
+    from matplotlib import dates
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import dates, pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9.0, 1.2 + 0.4 * len(timelines)), layout="constrained")
+    figure = Figure(figsize=(9.0, 1.2 + 0.4 * len(timelines)), layout="constrained")
+    axes = figure.subplots()
 
     def bar(m: int, start: int, stop: int, colour: str, label: str | None = None) -> None:
         left, right = (pd.Timestamp(timelines[m].moment(row), tz="UTC") for row in (start, stop - 1))
@@ -270,4 +269,3 @@ def draw_splits(timelines: Sequence[Timeline], splits: Splits, path: Path) -> No
     axes.spines[["top", "right"]].set_visible(False)
     make_folder(path.parent)
     write_figure(figure, path, dpi=100)
-    pyplot.close(figure)

@@ -4,26 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.files.durable_files import write_figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 CURVES = "learning_curves.png"
 LONG, SHORT, LINE, SECOND = "#2a9d5c", "#d1495b", "#1f4e9c", "#e07b00"
 SHOWN_BARS = 480  #: base bars of a picture of decisions
 
 
-def new_pyplot() -> Any:
-    """Matplotlib's pyplot, which opens no window."""
-    import matplotlib
+class Pictures:
+    """What these pictures need of matplotlib's pyplot, without its state: no backend is chosen, no figure is kept."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def subplots(self, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+        """As pyplot's: `figsize`, `dpi`, `layout` are of the figure, all else of `Figure.subplots`."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    return pyplot
+        of_figure = {name: options.pop(name) for name in ("figsize", "dpi", "layout") if name in options}
+        figure = Figure(**of_figure)
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(rows, columns, **options)
+
+    def get_cmap(self, name: str) -> Any:
+        """A map of colours by its name."""
+        from matplotlib import colormaps
+
+        return colormaps[name]
+
+    def close(self, figure: Figure) -> None:
+        """Nothing holds the figure but who drew it."""
+
+
+def new_pyplot() -> Pictures:
+    """In place of pyplot, which is the user's: pictures are drawn beside what they have on their screen."""
+    return Pictures()
 
 
 def save_figure(pyplot: Any, figure: Any, path: Path) -> None:

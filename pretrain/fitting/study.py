@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryptoenv.analysis.trial_ledger import Trial, ledger_beside, record_trials
-from cryptoenv.files.durable_files import make_folder, write_figure
+from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.typed_values import ConfigError
+from pretrain.fitting.drawing import new_pyplot, save_figure
 from pretrain.fitting.side_by_side import side_by_side
 from synthetic.installation import install_hint
 
@@ -233,16 +234,13 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
 def draw_study(stored: optuna.Study, folder: Path) -> None:
     """`history.png`: the value of every trial and the best so far; `importance.png`: what the value depends on."""
     optuna = import_optuna()
+    pyplot = new_pyplot()
+    done = [t for t in stored.get_trials() if t.state == optuna.trial.TrialState.COMPLETE and t.value is not None]
     try:
-        import matplotlib
+        figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
     except ModuleNotFoundError as error:
         warnings.warn(f"no pictures without {error.name}: {install_hint('report')}", stacklevel=3)
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    done = [t for t in stored.get_trials() if t.state == optuna.trial.TrialState.COMPLETE and t.value is not None]
-    figure, axis = pyplot.subplots(figsize=(6.5, 3.6), layout="constrained")
     values = [float(trial.value) for trial in done if trial.value is not None]
     axis.plot([t.number for t in done], values, "o", color="#1f4e9c", markersize=4, label="completed trials")
     best = [min(values[: i + 1]) for i in range(len(values))]
@@ -250,8 +248,7 @@ def draw_study(stored: optuna.Study, folder: Path) -> None:
     axis.set_xlabel("trial")
     axis.set_ylabel("objective")
     axis.legend(frameon=False)
-    write_figure(figure, folder / HISTORY, dpi=110)
-    pyplot.close(figure)
+    save_figure(pyplot, figure, folder / HISTORY)
     if len(done) < 2:
         return
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
@@ -261,5 +258,4 @@ def draw_study(stored: optuna.Study, folder: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("share of the objective's variation (PED-ANOVA, Watanabe et al. 2023)")
     axis.spines[["top", "right"]].set_visible(False)
-    write_figure(figure, folder / IMPORTANCE, dpi=110)
-    pyplot.close(figure)
+    save_figure(pyplot, figure, folder / IMPORTANCE)
