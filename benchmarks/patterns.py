@@ -19,10 +19,9 @@ Intervals are over seeds and markets, and over weeks of the real bars. Trainings
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -41,6 +40,7 @@ from agents.evaluation.scoring import mean, score
 from agents.evaluation.tables import with_impact
 from agents.markets.expert_market import ExpertMarket, split_bars, synthetic_markets
 from agents.settings import TradingSettings
+from benchmarks.support.kept import kept
 from benchmarks.support.machine import header
 from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.files.durable_files import make_folder, write_file
@@ -81,19 +81,6 @@ def verify() -> None:
         raise SystemExit(f"the truth is not recognised:\n{right}")
     if wrong["recall"][shown].any():
         raise SystemExit(f"another kind is recognised:\n{wrong}")
-
-
-def kept(folder: Path, what: str, run: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """What `run` gives, from `folder` where the same code left it there for the same arguments."""
-    same = repr((header()["commit"], what, arguments))
-    place = folder / f"{what}-{hashlib.sha256(same.encode()).hexdigest()[:12]}.json"
-    if place.is_file():
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        return found
-    found = run(*arguments)
-    make_folder(folder)
-    write_file(place, json.dumps(found))
-    return found
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,7 @@ from agents.commands.options import (
     Changes,
     Exogenous,
     Features,
+    MLflow,
     Reference,
     Seed,
     SeveralBars,
@@ -44,12 +45,13 @@ def tune(
     steps: Steps = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Of the study; one that exists goes on.")] = Path("runs/tune"),
+    mlflow: MLflow = None,
 ) -> None:
     """Search for a better recipe; pruned, resumable, several processes on one study."""
     from agents.run_folders.run_folder import refuse_earlier_run
     from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study
 
-    study = Study(out, trials, workers, seed)
+    study = Study(out, trials, workers, seed, mlflow=mlflow)
     inputs = market_inputs(timeframes, features, reference, exogenous)
     if not (out / JOURNAL).exists():
         refuse_earlier_run(out)

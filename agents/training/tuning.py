@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.logger import KVWriter
 
 from agents.markets.own_markets import data_named, maker_for
 from agents.training.recipe import AgentRecipe
-from cryptoenv.files.durable_files import write_file
 from cryptoenv.files.typed_values import ConfigError
-from pretrain.fitting.study import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
+from pretrain.fitting.study import BEST_RECIPE, Study, import_optuna, keep_study, optimise
 
 if TYPE_CHECKING:
     import optuna
@@ -106,7 +105,4 @@ def tune_agent(study: Study, objective: AgentObjective, *, progress: bool = True
 
     found = optimise(study, objective, progress=progress)
     write_agent_recipe(objective.suggested(found.best_trial), study.folder / BEST_RECIPE)
-    table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
-    write_file(study.folder / TABLE, table.to_csv(index=False))
-    draw_study(found, study.folder)
-    return table
+    return keep_study(study, found, asdict(objective.recipe))

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptoenv.files.durable_files import write_file
+from cryptoenv.files.typed_values import written_values
 from cryptoenv.market.stored_bars import name_of_place
 from pretrain.data.stretches import ROWS
 from pretrain.extractor.recipe import Recipe
 from pretrain.fitting.config import PretrainingConfig
-from pretrain.fitting.study import BEST_RECIPE, TABLE, Study, draw_study, import_optuna, optimise
+from pretrain.fitting.study import BEST_RECIPE, Study, import_optuna, keep_study, optimise
 
 if TYPE_CHECKING:
     import optuna
@@ -119,7 +119,4 @@ def tune_extractor(study: Study, objective: ExtractorObjective, *, progress: boo
     found = optimise(study, objective, progress=progress)
     best = objective.suggested(found.best_trial)
     best.write(study.folder / BEST_RECIPE)
-    table = found.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
-    write_file(study.folder / TABLE, table.to_csv(index=False))
-    draw_study(found, study.folder)
-    return table
+    return keep_study(study, found, written_values(objective.recipe))

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cryptoenv.analysis.trial_ledger import Trial, ledger_beside, record_trials
-from cryptoenv.files.durable_files import make_folder
+from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.drawing import new_pyplot, save_figure
 from pretrain.fitting.side_by_side import side_by_side
@@ -28,6 +28,7 @@ from synthetic.installation import install_hint
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 JOURNAL, BEST_RECIPE, HISTORY, IMPORTANCE, TABLE = (
     "study.journal", "best_recipe.yaml", "history.png", "importance.png", "trials.csv"
@@ -49,6 +50,7 @@ class Study:
         workers: processes side by side.
         seed: of the sampler; with one worker, the same seed gives the same trials.
         warm_up: measurements of a trial before it can be pruned.
+        mlflow: also log to this MLflow experiment: the study, and each trial inside it.
 
     Raises:
         ConfigError: a count that is not positive.
@@ -59,6 +61,7 @@ class Study:
     workers: int = 1
     seed: int = 0
     warm_up: int = 3
+    mlflow: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers"):
@@ -229,6 +232,35 @@ def optimise(study: Study, objective: Objective, *, progress: bool = True) -> op
             work(study, objective, told=shown)
     bar.close()
     return found
+
+
+def keep_study(study: Study, stored: optuna.Study, tuned: Mapping[str, Any]) -> pd.DataFrame:
+    """Write table and pictures of a study, and log it where that is asked for; its best recipe is there already.
+
+    Args:
+        study: where, and what to log to.
+        stored: its trials.
+        tuned: the recipe that was varied, as plain values.
+
+    Returns:
+        All trials, best first: number, state, value, parameters.
+    """
+    table = stored.trials_dataframe(attrs=("number", "state", "value", "params")).sort_values("value")
+    write_file(study.folder / TABLE, table.to_csv(index=False))
+    draw_study(stored, study.folder)
+    if study.mlflow is not None:
+        from pretrain.fitting.mlflow_tracking import LoggedTrial, log_study
+
+        complete = import_optuna().trial.TrialState.COMPLETE
+        trials = [
+            LoggedTrial(
+                trial.number, trial.params, trial.intermediate_values,
+                trial.value if trial.state == complete else None, trial.state.is_finished(),
+            )
+            for trial in stored.get_trials()
+        ]  # fmt: skip
+        log_study(study.mlflow, study.folder, tuned, trials)
+    return table
 
 
 def draw_study(stored: optuna.Study, folder: Path) -> None:

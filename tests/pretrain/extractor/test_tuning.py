@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from agents.command_line import main
@@ -160,6 +163,37 @@ def test_counts_are_checked(tmp_path: Path) -> None:
         Study(tmp_path, 0)
 
 
+@contextmanager
+def logged_to(folder: Path) -> Iterator[None]:
+    """MLflow keeps what is logged in a folder."""
+    pytest.importorskip("mlflow.tracking", reason='not installed: pip install "cryptoenv-rl[tracking]"')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.chdir(folder)  # where files are kept by default
+        yield
+
+
+def study_in_mlflow(folder: Path, experiment: str) -> tuple[Any, dict[int, Any]]:
+    """The one run of a study, and those of its trials by number."""
+    client = mlflow_client(folder)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    (whole,) = (run for run in runs if "cryptoenv.trial" not in run.data.tags)
+    inside = [run for run in runs if run is not whole]
+    assert {run.data.tags["mlflow.parentRunId"] for run in inside} == {whole.info.run_id}
+    assert whole.info.status == "FINISHED"
+    return whole, {int(run.data.tags["cryptoenv.trial"]): run for run in inside}
+
+
+def kept_in_mlflow(folder: Path, run: Any) -> set[str]:
+    return {item.path for item in mlflow_client(folder).list_artifacts(run.info.run_id)}
+
+
+def mlflow_client(folder: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+
 SMALL = """
 task: easy
 markets: 2
@@ -173,13 +207,27 @@ training: {steps: 4, batch: 64, validate_every: 2, validation_windows: 64}
 def test_the_command_leaves_a_recipe_tables_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, out = tmp_path / "small.yaml", tmp_path / "study"
     recipe.write_text(SMALL, encoding="utf-8")
-    assert main(["tune", "--recipe", str(recipe), "--trials", "3", "--out", str(out)]) == 0
+    tune = ["tune", "--recipe", str(recipe), "--trials", "3", "--out", str(out), "--mlflow", "searches"]
+    with logged_to(tmp_path):
+        assert main(tune) == 0
+        assert main([*tune[:4], "4", *tune[5:]]) == 0  # goes on: the study's run is the same, with one trial more
     assert {BEST_RECIPE, JOURNAL, "trials.csv", "history.png", "importance.png"} <= {p.name for p in out.iterdir()}
     best = Recipe.read(out / BEST_RECIPE)
     assert best.task == "easy"
     assert best.architecture.memory in (32, 64, 96)
     assert replace(best, architecture=best.architecture, training=best.training) == best
     assert "params_learning_rate" in capsys.readouterr().out
+    whole, trials = study_in_mlflow(tmp_path, "searches")
+    assert whole.data.params["task"] == "easy" and whole.data.params["training/validate_every"] == "2"
+    table = pd.read_csv(out / "trials.csv").set_index("number")
+    assert sorted(trials) == sorted(table.index) and len(table) == 4
+    for number, trial in trials.items():
+        row = table.loc[number]
+        assert float(trial.data.params["learning_rate"]) == row["params_learning_rate"]
+        assert trial.data.metrics.get("value") == (row["value"] if row["state"] == "COMPLETE" else None)
+        assert "measured" in trial.data.metrics
+    assert whole.data.metrics["best_value"] == table.loc[table["state"] == "COMPLETE", "value"].min()
+    assert {BEST_RECIPE, "trials.csv", "history.png", "importance.png"} <= kept_in_mlflow(tmp_path, whole)
 
 
 def test_an_agents_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
@@ -208,8 +256,12 @@ def test_an_agents_recipe_is_tuned_likewise(tmp_path: Path) -> None:
         "learning: {steps: 8192, batch_size: 512, evaluate_every: 4096}\n",
         encoding="utf-8",
     )
-    tune = ["tune", "--agent", "--recipe", str(recipe), "--trials", "2", "--out", str(out)]
-    assert main(tune) == 0
+    tune = ["tune", "--agent", "--recipe", str(recipe), "--trials", "2", "--out", str(out), "--mlflow", "agents"]
+    with logged_to(tmp_path):
+        assert main(tune) == 0
+    whole, trials = study_in_mlflow(tmp_path, "agents")
+    assert whole.data.params["algorithm"] == "fitted_q" and whole.data.params["training/learning/steps"] == "8192"
+    assert len(trials) == 2 and {BEST_RECIPE, "history.png"} <= kept_in_mlflow(tmp_path, whole)
     best = AgentRecipe.read(out / BEST_RECIPE)
     assert best.algorithm == "fitted_q"
     assert 3e-5 <= best.training.learning.learning_rate <= 3e-3
