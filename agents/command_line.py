@@ -29,8 +29,10 @@ from agents.commands.options import (  # noqa: E402
     Bars,
     Exogenous,
     Features,
+    Funding,
     Reference,
     Seed,
+    SplitFractions,
     Timeframes,
     market_inputs,
 )
@@ -92,6 +94,8 @@ def demo(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    funding: Funding = None,
+    split_fractions: SplitFractions = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     seed: Seed = 0,
 ) -> None:
@@ -101,7 +105,9 @@ def demo(
     """
     from agents.commands.demo import run_demo
 
-    inputs = market_inputs(timeframes, features, reference, exogenous)
+    inputs = market_inputs(
+        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
+    )
     with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):
         run_demo(out=out, seed=seed, bars_file=bars, inputs=inputs)
 

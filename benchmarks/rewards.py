@@ -1,7 +1,7 @@
 """What rewards do: one agent, trained under each, and the return, drawdown and turnover that come of it.
 
-    python -m benchmarks.rewards --quick      1 seed, 40,000 env steps
-    python -m benchmarks.rewards              4 seeds, 200,000 env steps; about ten minutes on two cores
+    python -m benchmarks.rewards --quick      1 seed, 200,000 env steps
+    python -m benchmarks.rewards              3 seeds, 800,000 env steps; about ten minutes on two cores
 
 On "standard", with the extractor that ships. Each seed clones the teacher once; PPO goes on from that clone under each
 reward in turn, without the pull toward the clone, so that the reward alone leads. The last weights are judged: choosing
@@ -69,7 +69,7 @@ class Counts:
     test_markets: int
 
 
-QUICK, FULL = Counts(1, 40_000, 32, 4, 8), Counts(4, 200_000, 64, 8, 32)
+QUICK, FULL = Counts(1, 200_000, 32, 4, 8), Counts(3, 800_000, 64, 8, 32)
 
 
 def verify(settings: TradingSettings) -> None:

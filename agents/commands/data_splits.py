@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cryptoenv import Market
-    from pretrain.data.splits import Splits
+    from pretrain.data.splits import SplitRule, Splits
 
 SPLITS_PICTURE = "splits.png"
 
 
-def shown_splits(
-    markets: Sequence[Market], window: tuple[int, ...], how: tuple[str, int], look_ahead: int, seed: int, out: Path
-) -> Splits:
+def shown_splits(markets: Sequence[Market], window: tuple[int, ...], rule: SplitRule, out: Path) -> Splits:
     """The split of markets, printed, and drawn into `out`.
 
     Args:
         markets: of one base timeframe.
         window: bars per timeframe that a decision needs.
-        how: kind of split, and embargo in base bars.
-        look_ahead: base bars purged before a border; 0 where what is learned ends there anyway.
-        seed: of how markets are dealt out.
+        rule: kind of split, shares, bars purged before a border (0 where what is learned ends there anyway) and left
+            out after it.
         out: folder of the picture.
     """
     from pretrain.data.splits import plot_splits, split_markets
 
-    kind = cast(Literal["time", "token", "mixed", "strict"], how[0])
-    splits = split_markets(markets, window, kind, look_ahead=look_ahead, embargo=how[1], seed=seed)
+    splits = split_markets(
+        markets, window, rule.how, fractions=rule.fractions, look_ahead=rule.look_ahead, embargo=rule.embargo,
+        seed=rule.seed,
+    )  # fmt: skip
     plot_splits(markets, splits, out / SPLITS_PICTURE)
     print_splits(markets, splits)
     print(f"picture: {out / SPLITS_PICTURE}")

@@ -22,7 +22,7 @@ from agents.evaluation.tables import (
     score_table,
 )
 from agents.markets.expert_market import ExpertMarket, last_bar, split_market, synthetic_markets
-from agents.markets.own_markets import own_markets, require_place
+from agents.markets.own_markets import own_markets, pays_funding, require_place
 from agents.reports.picture import draw
 from agents.reports.table import print_table
 from agents.run_folders.new_outputs import require_new_folder, write_new_folder
@@ -96,7 +96,7 @@ def real_demo_markets(bars: Path, settings: TradingSettings, inputs: MarketInput
     """One history in time order: extractor and agent learn on the first part; the last is looked at once."""
     inputs = MarketInputs() if inputs is None else inputs
     maker = MarketMaker(inputs.new_layout(settings.timeframes, settings.window), inputs)
-    split = split_market(own_markets(bars, settings, maker)[0], settings)
+    split = split_market(own_markets(bars, settings, maker)[0], settings, inputs.fractions)
     return DemoMarkets((split.train,), (split.train,), (split.validation,), (split.test,))
 
 
@@ -149,6 +149,7 @@ def run_demo(
     config = _on_timeframes(config or DemoConfig(), inputs.timeframes)
     if bars_file is None:
         require_synthetic(inputs.new_layout(config.settings.timeframes, config.settings.window))
+        inputs.require_own("the demo's markets are synthetic")
     found: list[tuple[Run, pd.DataFrame]] = []
 
     def fill(folder: Path) -> None:
@@ -199,7 +200,8 @@ def _demonstrated(
         }  # fmt: skip
     run.save(told, metrics)
     title = _title(bars_file, training_markets) + (f"\n{KEPT_CLONE}" if is_clone else "")
-    print_table(table, title, charged=charged_in_words(config.settings, real=bars_file is not None))
+    funded = bars_file is not None and pays_funding(bars_file, inputs)
+    print_table(table, title, charged=charged_in_words(config.settings, real=bars_file is not None, funded=funded))
     print(f"{metrics['seconds']:.0f} s in all")
     return run, table
 

@@ -12,8 +12,10 @@ from agents.commands.options import (
     Days,
     Exogenous,
     Features,
+    Funding,
     Reference,
     SeveralBars,
+    SplitFractions,
     Task,
     Timeframes,
     earlier,
@@ -41,6 +43,8 @@ def evaluate(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    funding: Funding = None,
+    split_fractions: SplitFractions = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     count: Annotated[int | None, hidden("--count")] = None,
     seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
@@ -55,6 +59,8 @@ def evaluate(
     if holds(run, "cryptoenv-forecaster"):
         from agents.commands.evaluate_forecaster import evaluate_forecaster_command
 
+        if funding or split_fractions:
+            raise ValueError("a forecaster pays no funding, and is judged on the parts that its run was split into")
         inputs = market_inputs(timeframes, features, reference, exogenous)
         evaluate_forecaster_command(run, (task, bars, markets, days), split, inputs, out)
         return
@@ -67,12 +73,15 @@ def evaluate(
         earlier("--seeds", "--market-seed")
     by_seed = [*(market_seed or ()), *(seeds or ())]
     given = one_source(task, bars)
-    inputs = market_inputs(timeframes, features, reference, exogenous)
+    inputs = market_inputs(
+        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
+    )
     if (kind := kind_of_run(run)) is not None:
         choice = Choice(given, split, number, tuple(by_seed), days)
         EVALUATIONS[kind](run, choice, inputs, out)
         return
-    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs
+    from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs, run_maker
+    from agents.markets.own_markets import pays_funding
     from agents.reports.table import print_table
     from agents.run_folders.run_folder import load_runs
     from agents.run_folders.run_origin import KEPT_CLONE, kept_clone, own_market
@@ -89,7 +98,8 @@ def evaluate(
         title = f"{_names(chosen)}, the {split} part in time{own}, {len(runs)} run(s)"
     if any(kept_clone(one) for one in runs):
         title += f"\n{KEPT_CLONE}" + (" (= clone)" if len(runs) > 1 else "")
-    print_table(table, title, charged=charged_in_words(runs[0].agent.settings, real=not is_task))
+    funded = not is_task and pays_funding(chosen, run_maker(runs[0], inputs, chosen).inputs)
+    print_table(table, title, charged=charged_in_words(runs[0].agent.settings, real=not is_task, funded=funded))
     if out is not None:
         write_new_file(out, table.to_csv)
         print(f"table: {out}")

@@ -107,8 +107,9 @@ def _of_bars(model: Any, recipe: Any, files: Sequence[Path], inputs: MarketInput
     markets = [maker.market_at(file) for file in files]
     look_ahead = max(scale.minimum for scale in recipe.timescales)
     splits = split_markets(
-        markets, model.layout.window, "time", look_ahead=look_ahead, embargo=EMBARGO, seed=recipe.seed
-    )
+        markets, model.layout.window, "time", fractions=inputs.over(recipe.inputs).fractions, look_ahead=look_ahead,
+        embargo=EMBARGO, seed=recipe.seed,
+    )  # fmt: skip
     parts = labelled_parts(markets, splits.part(split), recipe.timescales)
     names = ", ".join(file_stem(file) for file in files)
     return [Judged(item) for item in parts], f"{names}, the {split} part in time; labels by hindsight"

@@ -43,6 +43,22 @@ Exogenous = Annotated[
         "value was public: greed.csv@1d. Once per source.",
     ),
 ]
+Funding = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--funding",
+        help="Funding rates of --bars: a file as exchanges and ccxt give it, or a store's series. Once per market.",
+    ),
+]
+SplitFractions = Annotated[
+    str | None,
+    typer.Option(
+        "--split-fractions",
+        help="Shares in time of --bars: to learn from, to choose by, to look at once.",
+        show_default="0.6,0.2,0.2",
+        metavar="TRAIN,VALIDATION,TEST",
+    ),
+]
 Instrument = Annotated[str | None, typer.Option("--instrument", help="What is traded: spot, margin or perpetual.")]
 Reward = Annotated[
     str | None,
@@ -86,9 +102,15 @@ def one_source(task: str | None, bars: Path | Sequence[Path] | None) -> str | tu
 
 
 def market_inputs(
-    timeframes: str | None, features: Path | None, reference: Path | None, exogenous: Sequence[str] | None
+    timeframes: str | None,
+    features: Path | None,
+    reference: Path | None,
+    exogenous: Sequence[str] | None,
+    *,
+    funding: Sequence[Path] | None = None,
+    split_fractions: str | None = None,
 ) -> MarketInputs:
-    """What --timeframes, --features, --reference and --exogenous say; nothing where none was given.
+    """What --timeframes, --features, --reference and so on say; nothing where none was given.
 
     Raises:
         ConfigError: a value that is not allowed, or a file that is not there.
@@ -100,6 +122,8 @@ def market_inputs(
         "features": None if features is None else str(features),
         "reference": None if reference is None else str(reference),
         "exogenous": list(exogenous) if exogenous else None,
+        "funding": tuple(map(str, funding)) if funding else None,
+        "split_fractions": split_fractions,
     }
     return MarketInputs.read(given, "the command line")
 

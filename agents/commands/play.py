@@ -11,6 +11,7 @@ from agents.commands.options import (
     Bars,
     Exogenous,
     Features,
+    Funding,
     Reference,
     RunFolder,
     Seed,
@@ -32,6 +33,7 @@ def play(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    funding: Funding = None,
     steps: Annotated[int, typer.Option(help="Bars to play.", min=1)] = 96,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Of rgb_array: a film (.gif) or its last frame (.png).")] = Path("play.gif"),
@@ -41,10 +43,14 @@ def play(
     from agents.evaluation.tables import run_maker
     from agents.reports.playing import play_run
     from agents.run_folders.run_folder import Run
+    from synthetic import TASKS
 
     task, bars = of_earlier(market, "--market", task, bars)
     source = one_source(task, bars) or "standard"
     assert isinstance(source, str)
     trained = Run.load(run)
-    maker = run_maker(trained, market_inputs(timeframes, features, reference, exogenous))
+    inputs = market_inputs(timeframes, features, reference, exogenous, funding=funding)
+    if source in TASKS:
+        inputs.require_own(f"{source} is a task")
+    maker = run_maker(trained, inputs, source)
     play_run(trained.agent, source, render, steps=steps, seed=seed, out=out, maker=maker)

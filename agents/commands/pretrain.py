@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from agents.commands.options import (
     RecipeSeed,
     Reference,
     SeveralBars,
+    SplitFractions,
     Steps,
     Task,
     Timeframes,
@@ -58,6 +59,7 @@ def pretrain(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    split_fractions: SplitFractions = None,
     labels: Annotated[
         list[Path] | None,
         typer.Option(help="With --bars: learn these labels of your own (CSV or Parquet); give it once per market."),
@@ -97,7 +99,8 @@ def pretrain(
         earlier("--start", "--from")
         from_artifact = from_artifact or start
     for name, given in (("show-data-splits", show_data_splits or None), ("from", from_artifact), ("split", split),
-                        ("embargo", embargo), ("labels", labels)):  # fmt: skip
+                        ("embargo", embargo), ("labels", labels),
+                        ("split-fractions", split_fractions)):  # fmt: skip
         if given is not None and not bars:
             raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
     if task is not None and bars:
@@ -105,7 +108,7 @@ def pretrain(
     if labels and len(labels) != len(bars or ()):
         counts = f"--labels is given {len(labels)} times, --bars {len(bars or ())} times"
         raise ValueError(f"{counts}: give each bars file its labels, in the same order")
-    inputs = market_inputs(timeframes, features, reference, exogenous)
+    inputs = market_inputs(timeframes, features, reference, exogenous, split_fractions=split_fractions)
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
     budget = {name: value for name, value in budget.items() if value is not None}
     options = FitOptions(out, resume=resume, mlflow=mlflow)
@@ -184,14 +187,16 @@ def _on_bars(
 
     `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars.
     """
+    from pretrain.data.splits import How, SplitRule
     from pretrain.fitting.market_inputs import MarketMaker
 
     maker = MarketMaker(training.layout, training.recipe.inputs)
     markets = [maker.market_at(file) for file in files[0]]
     own = _labelled(markets, files[1], training.positions)
     assert options.out is not None
-    seed = training.recipe.seed
-    splits = shown_splits(markets, training.layout.window, how, training.look_ahead, seed, options.out)
+    fractions, seed = training.recipe.inputs.fractions, training.recipe.seed
+    rule = SplitRule(cast(How, how[0]), fractions, training.look_ahead, how[1], seed)
+    splits = shown_splits(markets, training.layout.window, rule, options.out)
     if training.said:
         print(training.said)
     if not only_show:

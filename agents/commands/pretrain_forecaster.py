@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agents.commands.data_splits import shown_splits
 from cryptoenv.files.typed_values import ConfigError
@@ -42,12 +42,14 @@ def pretrain_forecaster_command(
     assert options.out is not None
     splits = None
     if given["bars"]:
+        from pretrain.data.splits import How, SplitRule
         from pretrain.fitting.market_inputs import MarketMaker
 
         maker = MarketMaker(chosen.layout, chosen.inputs)
         markets = [maker.market_at(file) for file in given["bars"]]
-        how = (given["split"] or "time", given["embargo"] or 0)
-        splits = markets, shown_splits(markets, maker.layout.window, how, 0, chosen.seed, options.out)
+        kind = cast(How, given["split"] or "time")
+        rule = SplitRule(kind, chosen.inputs.fractions, 0, given["embargo"] or 0, chosen.seed)
+        splits = markets, shown_splits(markets, maker.layout.window, rule, options.out)
         print(f"a new forecaster, on {', '.join(maker.layout.timeframes)}")
         if given["show_data_splits"]:
             return None

@@ -122,7 +122,7 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
     if named is not None and named.model != EXTRACTOR:
         return named.with_inputs(inputs), start or NOTHING
     if start is None:
-        anew = inputs.given or (named is not None and named.inputs.given)
+        anew = inputs.makes or (named is not None and named.inputs.makes)
         start = NOTHING if anew or not bars else "default"
     usual = "default" if not bars else "bars" if start == NOTHING else "finetune"
     return (named or read_recipe(usual)).with_inputs(inputs), start

@@ -12,12 +12,14 @@ from agents.commands.options import (
     Exogenous,
     Extractor,
     Features,
+    Funding,
     Instrument,
     MLflow,
     RecipeSeed,
     Reference,
     Reward,
     SeveralBars,
+    SplitFractions,
     Steps,
     Task,
     Timeframes,
@@ -40,6 +42,8 @@ def train(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    funding: Funding = None,
+    split_fractions: SplitFractions = None,
     instrument: Instrument = None,
     reward: Reward = None,
     changes: Changes = None,
@@ -63,7 +67,9 @@ def train(
     task, bars = of_earlier(market, "--market", task, bars)
     given = {"algorithm": algo, "market": one_source(task, bars), "extractor": extractor, "seed": seed}
     changed = recipe_changes(instrument, reward, changes)
-    inputs = market_inputs(timeframes, features, reference, exogenous)
+    inputs = market_inputs(
+        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
+    )
     if resume is not None:
         if (
             any(value is not None for value in (recipe, *given.values(), steps, dagger))

@@ -11,10 +11,12 @@ from agents.commands.options import (
     Changes,
     Exogenous,
     Features,
+    Funding,
     MLflow,
     Reference,
     Seed,
     SeveralBars,
+    SplitFractions,
     Steps,
     Task,
     Timeframes,
@@ -37,6 +39,8 @@ def tune(
     features: Features = None,
     reference: Reference = None,
     exogenous: Exogenous = None,
+    funding: Funding = None,
+    split_fractions: SplitFractions = None,
     changes: Changes = None,
     trials: Annotated[int, typer.Option(help="Finished trials that the study shall have.", min=1)] = 20,
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 1,
@@ -52,7 +56,9 @@ def tune(
     from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study
 
     study = Study(out, trials, workers, seed, mlflow=mlflow)
-    inputs = market_inputs(timeframes, features, reference, exogenous)
+    inputs = market_inputs(
+        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
+    )
     if not (out / JOURNAL).exists():
         refuse_earlier_run(out)
     if agent:
@@ -80,6 +86,7 @@ def tune(
             own_expert_markets(chosen, bars or ())  # what cannot be used is refused before a study begins
         else:
             require_synthetic(chosen.layout)
+            chosen.inputs.require_own("synthetic markets have none")
         with told_when_interrupted(lambda: _kept(out)):
             table = tune_extractor(study, ExtractorObjective(chosen, seconds, files))
     print(table.head(10).to_string(index=False))

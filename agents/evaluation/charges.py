@@ -15,12 +15,13 @@ def with_impact(settings: TradingSettings) -> TradingSettings:
     return replace(settings, costs=replace(settings.costs, impact=Costs().impact))
 
 
-def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
+def charged_in_words(settings: TradingSettings, *, real: bool, funded: bool = False) -> str:
     """What a table's figures are net of, and what was not charged.
 
     Args:
         settings: instrument and costs.
         real: whether the markets are real bars: market impact is charged there.
+        funded: whether the markets bring funding rates.
     """
     costs = with_impact(settings).costs if real else settings.costs
     rates = [("fee", costs.fee), ("half-spread", costs.half_spread)]
@@ -28,7 +29,9 @@ def charged_in_words(settings: TradingSettings, *, real: bool) -> str:
     left_out = [name for name, rate in rates if not rate]
     (charged if costs.impact else left_out).append("market impact")
     holding = {"perpetual": ("funding", costs.funding), "margin": ("borrowing", costs.borrow)}.get(settings.instrument)
-    if holding is not None:
+    if funded and settings.instrument == "perpetual":
+        charged.append("funding by its rates")
+    elif holding is not None:
         name, rate = holding
         (charged if rate else left_out).append(f"{name} {100.0 * rate:g}%" if rate else name)
     not_charged = f" Not charged: {', '.join(left_out)}." if left_out else ""

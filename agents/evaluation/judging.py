@@ -115,7 +115,9 @@ def score(
     elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
         raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
 
-    maker = run_maker(policy) if isinstance(policy, Run) else maker_for(agent.extractor, None) if agent else None
+    maker = maker_for(agent.extractor, None) if agent else None
+    if isinstance(policy, Run):
+        maker = run_maker(policy, None, market)
 
     def decider(labelled: Sequence[ExpertMarket]) -> Decide:
         return view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))

@@ -29,7 +29,7 @@ from cryptoenv.analysis.performance import performance
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.progress import tqdm
 from pretrain import MarketLayout
-from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
+from pretrain.fitting.market_inputs import FRACTIONS, MarketInputs, MarketMaker
 from synthetic import family_of
 
 DEFAULT_TASK = "standard"  #: what is judged on where a run does not say what it was trained on
@@ -183,8 +183,8 @@ def evaluate(
             time of your own.
         markets: how many, of a task.
         days: tradable days of each, of a task.
-        inputs: the reference market and exogenous columns of your own bars; those that the run was trained with where
-            nothing is said.
+        inputs: the reference market, exogenous columns and split fractions of your own bars; those that the run was
+            trained with where nothing is said. Funding rates are the run's own on its own bars alone.
 
     Returns:
         The table of `score_table`, on markets of one's own that of `plain_table`. The moving-average cross is tuned on
@@ -216,6 +216,8 @@ def evaluate_runs(
     if task is None:
         return evaluate_on_bars(runs, market, split=split, inputs=inputs)
     layout = run_maker(runs[0], inputs).layout
+    if inputs is not None:
+        inputs.require_own(f"{task} is a task")
     for seed in seeds:
         if family_of(seed) not in (None, *EVALUATED):
             raise ValueError(f"seed {seed} is of the family {family_of(seed)!r}, which teaches: judge on {EVALUATED}")
@@ -290,19 +292,24 @@ def evaluate_on_bars(
     require_part(split)
     settings = with_impact(runs[0].agent.settings)
     learned = learned_before(runs, split)
-    unseen, rule = judging_parts(source, split, settings, learned, maker=run_maker(runs[0], inputs))
+    unseen, rule = judging_parts(source, split, settings, learned, maker=run_maker(runs[0], inputs, source))
     return plain_table(
         rollouts_of_each(judged_policies(named_agents(runs), unseen, settings, rule), unseen, settings), settings
     )
 
 
-def run_maker(run: Run, inputs: MarketInputs | None = None) -> MarketMaker:
+def run_maker(run: Run, inputs: MarketInputs | None = None, market: MarketSource | None = None) -> MarketMaker:
     """What makes the markets that a run reads: with its extractor's features, and `inputs` over its own.
+
+    Args:
+        run: whose.
+        inputs: what counts before what it was trained with.
+        market: what is looked at; the run's own funding rates are of its own markets alone.
 
     Raises:
         ArtifactError: `inputs` contradict the extractor.
     """
-    own = own_inputs(run)
+    own = own_inputs(run, market)
     return maker_for(run.agent.extractor, own if inputs is None else inputs.over(own), f"the run {run.folder}")
 
 
@@ -325,7 +332,8 @@ def judging_parts(
         ValueError: an unknown split; bars that end before that.
     """
     require_part(split)
-    parts = [split_market(market, settings) for market in own_markets(source, settings, maker)]
+    fractions = maker.inputs.fractions if maker is not None else FRACTIONS
+    parts = [split_market(market, settings, fractions) for market in own_markets(source, settings, maker)]
     unseen = [_after(part.test if split == "test" else part.validation, learned, split) for part in parts]
     return unseen, baselines.tuned_cross([part.validation for part in parts], settings)
 

@@ -15,7 +15,7 @@ from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain import LabelledMarket, MarketLayout
 from pretrain.data.teachers import bar_labels, labelled_sample
-from pretrain.fitting.market_inputs import require_synthetic
+from pretrain.fitting.market_inputs import FRACTIONS, require_fractions, require_synthetic
 from synthetic import TASKS, regime_market, task_seeds
 
 #: That a history needs after its warm-up to be split in three: days, or bars where those are fewer; and never fewer.
@@ -130,9 +130,6 @@ class TimeSplit:
     test: ExpertMarket
 
 
-FRACTIONS = (0.6, 0.2, 0.2)  #: of a history's decidable bars: to learn from, to tune on, to look at once
-
-
 def split_bars(
     bars: pd.DataFrame, settings: TradingSettings, fractions: tuple[float, float, float] = FRACTIONS
 ) -> TimeSplit:
@@ -170,19 +167,6 @@ def split_market(
     starts = [int(e) for e in edges[:-1]]
     ends = [*starts[1:], len(whole)]
     return TimeSplit(*(_part(whole, first, *span, settings) for span in zip(starts, ends, strict=True)))
-
-
-def require_fractions(fractions: Sequence[float]) -> None:
-    """Check shares of a history: three of more than 0 that add up to 1.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if len(fractions) != 3 or not all(0.0 < share < 1.0 for share in fractions) or abs(sum(fractions) - 1.0) > 1e-9:
-        raise ValueError(
-            f"split fractions {tuple(fractions)} are not allowed: three shares above 0 that add up to 1, train, "
-            "validation and test, such as 0.6,0.2,0.2"
-        )
 
 
 def _part(whole: Market, warm_up: int, start: int, end: int, settings: TradingSettings) -> ExpertMarket:

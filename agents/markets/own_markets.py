@@ -10,7 +10,9 @@ import pandas as pd
 
 from agents.markets.expert_market import split_market
 from agents.settings import TradingSettings
+from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.files import MARKET_FILE
+from cryptoenv.market.funding_files import rates_by_market
 from cryptoenv.market.market import Market
 from cryptoenv.market.stored_bars import bars_at, name_of_place
 from pretrain import Extractor
@@ -71,13 +73,31 @@ def own_markets(
         ValueError: no market there, bars that cannot be used, or a market of other timeframes or features. TypeError:
             no such form.
     """
-    return tuple(_own_market(one, settings, maker) for one in several(source))
+    markets = several(source)
+    rates = _rates(maker, settings, len(markets))
+    return tuple(_own_market(one, settings, maker, each) for one, each in zip(markets, rates, strict=True))
 
 
-def _own_market(source: OneMarket, settings: TradingSettings, maker: MarketMaker | None) -> Market:
-    look = settings if maker is None else maker
+def _rates(maker: MarketMaker | None, settings: TradingSettings, markets: int) -> tuple[pd.Series | None, ...]:
+    """Funding rates of each market, where they are said.
+
+    Raises:
+        ConfigError: an instrument that pays none. ValueError: not one for each market.
+    """
+    given = None if maker is None else maker.inputs.funding or None
+    if given is not None and settings.instrument != "perpetual":
+        raise ConfigError(f"funding is paid on 'perpetual' only; the agent trades instrument={settings.instrument!r}")
+    return rates_by_market(given, markets)
+
+
+def _own_market(
+    source: OneMarket, settings: TradingSettings, maker: MarketMaker | None, rates: pd.Series | None
+) -> Market:
+    if rates is not None and _is_made(source):
+        raise ConfigError("funding is charged on bars, and a market is made already: build it with its funding rates")
     if isinstance(source, pd.DataFrame):
-        return look.market(source, name=str(source.attrs.get("name", "")))
+        name = str(source.attrs.get("name", ""))
+        return settings.market(source, name=name) if maker is None else maker.market(source, name=name, funding=rates)
     if isinstance(source, Market):
         return _fitting(source, settings, maker)
     if not isinstance(source, str | Path):
@@ -88,7 +108,18 @@ def _own_market(source: OneMarket, settings: TradingSettings, maker: MarketMaker
     path = Path(source)
     if (path / MARKET_FILE).is_file():
         return _fitting(Market.load(path), settings, maker)
-    return settings.market(bars_at(path), name=name_of_place(path)) if maker is None else maker.market_at(path)
+    return settings.market(bars_at(path), name=name_of_place(path)) if maker is None else maker.market_at(path, rates)
+
+
+def _is_made(source: OneMarket) -> bool:
+    """Whether it is a `Market`, or the folder of one."""
+    return isinstance(source, Market) or (isinstance(source, str | Path) and (Path(source) / MARKET_FILE).is_file())
+
+
+def pays_funding(source: MarketSource, inputs: MarketInputs) -> bool:
+    """Whether markets of one's own, or `inputs`, bring funding rates."""
+    made = (Market.load(one) if isinstance(one, str | Path) else one for one in several(source) if _is_made(one))
+    return bool(inputs.funding) or any(isinstance(one, Market) and one.funding_series for one in made)
 
 
 def _fitting(market: Market, settings: TradingSettings, maker: MarketMaker | None) -> Market:
@@ -151,6 +182,7 @@ def require_market(source: MarketSource, settings: TradingSettings, maker: Marke
     """
     if task_named(source) is None:
         for market in own_markets(source, settings, maker):
-            split_market(market, settings)
+            split_market(market, settings, maker.inputs.fractions)
     else:
         require_synthetic(maker.layout)
+        maker.inputs.require_own(f"{source} is a task")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agents.markets.own_markets import MarketSource
 from agents.run_folders.run_folder import CONFIG, INPUTS, METRICS, Run, read_json
 from pretrain.fitting.market_inputs import MarketInputs
 from synthetic import TASKS
@@ -55,13 +57,24 @@ def own_market(run: Run) -> str | Path | list[Path] | None:
     return paths if len(paths) > 1 else paths[0]
 
 
-def own_inputs(run: Run) -> MarketInputs:
-    """The reference market and exogenous columns that a run was trained with.
+def own_inputs(run: Run, market: MarketSource | None = None) -> MarketInputs:
+    """What a run was trained with beside its bars: reference market, exogenous columns, split fractions.
+
+    Funding rates are of one perpetual and its time: they count where `market` is what the run was trained on.
 
     Raises:
         ValueError: its `config.json` is damaged.
     """
-    return MarketInputs.read(read_json(run.folder / CONFIG).get(INPUTS) or {}, str(run.folder / CONFIG))
+    config = read_json(run.folder / CONFIG)
+    found = MarketInputs.read(config.get(INPUTS) or {}, str(run.folder / CONFIG))
+    trained_on = config.get("market", config.get("bars"))
+    return found if market is not None and _places(market) == _places(trained_on) else replace(found, funding=())
+
+
+def _places(markets: Any) -> list[Path | None]:
+    """Where markets are on disk; None for those that are not."""
+    listed = markets if isinstance(markets, Sequence) and not isinstance(markets, str) else [markets]
+    return [Path(one).resolve() if isinstance(one, str | Path) else None for one in listed]
 
 
 def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) -> str:

@@ -252,13 +252,15 @@ def expert_markets_for(
     """
     task = task_named(market)
     if task is not None:
+        maker.inputs.require_own(f"{task} is a task")
         counts = {"train": config.train_markets, "validation": config.validation_markets}
         train, validation = (
             synthetic_markets(task, family, count, config.days, settings, layout=maker.layout, progress=progress)
             for family, count in counts.items()
         )
         return train, validation
-    splits = [split_market(whole, settings) for whole in own_markets(market, settings, maker)]
+    fractions = maker.inputs.fractions
+    splits = [split_market(whole, settings, fractions) for whole in own_markets(market, settings, maker)]
     return tuple(split.train for split in splits), tuple(split.validation for split in splits)
 
 
@@ -287,7 +289,8 @@ def train(
         out: the run folder, made where it does not exist.
         seed: of everything that is drawn.
         config: sizes and rates.
-        inputs: for bars: where the reference market and exogenous columns that the extractor reads come from.
+        inputs: for bars: where the reference market and exogenous columns that the extractor reads come from; funding
+            rates, and shares in time.
         segments: folder of a segmenter, or of the run that made it: its probabilities and states are read beside the
             embeddings of the extractor.
         mlflow: also log to MLflow, an experiment of this name (`MLFLOW_TRACKING_URI` says where).

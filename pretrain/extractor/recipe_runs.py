@@ -69,8 +69,9 @@ def own_expert_markets(recipe: Recipe, files: Sequence[Path]) -> LabelledMarkets
     maker, config = MarketMaker(recipe.layout, recipe.inputs), recipe.architecture
     markets = [maker.market_at(file) for file in files]
     splits = split_markets(
-        markets, config.window, "time", look_ahead=max(config.horizons), embargo=EMBARGO, seed=recipe.seed
-    )
+        markets, config.window, "time", fractions=recipe.inputs.fractions, look_ahead=max(config.horizons),
+        embargo=EMBARGO, seed=recipe.seed,
+    )  # fmt: skip
     teacher = cast(Teacher, recipe.teacher)
     train, validation = (
         labelled_bars(markets, part, teacher=teacher, positions=config.positions)

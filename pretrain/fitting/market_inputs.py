@@ -1,4 +1,4 @@
-"""What a recipe says of the markets themselves: timeframes, features, a reference market, exogenous columns.
+"""What a recipe says of the markets themselves: timeframes, features, what goes beside bars, how they are split.
 
 Pretraining, agents and every command read it here, and make markets here: one `MarketMaker` for all of them.
 """
@@ -27,6 +27,9 @@ from cryptoenv.market.market import Market
 from cryptoenv.market.stored_bars import bars_at, name_of_place, values_at
 from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.market_layout import MarketLayout, spec_difference
+
+FRACTIONS = (0.6, 0.2, 0.2)  #: of a history's decidable bars: to learn from, to choose by, to look at once
+FRACTIONS_ALLOWED = "three shares above 0 that add up to 1, train, validation and test, such as 0.6,0.2,0.2"
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,26 @@ class MarketInputs:
         features: what features are made by.
         reference: a file of bars, a saved market or a store's series that features are taken against.
         exogenous: values beside the bars. Without `features`, the base timeframe of the default ones reads all of them.
+        funding: files or store's series of funding rates, one for each market, in their order (`read_funding`); charged
+            where a perpetual is traded.
+        split_fractions: shares in time of each market: to learn from, to choose by, to look at once. None: 0.6, 0.2,
+            0.2.
 
     Raises:
-        ConfigError: a value of another type, or timeframes that cannot be used together.
+        ConfigError: a value of another type, timeframes that cannot be used together, or fractions that are no shares.
     """
 
     timeframes: tuple[str, ...] | None = None
     features: FeatureSpec | None = None
     reference: str | None = None
     exogenous: tuple[ExogenousSource, ...] = ()
+    funding: tuple[str, ...] = ()
+    split_fractions: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
+        if self.split_fractions is not None:
+            require_fractions(self.split_fractions)
         fits = self.features is None or isinstance(self.features, FeatureSpec)
         require(fits, "features", self.features, "a FeatureSpec (read_features makes one of a mapping or a file)")
         if self.timeframes is not None:
@@ -152,6 +163,10 @@ class MarketInputs:
         given = {name: value for name, value in values.items() if value is not None}
         if isinstance(given.get("timeframes"), str):
             given["timeframes"] = timeframes_of(given["timeframes"])
+        if isinstance(given.get("funding"), str):
+            given["funding"] = (given["funding"],)
+        if "split_fractions" in given:
+            given["split_fractions"] = fractions_of(given["split_fractions"], where)
         if "features" in given:
             given["features"] = read_features(given["features"], where)
         if "exogenous" in given:
@@ -166,12 +181,38 @@ class MarketInputs:
         told: dict[str, Any] = {"timeframes": self.timeframes, "reference": self.reference}
         told["features"] = None if self.features is None else self.features.to_dict()
         told["exogenous"] = [one.given for one in self.exogenous]
+        told["funding"] = list(self.funding)
+        told["split_fractions"] = None if self.split_fractions is None else list(self.split_fractions)
         return {name: told[name] for name in INPUT_KEYS if told.get(name)}
 
     def over(self, earlier: MarketInputs) -> MarketInputs:
         """These where they say something, else what `earlier` says."""
         said = {item.name: value for item in fields(self) if (value := getattr(self, item.name)) not in (None, ())}
         return replace(earlier, **said)
+
+    @property
+    def makes(self) -> bool:
+        """Whether it says what a market is made of, so that a model of it is another one."""
+        return bool(set(self.given) - {"funding", "split_fractions"})
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """Shares in time: to learn from, to choose by, to look at once."""
+        return self.split_fractions or FRACTIONS
+
+    def require_own(self, what: str) -> None:
+        """Refuse what is of bars of one's own alone, for `what` has none.
+
+        Raises:
+            ConfigError: funding rates or split fractions.
+        """
+        if self.funding:
+            raise ConfigError(f"funding is of bars of your own, and {what}: leave it out")
+        if self.split_fractions is not None:
+            raise ConfigError(
+                f"split_fractions split bars of your own in time, and {what}: leave them out (synthetic markets are "
+                "split by seed family)"
+            )
 
     @cached_property
     def values(self) -> tuple[tuple[pd.DataFrame, str | None], ...]:
@@ -284,8 +325,10 @@ class MarketMaker:
     layout: MarketLayout
     inputs: MarketInputs = field(default_factory=MarketInputs)
 
-    def market(self, bars: pd.DataFrame, *, name: str = "", timeframe: str | None = None) -> Market:
-        """The market of bars; columns that they bring themselves are read as they are.
+    def market(
+        self, bars: pd.DataFrame, *, name: str = "", timeframe: str | None = None, funding: pd.Series | None = None
+    ) -> Market:
+        """The market of bars, with funding rates of them; columns that they bring themselves are read as they are.
 
         Raises:
             BarsError: bars that cannot be used; a column or the reference that is missing.
@@ -300,11 +343,11 @@ class MarketMaker:
                 f"the features read {missing[0]!r}, which the bars do not have: name a file of it (exogenous:, or "
                 "--exogenous FILE@KNOWN_AFTER)"
             )
-        return self.layout.market(bars, reference=reference, name=name, timeframe=timeframe)
+        return self.layout.market(bars, reference=reference, name=name, timeframe=timeframe, funding=funding)
 
-    def market_at(self, path: Path) -> Market:
-        """The market of a file's bars, of a store's series or of a saved market's base bars."""
-        return self.market(self.bars_at(path), name=name_of_place(path))
+    def market_at(self, path: Path, funding: pd.Series | None = None) -> Market:
+        """The market of a file's bars, of a store's series or of a saved market's base bars, with their funding."""
+        return self.market(self.bars_at(path), name=name_of_place(path), funding=funding)
 
     def bars_at(self, path: Path) -> pd.DataFrame:
         """The bars there, with those columns of the file that are read and that `inputs` do not bring."""
@@ -321,6 +364,31 @@ def require_synthetic(layout: MarketLayout) -> None:
     needs = "a reference market" if layout.reference else f"the columns {', '.join(layout.columns)}"
     if layout.columns:
         raise ConfigError(f"the features read {needs}, which synthetic markets do not have: name bars of your own")
+
+
+def fractions_of(given: object, where: str) -> tuple[float, float, float]:
+    """Shares of a text, "0.6,0.2,0.2", or of a list.
+
+    Raises:
+        ConfigError: three numbers above 0 that add up to 1 are not what it says.
+    """
+    parts = given.split(",") if isinstance(given, str) else given
+    try:
+        found = tuple(float(part) for part in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: split_fractions={given!r}: {FRACTIONS_ALLOWED}") from error
+    require_fractions(found)
+    return found  # type: ignore[return-value]
+
+
+def require_fractions(fractions: Sequence[float]) -> None:
+    """Check shares of a history: three of more than 0 that add up to 1.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if len(fractions) != 3 or not all(0.0 < share < 1.0 for share in fractions) or abs(sum(fractions) - 1.0) > 1e-9:
+        raise ConfigError(f"split fractions {tuple(fractions)} are not allowed: {FRACTIONS_ALLOWED}")
 
 
 def timeframes_of(text: str) -> tuple[str, ...]:

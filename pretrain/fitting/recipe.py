@@ -81,22 +81,25 @@ class ModelRecipe:
 class MarketRecipe(ModelRecipe):
     """Base of those whose model reads markets by an encoder.
 
-    They have a field `inputs`, whose `timeframes`, `features`, `reference` and `exogenous` are keys of a recipe's file
-    like the others, and a section `architecture`, an `EncoderConfig`, of the timeframes that `inputs` name.
+    They have a field `inputs`, whose `timeframes`, `features`, `reference`, `exogenous` and `split_fractions` are keys
+    of a recipe's file like the others, and a section `architecture`, an `EncoderConfig`, of the timeframes
+    that `inputs` name.
     """
 
     inputs: MarketInputs
     architecture: Any
 
     def require_timeframes(self) -> None:
-        """Check that `inputs` and `architecture` name the same timeframes.
+        """Check that `inputs` and `architecture` name the same timeframes, and `inputs` nothing that is of trading.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: they do not, or they do.
         """
         named, built = self.inputs.timeframes, self.architecture.timeframes
         same = named in (None, built)
         require(same, "timeframes", named, f"those of the architecture, {built}; leave one of the two out")
+        trades = "nothing here: it is charged where an agent trades, and belongs to an agent's recipe"
+        require(not self.inputs.funding, "funding", self.inputs.funding, trades)
 
     @property
     def values(self) -> dict[str, Any]:
