@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,6 @@ def test_other_bars_are_not_charged_the_runs_rates(world: World, capfd: pytest.C
 def test_what_makes_no_sense_is_one_line(
     world: World, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import re
-
     monkeypatch.chdir(world.folder)
     out = world.folder / "refused"
     assert main(["train", "--recipe", "recipe.yaml", *options, "--out", str(out)]) == 2
@@ -145,9 +144,7 @@ def test_what_makes_no_sense_is_one_line(
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_pretraining_splits_as_said_and_goes_on_from_what_ships(
-    world: World, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_pretraining_splits_as_said_and_goes_on_from_what_ships(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     out = world.folder / "splits"
     pretrain = ["pretrain", "--bars", str(world.bars), "--embargo", "0", "--show-data-splits", "--out", str(out)]
     counts = []
@@ -155,7 +152,8 @@ def test_pretraining_splits_as_said_and_goes_on_from_what_ships(
         assert main([*pretrain, "--split-fractions", fractions]) == 0
         said = capfd.readouterr().out
         assert "a new extractor" not in said
-        counts.append([int(line.split()[-1].strip("│ ").replace(",", "")) for line in said.splitlines() if "bars" in line and ":" in line and "│" in line])
+        rows = [line.split("│") for line in said.splitlines() if line.count("│") > 4 and ":" in line]
+        counts.append([int(row[-2].replace(",", "")) for row in rows])
     assert counts[0][0] > 1.8 * counts[1][0] and counts[1][2] > 2.2 * counts[0][2]
     with pytest.raises(ConfigError, match="belongs to an agent's recipe"):
         Recipe.read("bars").with_inputs(MarketInputs(funding=("rates.csv",)))
