@@ -105,9 +105,7 @@ def demo(
     """
     from agents.commands.demo import run_demo
 
-    inputs = market_inputs(
-        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
-    )
+    inputs = market_inputs(timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions)
     with told_when_interrupted(lambda: "nothing was kept: a demo begins anew, with the same command"):
         run_demo(out=out, seed=seed, bars_file=bars, inputs=inputs)
 

@@ -144,7 +144,7 @@ def test_what_makes_no_sense_is_one_line(
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_pretraining_splits_as_said_and_goes_on_from_what_ships(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pretraining_splits_as_said_and_goes_on(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     out = world.folder / "splits"
     pretrain = ["pretrain", "--bars", str(world.bars), "--embargo", "0", "--show-data-splits", "--out", str(out)]
     counts = []
