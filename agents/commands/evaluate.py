@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agents.commands.options import (
+    Accelerator,
     Days,
     Exogenous,
     Features,
@@ -45,6 +47,7 @@ def evaluate(
     exogenous: Exogenous = None,
     funding: Funding = None,
     split_fractions: SplitFractions = None,
+    accelerator: Accelerator = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     count: Annotated[int | None, hidden("--count")] = None,
     seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
@@ -73,14 +76,13 @@ def evaluate(
         earlier("--seeds", "--market-seed")
     by_seed = [*(market_seed or ()), *(seeds or ())]
     given = one_source(task, bars)
-    inputs = market_inputs(
-        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
-    )
+    inputs = market_inputs(timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions)
     if (kind := kind_of_run(run)) is not None:
         choice = Choice(given, split, number, tuple(by_seed), days)
         EVALUATIONS[kind](run, choice, inputs, out)
         return
     from agents.evaluation.tables import DEFAULT_TASK, charged_in_words, evaluate_runs, run_maker
+    from agents.markets.embedded import embedding_on
     from agents.markets.own_markets import pays_funding
     from agents.reports.table import print_table
     from agents.run_folders.run_folder import load_runs
@@ -90,7 +92,10 @@ def evaluate(
     chosen = given or own_market(runs[0]) or DEFAULT_TASK
     own = "" if given else ", what it was trained on"
     is_task = isinstance(chosen, str) and not bars
-    table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs)
+    with ExitStack() as stack:
+        for one in runs:
+            stack.enter_context(embedding_on(one.agent.extractor, accelerator or "cpu"))
+        table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs)
     if is_task:
         which = f"{len(by_seed)} markets by seed" if by_seed else f"{number} markets of {split!r}"
         title = f"{which}, task {chosen!r}{own}, {len(runs)} run(s)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -72,6 +72,10 @@ Changes = Annotated[
         "actions=[-1,0,1], learning.gamma=0.98.",
         metavar="KEY=VALUE",
     ),
+]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "gpu"] | None,
+    typer.Option("--accelerator", help="Where networks run, instead of the recipe's; auto: a GPU where there is one."),
 ]
 MLflow = Annotated[str | None, typer.Option("--mlflow", help="Also log to this MLflow experiment.")]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from agents.commands.data_splits import shown_splits
 from agents.commands.options import (
+    Accelerator,
     Exogenous,
     Features,
     MLflow,
@@ -48,10 +49,7 @@ def pretrain(
     task: Task = None,
     steps: Steps = None,
     devices: Annotated[int | None, typer.Option(help="Processes that share each batch.", min=1)] = None,
-    accelerator: Annotated[
-        Literal["auto", "cpu", "gpu"] | None,
-        typer.Option(help="Where networks are trained, instead of the recipe's; auto: a GPU where there is one."),
-    ] = None,
+    accelerator: Accelerator = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
     mlflow: MLflow = None,
     bars: SeveralBars = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agents.commands.options import (
+    Accelerator,
     Changes,
     Exogenous,
     Extractor,
@@ -54,6 +55,7 @@ def train(
     ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
     mlflow: MLflow = None,
+    accelerator: Accelerator = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
     force: Annotated[bool, typer.Option(help="Resume although something changed or is gone.")] = False,
     market: Annotated[str | None, hidden("--market")] = None,
@@ -86,6 +88,7 @@ def train(
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
         chosen = chosen.changed(**given, inputs=inputs.over(chosen.inputs)).with_steps(steps).with_dagger(dagger)
         refuse_earlier_run(out)
+    chosen = chosen.with_accelerator(accelerator)
     if ray and seeds == 1:
         raise ValueError("--ray spreads several runs: give --seeds, too")
     with told_when_interrupted(lambda: kept_of_run(out)):

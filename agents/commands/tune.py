@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agents.commands.options import (
+    Accelerator,
     Changes,
     Exogenous,
     Features,
@@ -50,6 +52,7 @@ def tune(
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Of the study; one that exists goes on.")] = Path("runs/tune"),
     mlflow: MLflow = None,
+    accelerator: Accelerator = None,
 ) -> None:
     """Search for a better recipe; pruned, resumable, several processes on one study."""
     from agents.run_folders.run_folder import refuse_earlier_run
@@ -67,6 +70,7 @@ def tune(
 
         base = AgentRecipe.read("ppo" if recipe == "default" else recipe, recipe_changes(changes=changes))
         base = base.changed(market=one_source(task, bars), inputs=inputs.over(base.inputs)).with_steps(steps)
+        base = base.with_accelerator(accelerator)
         base.require_inputs()
         with told_when_interrupted(lambda: _kept(out)):
             table = tune_agent(study, AgentObjective(base, markets))
@@ -82,6 +86,8 @@ def tune(
         files = tuple(map(str, bars or ()))
         name = "bars" if bars and recipe == "default" else recipe
         chosen = Recipe.read(name).changed(task=task, markets=markets).with_inputs(inputs)
+        if accelerator is not None:
+            chosen = chosen.changed(training=replace(chosen.training, accelerator=accelerator))
         if files:
             own_expert_markets(chosen, bars or ())  # what cannot be used is refused before a study begins
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain import Extractor
 from pretrain.extractor.embedding_cache import cache_folder, cached_embeddings
+from pretrain.fitting.transfer import DEVICES
 
 LARGEST_EXACT_INDEX = 2**24  #: Stable-Baselines3 casts a Box observation to float32, which is exact below this
 
@@ -34,6 +36,21 @@ class EmbeddingTable:
             )
         self.rows: NDArray[np.float32] = np.ascontiguousarray(np.concatenate(embeddings), dtype=np.float32)
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+
+
+@contextmanager
+def embedding_on(extractor: Extractor, accelerator: str) -> Iterator[None]:
+    """Embeds on an accelerator ("cpu", "gpu", "auto") for a while; afterwards the extractor is where it was.
+
+    Raises:
+        ValueError: there is no GPU.
+    """
+    before = extractor.device
+    extractor.to(DEVICES[accelerator])
+    try:
+        yield
+    finally:
+        extractor.to(str(before))
 
 
 def embed(extractor: Extractor, labelled: Sequence[ExpertMarket], *, progress: bool = True) -> EmbeddingTable:

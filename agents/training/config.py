@@ -9,7 +9,9 @@ from agents.cloning.behaviour_cloning import CloningConfig
 from agents.cloning.config_ranges import require_numbers
 from agents.cloning.dagger import DaggerConfig
 from agents.settings import TradingChoice, TradingSettings
+from cryptoenv.files.typed_values import later_field, require
 from pretrain import Extractor
+from pretrain.fitting.transfer import DEVICES
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class AgentTrainingConfig:
         days: tradable days of each.
         patience: evaluations without a gain after which learning stops.
         checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
+        accelerator: where markets are embedded: "cpu", "gpu", or "auto" for a GPU where there is one. The agent's own
+            networks, a few small layers that wait for the env, stay on the CPU.
         trading: instrument, actions, reward, costs, limits, sizing and rules, where `settings` is None.
 
     Raises:
@@ -43,9 +47,11 @@ class AgentTrainingConfig:
     patience: int = 5
     checkpoint_every: int | None = None
     trading: TradingChoice = field(default_factory=TradingChoice)
+    accelerator: str = later_field("cpu")
 
     def __post_init__(self) -> None:
         require_numbers(self)
+        require(self.accelerator in DEVICES, "accelerator", self.accelerator, f"one of {tuple(DEVICES)}")
 
     def settings_for(self, extractor: Extractor) -> TradingSettings:
         """The settings, or `trading` with the extractor's own timeframes and windows."""

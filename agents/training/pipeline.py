@@ -20,7 +20,7 @@ from agents.cloning.behaviour_cloning import CloningConfig, clone, cloning_of
 from agents.cloning.dagger import DaggerConfig, dagger
 from agents.cloning.demonstrations import collect
 from agents.evaluation.hysteresis import tune_margin
-from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
+from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets, embedding_on
 from agents.markets.expert_market import ExpertMarket, last_bar, markets_of, split_market, synthetic_markets
 from agents.markets.own_markets import MarketSource, has_path, in_words, maker_for, own_markets, several, task_named
 from agents.policies.agent import Agent
@@ -145,10 +145,11 @@ def learn(
             _require_checkpoints(checkpoints, out, resume)
             if resume and not checkpoints.generations():
                 warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=2)
-        training_markets = TrainingMarkets(
-            EmbeddedMarkets.of(extractor, labelled, progress=progress),
-            EmbeddedMarkets.of(extractor, validation, progress=progress),
-        )
+        with embedding_on(extractor, config.accelerator):
+            training_markets = TrainingMarkets(
+                EmbeddedMarkets.of(extractor, labelled, progress=progress),
+                EmbeddedMarkets.of(extractor, validation, progress=progress),
+            )
         start = cloned(
             extractor, training_markets, config.settings_for(extractor), config.cloning,
             seed=seed, correction=config.dagger,
@@ -218,6 +219,7 @@ def identity(
 ) -> dict[str, Any]:
     """What a training is made of: a resumed one must be made of the same."""
     told = asdict(config)
+    del told["accelerator"]  # where it is made is not what it is made of
     if config.learning is not None:
         told["learning"] = written_values(config.learning)
     if told["settings"] is not None and not told["settings"]["continuous"]:

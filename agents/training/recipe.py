@@ -130,6 +130,12 @@ class AgentRecipe:
             raise ConfigError("'bc' takes no env steps: leave --steps out")
         return replace(self, training=replace(self.training, learning=replace(self.training.learning, steps=steps)))
 
+    def with_accelerator(self, accelerator: str | None) -> Self:
+        """This recipe with markets embedded elsewhere; None leaves it as it is."""
+        if accelerator is None:
+            return self
+        return replace(self, training=replace(self.training, accelerator=accelerator))
+
     def with_dagger(self, rounds: int | None) -> Self:
         """This recipe with another number of rounds of DAgger; None leaves it as it is."""
         if rounds is None:
@@ -211,6 +217,8 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
     training = asdict(recipe.training)
     for name in ("settings", "learning", "cloning", "dagger", "trading"):
         training.pop(name)
+    if training["accelerator"] == AgentTrainingConfig.accelerator:
+        del training["accelerator"]  # as files were written before it was there
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
         **recipe.inputs.given, **recipe.training.trading.given, "training": training,

@@ -37,7 +37,8 @@ def cached_embeddings(extractor: Extractor, market: Market, folder: Path | None 
     """
     extractor.require(market)
     folder = cache_folder() if folder is None else folder
-    path = folder / f"{extractor.hash[:32]}-{market.hash[:32]}-{FORMAT_VERSION}.npy"
+    place = "" if extractor.device.type == "cpu" else f"-{extractor.device.type}"  # another one's last bits differ
+    path = folder / f"{extractor.hash[:32]}-{market.hash[:32]}-{FORMAT_VERSION}{place}.npy"
     shape = (len(market), extractor.width)
     kept = _mapped(path, shape)
     if kept is not None:

@@ -25,6 +25,7 @@ from cryptoenv.market.market import SIGMA_BARS, Market
 from pretrain.data.stretches import STRETCH
 from pretrain.data.windows import WindowSource
 from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.transfer import to_device
 
 
 class Block(NamedTuple):
@@ -51,8 +52,8 @@ class Block(NamedTuple):
 
     def to(self, device: torch.device) -> Block:
         """The same with its tensors on a device."""
-        higher = tuple(part.to(device) for part in self.higher)
-        return self._replace(bars=self.bars.to(device), places=self.places.to(device), higher=higher)
+        bars, places, *higher = (to_device(part, device) for part in (self.bars, self.places, *self.higher))
+        return self._replace(bars=bars, places=places, higher=tuple(higher))
 
 
 def _empty(layout: MarketLayout, start: int, start_ms: int) -> tuple[Block, int]:

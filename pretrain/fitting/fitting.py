@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from cryptoenv.files.durable_files import make_folder
@@ -29,6 +30,7 @@ from cryptoenv.progress import tqdm
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.generations import CheckpointError, Generations
 from pretrain.fitting.mlflow_tracking import folder_tag, mlflow_is_missing, tracking_uri
+from pretrain.fitting.transfer import to_device
 
 MONITOR = "validation/loss"
 CHECKPOINTS, LOG = "checkpoints", "tensorboard"
@@ -112,6 +114,12 @@ class TaskLearner(lightning.LightningModule):
         self.log(MONITOR, measured.loss, prog_bar=True, batch_size=measured.size, sync_dist=shared)
         figures = {f"validation/{name}": value for name, value in measured.figures.items()}
         self.log_dict(figures, batch_size=measured.size, sync_dist=shared)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A batch, of whatever shape, on the device of the network."""
+        if device.type != "cuda":
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return apply_to_collection(batch, Tensor, to_device, device)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Stops when the CPU seconds are used up."""
