@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -248,7 +248,7 @@ def draw_splits(timelines: Sequence[Timeline], splits: Splits, path: Path) -> No
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 1.2 + 0.4 * len(timelines)), layout="constrained")
-    axes = figure.subplots()
+    axes: Any = figure.subplots()
 
     def bar(m: int, start: int, stop: int, colour: str, label: str | None = None) -> None:
         left, right = (pd.Timestamp(timelines[m].moment(row), tz="UTC") for row in (start, stop - 1))
