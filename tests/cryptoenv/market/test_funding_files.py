@@ -154,6 +154,19 @@ def test_real_rates_are_read_and_doubted_in_percent(real_data: Path, tmp_path: P
             read_funding(tmp_path / "percent.csv")
 
 
+def test_real_bars_are_charged_their_real_rates(real_data: Path) -> None:
+    bars = cryptoenv.read_bars(real_data / "binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz").loc[:"2023-12-30"]
+    file = real_data / "binance_perp_BTCUSDT_funding_8h_2020_2023.csv.gz"
+    rates = read_funding(file)
+    arguments = {"timeframes": ("5m",), "window": (1,), "funding": file}
+    env = gym.make("CryptoTrade-v0", market=bars, episode_bars=10**6, random_start=False, **arguments)
+    prices = env.unwrapped.pool.markets[0].prices  # type: ignore[attr-defined]
+    charged = pd.Series(prices[:, FUNDING], pd.date_range(bars.index[0], bars.index[-1], freq="5min"))
+    due = rates.loc["2023-01-01":"2023-12-30"]
+    np.testing.assert_array_equal(charged.loc[due.index], due)
+    assert np.count_nonzero(charged) == np.count_nonzero(due)
+
+
 def test_an_environment_takes_bars_and_a_file_of_rates(tmp_path: Path) -> None:
     bars = random_bars(64, seed=2)
     bars.reset_index().to_csv(tmp_path / "bars.csv", index=False)
