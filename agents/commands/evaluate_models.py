@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from pretrain.fitting.market_inputs import MarketInputs
 
-#: Columns that are printed; the whole table is written with --out.
-SHOWN = (
-    "accuracy", "balanced_accuracy", "macro_f1", "mcc", "log_loss", "calibration_error", "covering", "delay",
-    "false_changes_per_1000",
-)  # fmt: skip
+#: Columns that are printed, and their heads; the whole table is written with --out.
+SHOWN = {
+    "accuracy": "accuracy", "balanced_accuracy": "balanced", "macro_f1": "macro-F1", "log_loss": "log loss",
+    "covering": "covering", "delay": "delay", "false_changes_per_1000": "false / 1,000",
+}  # fmt: skip
 
 
 def kind_of_run(run: Path) -> str | None:
@@ -124,7 +124,11 @@ def _print(table: pd.DataFrame, title: str) -> None:
     from rich.table import Table
 
     shown = [name for name in SHOWN if name in table.columns]
-    drawn = Table("timescale", "method", *(name.replace("_", " ") for name in shown), title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left")
+    for name in ("timescale", "method"):
+        drawn.add_column(name, no_wrap=True)
+    for name in shown:
+        drawn.add_column(SHOWN[name], justify="right")
     for (scale, method), row in table[shown].iterrows():  # type: ignore[misc]
         drawn.add_row(scale, method, *("" if value != value else f"{value:.3f}" for value in row))
     Console().print(drawn)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from agents.markets.embedded import EmbeddingTable
 from agents.policies.agent import Agent
+from agents.policies.segmented_extractor import SegmentedExtractor
 from cryptoenv.market.market import Market
-from pretrain import MarketLayout, Predictor
+from pretrain import ArtifactError, MarketLayout, Predictor
 from pretrain.extractor.artifact import signed
 from pretrain.fitting.blocks import Block
 
@@ -30,9 +31,17 @@ class AgentPredictor(Predictor):
 
     Args:
         agent: a trained one.
+
+    Raises:
+        ArtifactError: an agent that reads a segmenter's states, too.
     """
 
     def __init__(self, agent: Agent) -> None:
+        if isinstance(agent.extractor, SegmentedExtractor):
+            raise ArtifactError(
+                "predictions block by block do not hold the segments that this agent reads: ask it for a decision on "
+                "bars (Agent.decide, cryptoenv signal)"
+            )
         self.agent = agent
         self.device = agent.extractor.device
 

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cryptoenv.market.market import Market
 from pretrain import ArtifactError, Extractor
-from pretrain.fitting.blocks import Block
 from pretrain.segmenter.artifact import Segmenter
 
 SEGMENTER = "segmenter"  #: folder beside the extractor's
@@ -78,17 +76,6 @@ class SegmentedExtractor(Extractor):
         found = np.concatenate([chances.reshape(len(table), -1), states.reshape(len(table), -1)], axis=1)
         out[rows[rows >= 0]] = found[rows >= 0]
         return out
-
-    def embedded(self, block: Block) -> Tensor:
-        """Refused: a block holds what the extractor reads, not what the segmenter does.
-
-        Raises:
-            ArtifactError: always.
-        """
-        raise ArtifactError(
-            "predictions block by block do not hold the segments that this agent reads: ask it for a decision on bars "
-            "(Agent.decide, cryptoenv signal)"
-        )
 
     def save(self, folder: str | Path) -> Path:
         """Writes the extractor into `folder`, and the segmenter beside it."""

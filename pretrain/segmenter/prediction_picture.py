@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap, to_rgb
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import FancyArrowPatch, Patch
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
@@ -87,14 +87,17 @@ def draw_segmentation(
     close = market.prices[rows, CLOSE]
     axes[0].plot(times, close, color="#222222", linewidth=0.9)
     low, high = axes[0].get_ylim()
-    for k, (name, colour) in enumerate(zip(machines.classes, colours, strict=True)):
-        axes[0].fill_between(times, low, high, where=numbers[:, -1] == k, color=colour, alpha=0.22, step="post",
-                             linewidth=0, label=name)  # fmt: skip
+    axes[0].imshow(
+        numbers[None, :, -1], aspect="auto", interpolation="nearest", cmap=ListedColormap(colours), vmin=0,
+        vmax=len(colours) - 1, extent=(_day(times[0]), _day(times[-1]), low, high), alpha=0.25, zorder=0,
+    )  # fmt: skip
     axes[0].set_ylim(low, high)
     axes[0].set_ylabel("close")
     axes[0].set_title(f"{market.name or 'market'}: shaded by the state of the market as a whole", loc="left",
                       fontsize=10)  # fmt: skip
-    axes[0].legend(ncols=len(colours), frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 1.12))
+    shown_classes = [Patch(color=colour, label=name) for name, colour in zip(machines.classes, colours, strict=True)]
+    axes[0].legend(handles=shown_classes, ncols=len(colours), frameon=False, fontsize=8, loc="lower right",
+                   bbox_to_anchor=(1.0, 0.99))  # fmt: skip
     longest = len(machines.timescales) - 1
     chances = machines.probabilities(shown)[:, longest]
     axes[1].stackplot(times, chances.T, colors=colours, linewidth=0, alpha=0.9)
@@ -141,7 +144,7 @@ def _draw_machine(axis: Any, machine: StateMachine, sequences: Sequence[NDArray[
         weight = moves[i, j] / max(moves.max(), 1)
         colour = "#333333" if moves[i, j] else "#bbbbbb"
         arrow = FancyArrowPatch(
-            tuple(places[i]), tuple(places[j]), arrowstyle="-|>", mutation_scale=14, shrinkA=41, shrinkB=41,
+            tuple(places[i]), tuple(places[j]), arrowstyle="-|>", mutation_scale=14, shrinkA=44, shrinkB=44,
             connectionstyle="arc3,rad=0.16", linewidth=0.8 + 3.2 * weight, color=colour,
             linestyle="-" if moves[i, j] else ":",
         )  # fmt: skip
@@ -153,11 +156,11 @@ def _draw_machine(axis: Any, machine: StateMachine, sequences: Sequence[NDArray[
     for k, name in enumerate(machine.states):
         share = (whole == k).mean()
         fill = (*to_rgb(colours[k]), 0.25 + 0.6 * float(share))
-        axis.scatter(*places[k], s=5200, color=[fill], edgecolors=colours[k], linewidths=2.0, zorder=3)
-        rule = f"in $\\geq$ {_row(machine.enter)[k]:.2f}, out < {_row(machine.leave)[k]:.2f}"
-        dwell = f"stays $\\geq$ {_row(machine.minimum_dwell)[k]:g} bars"
+        axis.scatter(*places[k], s=6200, color=[fill], edgecolors=colours[k], linewidths=2.0, zorder=3)
+        rule = f"in at {_row(machine.enter)[k]:.2f}\nout below {_row(machine.leave)[k]:.2f}"
+        dwell = f"$\\geq$ {_row(machine.minimum_dwell)[k]:g} bars"
         axis.text(*places[k], f"{name}\n{100 * share:.0f}% of bars\n{rule}\n{dwell}", ha="center", va="center",
-                  fontsize=7.5, zorder=4)  # fmt: skip
+                  fontsize=7.2, zorder=4, linespacing=1.15)  # fmt: skip
     axis.set_xlim(-1.65, 1.65)
     axis.set_ylim(-1.5, 1.5)
     axis.set_aspect("equal")
@@ -179,8 +182,9 @@ def draw_anomaly(market: Market, table: pd.DataFrame, path: Path) -> None:
     figure, axes = pyplot.subplots(2, 2, figsize=(11.0, 4.8), height_ratios=(1.6, 1.0), width_ratios=(4.0, 1.0),
                                    layout="constrained", sharex="col")  # fmt: skip
     axes[0, 0].plot(shown.index, close, color="#444444", linewidth=0.8)
+    told = f"above the 99th percentile of the training windows: {int(unusual.sum())} bars"
     axes[0, 0].scatter(shown.index[unusual], close[unusual], s=14, color=SHORT, zorder=3,
-                       label=f"{int(unusual.sum())} bars above the 99th percentile")  # fmt: skip
+                       label=told)  # fmt: skip
     axes[0, 0].set_ylabel("close")
     axes[0, 0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 0.98))
     axes[1, 0].plot(shown.index, percentile, color=LINE, linewidth=0.5, alpha=0.6)

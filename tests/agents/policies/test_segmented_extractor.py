@@ -9,8 +9,12 @@ import pytest
 import yaml
 
 from agents.evaluation.tables import evaluate_runs
+from agents.policies.agent import Agent
+from agents.policies.agent_predictor import AgentPredictor
+from agents.policies.policy_shape import PolicyShape
 from agents.policies.segmented_extractor import SegmentedExtractor, load_extractor
 from agents.run_folders.run_folder import Run
+from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import train
 from agents.training.recipe import AgentRecipe, write_agent_recipe
@@ -106,6 +110,6 @@ def test_what_does_not_fit_is_refused(extractor: Extractor, segmenter: Segmenter
     place = extractor.save(tmp_path / "extractor")
     with pytest.raises(ArtifactError, match="holds a Extractor"):
         load_extractor(place, place)
-    both = SegmentedExtractor(extractor, segmenter)
+    agent = Agent(SegmentedExtractor(extractor, segmenter), None, PolicyShape(1, 3), TradingSettings())
     with pytest.raises(ArtifactError, match="block by block"):
-        both.embedded(None)  # type: ignore[arg-type]
+        AgentPredictor(agent)
