@@ -6,7 +6,7 @@
 
 Single runs (a part, a method, a seed) are kept in `--keep`; what is there is not run again. Parts: standard and easy
 (synthetic, "test" seeds), real (the last fifth of bars, labels by hindsight within each part), joins (ways of joining
-timeframes, and a GPT body, without memory), causality (on real bars).
+timeframes, and a GPT body, without memory), causality (on real bars), agents (a clone with and without its states).
 
 Verified first: the truth as prediction has every score at its best, and statistics of a market add up to its scores.
 Then measured, per timescale: classes (balanced accuracy, macro-F1, MCC, each class), probabilities (log loss, expected
@@ -19,6 +19,8 @@ bootstrap over seeds and markets, paired where two are compared.
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.algorithms.threads import use_one_thread
+from agents.evaluation.tables import evaluate_runs
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import train
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from benchmarks.support.segmentation_figures import (
@@ -59,8 +64,8 @@ from pretrain.segmenter.training import fit_segmenter
 from synthetic import TASKS, regime_market, task_seeds
 
 SEEDS = 3
-SECONDS = {"standard": 100.0, "easy": 40.0, "real": 30.0, "joins": 30.0}  #: CPU seconds of each training
-MARKETS = {"standard": (64, 6, 16), "easy": (32, 6, 16), "joins": (24, 4, 16)}  #: to learn from, to tune on, to test on
+SECONDS = {"standard": 30.0, "easy": 12.0, "real": 12.0, "joins": 8.0}  #: CPU seconds of each training
+MARKETS = {"standard": (32, 4, 12), "easy": (16, 4, 12), "joins": (16, 4, 12)}  #: to learn from, to tune on, to test on
 DAYS = 60
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FILES = ("binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz")
@@ -365,6 +370,41 @@ def causality(folder: Path, keep: Path, decisions: int, streamed: int) -> dict[s
     return found
 
 
+def agents(keep: Path, until: float, seconds: float = 110.0) -> bool:
+    """A clone of the oracle on the shipped extractor, without and with the segmenter's states as features; whether all
+    runs are kept. A run: its seed, and its score on each of the test markets together."""
+    for seed in range(SEEDS):
+        for name in ("without", "with"):
+            path = keep / f"agents-{name}-{seed}.json"
+            if path.exists():
+                continue
+            if time.monotonic() + seconds > until:
+                return False
+            segments = str(keep / "standard-0") if name == "with" else None
+            config = AgentTrainingConfig(train_markets=12, validation_markets=6, days=30)
+            with tempfile.TemporaryDirectory() as place:
+                run = train("bc", market="standard", segments=segments, config=config, out=Path(place) / "run",
+                            seed=seed, progress=False)  # fmt: skip
+                table = evaluate_runs([run], market="standard", split="test", markets=12, days=30)
+            write_result(path, {"seed": seed, "features": name, "score": float(table["score"].iloc[0])})
+            print(f"agents: {name} segments, seed {seed}: {table['score'].iloc[0]:.3f}", flush=True)
+    return True
+
+
+def agents_collected(keep: Path) -> dict[str, Any]:
+    """Scores with and without, and the mean difference with its 95% interval (Student, over seeds)."""
+    found: dict[str, list[float]] = {}
+    for name in ("without", "with"):
+        paths = [keep / f"agents-{name}-{seed}.json" for seed in range(SEEDS)]
+        found[name] = [json.loads(path.read_text())["score"] for path in paths if path.exists()]
+    if min(len(scores) for scores in found.values()) < SEEDS:
+        return {"scores": found}
+    gap = np.array(found["with"]) - np.array(found["without"])
+    half = 4.303 * gap.std(ddof=1) / np.sqrt(SEEDS)  # t of 2 degrees of freedom
+    mean = float(gap.mean())
+    return {"scores": found, "difference": {"value": mean, "low": mean - half, "high": mean + half}}
+
+
 def verify() -> None:
     """The truth said at every bar scores best, and the sums of markets give the scores of all."""
     rng = np.random.default_rng(0)
@@ -386,7 +426,7 @@ def verify() -> None:
 def main() -> None:
     """Run a part, or collect what is kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("standard", "easy", "real", "joins", "causality"))
+    parser.add_argument("--part", choices=("standard", "easy", "real", "joins", "causality", "agents"))
     parser.add_argument("--minutes", type=float, default=9.0, help="nothing is begun that would end later")
     parser.add_argument("--real", type=Path, help="folder of the two files of real bars")
     parser.add_argument("--keep", type=Path, default=Path("runs/segmentation-kept"))
@@ -408,6 +448,9 @@ def main() -> None:
             write_result(given.keep / f"causality-{name}.json", {name: value})
         print(found)
         return
+    if given.part == "agents":
+        print("all is kept" if agents(given.keep, until) else "not all is kept yet: again, with the same command")
+        return
     real = given.part == "real"
     chosen = replace(recipe, teacher=BARS) if real else recipe
     done = run_part(World(given.part, chosen, given.real), given.keep, until)
@@ -415,13 +458,12 @@ def main() -> None:
 
 
 def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
-    import json
-
     parts = {part: collected(keep, part, recipe) for part in ("standard", "easy", "real", "joins")}
     told = [json.loads(path.read_text()) for path in sorted(keep.glob("causality-*.json"))]
     result = header() | {
         "margin_bars": MARGIN, "false_share": FALSE_SHARE, "cpu_seconds": SECONDS, "seeds": SEEDS,
         "tasks": sorted(TASKS), "absent": absent(), **parts,
+        "agents": agents_collected(keep),
         "causality": {name: value for one in told for name, value in one.items()},
     }  # fmt: skip
     write_result(out, result)

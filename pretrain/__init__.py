@@ -53,11 +53,19 @@ if TYPE_CHECKING:
     from pretrain.forecaster.recipe import ForecasterRecipe
     from pretrain.forecaster.recipe_runs import pretrain_forecaster
     from pretrain.forecaster.training import fit_forecaster
-    from pretrain.loading import load
+    from pretrain.loading import load, read_recipe
+    from pretrain.segmenter.artifact import Segmenter
+    from pretrain.segmenter.config import SegmenterConfig
+    from pretrain.segmenter.recipe import SegmenterRecipe
+    from pretrain.segmenter.recipe_runs import pretrain_segmenter
+    from pretrain.segmenter.state_machine import StateMachine
+    from pretrain.segmenter.stream import SegmentStream
+    from pretrain.segmenter.training import fit_segmenter
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
 _HOMES = {
     "ArtifactError": "pretrain.fitting.artifact_folder",
+    "ExogenousSource": "pretrain.fitting.market_inputs",
     "Extractor": "pretrain.extractor.artifact",
     "ExtractorModel": "pretrain.extractor.model",
     "FitOptions": "pretrain.fitting.fitting",
@@ -65,19 +73,26 @@ _HOMES = {
     "ForecasterConfig": "pretrain.forecaster.config",
     "ForecasterRecipe": "pretrain.forecaster.recipe",
     "LabelledMarket": "pretrain.data.labelled_market",
-    "ExogenousSource": "pretrain.fitting.market_inputs",
     "MarketInputs": "pretrain.fitting.market_inputs",
     "MarketLayout": "pretrain.fitting.market_layout",
     "Predictor": "pretrain.fitting.predicting",
     "Recipe": "pretrain.extractor.recipe",
+    "SegmentStream": "pretrain.segmenter.stream",
+    "Segmenter": "pretrain.segmenter.artifact",
+    "SegmenterConfig": "pretrain.segmenter.config",
+    "SegmenterRecipe": "pretrain.segmenter.recipe",
+    "StateMachine": "pretrain.segmenter.state_machine",
     "WindowDataset": "pretrain.data.windows",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
     "fit_forecaster": "pretrain.forecaster.training",
+    "fit_segmenter": "pretrain.segmenter.training",
     "labelled_market": "pretrain.data.own_labels",
     "load": "pretrain.loading",
     "pretrain_extractor": "pretrain.extractor.recipe_runs",
     "pretrain_forecaster": "pretrain.forecaster.recipe_runs",
+    "pretrain_segmenter": "pretrain.segmenter.recipe_runs",
+    "read_recipe": "pretrain.loading",
     "stream": "pretrain.fitting.streaming",
 }
 
@@ -100,15 +115,23 @@ __all__ = [
     "Predictor",
     "PretrainingConfig",
     "Recipe",
+    "SegmentStream",
+    "Segmenter",
+    "SegmenterConfig",
+    "SegmenterRecipe",
+    "StateMachine",
     "TrainingConfig",
     "WindowDataset",
     "cached_embeddings",
     "fit_extractor",
     "fit_forecaster",
+    "fit_segmenter",
     "labelled_market",
     "load",
     "pretrain_extractor",
     "pretrain_forecaster",
+    "pretrain_segmenter",
+    "read_recipe",
     "stream",
 ]
 

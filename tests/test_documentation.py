@@ -28,6 +28,7 @@ import synthetic
 from agents.algorithms.threads import one_thread
 from agents.command_line import app, main
 from agents.training.recipe import AgentRecipe
+from pretrain.loading import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,6 +62,13 @@ REDUCED = {
     "cryptoenv predict runs/forecaster --bars my_bars.csv.gz --steps 96 --out runs/forecast": PARSED,
     "cryptoenv evaluate runs/hybrid --bars my_bars.csv.gz --split test --out runs/scores.csv": PARSED,
     "cryptoenv export runs/forecaster forecaster.onnx": PARSED,
+    # tests/agents/commands/test_segmenter_commands.py
+    "cryptoenv pretrain --recipe segmenter --out runs/segmenter": PARSED,
+    "cryptoenv pretrain --recipe segmenter --bars my_bars.csv.gz --split time --out runs/my-segmenter": PARSED,
+    "cryptoenv pretrain --recipe segmenter --bars my_bars.csv.gz --labels labels.csv --out runs/my-classes": PARSED,
+    "cryptoenv predict runs/segmenter --bars my_bars.csv.gz --out predictions": PARSED,
+    "cryptoenv evaluate runs/segmenter --task standard --split validation": PARSED,
+    "cryptoenv evaluate runs/my-segmenter --bars my_bars.csv.gz": PARSED,
     "cryptoenv data download --exchange binance --symbol BTC/USDT --symbol ETH/USDT --timeframe 1m --since 2020-01-01":
         PARSED,  # tests/cryptoenv/exchange/
     "cryptoenv data download --exchange binance --symbol BTC/USDT:USDT --since 2020-01-01 --timeframe funding": PARSED,
@@ -130,7 +138,8 @@ def sample_files(folder: Path) -> None:
     bars.to_csv(folder / "my_bars.csv.gz")
     due = pd.date_range(bars.index[0].floor("8h"), bars.index[-1], freq="8h", name="timestamp")
     pd.Series(1e-4, due, name="rate").to_csv(folder / "my_funding.csv")
-    (folder / "runs" / "ppo").mkdir(parents=True)
+    for run in ("ppo", "segmenter", "my-segmenter"):
+        (folder / "runs" / run).mkdir(parents=True)
     (folder / "agent.zip").touch()
     (folder / "labels.csv").touch()
 
@@ -142,9 +151,10 @@ def failures(text: str) -> Iterator[str]:
         try:
             if step.kind == "python":
                 exec(compile(shorter(step.text), f"line {step.line}", "exec"), names)
-            elif step.kind == "yaml":  # a recipe of an agent
+            elif step.kind == "yaml":  # a recipe of an agent, or of a model that it names
                 Path("recipe.yaml").write_text(step.text, "utf-8")
-                AgentRecipe.read("recipe.yaml")
+                read = read_recipe if step.text.startswith("model:") else AgentRecipe.read
+                read("recipe.yaml")
             elif step.kind == "bash":
                 for command in step.text.partition("  #")[0].split("&&"):
                     run_command(command.strip())

@@ -197,7 +197,7 @@ class Agent:
         if not math.isfinite(held):
             raise ValueError(f"held={held} is not allowed: a finite exposure, a fraction of equity")
         (whole,) = own_markets(bars, self.settings, maker_for(self.extractor, inputs))
-        market = closed_part(whole, self.settings.window, now)
+        market = closed_part(whole, self.settings.window, now, whole=self.extractor.whole_history)
         last = len(market) - 1
         decider = self.decide_on(EmbeddingTable([self.extractor.embed(market)]))
         index = np.array([[0, last]], dtype=np.int64)

@@ -49,8 +49,11 @@ class Decision:
         return f"{when}: target {self.target:+.4g} (held {self.held:+g})" + (f"; {shares}" if shares else "")
 
 
-def closed_part(market: Market, window: Sequence[int], now: pd.Timestamp | None = None) -> Market:
-    """The latest bars of a market that had closed by `now` (the clock's time where None), enough for one decision.
+def closed_part(
+    market: Market, window: Sequence[int], now: pd.Timestamp | None = None, *, whole: bool = False
+) -> Market:
+    """The latest bars of a market that had closed by `now` (the clock's time where None), enough for one decision; with
+    `whole` all that had closed.
 
     Raises:
         ValueError: none had closed, or too few for the windows.
@@ -64,6 +67,8 @@ def closed_part(market: Market, window: Sequence[int], now: pd.Timestamp | None 
         )
     closed = market.part(0, ended)
     closed.first_decision(window)  # says how many bars are needed
+    if whole:
+        return closed
     # A recurrent memory starts one window before a block of STRETCH bars; a longer bar may begin after the cut.
     spans = [(bars + 1) * timeframe_ms(name) // base for name, bars in zip(market.timeframes, window, strict=True)]
     return closed.part(max(ended - 2 * (STRETCH + max(spans)), 0), ended)

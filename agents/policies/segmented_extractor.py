@@ -33,6 +33,8 @@ class SegmentedExtractor(Extractor):
         ArtifactError: the base timeframes differ, or the segmenter needs more than bars.
     """
 
+    whole_history = True
+
     def __init__(self, extractor: Extractor, segmenter: Segmenter) -> None:
         super().__init__(extractor.model, extractor.scaler, extractor.provenance, extractor.features)
         base, own = extractor.config.timeframes[0], segmenter.config.timeframes[0]

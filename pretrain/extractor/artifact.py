@@ -72,6 +72,8 @@ class Extractor(Predictor):
         ArtifactError: `features` have other names than the model reads.
     """
 
+    whole_history = False  #: whether an embedding depends on more than the bars of its windows and its block
+
     def __init__(
         self, model: ExtractorModel, scaler: RobustScaler, provenance: Provenance, features: FeatureSpec | None = None
     ) -> None:
