@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import yaml
 
-from agents.evaluation.tables import evaluate_runs
 from agents.policies.agent import Agent
 from agents.policies.agent_predictor import AgentPredictor
 from agents.policies.policy_shape import PolicyShape
@@ -75,10 +74,10 @@ def test_rows_are_those_of_both_and_none_knows_the_future(extractor: Extractor, 
         assert not (other[cut + 1 :] == rows[cut + 1 :]).all()
 
 
-def test_a_run_keeps_both_and_is_judged_with_them(extractor: Extractor, segmenter: Segmenter, tmp_path: Path) -> None:
+def test_a_run_keeps_both_and_decides_with_them(extractor: Extractor, segmenter: Segmenter, tmp_path: Path) -> None:
     segmenter.save(tmp_path / "segments" / "artifact")
     extractor.save(tmp_path / "extractor")
-    config = AgentTrainingConfig(train_markets=2, validation_markets=2, days=3)
+    config = AgentTrainingConfig(train_markets=1, validation_markets=1, days=2)
     run = train(
         "bc", market="easy", extractor=str(tmp_path / "extractor"), segments=str(tmp_path / "segments"), config=config,
         out=tmp_path / "run", progress=False,
@@ -87,8 +86,6 @@ def test_a_run_keeps_both_and_is_judged_with_them(extractor: Extractor, segmente
     assert isinstance(loaded.agent.extractor, SegmentedExtractor)
     assert loaded.agent.extractor.hash == run.agent.extractor.hash != extractor.hash
     assert loaded.agent.shape.embedding_width == extractor.width + 21
-    table = evaluate_runs([loaded], market="easy", split="validation", markets=2, days=3)
-    assert np.isfinite(table.select_dtypes("number").to_numpy(dtype=float)[0, 0])
     bars = regime_market("easy", 2, 3).bars
     assert loaded.agent.decide(bars).target in loaded.agent.actions
     assert AgentRecipe.read(tmp_path / "run" / "recipe.yaml").segments == str(tmp_path / "segments")
