@@ -54,6 +54,7 @@ from pretrain.forecaster.evaluation import (
     persistence_forecasts,
     truth_of,
 )
+from pretrain.forecaster.external import CONTEXT, External
 from pretrain.forecaster.forecast_table import drawn_paths
 from pretrain.forecaster.peers import LEVELS, peers
 from pretrain.forecaster.recipe import ForecasterRecipe
@@ -63,7 +64,7 @@ from synthetic.oracles.macro_filter import EVERYTHING
 
 FRACTIONS = (0.74, 0.12, 0.14)
 TIMEFRAMES = ("15m", "4h", "1d")
-SYNTHETIC_MARKETS = {"extractor": 48, "validation": 8, "test": 12}
+SYNTHETIC_MARKETS = {"extractor": 24, "validation": 6, "test": 6}
 DAYS = 60
 PATH_EVERY, PATHS, PATH_STEPS = 160, 256, 96
 CLASSICAL = "classical"
@@ -292,38 +293,25 @@ def run_classical(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-FRACAST_ROWS, FRACAST_CONTEXT = 1_500, 512
+FRACAST_ROWS = 1_500
 
 
 def run_fracast(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fracast-0 (85,001 weights, trained by others on general series) at evenly spread test rows, beside the baselines.
 
-    It reads log-prices; its own nine quantiles are judged as they are.
+    Its own nine quantiles are judged as they are.
     """
-    from fracast import FracastModel
-
-    model = FracastModel.from_pretrained()
     train, _, test = parts_of(arguments)
     config = ForecasterRecipe.read("forecaster").architecture.for_market(train[0].market)
     dataset = held_out_rows(test, config)
     rows = np.unique(np.linspace(0, len(dataset) - 1, FRACAST_ROWS).round().astype(np.int64))
-    rows = rows[dataset.t[rows] >= FRACAST_CONTEXT]
+    rows = rows[dataset.t[rows] >= CONTEXT]
     truth = truth_of(dataset, rows)
-    contexts = np.stack([
-        np.log(dataset.parts[m].market.prices[t - FRACAST_CONTEXT + 1 : t + 1, CLOSE])
-        for m, t in zip(dataset.market[rows], dataset.t[rows], strict=True)
-    ])  # fmt: skip
     began = time.process_time()
-    centred = contexts - contexts[:, -1:]
-    found = np.concatenate([
-        model.forecast_batch(part, horizon=max(config.horizons)) for part in np.array_split(centred, 8)
-    ])  # fmt: skip
-    steps = np.array(config.horizons) - 1
-    quantiles = np.sort(np.asarray(found, np.float64)[:, steps], axis=-1)
-    levels = np.arange(1, 10) / 10.0
+    own = External("fracast")(dataset, rows)
     said = {
-        "Fracast-0": Forecasts(levels, quantiles[..., 4], quantiles),
-        PERSISTENCE: persistence_forecasts(truth, levels), HISTORICAL: historical_forecasts(truth, levels),
+        "Fracast-0": own,
+        PERSISTENCE: persistence_forecasts(truth, own.levels), HISTORICAL: historical_forecasts(truth, own.levels),
     }  # fmt: skip
     return {
         "contender": "Fracast-0", "seed": 0, "cpu_seconds": round(time.process_time() - began, 1),

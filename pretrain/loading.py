@@ -28,6 +28,7 @@ LOADERS = {
 RECIPE_KINDS = {
     "extractor": ("pretrain.extractor.recipe", "Recipe"),
     "segmenter": ("pretrain.segmenter.recipe", "SegmenterRecipe"),
+    "forecaster": ("pretrain.forecaster.recipe", "ForecasterRecipe"),
 }
 
 

@@ -46,7 +46,7 @@ def _defined(module: str) -> list[str]:
     """Names that a module defines itself, not what it imports."""
     found = []
     for node in ast.parse(Path(importlib.import_module(module).__file__ or "").read_text("utf-8")).body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             found.append(node.name)
         elif isinstance(node, ast.Assign):
             found += [target.id for target in node.targets if isinstance(target, ast.Name)]

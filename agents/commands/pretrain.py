@@ -25,7 +25,7 @@ from agents.commands.options import (
     hidden,
     market_inputs,
 )
-from agents.commands.pretrain_models import TRAININGS, Training, chosen_recipe
+from agents.commands.pretrain_models import TRAININGS, ForecasterTraining, Training, chosen_recipe
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ def pretrain(
     The same recipe gives the same artifact on the same machine.
     """
     from pretrain import FitOptions
-    from pretrain.fitting.recipe import model_of
 
     if start is not None:
         earlier("--start", "--from")
@@ -110,26 +109,14 @@ def pretrain(
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
     budget = {name: value for name, value in budget.items() if value is not None}
     options = FitOptions(out, resume=resume, mlflow=mlflow)
-    if recipe is not None and model_of(recipe, (*TRAININGS, FORECASTER)) == FORECASTER:
-        from agents.commands.pretrain_forecaster import pretrain_forecaster_command
-
-        if not resume:
-            _refuse_other_outputs(out)
-        told = {"seed": seed, "task": task, "bars": bars, "init": init, "split": split, "embargo": embargo,
-                "show_data_splits": show_data_splits, "labels": labels, "from": from_artifact}  # fmt: skip
-        with told_when_interrupted(lambda: _kept(out)):
-            model = pretrain_forecaster_command(recipe, told, inputs, budget, options)
-        if model is not None:
-            _report(model, options)
-        return
-    if init is not None:
-        raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
     chosen, begin = chosen_recipe(recipe, from_artifact, inputs, bars=bool(bars))
     chosen = chosen.changed(seed=seed, task=task, teacher=_teacher(chosen, bool(bars), bool(labels)))
     chosen = chosen.changed(training=replace(chosen.training, **budget))
+    if init is not None and chosen.model != FORECASTER:
+        raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
+    training = TRAININGS[chosen.model](chosen, begin) if init is None else ForecasterTraining(chosen, begin, init)
     if not resume:
         _refuse_other_outputs(out)
-    training = TRAININGS[chosen.model](chosen, begin)
     with told_when_interrupted(lambda: _kept(out)):
         if bars:
             from pretrain.extractor.recipe_runs import EMBARGO
@@ -144,6 +131,8 @@ def _teacher(recipe: Any, bars: bool, labels: bool) -> str | None:
     """What labels come from, where it is not what the recipe says."""
     from pretrain.data.teachers import OWN_LABELS
 
+    if labels and recipe.model == FORECASTER:
+        raise ValueError("--labels are of other models: a forecaster learns the returns of the bars themselves")
     if labels:
         return OWN_LABELS
     return "bars" if bars and recipe.model == "segmenter" else None

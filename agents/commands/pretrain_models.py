@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -96,10 +97,39 @@ class SegmenterTraining:
         return segment_bars(markets, splits, self.recipe, options)
 
 
+class ForecasterTraining:
+    """A forecaster, always a new one; `init`: the folder of a GPT-2 that it begins with, or None."""
+
+    positions = (-1.0, 0.0, 1.0)
+    look_ahead = 0  # a return that ends beyond a border is no target: nothing is left to purge
+
+    def __init__(self, recipe: Any, start: str, init: Path | None = None) -> None:
+        if start not in ("", NOTHING):
+            raise ValueError(f"--from {start}: a forecaster is trained anew; leave it out")
+        self.recipe, self.layout, self._init = recipe, recipe.layout, init
+        self.said = f"a new forecaster, on {', '.join(self.layout.timeframes)}"
+
+    def on_task(self, options: FitOptions) -> Predictor:
+        """As `Training.on_task`."""
+        from pretrain import pretrain_forecaster
+
+        return pretrain_forecaster(self.recipe, options, init=self._init)
+
+    def on_bars(
+        self, markets: Sequence[Market] | Sequence[LabelledMarket], splits: Splits, options: FitOptions
+    ) -> Predictor:
+        """As `Training.on_bars`."""
+        from pretrain import pretrain_forecaster
+
+        plain: Any = markets
+        return pretrain_forecaster(self.recipe, options, splits=(plain, splits), init=self._init)
+
+
 #: Model, as a recipe names it -> how it is trained; called with the recipe and what `--from` says.
 TRAININGS: dict[str, Callable[[Any, str], Training]] = {
     "extractor": ExtractorTraining,
     "segmenter": SegmenterTraining,
+    "forecaster": ForecasterTraining,
 }
 
 

@@ -54,7 +54,7 @@ def test_it_is_judged_on_the_part_it_has_not_seen(place: Path, capsys: pytest.Ca
     given = ["evaluate", str(place / "run"), "--bars", str(place / "bars.csv"), "--split", "test"]
     assert main([*given, "--out", str(place / "scores.csv")]) == 0
     said = capsys.readouterr().out
-    assert "the weights saw bars from 2020-01-01" in said
+    assert "the weights saw bars from 2020-02-12" in said
     assert "crps_of_historical" in said
     table = pd.read_csv(place / "scores.csv")
     assert table["rows"].max() < 0.35 * 24 * 80  # the last fifth of the decisions alone
@@ -76,7 +76,7 @@ def test_what_is_not_of_forecasters_is_refused(place: Path, capsys: pytest.Captu
     given = ["pretrain", "--recipe", "forecaster", "--out", str(place / "none")]
     for options, message in (
         (["--init", str(place / "nothing")], "no such folder"),
-        (["--bars", str(place / "bars.csv"), "--from", "default"], "--from is of extractors"),
+        (["--bars", str(place / "bars.csv"), "--from", "default"], "a forecaster is trained anew"),
     ):
         assert main([*given, *options]) == 2
         assert message in capsys.readouterr().err
