@@ -54,21 +54,21 @@ SHOWN = ("mae", "rmse", "mape", "log_error", "direction", "coverage_80", "covera
 
 @dataclass(frozen=True)
 class Counts:
-    """How much is measured."""
+    """How much is measured; `origins` in all, at least one of each tested token."""
 
     seeds: int = 3
-    tokens: int = 24
-    rows: int = 9_000
-    steps: int = 600
-    origins: int = 2
-    paths: int = 24
-    known_paths: int = 48
+    tokens: int = 15
+    rows: int = 8_000
+    steps: int = 400
+    origins: int = 14
+    paths: int = 16
+    known_paths: int = 24
     stored_tokens: int = 1_000
     stored_rows: int = 4_000
 
 
 FULL = Counts()
-QUICK = Counts(1, 5, 1_600, 20, 1, 8, 8, 20, 400)
+QUICK = Counts(1, 5, 1_600, 20, 5, 8, 8, 20, 400)
 
 
 def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe:
@@ -107,7 +107,7 @@ def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[s
     made = fit_tokens(tokens, splits, recipe, FitOptions(progress=False))
     seconds = time.process_time() - began
     ahead = max(STEPS)
-    origins = spread_origins(tokens, splits.test, counts.origins, ahead)
+    origins = spread_origins(tokens, splits.test, max(1, counts.origins // len(splits.test)), ahead)
     said = {method: said_by(made, tokens, origins, STEPS, paths=counts.paths, seed=seed)}
     if method == "conv":
         said |= {name: baseline(tokens, splits.train, origins, STEPS) for name, baseline in BASELINES.items()}
@@ -265,12 +265,12 @@ def store_piece(counts: Counts) -> dict[str, Any]:
 def pieces(counts: Counts, data: Path | None) -> dict[str, Callable[[], dict[str, Any]]]:
     """What is to be measured, by name, in the order in which it is."""
     found: dict[str, Callable[[], dict[str, Any]]] = {"store": lambda: store_piece(counts)}
-    trained = [(split, "conv") for split in ("token", "time", "mixed")] + [("token", "linear"), ("token", "lstm")]
-    for seed in range(counts.seeds):
-        for split, method in trained:
+    trained = [("token", method) for method in ("conv", "linear", "lstm")] + [("time", "conv"), ("mixed", "conv")]
+    for split, method in trained:
+        for seed in range(counts.seeds):
             found[f"forecast-{split}-{method}-{seed}"] = _bind(counts, split, method, seed)
-        if data is not None:
-            found[f"real-{seed}"] = _bind_real(data, seed)
+    if data is not None:
+        found |= {f"real-{seed}": _bind_real(data, seed) for seed in range(counts.seeds)}
     return found
 
 

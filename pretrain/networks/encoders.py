@@ -171,7 +171,9 @@ class AttentionBlock(nn.Module):
         query, key, value = self._heads(token, token)
         keys[:, :, place], values[:, :, place] = key[:, :, 0], value[:, :, 0]
         seen = slice(0, place + 1)
-        mixed = F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen])
+        # written out: torch's own attention takes twice as long for a single query
+        scores = query @ keys[:, :, seen].transpose(-1, -2) / query.shape[-1] ** 0.5
+        mixed = scores.softmax(dim=-1) @ values[:, :, seen]
         middle = token + self.out(mixed.transpose(1, 2).reshape(token.shape))
         return middle + self.feedforward(middle)
 
