@@ -326,23 +326,24 @@ def _measures(parts: list[dict[str, Any]], steps: Sequence[int]) -> dict[str, di
 
 def _detector(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds; the interval of average precision over tokens."""
-    alone = [value for part in parts for value in part["by_token"] if np.isfinite(value)]
+    alone = [value for part in parts for value in part["by_token"] if value is not None]
     by_token = mean(np.array(alone))
-    out: dict[str, Any] = {
-        "average_precision": float(np.mean([part["average_precision"] for part in parts])),
-        "by_token": [by_token.value, by_token.low, by_token.high, len(alone)],
-        "share": float(np.mean([part["share"] for part in parts])),
-    }
-    for name in ("brier",):
+    out: dict[str, Any] = {"by_token": [by_token.value, by_token.low, by_token.high, len(alone)]}
+    for name in ("average_precision", "share", "brier"):
         if name in parts[0]:
-            out[name] = float(np.mean([part[name] for part in parts]))
+            out[name] = _known_mean([part[name] for part in parts])
     if "alarms" in parts[0]:
         for name in ("recall", "false_a_day", "lead", "lead_to_peak"):
-            out[name] = float(np.nanmean([part["alarms"][name] for part in parts]))
+            out[name] = _known_mean([part["alarms"][name] for part in parts])
         out["pumps"] = sum(part["alarms"]["pumps"] for part in parts)
     if "reliability" in parts[0]:
         out["reliability"] = np.mean([part["reliability"] for part in parts], axis=0).round(4).tolist()
     return out
+
+
+def _known_mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _plain(value: Any) -> Any:
@@ -365,7 +366,7 @@ def show(result: dict[str, Any]) -> None:
     for target, by in result["pumps"].items():
         print(f"\n{target}: average precision (share of rows {next(iter(by.values()))['share']:.3f})")
         for detector, row in by.items():
-            told = f" recall {row['recall']:.2f}, lead {row['lead']:.0f} rows" if "recall" in row else ""
+            told = "".join(f", {name} {row[name]:.2f}" for name in ("recall", "lead") if row.get(name) is not None)
             print(f"  {detector:20s} {row['average_precision']:.3f}{told}")
     if result["store"]:
         print("\nstore:", json.dumps(result["store"]))
