@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from pretrain.segmenter.state_machine import StateMachine
     from pretrain.segmenter.stream import SegmentStream
     from pretrain.segmenter.training import fit_segmenter
+    from pretrain.tokens.artifact import TokenForecaster
+    from pretrain.tokens.hdf5_store import TokenStore
+    from pretrain.tokens.recipe import TokenRecipe
 
 # Torch and Lightning take seconds to import: what needs them is loaded on first use.
 _HOMES = {
@@ -82,6 +85,9 @@ _HOMES = {
     "SegmenterConfig": "pretrain.segmenter.config",
     "SegmenterRecipe": "pretrain.segmenter.recipe",
     "StateMachine": "pretrain.segmenter.state_machine",
+    "TokenForecaster": "pretrain.tokens.artifact",
+    "TokenRecipe": "pretrain.tokens.recipe",
+    "TokenStore": "pretrain.tokens.hdf5_store",
     "WindowDataset": "pretrain.data.windows",
     "cached_embeddings": "pretrain.extractor.embedding_cache",
     "fit_extractor": "pretrain.extractor.training",
@@ -120,6 +126,9 @@ __all__ = [
     "SegmenterConfig",
     "SegmenterRecipe",
     "StateMachine",
+    "TokenForecaster",
+    "TokenRecipe",
+    "TokenStore",
     "TrainingConfig",
     "WindowDataset",
     "cached_embeddings",
