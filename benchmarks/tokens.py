@@ -379,6 +379,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help=f"folder of {SWAPS}")
     parser.add_argument("--minutes", type=float, help="begin no piece later than this")
     parser.add_argument("--only", help="pieces whose name holds this")
+    parser.add_argument("--reverse", action="store_true", help="the last piece first, beside another call")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/tokens.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -387,7 +388,8 @@ def main() -> None:
     kept = options.out.with_suffix("")
     done: dict[str, dict[str, Any]] = {}
     verify()
-    for name, measure in pieces(counts, options.data).items():
+    todo = list(pieces(counts, options.data).items())
+    for name, measure in todo[::-1] if options.reverse else todo:
         file = kept / f"{name}.json"
         late = options.minutes is not None and time.monotonic() - began > 60.0 * options.minutes
         if not file.is_file() and not late and (options.only or "") in name:

@@ -55,10 +55,6 @@ def test_test_mode_forecasts_and_draws(run: Path, capfd: pytest.CaptureFixture[s
     found = json.loads((run / "metrics.json").read_text())
     assert set(found["tokens"]) == {"1"} and set(found["forecast"]["mae"]) == {"1", "10"}
     assert found["pumps"]["rows_ahead"] == 30
-    store = str(run / "data")
-    again = ["tokens", "--test-mode", "--load-model", str(run / "artifact"), "--data", store, "--out", str(run / "b")]
-    assert main([*again, "--test-token-id", "1", *FORECAST]) == 0
-    assert json.loads((run / "b" / "metrics.json").read_text()) == found
 
 
 def test_it_goes_on_from_a_model_and_can_leave_none(run: Path, tmp_path: Path) -> None:
@@ -67,9 +63,10 @@ def test_it_goes_on_from_a_model_and_can_leave_none(run: Path, tmp_path: Path) -
     assert not (tmp_path / "further" / "artifact").exists()
 
 
-def test_the_split_is_shown_without_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_split_is_shown_without_training(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shown = ["--split-strategy", "token", "--split-fractions", "0.5,0.25,0.25", "--show-data-splits"]
-    assert main(["tokens", *SMALL, *shown, "--out", str(tmp_path / "s")]) == 0
+    stored = ["--data", str(run / "data")]
+    assert main(["tokens", *SMALL, *shown, *stored, "--out", str(tmp_path / "s")]) == 0
     said = capfd.readouterr().out
     assert "validation" in said and (tmp_path / "s" / "splits.png").is_file()
     assert not (tmp_path / "s" / "checkpoints").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,16 @@ import pytest
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.fitting.fitting import FitOptions
 from pretrain.tokens.hdf5_store import StoreError
+from pretrain.tokens.recipe import TokenRecipe
 from pretrain.tokens.run import JudgingPlan, judge_tokens, prepared, train_tokens
 from pretrain.tokens.series import TokenSeries
-from tests.pretrain.tokens.test_training import small_recipe
+from tests.pretrain.tokens.test_training import small_recipe as recipe_of
+
+
+def small_recipe(**changes: object) -> TokenRecipe:
+    """One that trains for hardly any time."""
+    recipe = recipe_of(**changes)
+    return recipe.changed(training=replace(recipe.training, steps=4, validate_every=2))
 
 
 def test_a_run_is_kept_in_mlflow_and_goes_on(
