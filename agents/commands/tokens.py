@@ -69,7 +69,7 @@ def tokens(
     show_data_splits: Annotated[bool, typer.Option(help="Print and draw the split, and stop.")] = False,
     save_model: Annotated[bool, typer.Option(help="Keep the artifact in the run folder.")] = True,
     load_model: Annotated[
-        Path | None, typer.Option(help="An artifact to go on from; with --test-mode, the one to test.")
+        Path | None, typer.Option(help="An artifact, or a run, to go on from; with --test-mode, the one to test.")
     ] = None,
     test_mode: Annotated[bool, typer.Option(help="Test and forecast instead of training.")] = False,
     test_token_id: Annotated[int | None, typer.Option(help="With --test-mode: this token.")] = None,
@@ -120,10 +120,9 @@ def tokens(
         _show(series, chosen, out)
         return
     from pretrain import FitOptions
-    from pretrain.tokens.artifact import TokenForecaster
     from pretrain.tokens.run import ARTIFACT, train_tokens
 
-    start = None if load_model is None else TokenForecaster.load(load_model)
+    start = None if load_model is None else _loaded(load_model, "cpu")
     with told_when_interrupted(lambda: f"go on with the same command and --resume, if {out} holds checkpoints"):
         made = train_tokens(
             series, chosen, FitOptions(out, resume=resume, mlflow=mlflow), start=start, keep=save_model
@@ -215,6 +214,16 @@ def _refuse_other_outputs(out: Path, *, resume: bool) -> None:
             raise FileExistsError(f"{out} holds an earlier run ({name}): choose another --out, or go on with --resume")
 
 
+def _loaded(folder: Path, device: str) -> TokenForecaster:
+    """The forecaster of an artifact, or of a run."""
+    import pretrain
+
+    found = pretrain.load(folder, device=device)
+    if not isinstance(found, pretrain.TokenForecaster):
+        raise ValueError(f"--load-model {folder} holds a model of something else than tokens")
+    return found
+
+
 def _read(recipe: TokenRecipe, data: Path | None, bar_seconds: int) -> tuple[TokenSeries, ...]:
     from pretrain.tokens.run import tokens_of
     from pretrain.tokens.swaps import read_tokens
@@ -246,12 +255,11 @@ def _test(
 ) -> None:
     """`source`: data and seconds of a row; `model`: run folder, artifact, device; `wanted`: token id, range of them."""
     from pretrain.fitting.mlflow_tracking import log_run
-    from pretrain.tokens.artifact import TokenForecaster
     from pretrain.tokens.hdf5_store import METADATA, SPLIT, TokenStore
     from pretrain.tokens.run import ARTIFACT, DATA, METRICS, judge_tokens
 
     out, artifact, device = model
-    forecaster: TokenForecaster = TokenForecaster.load(artifact or out / ARTIFACT, device=device)
+    forecaster = _loaded(artifact or out / ARTIFACT, device)
     splits: Splits | None = None
     store = TokenStore(source[0] if source[0] is not None and source[0].is_dir() else out / DATA)
     if (source[0] is None or source[0].is_dir()) and (store.folder / METADATA).exists():
