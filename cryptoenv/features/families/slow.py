@@ -129,7 +129,7 @@ def _day_sums(
     for i in range(ohlcv.shape[0]):
         day = (i + offset) // block
         if i == 0 or (i + offset) % block == 0:
-            extremes[day] = ohlcv[i, HIGH], ohlcv[i, LOW]
+            extremes[day, 0], extremes[day, 1] = ohlcv[i, HIGH], ohlcv[i, LOW]
         _add_row(sums[day], i, rows, ohlcv[i, VOLUME])
         extremes[day, 0] = max(extremes[day, 0], ohlcv[i, HIGH])
         extremes[day, 1] = min(extremes[day, 1], ohlcv[i, LOW])
