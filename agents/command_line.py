@@ -22,7 +22,9 @@ except ModuleNotFoundError:
     print(f"the `cryptoenv` command needs typer: {install_hint('agents')}", file=sys.stderr)
     raise SystemExit(USER_ERROR) from None
 
-from agents.commands.data import app as data_commands  # noqa: E402 -- once typer is known to be there
+from agents.commands.backtest import backtest  # noqa: E402 -- once typer is known to be there
+from agents.commands.check_leakage import check_leakage  # noqa: E402
+from agents.commands.data import app as data_commands  # noqa: E402
 from agents.commands.evaluate import evaluate  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
 from agents.commands.options import (  # noqa: E402
@@ -45,6 +47,7 @@ from agents.commands.synth import synth  # noqa: E402
 from agents.commands.tokens import app as tokens_commands  # noqa: E402
 from agents.commands.train import train  # noqa: E402
 from agents.commands.tune import tune  # noqa: E402
+from agents.commands.walk_forward import walk_forward  # noqa: E402
 from agents.run_folders.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
 
 app = typer.Typer(
@@ -62,10 +65,13 @@ app.command()(pretrain)
 app.command()(synth)
 app.command()(train)
 app.command()(evaluate)
+app.command()(backtest)
 app.command()(predict)
 app.command()(play)
 app.command()(signal)
 app.command()(tune)
+app.command("check-leakage")(check_leakage)
+app.command("walk-forward")(walk_forward)
 app.command()(export)
 app.command("import")(import_model)
 

@@ -166,11 +166,14 @@ def split_market(
     edges = first + np.cumsum([0.0, *fractions]) * decidable
     starts = [int(e) for e in edges[:-1]]
     ends = [*starts[1:], len(whole)]
-    return TimeSplit(*(_part(whole, first, *span, settings) for span in zip(starts, ends, strict=True)))
+    return TimeSplit(*(market_part(whole, first, *span, settings) for span in zip(starts, ends, strict=True)))
 
 
-def _part(whole: Market, warm_up: int, start: int, end: int, settings: TradingSettings) -> ExpertMarket:
-    """The market whose decisions run from bar `start` to bar `end` of `whole`, with `warm_up` bars before them."""
+def market_part(whole: Market, warm_up: int, start: int, end: int, settings: TradingSettings) -> ExpertMarket:
+    """The market whose decisions run from bar `start` to bar `end` of `whole`, with `warm_up` bars before them.
+
+    Labels are made from it alone: none looks at bar `end` or later.
+    """
     index = whole.bars.index
     begin = int(index.searchsorted(index[max(start - warm_up, 0)].floor("1D")))
     market = whole.part(begin, end)

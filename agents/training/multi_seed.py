@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,18 @@ def _in_processes(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _over_ray(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
+    return over_ray(train_one, jobs)
+
+
+def over_ray(job: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    """Call `job` once per tuple of arguments over Ray, each on one core.
+
+    Yields:
+        The number of a call and what it returned, or the exception that it raised, as soon as it has ended.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -94,8 +106,8 @@ def _over_ray(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
         ray.init(log_to_driver=False, include_dashboard=False)
     waiting: dict[Any, int] = {}
     try:
-        remote = ray.remote(num_cpus=1, max_retries=0)(train_one)
-        waiting = {remote.remote(*job): number for number, job in enumerate(jobs)}
+        remote = ray.remote(num_cpus=1, max_retries=0)(job)
+        waiting = {remote.remote(*given): number for number, given in enumerate(jobs)}
         while waiting:
             (done,), _ = ray.wait(list(waiting))  # sleeps until one has ended
             yield waiting.pop(done), _of_ray(ray, done)

@@ -81,6 +81,22 @@ class Trace(NamedTuple):
         return np.concatenate(([self.start], self.column("equity")))
 
 
+class Swept(NamedTuple):
+    """What K rules came to.
+
+    Attributes:
+        figures: (K, len(SWEEP_NAMES)) float64, columns as in `SWEEP_NAMES`.
+        marks: (K, n) float64, equity at the start and every so many bars after it; the last mark is the end.
+    """
+
+    figures: NDArray[np.float64]
+    marks: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """(K,) float64, a column of `SWEEP_NAMES`."""
+        return self.figures[:, SWEEP_NAMES.index(name)]
+
+
 class Opening(NamedTuple):
     """How an account begins: cash in quote currency, and the exposure that it already holds at no cost."""
 
@@ -175,9 +191,11 @@ def _sweep(
     opening: Opening,
     stay_out: bool,
     out: NDArray[np.float64],
+    every: int,
+    marks: NDArray[np.float64],
 ) -> None:
     for k in range(rules.shape[0]):
-        _run(prices, first, lines, rules[k], p, opening, stay_out, out[k])
+        _run(prices, first, lines, rules[k], p, opening, stay_out, out[k], every, marks[k])
 
 
 @njit(cache=True, error_model="numpy")
@@ -190,9 +208,12 @@ def _run(
     opening: Opening,
     stay_out: bool,
     out: NDArray[np.float64],
+    every: int,
+    marks: NDArray[np.float64],
 ) -> None:
     account = np.zeros(ACCOUNT_WIDTH)
     open_account(account, opening.cash, prices[first, CLOSE], opening.exposure)
+    marks[0], mark = account[EQUITY], 1
     fast, slow = lines[int(rule[0])], lines[int(rule[1])]
     band, above, below = rule[2], rule[3], rule[4]
     wanted, left = opening.exposure, math.nan
@@ -215,8 +236,12 @@ def _run(
         exposed += 1.0 if account[QUANTITY] != 0.0 else 0.0
         peak = max(peak, account[EQUITY])
         deepest = max(deepest, 1.0 - account[EQUITY] / peak)
+        if (t + 1 - first) % every == 0:
+            marks[mark] = account[EQUITY]
+            mark += 1
         if account[RUINED] == 1.0:
             break
+    marks[mark:] = account[EQUITY]
     mean = total / steps
     out[0], out[1], out[2] = account[EQUITY], math.log(account[EQUITY] / opening.cash), mean
     out[3] = math.sqrt(max(squares - steps * mean * mean, 0.0) / (steps - 1)) if steps > 1 else 0.0
@@ -234,8 +259,9 @@ def sweep(
     first: int = 0,
     opening: Opening = Opening(),  # noqa: B008 -- a tuple: it cannot be changed
     stay_out: bool = False,
+    every: int = 96,
     threads: int | None = None,
-) -> NDArray[np.float64]:
+) -> Swept:
     """Run K rules over the same bars, side by side on threads, without keeping what each did bar by bar.
 
     A rule compares two lines: above the other by more than its band it asks for one exposure, below it by more than
@@ -249,12 +275,13 @@ def sweep(
         parameters: (PARAMETER_WIDTH,) float64.
         first: bar of the first decision; the last one falls at the last bar but one.
         opening, stay_out: as for `replay`.
+        every: bars between two marks of equity that are kept, 96 for days of 15m.
         threads: how many; as many as there are cores where None.
 
     Returns:
-        (K, len(SWEEP_NAMES)) float64, columns as in `SWEEP_NAMES`: final equity, net log-return, mean and standard
-        deviation of the returns of a bar, deepest drawdown, turnover in multiples of equity, fills, share of bars with
-        a position, costs by kind in quote currency, and whether it was ruined.
+        Final equity, net log-return, mean and standard deviation of the returns of a bar, deepest drawdown, turnover
+        in multiples of equity, fills, share of bars with a position, costs by kind in quote currency, and whether it
+        was ruined; and the marks.
 
     Raises:
         ValueError: lines or rules of another shape, a number of a line that is not there, or no bar to trade in.
@@ -268,18 +295,21 @@ def sweep(
         raise ValueError(f"rules name lines that are not there; allowed: whole numbers from 0 to {len(lines) - 1}")
     if not np.isfinite(rules).all():
         raise ValueError("rules hold values that are not finite")
-    _checked(prices, np.zeros(max(len(prices) - 1 - first, 1)), first, opening)
-    out = np.empty((len(rules), len(SWEEP_NAMES)))
+    if every < 1:
+        raise ValueError(f"every={every} is not allowed: bars >= 1")
+    steps = max(len(prices) - 1 - first, 1)
+    _checked(prices, np.zeros(steps), first, opening)
+    out, marks = np.empty((len(rules), len(SWEEP_NAMES))), np.empty((len(rules), 1 + -(-steps // every)))
     lines, rules = np.ascontiguousarray(lines), np.ascontiguousarray(rules)
     workers = max(min(threads or os.cpu_count() or 1, len(rules)), 1)
     with ThreadPoolExecutor(workers) as pool:  # the jitted pass lets go of the interpreter
         parts = [
-            pool.submit(_sweep, prices, first, lines, mine, parameters, opening, stay_out, into)
-            for mine, into in zip(np.array_split(rules, workers), np.array_split(out, workers), strict=True)
+            pool.submit(_sweep, prices, first, lines, mine, parameters, opening, stay_out, into, every, marked)
+            for mine, into, marked in zip(*(np.array_split(a, workers) for a in (rules, out, marks)), strict=True)
         ]
         for part in parts:
             part.result()
-    return out
+    return Swept(out, marks)
 
 
 def _checked(

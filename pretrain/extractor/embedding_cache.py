@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import make_file, make_folder
 from cryptoenv.market.market import Market
 from pretrain.extractor.artifact import FORMAT_VERSION, Extractor
@@ -50,6 +51,29 @@ def cached_embeddings(extractor: Extractor, market: Market, folder: Path | None 
     if written is None:
         raise OSError(f"{path} cannot be read back")
     return written
+
+
+def keep_part(extractor: Extractor, whole: Market, embeddings: NDArray[np.float32], part: Market) -> None:
+    """Keep the embeddings of a part of a market, cut out of those of the whole, which are the same.
+
+    Args:
+        extractor: that made them.
+        whole: the market; `part` is `whole.part(...)`.
+        embeddings: (T, D) of the whole market.
+        part: of it.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    folder = cache_folder()
+    path = folder / f"{extractor.hash[:32]}-{part.hash[:32]}-{FORMAT_VERSION}.npy"
+    if _mapped(path, (len(part), extractor.width)) is not None:
+        return
+    begin = (part.start_ms - whole.start_ms) // timeframe_ms(whole.timeframes[0])
+    mine = np.array(embeddings[begin : begin + len(part)], dtype=np.float32)
+    mine[: part.first_decision(extractor.layout.window)] = 0.0
+    make_folder(folder)
+    make_file(path, lambda place: np.save(place, mine))
 
 
 def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:

@@ -127,12 +127,13 @@ def test_a_sweep_is_as_many_replays() -> None:
     lines[:, :20] = np.nan
     rules = np.array([[0, 1, 0.0, 1.0, -1.0], [2, 3, 1.0, 1.0, 0.0], [3, 0, 0.5, 0.5, -1.0]])
     for stay_out in (False, True):
-        found = sweep(prices, lines, rules, p, first=5, stay_out=stay_out)
-        for rule, line in zip(rules, found, strict=True):
+        found = sweep(prices, lines, rules, p, first=5, stay_out=stay_out, every=10)
+        for rule, line, marks in zip(rules, *found, strict=True):
             fast, slow = lines[int(rule[0])], lines[int(rule[1])]
             targets = np.where(fast > slow + rule[2], rule[3], np.where(fast < slow - rule[2], rule[4], np.nan))
             trace = replay(prices, targets[5:-1], p, first=5, stay_out=stay_out)
             told = dict(zip(SWEEP_NAMES, line, strict=True))
+            assert marks.tolist() == [*trace.equity[:-1][::10], trace.equity[-1]]
             gains = np.diff(trace.equity) / trace.equity[:-1]
             assert told["equity"] == trace.equity[-1]
             assert told["mean_return"] == pytest.approx(gains.mean(), abs=1e-15)

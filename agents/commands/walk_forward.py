@@ -1,0 +1,107 @@
+"""`cryptoenv walk-forward`: a recipe trained again and again as time goes on, judged on what comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agents.commands.options import Extractor, RecipeSeed, Steps
+from agents.run_folders.new_outputs import told_when_interrupted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agents.evaluation.walk_forward.findings import Findings
+
+#: Columns of the table of folds: heading, scale, format.
+FOLDS = {
+    "test_from": ("judged from", 1.0, "s"), "trained_to": ("learned to", 1.0, "s"),
+    "weights": ("weights", 1.0, "s"), "train_per_day": ("train % / day", 100.0, "+.3f"),
+    "test_per_day": ("test % / day", 100.0, "+.3f"), "efficiency": ("efficiency", 1.0, ".2f"),
+}  # fmt: skip
+REGIMES = {
+    "bars": ("bars", 1.0, ",.0f"), "log_return_per_day": ("log-return % / day", 100.0, "+.3f"),
+    "log_return": ("log-return %", 100.0, "+.1f"), "buy_and_hold": ("buy and hold %", 100.0, "+.1f"),
+}  # fmt: skip
+
+
+def walk_forward(
+    recipe: Annotated[str, typer.Argument(help="Of an agent: one that ships (ppo, dqn, ...) or a YAML file.")],
+    bars: Annotated[
+        list[Path], typer.Option(help="Bars: a file, a saved market, or a store's series. Once per market.")
+    ],
+    folds: Annotated[int, typer.Option(help="Parts of equal length that are judged.", min=1)] = 6,
+    seeds: Annotated[int, typer.Option(help="Trainings of each fold.", min=1)] = 3,
+    train: Annotated[str, typer.Option(help="Before the first fold: a share of time; with --test e.g. 12M.")] = "0.5",
+    test: Annotated[str | None, typer.Option(help="Judged parts on the calendar, e.g. 3M, not --folds.")] = None,
+    rolling: Annotated[bool, typer.Option(help="Learn from as much in each fold, not from all before it.")] = False,
+    frozen: Annotated[bool, typer.Option(help="Train the first fold only, judge its agent on all.")] = False,
+    validation: Annotated[float, typer.Option(help="Share of what is learned from that is chosen by.")] = 0.25,
+    embargo: Annotated[float, typer.Option(help="Days left out before every border.", min=0.0)] = 0.0,
+    swing: Annotated[float, typer.Option(help="Rise or fall that begins a bull or bear regime.")] = 0.2,
+    extractor: Extractor = None,
+    seed: RecipeSeed = None,
+    steps: Steps = None,
+    workers: Annotated[int | None, typer.Option(help="Processes side by side; one per core.", min=1)] = None,
+    ray: Annotated[bool, typer.Option(help="Side by side over Ray.")] = False,
+    ledger: Annotated[Path | None, typer.Option(help="Ledger of trials; trials.jsonl beside --out.")] = None,
+    out: Annotated[Path, typer.Option(help="Its folder; an interrupted one goes on.")] = Path("runs/walk-forward"),
+) -> None:
+    """Train a recipe fold by fold on growing history, trade every fold on one account, give a verdict.
+
+    The same command goes on with an interrupted one.
+    """
+    from agents.evaluation.walk_forward.plan import WalkForwardPlan
+    from agents.evaluation.walk_forward.regimes import RegimeRules
+    from agents.training.recipe import AgentRecipe
+    from agents.training.walk_forward import WalkForward
+    from agents.training.walk_forward import walk_forward as walked
+
+    chosen = AgentRecipe.read(recipe).changed(extractor=extractor, seed=seed).with_steps(steps)
+    plan = WalkForwardPlan(
+        folds, seeds, 0.5 if test else _share(train), test, train if test and train != "0.5" else "12M", not rolling,
+        frozen, validation, embargo,
+    )  # fmt: skip
+    walk = WalkForward(out, chosen, plan, tuple(str(one) for one in bars))
+    rules = RegimeRules(swing=swing)
+    with told_when_interrupted(lambda: f"what is trained is kept in {out}: the same command goes on"):
+        found = walked(walk, workers=workers, ray=ray, ledger=ledger, rules=rules)
+    show(found, walk.recipe.algorithm, out)
+
+
+def show(found: Findings, algorithm: str, out: Path) -> None:
+    """Print folds, regimes, figures and the verdict."""
+    from agents.reports.backtest_table import SHOWN, print_figures
+
+    print_figures(_folds(found.folds), f"{algorithm}, mean over seeds", columns=FOLDS, first="fold, market")
+    regimes = found.regimes.set_index(found.regimes["market"] + ", " + found.regimes["regime"])
+    print_figures(regimes, "regimes, mean over seeds", columns=REGIMES, first="market, regime")
+    print_figures(found.methods, "over all folds, one account each", columns=SHOWN, lines=[
+        *found.lines(), f"written:    {out}"])  # fmt: skip
+
+
+def _folds(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per fold and market: means over seeds, the first seed's weights by name."""
+    from agents.evaluation.walk_forward.findings import efficiency
+
+    rows = {}
+    for (fold, market), of in table.groupby(["fold", "market"], sort=True):
+        train, test = float(of["train_per_day"].mean()), float(of["test_per_day"].mean())
+        hashes = [str(one)[:6] for one in of["weights"]]
+        rows[f"{fold}, {market}"] = {
+            "test_from": str(of["test_from"].iloc[0])[:10], "trained_to": str(of["trained_to"].iloc[0])[:10],
+            "weights": " ".join(hashes[:3]) + (" ..." if len(hashes) > 3 else ""), "train_per_day": train,
+            "test_per_day": test, "efficiency": efficiency(train, test),
+        }  # fmt: skip
+    import pandas as pd
+
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--train {text!r} is a length on the calendar: give --test, too, such as 3M") from None

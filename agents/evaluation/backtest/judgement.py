@@ -1,0 +1,137 @@
+"""What a backtest says: its figures, beside buy and hold and chance, what a search was worth, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from agents.evaluation.backtest.backtesting import CHANCES, Backtest, Chance, against_chance, buy_and_hold
+from agents.evaluation.backtest.sweeping import Sweep
+from cryptoenv.analysis.statistics import Moments
+from cryptoenv.analysis.trial_ledger import Trial, Tried, record_trials, tried
+from cryptoenv.analysis.verdict import Verdict, verdict
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A backtest with all that it is compared with.
+
+    Attributes:
+        found: the strategy's. held: buy and hold over the same bars.
+        chance: random positions of equal turnover.
+        search: what the ledger knows of trials on the same data, this one among them.
+        verdict: of its net returns per day.
+        luck: of a sweep, its probability of overfitting and tests for data snooping.
+    """
+
+    found: Backtest
+    held: Backtest
+    chance: Chance
+    search: Tried
+    verdict: Verdict
+    luck: dict[str, Any]
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it as plain values for JSON."""
+        found = self.found
+        index = found.market.bars.index
+        return {
+            "strategy": found.name,
+            "market": {"name": found.market.name, "hash": found.market.hash, "bars": len(found.market)},
+            "first": index[found.trace.first].isoformat(),
+            "last": index[found.trace.first + len(found.targets)].isoformat(),
+            "desk": asdict(found.desk),
+            "figures": found.figures(self.held),
+            "buy_and_hold": self.held.figures(),
+            "chance": {"p_value": self.chance.p_value, "turnover": self.chance.turnover, "n": len(self.chance.earned)},
+            "search": asdict(self.search),
+            "luck": self.luck,
+            "verdict": {"word": self.verdict.word, "because": self.verdict.because, **self.verdict.figures},
+        }
+
+    def lines(self) -> list[str]:
+        """What is printed below the table."""
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.search.kinds.items()))
+        told = [f"chance:  {self.chance.words}", f"trials:  {self.search.trials} on this data ({kinds})"]
+        if self.luck:
+            told.append(
+                f"search:  probability of overfitting {self.luck['probability_of_overfitting']:.2f}, reality check "
+                f"p = {self.luck['reality_check']:.3f}, superior predictive ability p = "
+                f"{self.luck['superior_predictive_ability']:.3f}"
+            )
+        return [*told, self.verdict.line]
+
+
+def trial_of(found: Backtest, data: str, what: str, kind: str) -> Trial:
+    """A backtest as a line of the ledger."""
+    days = found.days()
+    moments = Moments.of(days) if len(days) > 1 else None
+    return Trial(kind, data, what, None if moments is None else moments.sharpe, len(days))
+
+
+def judge(
+    found: Backtest,
+    ledger: Path,
+    data: str,
+    *,
+    sweep: Sweep | None = None,
+    chances: int = CHANCES,
+    seed: int = 0,
+) -> Judged:
+    """Compare a backtest, write its trials into the ledger, and judge it by all that were ever made on the data.
+
+    Args:
+        found: the strategy's; of a sweep its best rule's.
+        ledger: file of the ledger.
+        data: what the ledger calls the data.
+        sweep: whose best it is; all its rules are trials.
+        chances: random positions to compare with.
+        seed: of chance and resampling.
+    """
+    desk = repr(found.desk)
+    if sweep is None:
+        trials: Sequence[Trial] = [trial_of(found, data, f"{found.name} {desk}", "backtest")]
+    else:
+        observed = len(sweep.days)
+        trials = [
+            Trial("sweep", data, f"{rule.words} {desk}", float(sharpe), observed)
+            for rule, sharpe in zip(sweep.rules, sweep.sharpes, strict=True)
+        ]
+    record_trials(ledger, trials)
+    search = tried(ledger, data)
+    chance = against_chance(found, chances, seed)
+    p_values = {"random positions of equal turnover": chance.p_value} if len(chance.earned) else {}
+    luck = {} if sweep is None else sweep.luck(seed)
+    if luck:
+        p_values["superior predictive ability"] = luck["superior_predictive_ability"]
+    said = verdict(found.days(), search.trials, variance=search.variance, p_values=p_values, seed=seed)
+    return Judged(found, buy_and_hold(found), chance, search, said, luck)
+
+
+def write_backtest(judged: Judged, folder: Path, *, sweep: Sweep | None = None) -> None:
+    """`trades.parquet`, `equity.parquet`, `metrics.json` and, of a sweep, `sweep.parquet`, into an empty folder."""
+    from agents.run_folders.run_folder import write_json
+
+    judged.found.trades.to_parquet(folder / "trades.parquet")
+    judged.found.equity_table(buy_and_hold=judged.held).to_parquet(folder / "equity.parquet")
+    write_json(folder / "metrics.json", plain(judged.metrics()))
+    if sweep is not None:
+        sweep.table().to_parquet(folder / "sweep.parquet")
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON knows them."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value

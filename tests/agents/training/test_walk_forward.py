@@ -1,0 +1,184 @@
+"""A walk-forward from bars to verdict; what is trained stays trained, whatever kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import agents.training.walk_forward as module
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.command_line import main
+from agents.evaluation.walk_forward.plan import WalkForwardPlan
+from agents.run_folders.run_folder import Run
+from agents.training.config import AgentTrainingConfig
+from agents.training.recipe import AgentRecipe, write_agent_recipe
+from agents.training.walk_forward import FILES, TRAINED, WalkForward, walk_forward
+from cryptoenv.analysis.trial_ledger import tried
+from pretrain import Extractor
+from tests.naive.random_bars import random_bars
+
+PLAN = WalkForwardPlan(folds=2, seeds=2)
+
+
+def in_this_process(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
+    """As `side_by_side`, without processes."""
+    for number, given in enumerate(jobs):
+        yield number, job(*given)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, extractor: Extractor) -> tuple[AgentRecipe, tuple[str, ...]]:
+    """A small recipe, and two files of bars."""
+    place = tmp_path_factory.mktemp("walk")
+    extractor.save(place / "extractor")
+    paths = []
+    for seed in (1, 2):
+        paths.append(str(place / f"drawn-{seed}.csv"))
+        random_bars(150, seed).to_csv(paths[-1])
+    training = AgentTrainingConfig(cloning=CloningConfig(samples=2048, epochs=1, batch_size=256))
+    return AgentRecipe("bc", "standard", str(place / "extractor"), 0, training), tuple(paths)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture(scope="module")
+def whole(made: tuple[AgentRecipe, tuple[str, ...]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A walk-forward that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "side_by_side", in_this_process)
+        walk_forward(WalkForward(folder, made[0], PLAN, made[1]), progress=False)
+    return folder
+
+
+def test_what_it_writes(whole: Path) -> None:
+    folds = pd.read_parquet(whole / "folds.parquet")
+    assert len(folds) == 2 * 2 * 2 and set(folds["market"]) == {"drawn-1", "drawn-2"}
+    for _, row in folds.iterrows():
+        trained = pd.Timestamp(row["trained_to"]), pd.Timestamp(row["chosen_to"]), pd.Timestamp(row["test_from"])
+        assert trained[0] < trained[1] < trained[2]
+        told = json.loads((whole / f"fold-{row['fold']}" / f"seed-{row['seed']}" / TRAINED).read_text())
+        assert told["weights"] == row["weights"]
+    assert folds["weights"].nunique() == 4  # every fold and seed has weights of its own
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert metrics["verdict"]["word"] in ("shown", "not shown", "refuted")
+    assert metrics["search"]["trials"] == 2 == tried(whole.parent / "trials.jsonl", "drawn-1 + drawn-2").trials
+    equity = pd.read_parquet(whole / "equity.parquet")
+    assert list(equity.columns) == [f"drawn-{m}, seed {s}" for s in (0, 1) for m in (1, 2)]
+    by_market = folds[(folds["seed"] == 0) & (folds["market"] == "drawn-1")]
+    days = np.diff(pd.to_datetime([*by_market["test_from"], by_market["test_to"].iloc[-1]])) / pd.Timedelta(1, "D")
+    earned = np.log(equity["drawn-1, seed 0"].iloc[-1] / equity["drawn-1, seed 0"].iloc[0])
+    assert (by_market["test_per_day"].to_numpy() * days).sum() == pytest.approx(earned, abs=1e-3)
+    assert Run.load(whole / "fold-1" / "seed-0").agent.algorithm == "bc"
+    assert not (whole / "cache").exists() and (whole / "walk_forward.png").stat().st_size > 10_000
+
+
+def test_it_goes_on_where_it_was_interrupted(
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = WalkForward(tmp_path / "cut", made[0], PLAN, made[1])
+    calls: list[tuple[int, tuple[int, ...]]] = []
+
+    def dies_in_the_second(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
+        for number, (of, fold, border, seeds) in enumerate(jobs):
+            if len(calls) == 1:
+                job(of, fold, border, seeds[:1])
+                (of.run_folder(fold, seeds[1]) / "agent").mkdir(parents=True)  # half of a training
+                raise KeyboardInterrupt
+            calls.append((fold, seeds))
+            yield number, job(of, fold, border, seeds)
+
+    monkeypatch.setattr(module, "side_by_side", dies_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        walk_forward(walk, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in walk.folder.rglob(TRAINED)}
+    assert len(before) == 3 and not (walk.folder / "metrics.json").exists()
+    again: list[Any] = []
+
+    def noted(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
+        again.extend((fold, seeds) for _, fold, _, seeds in jobs)
+        return in_this_process(job, jobs)
+
+    monkeypatch.setattr(module, "side_by_side", noted)
+    walk_forward(walk, progress=False)
+    assert again == [(0, (1,))]
+    assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())
+    assert results(walk.folder) == results(whole)
+    monkeypatch.setattr(module, "side_by_side", lambda *_, **__: pytest.fail("nothing is left to train"))
+    walk_forward(walk, progress=False)
+    assert results(walk.folder) == results(whole)
+
+
+def test_what_stands_there_is_not_mixed_with(
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path
+) -> None:
+    recipe, bars = made
+    with pytest.raises(FileExistsError, match="another recipe, plan or bars"):
+        walk_forward(WalkForward(whole, recipe, WalkForwardPlan(folds=3, seeds=2), bars), progress=False)
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds something else"):
+        walk_forward(WalkForward(tmp_path, recipe, PLAN, bars), progress=False)
+    with pytest.raises(ValueError, match="too few"):
+        walk_forward(WalkForward(tmp_path / "new", recipe, WalkForwardPlan(folds=900), bars), progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_says_the_same(
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a folder that is finished it trains nothing, and prints tables and verdict."""
+    recipe = whole.parent / "recipe.yaml"
+    write_agent_recipe(made[0], recipe)
+    bars = [word for path in made[1] for word in ("--bars", path)]
+    before = results(whole)
+    assert main(["walk-forward", str(recipe), *bars, "--folds", "2", "--seeds", "2", "--out", str(whole)]) == 0
+    assert results(whole) == before
+    said = capsys.readouterr().out
+    for words in ("efficiency", "regimes, mean over seeds", "buy and hold", "verdict: ", "2 on this data"):
+        assert words in said, words
+    assert main(["walk-forward", str(recipe), *bars, "--train", "12M", "--out", str(whole)]) == 2
+    assert "give --test, too" in capsys.readouterr().err
+
+
+def _command(recipe: Path, bars: tuple[str, ...], out: Path) -> list[str]:
+    words = [word for path in bars for word in ("--bars", path)]
+    plan = ["--folds", "2", "--seeds", "2", "--workers", "2", "--out", str(out)]
+    code = "import sys; from agents.command_line import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, "walk-forward", str(recipe), *words, *plan]
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "killed"
+    write_agent_recipe(made[0], recipe)
+    rng, kills, finished = np.random.default_rng(3), 0, {}
+    command = _command(recipe, made[1], out)
+    while kills < 20 and not (out / "metrics.json").exists():
+        quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        process = subprocess.Popen(command, start_new_session=True, **quiet)
+        ends = time.monotonic() + rng.uniform(5.0, 40.0)
+        while process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        process.wait()
+        kills += 1
+        now = {path: path.stat().st_mtime_ns for path in out.rglob(TRAINED)}
+        assert all(now[path] == moment for path, moment in finished.items()), "a fold was trained twice"
+        finished = now
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert results(out) == results(whole)
