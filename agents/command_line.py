@@ -22,7 +22,7 @@ except ModuleNotFoundError:
     print(f"the `cryptoenv` command needs typer: {install_hint('agents')}", file=sys.stderr)
     raise SystemExit(USER_ERROR) from None
 
-from agents.commands.backtest import backtest  # noqa: E402 -- once typer is known to be there
+from agents.commands.backtest import backtest, stress  # noqa: E402 -- once typer is known to be there
 from agents.commands.check_leakage import check_leakage  # noqa: E402
 from agents.commands.data import app as data_commands  # noqa: E402
 from agents.commands.evaluate import evaluate  # noqa: E402
@@ -66,6 +66,7 @@ app.command()(synth)
 app.command()(train)
 app.command()(evaluate)
 app.command()(backtest)
+app.command()(stress)
 app.command()(predict)
 app.command()(play)
 app.command()(signal)

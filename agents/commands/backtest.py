@@ -1,88 +1,76 @@
-"""`cryptoenv backtest`: an agent, a model's table, a rule or a file of signals through the kernel."""
+"""`cryptoenv backtest` and `cryptoenv stress`: what decides, through the kernel, as it is and where things go wrong."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from agents.commands.options import Seed
-from agents.run_folders.new_outputs import require_new_folder, write_new_folder
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
-    from agents.evaluation.backtest.backtesting import Backtest, Desk
-    from agents.evaluation.backtest.sweeping import Sweep
-    from cryptoenv.market.market import Market
-
-RULE_HELP = (
-    "hold, cross fast=.. slow=.. band=.., momentum bars=.. band=.., breakout bars=.., reversion bars=.. band=.., "
-    "threshold column=.. above=.. below=.. (of a model's table); with long=.. short=..; lists (fast=8,16) are a grid."
+from agents.commands.strategies import (
+    Cash,
+    Charged,
+    Exposure,
+    Fee,
+    Fraction,
+    Funding,
+    Given,
+    HalfSpread,
+    Impact,
+    Instrument,
+    Ledger,
+    RuleOption,
+    Short,
+    Signals,
+    Size,
+    Start,
+    States,
+    Stop,
+    StopLoss,
+    StrategyBars,
+    TakeProfit,
+    Timeframe,
+    Volatility,
+    What,
+    span_of,
 )
-WHAT_HELP = "Folder of a run (its agent decides) or of a model, or `default`; not with --signals or a plain rule."
-STATES_HELP = "Timescale of a segmenter's states, as 4h: long in bull, out (--short: short) in bear, else kept."
+from agents.run_folders.new_outputs import require_new_file, require_new_folder, write_new_file, write_new_folder
 
-@dataclass(frozen=True)
-class Charged:
-    """What the command line says of costs and limits; None leaves the default."""
-
-    instrument: str | None
-    costs: dict[str, float | None]
-    limits: dict[str, float | None]
-    sizing: dict[str, float | None]
-    cash: float
-
-    def desk(self, base: Desk) -> Desk:
-        """The desk of a strategy with what was said instead.
-
-        Raises:
-            ValueError: values that contradict each other.
-        """
-        from dataclasses import replace
-
-        said = [{k: v for k, v in part.items() if v is not None} for part in (self.costs, self.limits, self.sizing)]
-        trading = base.trading
-        instrument: Any = self.instrument or trading.instrument
-        costs = replace(trading.costs, **said[0])
-        if instrument != "perpetual" and "funding" not in said[0]:
-            costs = replace(costs, funding=0.0)
-        trading = replace(
-            trading, instrument=instrument, costs=costs, limits=replace(trading.limits, **said[1]),
-            sizing=replace(trading.sizing, **said[2]),
-        )  # fmt: skip
-        return replace(base, trading=trading, cash=self.cash)
+#: Columns of the table of stresses: heading, scale, format.
+STRESSES = {
+    "total_return": ("return", 100.0, "+.1f%"), "sharpe": ("Sharpe", 1.0, "+.2f"),
+    "max_drawdown": ("drawdown", 100.0, ".1f%"), "cost_share": ("costs", 100.0, ".1f%"),
+    "stopped": ("stopped", 1.0, ".0f"), "liquidated": ("liquidated", 1.0, ".0f"), "ruined": ("ruined", 1.0, ".0f"),
+    "change": ("log-return, change in %", 100.0, "+.1f"),
+}  # fmt: skip
 
 
 def backtest(
-    bars: Annotated[Path, typer.Option(help="Bars: a file, a saved market's folder, or a store's series.")],
-    what: Annotated[str | None, typer.Argument(help=WHAT_HELP)] = None,
-    rule: Annotated[str | None, typer.Option(help=RULE_HELP)] = None,
-    signals: Annotated[Path | None, typer.Option(help="CSV or Parquet: time (known), target, confidence.")] = None,
-    states: Annotated[str | None, typer.Option(help=STATES_HELP)] = None,
-    short: Annotated[bool, typer.Option(help="With --states: short in bear, in place of out.")] = False,
-    size: Annotated[str, typer.Option(help="fixed, or confidence: targets times the signals' confidence.")] = "fixed",
-    timeframe: Annotated[str | None, typer.Option(help="Trade bars of this length, for rules and signals.")] = None,
-    start: Annotated[str | None, typer.Option(help="First decision not before this time (UTC).")] = None,
-    stop: Annotated[str | None, typer.Option(help="Nothing after this time (UTC).")] = None,
-    instrument: Annotated[str | None, typer.Option(help="spot, margin or perpetual (the default).")] = None,
-    cash: Annotated[float, typer.Option(help="Quote currency at the start.")] = 10_000.0,
-    fee: Annotated[float | None, typer.Option(help="Per filled notional; 0.001 where not said.")] = None,
-    half_spread: Annotated[float | None, typer.Option(help="Half the spread, a fraction.")] = None,
-    impact: Annotated[float | None, typer.Option(help="Factor of the square-root impact.")] = None,
-    funding: Annotated[float | None, typer.Option(help="Rate per 8 hours, where there is no series.")] = None,
-    exposure: Annotated[float | None, typer.Option(help="Largest exposure; above 1 is leverage.")] = None,
-    stop_loss: Annotated[float | None, typer.Option(help="Close at this loss against the entry, a fraction.")] = None,
-    take_profit: Annotated[float | None, typer.Option(help="Close at this profit, a fraction.")] = None,
-    fraction: Annotated[float | None, typer.Option(help="Share of every target that is traded.")] = None,
-    volatility: Annotated[float | None, typer.Option(help="Annualised volatility that a full target aims at.")] = None,
+    bars: StrategyBars,
+    what: What = None,
+    rule: RuleOption = None,
+    signals: Signals = None,
+    states: States = None,
+    short: Short = False,
+    size: Size = "fixed",
+    timeframe: Timeframe = None,
+    start: Start = None,
+    stop: Stop = None,
+    instrument: Instrument = None,
+    cash: Cash = 10_000.0,
+    fee: Fee = None,
+    half_spread: HalfSpread = None,
+    impact: Impact = None,
+    funding: Funding = None,
+    exposure: Exposure = None,
+    stop_loss: StopLoss = None,
+    take_profit: TakeProfit = None,
+    fraction: Fraction = None,
+    volatility: Volatility = None,
     seed: Seed = 0,
     chances: Annotated[int, typer.Option(help="Random positions to compare with.", min=1)] = 200,
-    ledger: Annotated[Path | None, typer.Option(help="Ledger of trials; trials.jsonl beside --out.")] = None,
+    ledger: Ledger = None,
     out: Annotated[Path, typer.Option(help="New folder for trades, equity, metrics, picture.")] = Path("runs/backtest"),
 ) -> None:
     """Trade history by an agent, a model, a rule or signals, with all costs; compare with chance; give a verdict."""
@@ -94,17 +82,16 @@ def backtest(
     from cryptoenv.analysis.trial_ledger import ledger_beside
 
     require_new_folder(out)
-    given = _Given(what, rule, signals, states, short, size)
+    given = Given(what, rule, signals, states, short, size)
     given.check()
     limits = {"exposure": exposure, "stop_loss": stop_loss, "take_profit": take_profit}
     costs = {"fee": fee, "half_spread": half_spread, "impact": impact, "funding": funding}
     sizing = {"fraction": fraction, "volatility": volatility}
     told = given.prepared(bars, timeframe, Charged(instrument, costs, limits, sizing, cash))
-    first, last = decision_rows(told.market, start, stop, told.earliest)
-    found, sweep = told.run(first, last)
-    place = ledger or ledger_beside(out)
-    judged = judge(found, place, data_named(str(bars)), sweep=sweep, chances=chances, seed=seed)
-    title = f"{data_named(str(bars))}, {_span(found)}"
+    found, sweep = told.run(*decision_rows(told.market, start, stop, told.earliest))
+    data = data_named(str(bars))
+    judged = judge(found, ledger or ledger_beside(out), data, sweep=sweep, chances=chances, seed=seed)
+    title = f"{data}, {span_of(found)}"
 
     def write(folder: Path) -> None:
         write_backtest(judged, folder, sweep=sweep)
@@ -115,153 +102,50 @@ def backtest(
     print_figures(summary([found, judged.held]), title + many, lines=[*judged.lines(), f"written: {out}"])
 
 
-def _span(found: Backtest) -> str:
-    index = found.market.bars.index
-    last = index[found.trace.first + len(found.targets)]
-    return f"{index[found.trace.first]:%Y-%m-%d} to {last:%Y-%m-%d}, {found.market.timeframes[0]}"
+def stress(
+    bars: StrategyBars,
+    what: What = None,
+    rule: RuleOption = None,
+    signals: Signals = None,
+    states: States = None,
+    short: Short = False,
+    size: Size = "fixed",
+    timeframe: Timeframe = None,
+    start: Start = None,
+    stop: Stop = None,
+    instrument: Instrument = None,
+    cash: Cash = 10_000.0,
+    fee: Fee = None,
+    half_spread: HalfSpread = None,
+    impact: Impact = None,
+    funding: Funding = None,
+    exposure: Exposure = None,
+    stop_loss: StopLoss = None,
+    take_profit: TakeProfit = None,
+    fraction: Fraction = None,
+    volatility: Volatility = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
+) -> None:
+    """The same decisions at higher costs, one to four bars late, through outages and crashes: how the figures move."""
+    from agents.evaluation.backtest.backtesting import decision_rows
+    from agents.evaluation.stress import StressConfig, stress_table, stressed
+    from agents.markets.own_markets import data_named
+    from agents.reports.backtest_table import print_figures
 
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A strategy on its market: targets, or rules to be swept."""
-
-    market: Market
-    desk: Desk
-    name: str
-    targets: NDArray[np.float64] | None
-    rules: Any = None
-    table: pd.DataFrame | None = None
-    earliest: int = 0
-
-    def run(self, first: int, last: int) -> tuple[Backtest, Sweep | None]:
-        from agents.evaluation.backtest.backtesting import backtest as traded
-        from agents.evaluation.backtest.sweeping import sweep_rules
-
-        if self.targets is not None:
-            return traded(self.market, self.targets, self.desk, first=first, last=last, name=self.name), None
-        market = self.market if last == len(self.market) - 2 else self.market.part(0, last + 2)
-        table = self.table
-        swept = sweep_rules(self.rules, market, self.desk, first=first, table=table)
-        return swept.backtest(), swept if len(self.rules) > 1 else None
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What decides, as the command line names it."""
-
-    what: str | None
-    rule: str | None
-    signals: Path | None
-    states: str | None
-    short: bool
-    size: str
-
-    def check(self) -> None:
-        """Refuse what contradicts itself, before anything is read.
-
-        Raises:
-            ValueError: nothing that decides, or too much.
-        """
-        from agents.evaluation.backtest.rule import parse_rules
-
-        if self.size not in ("fixed", "confidence"):
-            raise ValueError(f"--size {self.size!r} is not allowed: fixed or confidence")
-        if self.signals is not None and (self.rule or self.what or self.states):
-            raise ValueError("--signals says all: leave the model, --rule and --states out")
-        if self.size == "confidence" and self.signals is None:
-            raise ValueError("--size confidence reads the confidence of --signals: give them, too")
-        if self.states is not None and (self.what is None or self.rule):
-            raise ValueError("--states reads a segmenter's table: name its folder, and leave --rule out")
-        if self.what is None and self.rule is None and self.signals is None:
-            raise ValueError("say what decides: the folder of a run or a model, --rule, or --signals")
-        if self.rule is not None:
-            kind = parse_rules(self.rule)[0].kind
-            if (kind == "threshold") != (self.what is not None):
-                raise ValueError("--rule threshold reads a model's table: name its folder; other rules name none")
-
-    def prepared(self, bars: Path, timeframe: str | None, charged: Charged) -> _Prepared:
-        """The strategy on its market."""
-        from agents.evaluation.backtest.backtesting import Desk
-        from agents.run_folders.run_folder import CONFIG as RUN_CONFIG
-
-        if self.what is None:
-            return self._of_bars(bars, timeframe, charged.desk(Desk()))
-        if timeframe is not None:
-            raise ValueError("--timeframe is for rules and signals: a model brings its own")
-        if (Path(self.what) / RUN_CONFIG).is_file() and (Path(self.what) / "agent").is_dir():
-            if self.rule or self.states:
-                raise ValueError(f"{self.what} holds an agent, which decides itself: leave --rule and --states out")
-            return _of_agent(Path(self.what), bars, charged)
-        return self._of_model(bars, charged.desk(Desk()))
-
-    def _of_bars(self, bars: Path, timeframe: str | None, desk: Desk) -> _Prepared:
-        from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import read_signals, signal_targets
-
-        market = plain_market(bars, timeframe)
-        if self.signals is not None:
-            sized = self.size == "confidence"
-            targets = signal_targets(read_signals(self.signals), market, sized=sized)
-            return _Prepared(market, desk, self.signals.stem + (", by confidence" if sized else ""), targets)
-        return _Prepared(market, desk, "", None, parse_rules(self.rule or ""))
-
-    def _of_model(self, bars: Path, desk: Desk) -> _Prepared:
-        import pretrain
-        from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import state_targets
-        from agents.markets.own_markets import bars_at
-        from cryptoenv.bar_files.reading import file_stem
-
-        assert self.what is not None
-        if not (self.rule or self.states):
-            raise ValueError("a model predicts, and does not trade: say how with --rule threshold ... or --states 4h")
-        model = pretrain.load(self.what)
-        market = model.market(bars_at(bars), name=file_stem(bars))
-        table = model.predict(market)
-        earliest = int(market.bars.index.get_loc(table.index[0]))
-        if self.states is not None:
-            below = (-1.0 if self.short else 0.0) if desk.trading.shorts_allowed else 0.0
-            targets = state_targets(table, market, self.states, below=below)
-            return _Prepared(market, desk, f"{Path(self.what).name} {self.states}", targets, earliest=earliest)
-        return _Prepared(market, desk, "", None, parse_rules(self.rule or ""), table, earliest)
-
-
-def _of_agent(folder: Path, bars: Path, charged: Charged) -> _Prepared:
-    from agents.evaluation.backtest.deciders import agent_desk, agent_targets, settings_at
-    from agents.evaluation.tables import with_impact
-    from agents.markets.own_markets import own_markets
-    from agents.run_folders.run_folder import Run, learned_until
-
-    run = Run.load(folder)
-    desk = charged.desk(agent_desk(with_impact(run.agent.settings)))
-    settings = settings_at(desk, run.agent.settings)
-    (market,) = own_markets(str(bars), settings, run.agent.extractor.layout)
-    targets = agent_targets(run.agent, market, settings)
-    earliest = market.first_decision(settings.window)
-    until = learned_until(run)
-    if until is not None:
-        seen = int(market.bars.index.searchsorted(until, side="right"))
-        if seen >= len(market) - 1:
-            raise ValueError(f"the agent has learned from bars until {until}: bring bars that go on after that")
-        if seen > earliest:
-            typer.echo(f"cryptoenv: note: only what follows {until}, which the agent learned from, is traded", err=True)
-            earliest = seen
-    return _Prepared(market, desk, folder.name, targets, earliest=earliest)
-
-
-def plain_market(bars: Path, timeframe: str | None) -> Market:
-    """Bars as a market without features, at their own timeframe or a longer one.
-
-    Raises:
-        ValueError: bars that cannot be used.
-    """
-    from agents.markets.own_markets import bars_at
-    from cryptoenv.bar_files.reading import file_stem
-    from cryptoenv.bars.bars import bars_timeframe
-    from cryptoenv.features import FeatureSpec
-    from cryptoenv.market.market import Market
-
-    found = bars_at(bars)
-    return Market.from_bars(
-        found, (timeframe or bars_timeframe(found),), features=FeatureSpec.none(), name=file_stem(bars)
-    )
+    if out is not None:
+        require_new_file(out)
+    given = Given(what, rule, signals, states, short, size)
+    given.check()
+    limits = {"exposure": exposure, "stop_loss": stop_loss, "take_profit": take_profit}
+    costs = {"fee": fee, "half_spread": half_spread, "impact": impact, "funding": funding}
+    sizing = {"fraction": fraction, "volatility": volatility}
+    told = given.prepared(bars, timeframe, Charged(instrument, costs, limits, sizing, cash))
+    found, sweep = told.run(*decision_rows(told.market, start, stop, told.earliest))
+    if sweep is not None:
+        raise ValueError(f"--rule names {len(sweep.rules)} rules: stress one of them")
+    table = stress_table(list(stressed(found, StressConfig(seed=seed))))
+    print_figures(table, f"{found.name}: {data_named(str(bars))}, {span_of(found)}", columns=STRESSES, first="stress")
+    if out is not None:
+        write_new_file(out, table.to_csv)
+        print(f"table: {out}")
