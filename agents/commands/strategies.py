@@ -32,8 +32,8 @@ States = Annotated[str | None, typer.Option("--states", help=STATES_HELP)]
 Short = Annotated[bool, typer.Option("--short", help="With --states: short in bear, in place of out.")]
 Size = Annotated[str, typer.Option("--size", help="fixed, or confidence: targets times the signals' confidence.")]
 Timeframe = Annotated[str | None, typer.Option("--timeframe", help="Of the bars traded, for rules and signals.")]
-Start = Annotated[str | None, typer.Option("--start", help="First decision not before this time (UTC).")]
-Stop = Annotated[str | None, typer.Option("--stop", help="Nothing after this time (UTC).")]
+Start = Annotated[str | None, typer.Option("--since", help="First decision not before this time (UTC).")]
+Stop = Annotated[str | None, typer.Option("--until", help="Nothing after this time (UTC).")]
 Instrument = Annotated[str | None, typer.Option("--instrument", help="spot, margin or perpetual (the default).")]
 Cash = Annotated[float, typer.Option("--cash", help="Quote currency at the start.")]
 Fee = Annotated[float | None, typer.Option("--fee", help="Per filled notional; 0.001 where not said.")]
@@ -80,7 +80,7 @@ class Charged:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A strategy on its market: targets, or rules to be swept."""
+    """A strategy on its market: targets (T,), or rules to be swept."""
 
     market: Market
     desk: Desk

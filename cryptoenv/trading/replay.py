@@ -64,7 +64,7 @@ class Trace(NamedTuple):
     Attributes:
         first: bar of the first decision.
         start: equity there.
-        steps: (S, len(TRACE_NAMES)) float64, columns as in `TRACE_NAMES`; of ruin on, what it left.
+        steps: (S, C) float64, the C columns of `TRACE_NAMES`; from ruin on, what it left.
     """
 
     first: int

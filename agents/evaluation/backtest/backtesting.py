@@ -40,11 +40,11 @@ class Desk:
     stay_out: bool = True
 
     def parameters(self, market: Market) -> NDArray[np.float64]:
-        """The kernel's parameters on bars of the market."""
+        """(PARAMETER_WIDTH,) float64, the kernel's parameters on bars of the market."""
         return self.trading.parameters(timeframe_ms(market.timeframes[0]) / 1000.0)
 
     def bounded(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Targets within what instrument and limits allow; NaN stays.
+        """Targets (n,) within what instrument and limits allow; NaN stays.
 
         Raises:
             ValueError: a short target on spot: it would silently be another strategy.
@@ -102,7 +102,7 @@ class Backtest:
         return table
 
     def days(self) -> NDArray[np.float64]:
-        """Net returns of whole UTC days, or of bars where they are longer; what is left at both ends is left out."""
+        """(days,) net returns of whole UTC days, or of bars where they are longer; what is left at the ends is not told."""
         return daily_returns(self.equity, self.closes_ms)
 
     def costs(self) -> dict[str, float]:
@@ -137,7 +137,7 @@ class Backtest:
 
 
 def daily_returns(equity: NDArray[np.float64], closes_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns between marks at 00:00 UTC, or between all marks where those are days apart or more."""
+    """(days,) returns between marks (S + 1,) at 00:00 UTC, or between all marks where those are days apart or more."""
     marks = np.flatnonzero(closes_ms % DAY_MS == 0) if closes_ms[1] - closes_ms[0] < DAY_MS else np.arange(len(equity))
     return simple_returns(equity[marks]) if len(marks) > 1 else np.empty(0)
 

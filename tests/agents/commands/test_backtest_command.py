@@ -44,7 +44,7 @@ def test_signals_and_a_shorter_span(bars: Path, tmp_path: Path) -> None:
     signals = tmp_path / "mine.csv"
     signals.write_text("time,target,confidence\n2021-01-10T00:00:00Z,1,0.5\n2021-02-01T00:00:00Z,-1,0.5\n")
     arguments = ["--signals", str(signals), "--size", "confidence", "--bars", str(bars), "--timeframe", "4h"]
-    span = ["--start", "2021-01-05", "--stop", "2021-03-01"]
+    span = ["--since", "2021-01-05", "--until", "2021-03-01"]
     assert main(["backtest", *arguments, *span, "--chances", "9", "--out", str(tmp_path / "out")]) == 0
     told = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert told["first"] == "2021-01-04T20:00:00+00:00" and told["last"] == "2021-02-28T20:00:00+00:00"
@@ -64,8 +64,8 @@ def test_signals_and_a_shorter_span(bars: Path, tmp_path: Path) -> None:
         (["default", "--rule", "hold"], "--rule threshold reads a model's table"),
         (["--rule", "threshold column=x"], "--rule threshold reads a model's table"),
         (["--rule", "hold", "--fee", "7"], "Costs.fee=7"),
-        (["--rule", "hold", "--start", "2031-01-01"], "no bar to trade in"),
-        (["--rule", "hold", "--start", "soon"], "is no time"),
+        (["--rule", "hold", "--since", "2031-01-01"], "no bar to trade in"),
+        (["--rule", "hold", "--since", "soon"], "is no time"),
         (["--rule", "cross short=-1", "--instrument", "spot"], "is short"),
         (["--signals", "nowhere.csv"], "no such file"),
     ],

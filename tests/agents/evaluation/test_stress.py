@@ -37,7 +37,7 @@ def test_costs_are_multiplied_and_nothing_else(runs: list) -> None:
     first = int(np.flatnonzero(base.trace.column("fees"))[0])
     assert fees.trace.column("fees")[first] == pytest.approx(2.0 * base.trace.column("fees")[first])
     for name, run in by_name.items():
-        if name.startswith(("fees", "slippage", "funding")):
+        if name.startswith(("fees", "slippage")):
             assert run.equity[-1] < base.equity[-1], name
         if "late" not in name:
             np.testing.assert_array_equal(run.targets, base.targets)
