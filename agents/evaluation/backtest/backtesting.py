@@ -102,7 +102,7 @@ class Backtest:
         return table
 
     def days(self) -> NDArray[np.float64]:
-        """(days,) net returns of whole UTC days, or of bars where they are longer; what is left at the ends is not told."""
+        """(days,) net returns of whole UTC days, or of bars where those are longer; ends that are left are not told."""
         return daily_returns(self.equity, self.closes_ms)
 
     def costs(self) -> dict[str, float]:
