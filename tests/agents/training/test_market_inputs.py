@@ -240,7 +240,7 @@ def test_tuning_on_own_bars_names_the_winner(world: World, tmp_path: Path, capfd
     assert main(["tune", "--recipe", recipe, *bars, *once]) == 0
     said = capfd.readouterr().out
     assert (
-        "winner: trial 0" in said and "(width_by_16 " in said and "lower is better: it is the validation loss" in said
+        "winner: trial 0" in said and "width_by_16 " in said and "lower is better: it is the validation loss" in said
     )
     best = pretrain.Recipe.read(tmp_path / "extractor" / "best_recipe.yaml")
     assert best.inputs.features == world.spec and best.inputs.reference == str(world.reference)
