@@ -24,6 +24,7 @@ from agents.policies.heads import actor_arguments, bind, copy_of, new_policy
 from agents.seeds import spread_seed
 from cryptoenv.files.typed_values import later_field
 
+NEAR = 0.05  #: of an exposure: nearer than that, errors count squared
 CRITIC = 1  #: the critic's group of the optimiser's parameters
 
 
@@ -189,8 +190,8 @@ class PPOConfig(OnPolicyConfig):
         pull: weight of the KL pull toward the clone at the start; it falls linearly to zero.
         warm_up: updates in which only the critic learns.
         from_clone: start at the clone; False starts from fresh weights, without pull and warm-up, at one rate for both.
-        cloning_steps, labelled: of continuous actions alone: gradient steps of the clone by likelihood, and states
-            labelled for it.
+        cloning_steps, labelled: of continuous actions alone: gradient steps toward the teacher's exposures, and
+            states labelled for them.
     """
 
     critic_rate: float = 1e-3
@@ -220,7 +221,7 @@ def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: in
 
 
 def new_exposure_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:
-    """PPO over exposures: a Gaussian actor, from the teacher's positions by likelihood; arguments as `new_ppo`."""
+    """PPO over exposures: a Gaussian actor that starts at the teacher's positions; arguments as `new_ppo`."""
     settings = clone.settings
     start = new_policy(clone.shape, spread_seed(seed, "fresh weights"), "gaussian", settings)
     if config.from_clone:
@@ -228,7 +229,7 @@ def new_exposure_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *,
         states = labelled_states(train, clone, config.labelled, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spread_seed(seed, "likelihood"))
-            gaussian_by_likelihood(start, states, settings.positions, config.cloning_steps)
+            clone_by_median(start, states, settings.positions, config.cloning_steps)
     algorithm = CloneGuidedPPO(
         clone=start, env=exposure_env(train, settings, config), policy_kwargs=gaussian_arguments(clone.shape),
         **_arguments(config, seed),
@@ -237,8 +238,11 @@ def new_exposure_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *,
     return algorithm
 
 
-def gaussian_by_likelihood(policy: Any, states: LabelledStates, positions: tuple[float, ...], steps: int) -> float:
-    """Train the mean of a Gaussian actor to make the teacher's exposures likely; returns the last mean squared error.
+def clone_by_median(policy: Any, states: LabelledStates, positions: tuple[float, ...], steps: int) -> float:
+    """Train the mean of a Gaussian actor to be the median of the teacher's exposures; returns the last mean error.
+
+    Where the teacher is not sure, a mean lies between positions, and every wobble of a fraction costs; a median is one
+    of them.
 
     Args:
         policy: whose spread stays as it is.
@@ -253,7 +257,7 @@ def gaussian_by_likelihood(policy: Any, states: LabelledStates, positions: tuple
     for _ in range(steps):
         seen, labels = states.draw(2048)
         mean = policy.get_distribution(seen).distribution.mean
-        loss = functional.mse_loss(mean, exposures[labels][:, None])
+        loss = functional.smooth_l1_loss(mean, exposures[labels][:, None], beta=NEAR)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(actor, 1.0)

@@ -101,4 +101,6 @@ def train(
             )  # fmt: skip
     for run in runs:
         metrics = read_json(run.folder / "metrics.json")
-        print(f"{run.folder}: {trained_in_words(run.agent.algorithm, run.agent.margin, metrics)}")
+        agent = run.agent
+        said = trained_in_words(agent.algorithm, agent.margin, metrics, own_start=agent.answers_exposures)
+        print(f"{run.folder}: {said}")

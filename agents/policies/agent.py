@@ -141,7 +141,12 @@ class Agent:
     @property
     def continuous(self) -> bool:
         """Whether it answers with exposures instead of choosing one of `actions`."""
-        return self.settings.continuous and HEADS[self.head].exposures is not None
+        return self.settings.continuous and self.answers_exposures
+
+    @property
+    def answers_exposures(self) -> bool:
+        """Whether its head says an exposure; of such, one that has `actions` takes the nearest."""
+        return HEADS[self.head].exposures is not None
 
     @property
     def actions(self) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from synthetic import TASKS
 
 CLONE_NAME = "BC clone"
 KEPT_CLONE = "the clone's weights were kept: learning found none that do better on validation markets"
+KEPT_START = "the weights it started with were kept: learning found none that do better on validation markets"
 STAYS_FLAT = "it stays flat: on validation markets it takes no position"
 _SPELLED = {
     "maskable_ppo": "maskable PPO", "recurrent_ppo": "recurrent PPO", "qrdqn": "QR-DQN", "fitted_q": "fitted Q",
@@ -33,8 +34,8 @@ def clone_was_kept(metrics: Mapping[str, Any]) -> bool:
 
 
 def kept_clone(run: Run) -> bool:
-    """`clone_was_kept` of a run's figures."""
-    return clone_was_kept(read_json(run.folder / METRICS))
+    """`clone_was_kept` of a run's figures; an agent that answers with exposures begins with weights of its own."""
+    return not run.agent.answers_exposures and clone_was_kept(read_json(run.folder / METRICS))
 
 
 def own_market(run: Run) -> str | Path | list[Path] | None:
@@ -77,8 +78,8 @@ def _places(markets: Any) -> list[Path | None]:
     return [Path(one).resolve() if isinstance(one, str | Path) else None for one in listed]
 
 
-def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) -> str:
-    """What came out of a training, in plain words."""
+def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any], *, own_start: bool = False) -> str:
+    """What came out of a training, in plain words; `own_start`: it began with other weights than the clone's."""
     hysteresis = f"hysteresis: it leaves a position for a lead of more than {margin:g}" if margin else "no hysteresis"
     if algorithm == "bc":
         return f"{CLONE_NAME}; {hysteresis}"
@@ -86,7 +87,7 @@ def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any]) 
     if metrics.get("exposure") == 0.0:
         hysteresis = f"{STAYS_FLAT}; {hysteresis}"
     if clone_was_kept(metrics):
-        return f"{name}; {KEPT_CLONE}; {hysteresis}"
+        return f"{name}; {KEPT_START if own_start else KEPT_CLONE}; {hysteresis}"
     told = [f"weights of env step {metrics['kept_step']:,} kept"] if "kept_step" in metrics else []
     if "changed_actions" in metrics:
         told.append(f"another position than the clone's in {100.0 * metrics['changed_actions']:.1f}% of the states")
