@@ -110,3 +110,21 @@ def summary(found: dict[str, Floats], steps: Sequence[int]) -> dict[str, dict[st
             row[str(step)] = float(np.sqrt(figure)) if name == "rmse" and figure is not None else figure
         out[name] = row
     return out
+
+
+def outlook(paths: Floats, present: float) -> dict[str, list[float]]:
+    """How far, when, and what then, by sampled paths: quantiles (at `LEVELS`) over them.
+
+    `peak_multiple`: the highest price ahead over the present one (1 where it never rises); `rows_to_peak`: rows until
+    it; `fall_after`: the share that the price loses from the peak to its lowest price thereafter.
+
+    Args:
+        paths: (P, steps, 6).
+        present: the last known price.
+    """
+    price = np.concatenate([np.full((len(paths), 1), present), paths[:, :, PRICE]], axis=1)
+    peak = price.argmax(axis=1)
+    highest = price.max(axis=1)
+    after = np.array([path[row:].min() for path, row in zip(price, peak, strict=True)])
+    found = {"peak_multiple": highest / present, "rows_to_peak": peak.astype(float), "fall_after": 1.0 - after / highest}
+    return {name: [float(value) for value in np.quantile(values, LEVELS)] for name, values in found.items()}

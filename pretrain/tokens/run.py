@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cryptoenv.files.durable_files import write_file
 from cryptoenv.files.typed_values import ConfigError, written_values
@@ -27,7 +26,7 @@ from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, RECIPE, held, write_once
 from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.hdf5_store import METADATA, StoreError, TokenStore
-from pretrain.tokens.judging import STEPS, Origin, errors, said_by, spread_origins, summary, true_returns
+from pretrain.tokens.judging import STEPS, Origin, errors, outlook, said_by, spread_origins, summary, true_returns
 from pretrain.tokens.pictures import (
     EXTENDED_PICTURE,
     IMAGES,
@@ -165,12 +164,11 @@ def judge_tokens(
         out: the run folder.
 
     Returns:
-        What `metrics.json` holds: `forecast` (measure, step, value), by token, and `pumps`.
+        What `metrics.json` holds: `forecast` (measure, step, value), the same and the `outlook` by token, and `pumps`.
     """
     rows = judged_rows(tokens, chosen, splits, first_decision(forecaster.config))
     steps = tuple(step for step in STEPS if step <= plan.extended)
     found: dict[str, Any] = {"tokens": {}, "steps": list(steps), "artifact": forecaster.hash}
-    every: list[dict[str, NDArray[np.float64]]] = []
     presents = [Origin(number, rows[number][0]) for number in chosen]
     fans = forecaster.forecasts(
         [(tokens[o.token], o.row) for o in presents],
@@ -183,6 +181,8 @@ def judge_tokens(
         folder = out / PREDICTIONS / name
         draw_forecast(token, origin.row, fan[:, : plan.forecast], folder / SHORT_PICTURE)
         draw_forecast(token, origin.row, fan[:, : plan.extended], folder / EXTENDED_PICTURE)
+        seen = outlook(fan[:, : plan.forecast], float(token.values[origin.row, PRICE]))
+        found["tokens"][str(origin.token)] = {"address": token.address, "from_row": origin.row, "outlook": seen}
     spans = [Span(number, start, stop) for number, (start, stop) in rows.items()]
     origins = spread_origins(tokens, spans, plan.origins, max(steps))
     said = said_by(forecaster, tokens, origins, steps, paths=plan.paths, seed=plan.seed)
@@ -191,8 +191,7 @@ def judge_tokens(
     for number in chosen:
         mine = np.array([o.token == number for o in origins])
         part = {name: values[mine] for name, values in measured.items()}
-        every.append(part)
-        found["tokens"][str(number)] = {"address": tokens[number].address, "forecast": summary(part, steps)}
+        found["tokens"][str(number)]["forecast"] = summary(part, steps)
     found["forecast"] = summary(measured, steps)
     found["pumps"] = _pumps(forecaster, tokens, rows, out)
     write_file(out / METRICS, json.dumps(_plain(found), indent=1, allow_nan=False) + "\n")

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from pretrain.data.splits import Span
 from pretrain.tokens.baselines import BASELINES, autoregression, drift, persistence, ridge
-from pretrain.tokens.judging import LEVELS, MEDIAN, Origin, errors, spread_origins, summary, true_returns
+from pretrain.tokens.judging import LEVELS, MEDIAN, Origin, errors, outlook, spread_origins, summary, true_returns
 from pretrain.tokens.pumps import (
     Judged,
     alarms_a_day,
@@ -52,6 +52,14 @@ def test_figures_are_what_a_plain_loop_says(tokens: tuple[TokenSeries, ...]) -> 
     assert table["rmse"]["1"] == pytest.approx(np.sqrt(found["rmse"][:, 0].mean()))
     assert table["mae"]["40"] == pytest.approx(found["mae"][:2, 2].mean())
     assert summary({"mae": np.full((2, 1), np.nan)}, (1,)) == {"mae": {"1": None}}
+
+
+def test_the_outlook_says_how_far_when_and_what_then() -> None:
+    paths = np.zeros((2, 3, 6))
+    paths[:, :, PRICE] = [[2.0, 4.0, 1.0], [0.5, 0.4, 0.8]]
+    found = outlook(paths, 1.0)
+    assert found["peak_multiple"][MEDIAN] == 2.5 and found["rows_to_peak"][MEDIAN] == 1.0  # 4 after 2 rows; 1 at once
+    assert found["fall_after"][MEDIAN] == pytest.approx((0.75 + 0.6) / 2)
 
 
 def test_origins_leave_room_ahead(tokens: tuple[TokenSeries, ...]) -> None:
