@@ -126,5 +126,6 @@ def outlook(paths: Floats, present: float) -> dict[str, list[float]]:
     peak = price.argmax(axis=1)
     highest = price.max(axis=1)
     after = np.array([path[row:].min() for path, row in zip(price, peak, strict=True)])
-    found = {"peak_multiple": highest / present, "rows_to_peak": peak.astype(float), "fall_after": 1.0 - after / highest}
+    fall = 1.0 - after / highest
+    found = {"peak_multiple": highest / present, "rows_to_peak": peak.astype(float), "fall_after": fall}
     return {name: [float(value) for value in np.quantile(values, LEVELS)] for name, values in found.items()}
