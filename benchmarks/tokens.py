@@ -60,9 +60,9 @@ class Counts:
     tokens: int = 15
     rows: int = 8_000
     steps: int = 400
-    origins: int = 14
+    origins: int = 9
     paths: int = 16
-    known_paths: int = 24
+    known_paths: int = 16
     stored_tokens: int = 1_000
     stored_rows: int = 4_000
 
