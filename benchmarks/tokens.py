@@ -59,9 +59,9 @@ class Counts:
     seeds: int = 3
     tokens: int = 15
     rows: int = 8_000
-    steps: int = 400
-    origins: int = 9
-    paths: int = 16
+    steps: int = 300
+    origins: int = 8
+    paths: int = 12
     known_paths: int = 16
     stored_tokens: int = 1_000
     stored_rows: int = 4_000
