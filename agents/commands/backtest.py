@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agents.commands.options import Seed
+from agents.commands.options import Exogenous, Reference, Seed, market_inputs
 from agents.commands.strategies import (
     Cash,
     Charged,
@@ -55,6 +55,8 @@ def backtest(
     short: Short = False,
     size: Size = "fixed",
     timeframe: Timeframe = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     start: Start = None,
     stop: Stop = None,
     instrument: Instrument = None,
@@ -82,7 +84,7 @@ def backtest(
     from cryptoenv.analysis.trial_ledger import ledger_beside
 
     require_new_folder(out)
-    given = Given(what, rule, signals, states, short, size)
+    given = Given(what, rule, signals, states, short, size, market_inputs(None, None, reference, exogenous))
     given.check()
     limits = {"exposure": exposure, "stop_loss": stop_loss, "take_profit": take_profit}
     costs = {"fee": fee, "half_spread": half_spread, "impact": impact, "funding": funding}
@@ -111,6 +113,8 @@ def stress(
     short: Short = False,
     size: Size = "fixed",
     timeframe: Timeframe = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     start: Start = None,
     stop: Stop = None,
     instrument: Instrument = None,
@@ -135,7 +139,7 @@ def stress(
 
     if out is not None:
         require_new_file(out)
-    given = Given(what, rule, signals, states, short, size)
+    given = Given(what, rule, signals, states, short, size, market_inputs(None, None, reference, exogenous))
     given.check()
     limits = {"exposure": exposure, "stop_loss": stop_loss, "take_profit": take_profit}
     costs = {"fee": fee, "half_spread": half_spread, "impact": impact, "funding": funding}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agents.evaluation.backtest.backtesting import Backtest, Desk
     from agents.evaluation.backtest.sweeping import Sweep
     from cryptoenv.market.market import Market
+    from pretrain.fitting.market_inputs import MarketInputs
 
 RULE_HELP = (
     "hold, cross fast=.. slow=.. band=.., momentum bars=.. band=.., breakout bars=.., reversion bars=.. band=.., "
@@ -113,6 +114,7 @@ class Given:
     states: str | None
     short: bool
     size: str
+    inputs: MarketInputs | None = None
 
     def check(self) -> None:
         """Refuse what contradicts itself, before anything is read.
@@ -143,13 +145,15 @@ class Given:
         from agents.run_folders.run_folder import CONFIG as RUN_CONFIG
 
         if self.what is None:
+            if self.inputs is not None and self.inputs.given:
+                raise ValueError("--reference and --exogenous are for an agent or a model: name its folder")
             return self._of_bars(bars, timeframe, charged.desk(Desk()))
         if timeframe is not None:
             raise ValueError("--timeframe is for rules and signals: a model brings its own")
         if (Path(self.what) / RUN_CONFIG).is_file() and (Path(self.what) / "agent").is_dir():
             if self.rule or self.states:
                 raise ValueError(f"{self.what} holds an agent, which decides itself: leave --rule and --states out")
-            return _of_agent(Path(self.what), bars, charged)
+            return _of_agent(Path(self.what), bars, charged, self.inputs)
         return self._of_model(bars, charged.desk(Desk()))
 
     def _of_bars(self, bars: Path, timeframe: str | None, desk: Desk) -> Prepared:
@@ -167,14 +171,17 @@ class Given:
         import pretrain
         from agents.evaluation.backtest.rule import parse_rules
         from agents.evaluation.backtest.signals import state_targets
-        from agents.markets.own_markets import bars_at
-        from cryptoenv.bar_files.reading import file_stem
+        from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
 
         assert self.what is not None
         if not (self.rule or self.states):
             raise ValueError("a model predicts, and does not trade: say how with --rule threshold ... or --states 4h")
         model = pretrain.load(self.what)
-        market = model.market(bars_at(bars), name=file_stem(bars))
+        if not isinstance(model, pretrain.Predictor):
+            raise ValueError(f"{self.what} holds a {type(model).__name__}, which predicts nothing of bars")
+        inputs = self.inputs or MarketInputs()
+        inputs.require_fits(model.layout, self.what)
+        market = MarketMaker(model.layout, inputs).market_at(bars)
         table = model.predict(market)
         earliest = int(market.bars.index.get_loc(table.index[0]))
         if self.states is not None:
@@ -184,16 +191,17 @@ class Given:
         return Prepared(market, desk, "", None, parse_rules(self.rule or ""), table, earliest)
 
 
-def _of_agent(folder: Path, bars: Path, charged: Charged) -> Prepared:
+def _of_agent(folder: Path, bars: Path, charged: Charged, inputs: MarketInputs | None) -> Prepared:
     from agents.evaluation.backtest.deciders import agent_desk, agent_targets, settings_at
-    from agents.evaluation.tables import with_impact
+    from agents.evaluation.charges import with_impact
+    from agents.evaluation.tables import run_maker
     from agents.markets.own_markets import own_markets
     from agents.run_folders.run_folder import Run, learned_until
 
     run = Run.load(folder)
     desk = charged.desk(agent_desk(with_impact(run.agent.settings)))
     settings = settings_at(desk, run.agent.settings)
-    (market,) = own_markets(str(bars), settings, run.agent.extractor.layout)
+    (market,) = own_markets(str(bars), settings, run_maker(run, inputs))
     targets = agent_targets(run.agent, market, settings)
     earliest = market.first_decision(settings.window)
     until = learned_until(run)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agents.commands.options import Extractor, RecipeSeed, Steps
+from agents.commands.options import (
+    Exogenous,
+    Extractor,
+    Features,
+    RecipeSeed,
+    Reference,
+    Steps,
+    Timeframes,
+    market_inputs,
+)
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:
@@ -42,6 +51,10 @@ def walk_forward(
     embargo: Annotated[float, typer.Option(help="Days left out before every border.", min=0.0)] = 0.0,
     swing: Annotated[float, typer.Option(help="Rise or fall that begins a bull or bear regime.")] = 0.2,
     extractor: Extractor = None,
+    timeframes: Timeframes = None,
+    features: Features = None,
+    reference: Reference = None,
+    exogenous: Exogenous = None,
     seed: RecipeSeed = None,
     steps: Steps = None,
     workers: Annotated[int | None, typer.Option(help="Processes side by side; one per core.", min=1)] = None,
@@ -60,6 +73,8 @@ def walk_forward(
     from agents.training.walk_forward import walk_forward as walked
 
     chosen = AgentRecipe.read(recipe).changed(extractor=extractor, seed=seed).with_steps(steps)
+    inputs = market_inputs(timeframes, features, reference, exogenous)
+    chosen = chosen.changed(inputs=inputs.over(chosen.inputs))
     plan = WalkForwardPlan(
         folds, seeds, 0.5 if test else _share(train), test, train if test and train != "0.5" else "12M", not rolling,
         frozen, validation, embargo,

@@ -25,7 +25,7 @@ from agents.evaluation.walk_forward.regimes import RegimeRules
 from agents.evaluation.walk_forward.stitched import Stitched, stitch
 from agents.markets.embedded import EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
-from agents.markets.own_markets import data_named, own_markets
+from agents.markets.own_markets import data_named, maker_for, own_markets
 from agents.run_folders.run_folder import LEARNED_UNTIL, METRICS, TRAINED_UNTIL, Run, read_json, write_json
 from agents.settings import TradingSettings
 from agents.training.multi_seed import over_ray
@@ -111,7 +111,8 @@ def walk_forward(
     extractor = Extractor.load(walk.recipe.extractor)
     settings = walk.recipe.training.settings_for(extractor)
     refuse_other(walk)
-    markets = own_markets(walk.bars, settings, extractor.layout)
+    maker = maker_for(extractor, walk.recipe.inputs, f"the extractor {walk.recipe.extractor}")
+    markets: Sequence[Market] = own_markets(walk.bars, settings, maker)
     borders = walk.plan.borders(markets, settings)
     for border in borders[:1] if walk.plan.frozen else borders:
         fold_markets(markets, border, settings, walk.plan)
