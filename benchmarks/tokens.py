@@ -220,7 +220,7 @@ def real_piece(folder: Path, seed: int) -> dict[str, Any]:
     """The eleven tokens of pump.fun in rows of 5 s: learned from some, judged on others."""
     tokens = tuple(token for token in read_tokens(folder / SWAPS) if len(token) > 30)
     base = TokenRecipe.read("tokens_trained")
-    small = {"seq_length": 16, "embed_size": 32, "dim_feedforward": 64, "pump_ahead": 6, "rise": 0.3}
+    small: dict[str, Any] = {"seq_length": 16, "embed_size": 32, "dim_feedforward": 64, "pump_ahead": 6, "rise": 0.3}
     recipe = replace(
         base, split_strategy="token", seed=seed, stride=1,
         architecture=replace(base.architecture, **small),

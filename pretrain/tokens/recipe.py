@@ -26,7 +26,7 @@ _COUNTS = {
 def design_training() -> PretrainingConfig:
     """The founding design's: 30 epochs of single windows at 2.2e-6."""
     return PretrainingConfig(
-        epochs=30.0, batch=1, learning_rate=2.2e-6, validate_every=5_000, validation_windows=32, patience=1_000
+        epochs=30.0, batch=1, learning_rate=2.2e-6, validate_every=500, validation_windows=32, patience=1_000
     )
 
 
@@ -40,8 +40,8 @@ class TokenRecipe(ModelRecipe):
         split_strategy: "time", "token", "mixed" or "strict" (`pretrain.data.splits.SplitRule`).
         split_fractions: train, validation, test.
         train_token_ratio: share of tokens that is learned from in "token" and "mixed"; None: as the fractions say.
-        stride: rows from a window of training to the next; each teaches all of its rows, so that an epoch shows a row
-            `seq_length / stride` times.
+        stride: rows from a window of training to the next. A window teaches all of its rows, not its last alone: an
+            epoch shows a row `seq_length / stride` times.
         chances_weight: of the chances of pumps and rises against the next row.
         seed: of the tokens, the split, weights, batches and dropout.
         architecture: of the model.
@@ -59,7 +59,7 @@ class TokenRecipe(ModelRecipe):
     split_strategy: str = "time"
     split_fractions: tuple[float, float, float] = (0.4, 0.2, 0.4)
     train_token_ratio: float | None = None
-    stride: int = 10
+    stride: int = 50
     chances_weight: float = 0.2
     seed: int = 0
     architecture: TokenModelConfig = field(default_factory=TokenModelConfig)
