@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from agents.evaluation.scoring import mean
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
-from pretrain.data.splits import Span, Splits
+from pretrain.data.splits import Span
 from pretrain.fitting.fitting import FitOptions
 from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.baselines import BASELINES
 from pretrain.tokens.hdf5_store import TokenStore
 from pretrain.tokens.judging import LEVELS, STEPS, Origin, errors, said_by, spread_origins, true_returns
+from pretrain.tokens.model import CHANCES
 from pretrain.tokens.pumps import (
     Judged,
     alarms_a_day,
@@ -42,13 +43,14 @@ from pretrain.tokens.run import said_chances
 from pretrain.tokens.series import PRICE, TokenSeries, sampled_tokens
 from pretrain.tokens.swaps import read_tokens
 from pretrain.tokens.training import fit_tokens, split_tokens
-from pretrain.tokens.windows import known_chances
+from pretrain.tokens.windows import first_decision, known_chances
 from synthetic.tokens.ceiling import known_futures, pump_chances
 from synthetic.tokens.market import TokenSample, token_market
 
 Floats = NDArray[np.float64]
 
 SWAPS = "pumpfun_swaps_11tokens_2026.csv.gz"
+OTHER_SEEDS = 1_000  #: and more: of tokens that no training saw, neither by id nor by seed
 SHOWN = ("mae", "rmse", "mape", "log_error", "direction", "coverage_80", "coverage_95")
 
 
@@ -63,12 +65,13 @@ class Counts:
     origins: int = 8
     paths: int = 12
     known_paths: int = 16
+    other_tokens: int = 6
     stored_tokens: int = 1_000
     stored_rows: int = 4_000
 
 
 FULL = Counts()
-QUICK = Counts(1, 5, 1_600, 20, 5, 8, 8, 20, 400)
+QUICK = Counts(1, 5, 1_600, 20, 5, 8, 8, 2, 20, 400)
 
 
 def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe:
@@ -115,7 +118,18 @@ def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[s
     truth = true_returns(tokens, origins, STEPS)
     now = np.array([tokens[o.token].values[o.row, PRICE] for o in origins])
     found = {name: _by_token(errors(one, truth, now), origins) for name, one in said.items()}
-    pumps = _pump_scores(made, sample, tokens, splits) if split == "token" else None
+    pumps = None
+    if split == "token":
+        taught = [fitted_detectors(*_taught(tokens, splits.train, made, column)) for column in range(len(CHANCES))]
+        rows = {span.market: (span.start, span.stop) for span in splits.test}
+        pumps = _pump_scores(made, taught, (sample, tokens), rows)
+        other = token_market(replace(recipe.world, tokens=counts.other_tokens), OTHER_SEEDS + seed)
+        strangers = sampled_tokens(other)
+        whole = {n: (first_decision(made.config), len(token)) for n, token in enumerate(strangers)}
+        pumps |= {
+            f"{target}, other seed": scores
+            for target, scores in _pump_scores(made, taught, (other, strangers), whole).items()
+        }
     kept = made.provenance.metrics
     return {"seconds": seconds, "validation": kept, "errors": found, "pumps": pumps}
 
@@ -149,24 +163,26 @@ def _by_token(found: dict[str, Floats], origins: Sequence[Origin]) -> dict[str, 
 
 
 def _pump_scores(
-    made: TokenForecaster, sample: TokenSample, tokens: Sequence[TokenSeries], splits: Splits
+    made: TokenForecaster,
+    taught: Sequence[dict[str, Any]],
+    market: tuple[TokenSample, Sequence[TokenSeries]],
+    rows: dict[int, tuple[int, int]],
 ) -> dict[str, Any]:
-    """By detector, what it is worth on the tokens of the test: forecaster, rule, learned detectors, bound."""
+    """By target and detector, what it is worth on rows of tokens: forecaster, rule, `taught` detectors, bound."""
     config = made.config
-    rows = {span.market: (span.start, span.stop) for span in splits.test}
+    sample, tokens = market
     chances = said_chances(made, tokens, rows)
     came = {n: known_chances(tokens[n], config)[a:b] for n, (a, b) in rows.items()}
     names = list(sample.bars)
-    learned = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()}
+    seen = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()}
     found: dict[str, Any] = {}
-    for column, target in enumerate(("pump", "rise")):
+    for column, target in enumerate(CHANCES):
         scores = {
             "forecaster": {n: chances[n][target].to_numpy() for n in rows},
             "z-score rule": {n: rule_scores(tokens[n])[a:b] for n, (a, b) in rows.items()},
         }
-        x, y = _taught(tokens, splits.train, made, column)
-        for name, model in fitted_detectors(x, y).items():
-            scores[name] = {n: model.predict_proba(part)[:, 1] for n, part in learned.items()}
+        for name, model in taught[column].items():
+            scores[name] = {n: model.predict_proba(part)[:, 1] for n, part in seen.items()}
         if target == "pump":
             scores["bound"] = {
                 n: pump_chances(sample, names[n], config.pump_ahead)[a:b] for n, (a, b) in rows.items()
