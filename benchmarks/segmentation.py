@@ -238,7 +238,7 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
         if began + 15.0 * _wall_per_cpu() > until:
             return False
         fitted = [methods[name].fit(parts.train, parts.validation, s) for s in range(len(parts.test[0].columns))]
-        say = _remembered(fitted, shared=not methods[name].named)
+        say = _remembered(fitted, shared=name.startswith("FLOSS"))
         _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named))
         print(f"{world.part}: {name}: {time.monotonic() - began:.0f} s", flush=True)
     if world.part != "real":

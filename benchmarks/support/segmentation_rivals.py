@@ -159,20 +159,23 @@ def _unnamed(learn: Callable[[NDArray[np.float64]], Callable[[NDArray[np.float64
     `learn` gets (n, 2) observations and returns what gives (n, 3) filtered probabilities of others.
     """
 
+    kept: dict[int, Any] = {}  # the model knows no timescale: it is fitted once, and says each market's states once
+
+    def said(one: LabelledMarket) -> NDArray[np.floating]:
+        if id(one) not in kept:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                kept[id(one)] = kept[0](_observed(one, rows_of(one)))
+        found: NDArray[np.floating] = kept[id(one)]
+        return found
+
     def fit(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket], s: int) -> Any:
-        item = train[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            filtered = learn(_observed(item, rows_of(item)[:FITTED_BARS]))
-
-            def said(one: LabelledMarket) -> NDArray[np.floating]:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    return filtered(_observed(one, rows_of(one)))
-
-            chosen = validation[:4]
-            found = [said(one).argmax(axis=1) for one in chosen]
-        names = _best_names(found, [labels_of(one, s) for one in chosen])
+        if 0 not in kept:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                kept[0] = learn(_observed(train[0], rows_of(train[0])[:FITTED_BARS]))
+        chosen = validation[:4]
+        names = _best_names([said(one).argmax(axis=1) for one in chosen], [labels_of(one, s) for one in chosen])
 
         def say(one: LabelledMarket) -> Any:
             chances = np.empty((len(rows_of(one)), 3))
@@ -246,19 +249,26 @@ def _floss(train: Sequence[LabelledMarket], _: Sequence[LabelledMarket], s: int)
 
 
 def _ruptures(train: Sequence[LabelledMarket], validation: Sequence[LabelledMarket], s: int) -> Any:
-    """ruptures' kernel change points of returns, jump=1, with as many changes as validation labels have: hindsight."""
+    """ruptures' kernel change points of returns, every bar a candidate (jump=1): hindsight. The penalty is the one that
+    gives a validation market about as many changes as its labels have."""
     import ruptures
 
-    labels = [labels_of(item, s) for item in validation]
-    rate = sum(int((x[1:] != x[:-1]).sum()) for x in labels) / sum(len(x) for x in labels)
+    def borders(rows: NDArray[np.float64], penalty: float) -> list[int]:
+        found = ruptures.KernelCPD(kernel="linear", min_size=4, jump=1).fit(rows / rows.std(axis=0))
+        return [int(border) for border in found.predict(pen=penalty)[:-1]]
+
+    one = validation[0]
+    labels, seen = labels_of(one, s), _observed(one, rows_of(one))
+    wanted = int((labels[1:] != labels[:-1]).sum())
+    low, high = 0.0, 12.0  # of the penalty's log2
+    for _ in range(9):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if len(borders(seen, 2.0**middle)) > wanted else (low, middle)
 
     def say(item: LabelledMarket) -> Any:
         rows = _observed(item, rows_of(item))
-        changes = max(1, min(round(rate * len(rows)), 150))
-        found = ruptures.KernelCPD(kernel="linear", min_size=4, jump=1).fit(rows / rows.std(axis=0))
-        borders = found.predict(n_bkps=changes)[:-1]
         states = np.zeros(len(rows), np.int64)
-        for border in borders:
+        for border in borders(rows, 2.0**high):
             states[border:] += 1
         return states, None
 
@@ -279,7 +289,7 @@ def rivals() -> dict[str, Rival]:
         "statsmodels": ("Markov regression, filtered (statsmodels)", Rival(_unnamed(_markov_regression))),
         "jumpmodels": ("jump model, online (jumpmodels)", Rival(_unnamed(_jump))),
         "hmmlearn": ("Gaussian HMM, forward pass (hmmlearn)", Rival(_unnamed(_hidden_markov))),
-        "stumpy": ("FLOSS (stumpy), borders alone", Rival(_floss, named=False)),
         "ruptures": ("kernel change points (ruptures, jump=1), hindsight", Rival(_ruptures, False, True)),
+        "stumpy": ("FLOSS (stumpy), borders alone", Rival(_floss, named=False)),
     }
     return found | {name: one for package, (name, one) in others.items() if package not in gone}
