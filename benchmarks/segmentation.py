@@ -211,6 +211,8 @@ def run_part(world: World, keep: Path, until: float) -> bool:
     chosen = joins(world.recipe) if world.part == "joins" else variants(world.recipe)
     seconds = SECONDS[world.part]
     for name, recipe in chosen.items():
+        if name == ONE_SCALE and not _run_rivals(world, keep, until):  # what matters more comes first
+            return False
         todo = [seed for seed in range(SEEDS) if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
         parts = None
         for seed in todo:
@@ -224,7 +226,7 @@ def run_part(world: World, keep: Path, until: float) -> bool:
             print(f"{world.part}: {name}, seed {seed}: {segmenter.provenance.metrics}", flush=True)
             if name == FULL:
                 segmenter.save(keep / f"{world.part}-{seed}")
-    return world.part == "joins" or _run_rivals(world, keep, until)
+    return True
 
 
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
