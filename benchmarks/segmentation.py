@@ -19,6 +19,7 @@ bootstrap over seeds and markets, paired where two are compared.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import tempfile
 import time
@@ -47,7 +48,7 @@ from benchmarks.support.segmentation_figures import (
 )
 from benchmarks.support.segmentation_rivals import absent, labels_of, rivals, rows_of
 from cryptoenv.bar_files.reading import file_stem, read_bars
-from cryptoenv.files.durable_files import make_file, make_folder
+from cryptoenv.files.durable_files import make_folder, write_file
 from pretrain import FitOptions
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.splits import split_markets
@@ -284,7 +285,9 @@ def _path(keep: Path, part: str, name: str, seed: int) -> Path:
 
 def _keep(keep: Path, part: str, name: str, seed: int, found: dict[str, NDArray[np.float64]]) -> None:
     make_folder(keep)
-    make_file(_path(keep, part, name, seed), lambda place: np.savez(place.open("wb"), **found))  # type: ignore[arg-type]
+    content = io.BytesIO()
+    np.savez(content, **found)  # type: ignore[arg-type]
+    write_file(_path(keep, part, name, seed), content.getvalue())
 
 
 def _kept(keep: Path, part: str, name: str) -> dict[str, NDArray[np.float64]] | None:

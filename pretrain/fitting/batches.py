@@ -38,7 +38,7 @@ def training_batches(
 
 
 def evenly_spread(length: int, count: int) -> NDArray[np.int64]:
-    """At most `count` rows out of `length`, evenly spread."""
+    """(n,) int64: at most `count` rows out of `length`, evenly spread."""
     return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))
 
 

@@ -28,7 +28,8 @@ MARKETS = 8  #: at most
 
 @dataclass(frozen=True)
 class Importance:
-    """Macro-F1 (mean of the timescales) lost per feature: mean over markets and a 95% interval; `score`: unpermuted."""
+    """Macro-F1 (mean of the timescales) lost per feature, (F,) each: mean over markets and a 95% interval; `score`:
+    unpermuted."""
 
     names: tuple[str, ...]
     mean: NDArray[np.float64]

@@ -77,7 +77,7 @@ def quickest_machine(machine: StateMachine, held: Sequence[Held], most_false: fl
 
 
 def macro_f1(held: Sequence[Held], states: Sequence[NDArray[np.integer]], classes: int) -> float:
-    """Of all markets together."""
+    """Of all markets together; `states`: (n,) of each."""
     counts = sum(
         (confusion_counts(labels, own, classes) for (_, labels), own in zip(held, states, strict=True)),
         start=np.zeros((classes, classes), np.int64),

@@ -33,8 +33,8 @@ def class_scores(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
 
 
 def summary_scores(counts: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, balanced accuracy and macro-F1 over the classes that are labelled, and Matthews' correlation (the
-    multi-class form of Gorodkin 2004)."""
+    """Of a confusion table (C, C): accuracy, balanced accuracy and macro-F1 over the classes that are labelled, and
+    Matthews' correlation (the multi-class form of Gorodkin 2004)."""
     there = counts.sum(axis=1) > 0
     total, right = float(counts.sum()), float(np.trace(counts))
     said, labelled = counts.sum(axis=0).astype(np.float64), counts.sum(axis=1).astype(np.float64)
@@ -49,7 +49,12 @@ def summary_scores(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def probability_scores(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> dict[str, float]:
-    """Log loss (nats) and expected calibration error of the likeliest class (Guo et al. 2017), BINS of equal width."""
+    """Log loss (nats) and expected calibration error of the likeliest class (Guo et al. 2017), BINS of equal width.
+
+    Args:
+        labels: (n,), -1 unknown.
+        probabilities: (n, C).
+    """
     known = labels >= 0
     own, chances = labels[known].astype(np.int64), probabilities[known].astype(np.float64)
     of_label = np.clip(chances[np.arange(len(own)), own], 1e-15, 1.0)
@@ -67,7 +72,7 @@ class Changes:
         true: changes of the labels; `said`: of the states.
         found: true changes with a said one within MARGIN bars, matched one to one.
         false: said changes into a state that is not the label's at that bar.
-        delays: per true change, bars until the new label is said, at most until it ends.
+        delays: (true,) int64, per true change, bars until the new label is said, at most until it ends.
         missed: true changes whose new label was never said while it lasted.
         covered: sum over true segments of their length times the best overlap with a said one.
         bars: known rows.

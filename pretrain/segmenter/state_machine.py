@@ -135,7 +135,7 @@ class StateMachine:
         )  # fmt: skip
 
     def begin(self, row: NDArray[np.floating] | list[float]) -> Memory:
-        """The memory after a first row; arguments and errors as `step`."""
+        """The memory after a first row, (C,) or (S, C); arguments and errors as `step`."""
         return Memory(*_begin(self._checked(np.asarray(row, np.float64)[None])[0]))
 
     def step(self, row: NDArray[np.floating] | list[float], before: Memory | None = None) -> Memory:
