@@ -12,7 +12,7 @@ DEVICES: dict[str, str] = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}  #: what
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of any shape on a device; from memory to a GPU through pinned memory, without waiting for its arrival."""
+    """A tensor of any shape on a device; from memory to a GPU through pinned memory, without waiting for it."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
