@@ -66,7 +66,7 @@ FRACTIONS = (0.74, 0.12, 0.14)
 TIMEFRAMES = ("15m", "4h", "1d")
 SYNTHETIC_MARKETS = {"extractor": 24, "validation": 6, "test": 6}
 DAYS = 60
-PATH_EVERY, PATHS, PATH_STEPS = 160, 256, 96
+PATH_EVERY, PATHS, PATH_STEPS = 384, 256, 96
 CLASSICAL = "classical"
 #: Networks: what differs from the recipe "forecaster" (or "hybrid").
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -247,24 +247,31 @@ def run_network(name: str, arguments: argparse.Namespace, seed: int) -> dict[str
         "predict_windows_per_second": round(len(rows) / predict_seconds, 1),
         "scores": by_market(truth, contenders, names_of(test, arguments.what == "real")),
     }  # fmt: skip
-    batches = [forecasts_of(model, dataset, rows[:200], size).quantiles for size in (1, 7, 1024)]
+    batches = [forecasts_of(model, dataset, rows[:64], size).quantiles for size in (1, 7, 1024)]
     result["largest_difference_between_batches_1_7_1024"] = float(
         max(np.abs(batches[0] - other).max() for other in batches[1:])
     )
     if arguments.what == "synthetic" and arguments.task != "easy":
         fit_reference(train, model.config.layout_window, model.config.horizons)
         result["ceiling"] = ceiling(said, dataset, synthetic_parts(arguments.task)[1], truth)
-    if model.config.steps:
-        result["paths"] = path_coverage(model, test, seed)
-    stream = model.stream(test[0].market.bars.iloc[: -200])
-    last = test[0].market.bars.iloc[-200:]
+    if arguments.keep:
+        model.save(arguments.keep / arguments.what / f"{_file(name)}-{seed}")
+    stream = model.stream(test[0].market.bars.iloc[:-100])
+    last = test[0].market.bars.iloc[-100:]
     began = time.process_time()
     for i in range(len(last)):
         stream.append(last.iloc[[i]])
     result["stream_ms_per_bar"] = round(1000.0 * (time.process_time() - began) / len(last), 2)
-    if arguments.keep:
-        model.save(arguments.keep / f"{_file(name)}-{seed}")
     return result
+
+
+def run_paths(name: str, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Judge the sampled paths of a network that an earlier run kept."""
+    import pretrain
+
+    model = pretrain.load(arguments.keep / arguments.what / f"{_file(name)}-{seed}")
+    assert isinstance(model, Forecaster)
+    return {"contender": f"{name}, paths", "seed": seed, "paths": path_coverage(model, parts_of(arguments)[2], seed)}
 
 
 def run_classical(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -418,6 +425,7 @@ def main() -> None:
     parser.add_argument("--validate-every", type=int, default=100)
     parser.add_argument("--task", default="standard")
     parser.add_argument("--keep", type=Path, help="keep artifacts in this folder")
+    parser.add_argument("--paths", action="store_true", help="judge sampled paths of what was kept there")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/forecasting"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/forecasting.json"))
     arguments = parser.parse_args()
@@ -425,6 +433,8 @@ def main() -> None:
     if arguments.what == "report":
         write_result(arguments.out, header() | merged(arguments.work))
         return
+    if arguments.paths and not arguments.keep:
+        parser.error("--paths needs --keep, where the networks are")
     if arguments.what == "real" and not arguments.files:
         parser.error("real needs files of bars")
     place = arguments.what if arguments.what != "synthetic" else f"synthetic-{arguments.task}"
@@ -436,11 +446,13 @@ def main() -> None:
             if name in (CLASSICAL, "fracast"):
                 run = run_classical if name == CLASSICAL else run_fracast
                 jobs.append((f"{name}-0", lambda run=run: run(arguments)))  # type: ignore[misc]
-            else:
-                jobs += [
-                    (f"{_file(name)}-{seed}", lambda name=name, seed=seed: run_network(name, arguments, seed))  # type: ignore[misc]
-                    for seed in arguments.seeds
-                ]
+                continue
+            for seed in arguments.seeds:
+                one, tail = (run_paths, "-paths") if arguments.paths else (run_network, "")
+                jobs.append((
+                    f"{_file(name)}-{seed}{tail}",
+                    lambda name=name, seed=seed, one=one: one(name, arguments, seed),  # type: ignore[misc]
+                ))  # fmt: skip
     for name, job in jobs:
         path = arguments.work / place / f"{name}.json"
         if path.is_file():

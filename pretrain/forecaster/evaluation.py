@@ -19,7 +19,6 @@ from cryptoenv.analysis.forecast_scores import (
     coverage,
     crps,
     diebold_mariano,
-    mase,
     pesaran_timmermann,
     pinball,
     point_errors,
@@ -121,10 +120,11 @@ def judge(truth: Truth, said: Mapping[str, Forecasts], *, seed: int = 0) -> pd.D
 
     Returns:
         One row per (contender, horizon), columns COLUMNS: errors of the mean in log-returns, `mape_price` of the
-        price; `skill` 1 - MSE / persistence's; `direction` the share of right signs of non-zero means with its
-        interval, and Pesaran and Timmermann's p-value on non-overlapping rows; mean `pinball` and `crps`;
-        `crps_of_historical` the ratio to historical volatility's with a 90% interval by paired block bootstrap; `dm`
-        Diebold and Mariano's statistic of the CRPS against it (negative: better) and its p-value; `cover_80` and so
+        price, `mase` the MAE over the mean size of returns that do not overlap (the naive forecast's error); `skill`
+        1 - MSE / persistence's; `direction` the share of right signs of non-zero means with its interval, and Pesaran
+        and Timmermann's p-value on non-overlapping rows; mean `pinball` and `crps`; `crps_of_historical` the ratio to
+        historical volatility's with a 90% interval by paired block bootstrap; `dm` Diebold and Mariano's statistic of
+        the CRPS against it (negative: better) and its p-value; `cover_80` and so
         on; `amplitude` std(forecast) / std(target). NaN where a contender has no bands, or says no direction.
     """
     found = {}
@@ -149,7 +149,7 @@ def _scores(
     price = point_errors(truth.close[known] * np.exp(mean), truth.close[known] * np.exp(returns))
     out: dict[str, float] = {
         "rows": float(len(returns)), "mae": errors["mae"], "rmse": errors["rmse"], "mape_price": price["mape"],
-        "mase": mase(mean, returns, np.concatenate([[0.0], returns[::horizon]]).cumsum()),
+        "mase": errors["mae"] / float(np.abs(returns[::horizon]).mean()),
         "skill": skill((mean - returns) ** 2, returns**2),
         "amplitude": float(mean.std() / returns.std()) if returns.std() > 0.0 else math.nan,
     }  # fmt: skip
