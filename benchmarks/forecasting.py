@@ -9,7 +9,8 @@ Each call trains and judges some contenders and leaves a file per contender and 
 can be made in pieces. A network is trained for `--seconds` CPU seconds of one thread. Real bars are resampled to 15m,
 4h and 1d; the borders of train, validation and test are the same moments for all files (shares 0.74, 0.12, 0.14); the
 bands of networks are put right on validation rows. Every test row whose return is known is counted. Intervals are by
-paired block bootstrap. `steps` forecasts by sampled paths are judged at every `PATH_EVERY`-th row.
+paired block bootstrap. What was trained stays
+under `--keep`, so that a run that ended early goes on. Sampled paths are judged at every `PATH_EVERY`-th row.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks.support.results import write_result
 from cryptoenv.analysis.forecast_scores import log_density
 from cryptoenv.bar_files.reading import read_bars
 from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.files.durable_files import make_folder
 from cryptoenv.market.market import SIGMA_BARS, Market
 from pretrain import FitOptions
 from pretrain.data.forecast_windows import ForecastDataset, Part
@@ -83,12 +85,19 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+def _real_market(file: Path, kept: Path) -> Market:
+    """The market of a file, from `kept` where an earlier piece of the run left it."""
+    folder = kept / file.name.split(".")[0]
+    if not folder.is_dir():
+        make_folder(kept)
+        Market.from_bars(read_bars(file), TIMEFRAMES, name=_short(file)).save(folder)
+    return Market.load(folder)
+
+
 @lru_cache(maxsize=1)
-def real_markets(files: tuple[Path, ...]) -> tuple[tuple[Market, ...], dict[str, tuple[Span, ...]]]:
+def real_markets(files: tuple[Path, ...], kept: Path) -> tuple[tuple[Market, ...], dict[str, tuple[Span, ...]]]:
     """The files' markets and the spans of each part, by moments that all share."""
-    markets = tuple(
-        Market.from_bars(read_bars(file), TIMEFRAMES, name=_short(file)) for file in files
-    )
+    markets = tuple(_real_market(file, kept) for file in files)
     window = ForecasterRecipe.read("forecaster").architecture.layout_window
     window = tuple(np.maximum(window, ForecasterRecipe.read("hybrid").architecture.layout_window).tolist())
     splits = split_markets(markets, window, fractions=FRACTIONS, look_ahead=0, embargo=96)
@@ -120,7 +129,7 @@ def synthetic_parts(task: str) -> tuple[dict[str, list[Part]], dict[str, Any]]:
 def parts_of(arguments: argparse.Namespace) -> tuple[list[Part], list[Part], list[Part]]:
     """Train, validation and test parts."""
     if arguments.what == "real":
-        markets, spans = real_markets(tuple(arguments.files))
+        markets, spans = real_markets(tuple(arguments.files), arguments.work / "markets")
         train, validation, test = (
             [Part(markets[s.market], s.start, s.stop) for s in spans[name]] for name in ("train", "validation", "test")
         )
@@ -131,6 +140,13 @@ def parts_of(arguments: argparse.Namespace) -> tuple[list[Part], list[Part], lis
 
 def trained(name: str, arguments: argparse.Namespace, seed: int) -> Forecaster:
     """A network of NETWORKS, trained for the seconds that were asked for."""
+    kept = None if arguments.keep is None else arguments.keep / arguments.what / f"{_file(name)}-{seed}"
+    if kept is not None and kept.is_dir():
+        import pretrain
+
+        found = pretrain.load(kept)
+        assert isinstance(found, Forecaster)
+        return found
     recipe_name, changes = NETWORKS[name]
     recipe = ForecasterRecipe.read(recipe_name)
     config = replace(recipe.architecture, **changes)
@@ -138,7 +154,10 @@ def trained(name: str, arguments: argparse.Namespace, seed: int) -> Forecaster:
         recipe.training, max_seconds=arguments.seconds, steps=100_000, validate_every=arguments.validate_every
     )
     train, validation, _ = parts_of(arguments)
-    return fit_forecaster(train, validation, config, training, seed=seed, options=FitOptions(progress=False))
+    model = fit_forecaster(train, validation, config, training, seed=seed, options=FitOptions(progress=False))
+    if kept is not None:
+        model.save(kept)
+    return model
 
 
 def by_market(truth: Truth, said: Mapping[str, Forecasts], names: Sequence[str]) -> dict[str, Any]:
@@ -190,17 +209,17 @@ def path_coverage(model: Forecaster, test: Sequence[Part], seed: int) -> dict[st
     return {"origins": origins, "paths": PATHS, "cpu_seconds": round(time.process_time() - began, 1), "cover": shares}
 
 
-def ceiling(model_said: Forecasts, dataset: ForecastDataset, exact: dict[str, Any], truth: Truth) -> dict[str, float]:
+def ceiling(
+    model_said: Forecasts, dataset: ForecastDataset, rows: NDArray[np.int64], exact: dict[str, Any], truth: Truth
+) -> dict[str, float]:
     """At one bar ahead: gain in log score over the learned quantiles of sigma, ours and the exact filter's; and R2."""
-    scores = np.concatenate([exact["scores"][m][dataset.t[dataset.market == m]] for m in range(len(dataset.parts))])
-    means = np.concatenate([exact["means"][m][dataset.t[dataset.market == m]] for m in range(len(dataset.parts))])
+    scores, means, told = (_at_rows(exact[key], dataset, rows) for key in ("scores", "means", "told"))
     returns = truth.returns[:, 0]
     known = np.isfinite(returns) & np.isfinite(scores) & (truth.sigma > 0.0)
-    reference = peers_fitted_reference(dataset, truth)
+    reference = _REFERENCE["no drift"](dataset, rows)
     own = log_density(model_said.levels, model_said.quantiles[known, 0], returns[known])
     base = log_density(reference.levels, reference.quantiles[known, 0], returns[known])
     gain, most = float((own - base).mean()), float((scores[known] - base).mean())
-    told = np.concatenate([exact["told"][m][dataset.t[dataset.market == m]] for m in range(len(dataset.parts))])
     of_told = float((told[known] - base).mean())
     residual = float(((returns - model_said.mean[:, 0])[known] ** 2).mean())
     exact_residual = float(((returns - means)[known] ** 2).mean())
@@ -215,9 +234,9 @@ def ceiling(model_said: Forecasts, dataset: ForecastDataset, exact: dict[str, An
 _REFERENCE: dict[str, Any] = {}
 
 
-def peers_fitted_reference(dataset: ForecastDataset, truth: Truth) -> Forecasts:
-    """The learned quantiles of returns in units of sigma, as fitted on the training markets."""
-    return _REFERENCE["no drift"](dataset, np.arange(len(dataset)))  # type: ignore[no-any-return]
+def _at_rows(values: Sequence[NDArray[np.float64]], dataset: ForecastDataset, rows: NDArray[np.int64]) -> Any:
+    """(n,) values of each market's bars at rows of a dataset."""
+    return np.array([values[m][t] for m, t in zip(dataset.market[rows], dataset.t[rows], strict=True)])
 
 
 def fit_reference(train: Sequence[Part], window: tuple[int, ...], horizons: tuple[int, ...]) -> None:
@@ -232,7 +251,7 @@ def run_network(name: str, arguments: argparse.Namespace, seed: int) -> dict[str
     model = trained(name, arguments, seed)
     train, _, test = parts_of(arguments)
     dataset = held_out_rows(test, model.config)
-    rows = np.arange(len(dataset))
+    rows = np.arange(0, len(dataset), arguments.every)
     began = time.process_time()
     truth, said = truth_of(dataset, rows), forecasts_of(model, dataset, rows)
     predict_seconds = time.process_time() - began
@@ -241,7 +260,8 @@ def run_network(name: str, arguments: argparse.Namespace, seed: int) -> dict[str
         name: said, PERSISTENCE: persistence_forecasts(truth, levels), HISTORICAL: historical_forecasts(truth, levels)
     }  # fmt: skip
     result: dict[str, Any] = {
-        "contender": name, "seed": seed, "architecture": asdict(model.config) | {"feature_names": None},
+        "contender": name, "seed": seed, "every": arguments.every,
+        "architecture": asdict(model.config) | {"feature_names": None},
         "weights": sum(p.numel() for p in model.model.parameters()),
         "training": model.provenance.metrics, "learned_from": [asdict(one) for one in model.provenance.data],
         "predict_windows_per_second": round(len(rows) / predict_seconds, 1),
@@ -253,9 +273,7 @@ def run_network(name: str, arguments: argparse.Namespace, seed: int) -> dict[str
     )
     if arguments.what == "synthetic" and arguments.task != "easy":
         fit_reference(train, model.config.layout_window, model.config.horizons)
-        result["ceiling"] = ceiling(said, dataset, synthetic_parts(arguments.task)[1], truth)
-    if arguments.keep:
-        model.save(arguments.keep / arguments.what / f"{_file(name)}-{seed}")
+        result["ceiling"] = ceiling(said, dataset, rows, synthetic_parts(arguments.task)[1], truth)
     stream = model.stream(test[0].market.bars.iloc[:-100])
     last = test[0].market.bars.iloc[-100:]
     began = time.process_time()
@@ -281,7 +299,7 @@ def run_classical(arguments: argparse.Namespace) -> dict[str, Any]:
     fitted_on = ForecastDataset(train, config.layout_window, config.horizons)
     scaler = RobustScaler.fit(config.timeframes, config.feature_names, fitted_on.feature_rows())
     dataset = held_out_rows(test, config)
-    rows = np.arange(len(dataset))
+    rows = np.arange(0, len(dataset), arguments.every)
     truth = truth_of(dataset, rows)
     said = {PERSISTENCE: persistence_forecasts(truth, LEVELS), HISTORICAL: historical_forecasts(truth, LEVELS)}
     seconds = {}
@@ -290,13 +308,13 @@ def run_classical(arguments: argparse.Namespace) -> dict[str, Any]:
         said[name] = peer.fit(fitted_on)(dataset, rows)
         seconds[name] = round(time.process_time() - began, 1)
         print(f"{name}: {seconds[name]} s", flush=True)
-    result: dict[str, Any] = {"contender": CLASSICAL, "seed": 0, "cpu_seconds": seconds}
+    result: dict[str, Any] = {"contender": CLASSICAL, "seed": 0, "every": arguments.every, "cpu_seconds": seconds}
     result["scores"] = by_market(truth, said, names_of(test, arguments.what == "real"))
     if arguments.what == "synthetic" and arguments.task != "easy":
         fit_reference(train, config.layout_window, config.horizons)
         exact = synthetic_parts(arguments.task)[1]
         names = ("HAR", "gradient boosting", HISTORICAL)
-        result["ceiling"] = {name: ceiling(said[name], dataset, exact, truth) for name in names}
+        result["ceiling"] = {name: ceiling(said[name], dataset, rows, exact, truth) for name in names}
     return result
 
 
@@ -387,7 +405,7 @@ def _file(name: str) -> str:
 def merged(folder: Path) -> dict[str, Any]:
     """What all runs left, by what they ran on."""
     runs: dict[str, list[Any]] = {}
-    for path in sorted(folder.glob("*/*.json")):
+    for path in sorted(folder.glob("[!m]*/*.json")):
         runs.setdefault(path.parent.name, []).append(json.loads(path.read_text(encoding="utf-8")))
     return {"runs": runs, "summary": {what: summary(found) for what, found in runs.items()}}
 
@@ -422,6 +440,7 @@ def main() -> None:
     parser.add_argument("--contender", nargs="+", choices=(*NETWORKS, CLASSICAL, "fracast"), default=["gpt"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds of each training")
+    parser.add_argument("--every", type=int, default=1, help="judge at every so many-th test row")
     parser.add_argument("--validate-every", type=int, default=100)
     parser.add_argument("--task", default="standard")
     parser.add_argument("--keep", type=Path, help="keep artifacts in this folder")

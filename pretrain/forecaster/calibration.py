@@ -19,7 +19,7 @@ from pretrain.forecaster.model import ForecasterModel
 from pretrain.forecaster.paths import Origin, sample_paths
 
 CALIBRATION_ROWS = 20_000
-PATH_ORIGINS, PATHS = 160, 100
+PATH_ORIGINS, PATHS, AT_ONCE = 160, 100, 32
 BAND = 0.8  #: of the paths, whose coverage is put right
 BATCH = 1024
 
@@ -72,26 +72,29 @@ def path_spread(model: ForecasterModel, held_out: ForecastDataset, seed: int) ->
     steps = min(config.steps, config.horizons[-1])
     rows = np.unique(np.linspace(0, len(held_out) - 1, min(PATH_ORIGINS, len(held_out))).round().astype(np.int64))
     ratios: list[list[float]] = [[] for _ in config.horizons]
-    with torch.inference_mode():
-        for row in rows:
-            part, t = held_out.parts[held_out.market[row]], int(held_out.t[row])
-            if t < SIGMA_BARS:
-                continue
-            source = WindowSource([part.market], config.layout_window)
-            rng = np.random.default_rng((seed, int(row)))
-            drawn = sample_paths(model, source, Origin.of(part.market, t), steps, PATHS, rng)
+    rows = rows[held_out.t[rows] >= SIGMA_BARS]
+    source = WindowSource([part.market for part in held_out.parts], config.layout_window)
+    for some in np.array_split(rows, max(1, -(-len(rows) // AT_ONCE))):
+        numbers = held_out.market[some].tolist()
+        origins = [
+            Origin.of(held_out.parts[m].market, int(t), m) for m, t in zip(numbers, held_out.t[some], strict=True)
+        ]
+        rngs = [np.random.default_rng((seed, int(row))) for row in some]
+        with torch.inference_mode():
+            found = sample_paths(model, source, origins, steps, PATHS, rngs)
+        for origin, drawn in zip(origins, found, strict=True):
+            part, t = held_out.parts[origin.market], origin.row
             close = np.log(part.market.prices[:, CLOSE])
             for h, horizon in enumerate(config.horizons):
                 if horizon <= steps and t + horizon < part.end:
-                    low, middle, high = np.quantile(
-                        drawn[:, horizon - 1], ((1.0 - BAND) / 2.0, 0.5, (1.0 + BAND) / 2.0)
-                    )
+                    levels = ((1.0 - BAND) / 2.0, 0.5, (1.0 + BAND) / 2.0)
+                    low, middle, high = np.quantile(drawn[:, horizon - 1], levels)
                     missed = close[t + horizon] - close[t] - middle
                     half = high - middle if missed > 0.0 else middle - low
                     ratios[h].append(abs(missed) / max(half, 1e-12))
-    found = np.array([np.quantile(part, BAND) if len(part) >= 20 else np.nan for part in ratios])
-    known = np.isfinite(found)
+    needed = np.array([np.quantile(part, BAND) if len(part) >= 20 else np.nan for part in ratios])
+    known = np.isfinite(needed)
     if not known.any():
-        return np.ones(len(found))
+        return np.ones(len(needed))
     logs = np.log(np.array(config.horizons, np.float64))
-    return np.clip(np.interp(logs, logs[known], found[known]), 0.25, 4.0)
+    return np.clip(np.interp(logs, logs[known], needed[known]), 0.25, 4.0)

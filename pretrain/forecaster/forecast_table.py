@@ -45,7 +45,7 @@ def drawn_paths(
     steps, paths, seed = draws
     origin = Origin.of(market, row)
     rng = np.random.default_rng((seed, origin.close_ms))
-    return widened(sample_paths(model, windows, origin, steps, paths, rng), spread_at(model, steps))
+    return widened(sample_paths(model, windows, [origin], steps, paths, [rng])[0], spread_at(model, steps))
 
 
 def direct_rows(

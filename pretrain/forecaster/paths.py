@@ -6,6 +6,7 @@ A drawn bar has a return and a time and nothing else: its other features are mar
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,26 +27,27 @@ Floats = NDArray[np.float64]
 
 
 class Origin(NamedTuple):
-    """Where paths begin: the row and close of a market's bar, and its last 96 log-returns."""
+    """Where paths begin: the row and close of a market's bar, its last 96 log-returns, and the market's number."""
 
     row: int
     close_ms: int
     returns: Floats
+    market: int = 0
 
     @classmethod
-    def of(cls, market: Market, row: int) -> Origin:
-        """Row `row` of a market, which has as many bars before it."""
+    def of(cls, market: Market, row: int, number: int = 0) -> Origin:
+        """Row `row` of a market, which has as many bars before it; `number` of the market among those of a source."""
         closes = np.log(market.prices[row - SIGMA_BARS : row + 1, CLOSE])
-        return cls(row, market.start_ms + (row + 1) * timeframe_ms(market.timeframes[0]), np.diff(closes))
+        return cls(row, market.start_ms + (row + 1) * timeframe_ms(market.timeframes[0]), np.diff(closes), number)
 
 
-def path_features(config: ForecasterConfig, past: Floats, close_ms: int) -> NDArray[np.float32]:
+def path_features(config: ForecasterConfig, past: Floats, closes_ms: NDArray[np.int64]) -> NDArray[np.float32]:
     """(P, F_0) float32 unscaled features of bars of which only the return and the time are known, others 0.
 
     Args:
         config: names the features.
         past: (P, 96) log-returns, the bars' own last.
-        close_ms: when they close.
+        closes_ms: (P,) int64, when they close.
     """
     names, out = config.feature_names[0], np.zeros((len(past), len(config.feature_names[0])), np.float32)
     volatility = np.sqrt((past**2).mean(axis=1))
@@ -54,56 +56,64 @@ def path_features(config: ForecasterConfig, past: Floats, close_ms: int) -> NDAr
     for name in CALENDAR:
         if name in names:
             period = DAY_MS if name.startswith("hour") else WEEK_MS
-            angle = 2.0 * math.pi * (((close_ms - MONDAY_MS) % period) / period)
-            out[:, names.index(name)] = math.sin(angle) if name.endswith("sin") else math.cos(angle)
+            angle = 2.0 * math.pi * (((closes_ms - MONDAY_MS) % period) / period)
+            out[:, names.index(name)] = np.sin(angle) if name.endswith("sin") else np.cos(angle)
     return out
 
 
 def sample_paths(
-    model: ForecasterModel, source: WindowSource, origin: Origin, steps: int, paths: int, rng: np.random.Generator
+    model: ForecasterModel,
+    source: WindowSource,
+    origins: Sequence[Origin],
+    steps: int,
+    paths: int,
+    rngs: Sequence[np.random.Generator],
 ) -> Floats:
-    """(P, steps) log-returns since the origin, uncalibrated in their spread.
+    """(O, P, steps) log-returns since each of O origins, uncalibrated in their spread.
 
     Args:
         model: in evaluation mode, that samples paths.
-        source: windows of the origin's market alone.
-        origin: where to begin.
+        source: windows of the origins' markets.
+        origins: where to begin; one alone has the same bits wherever it is asked for.
         steps: base bars, at most `config.steps`.
-        paths: how many.
-        rng: draws them; the levels of a step's draws are stratified over the paths.
+        paths: how many of each.
+        rngs: one draws the paths of each origin; the levels of a step's draws are stratified over them.
     """
     config, network = model.config, model.network
     assert isinstance(network, SequenceNetwork)
     device = model.get_buffer("shift").device
-    windows = [part.to(device) for part in source.gather(np.zeros(1, np.int64), np.array([origin.row]))]
-    closes = torch.tensor([origin.close_ms], device=device)
+    markets, rows = (np.array([getattr(one, name) for one in origins], np.int64) for name in ("market", "row"))
+    windows = [part.to(device) for part in source.gather(markets, rows)]
+    closes = torch.tensor([one.close_ms for one in origins], device=device)
     hidden, cache = network.begin(model.scaled(windows), closes, model.window_bins(windows[0]))
     cache.batch_repeat_interleave(paths)
-    hidden = hidden.expand(paths, -1)
-    past = np.tile(origin.returns, (paths, 1))
-    out = np.empty((paths, steps))
+    hidden = hidden.repeat_interleave(paths, dim=0)
+    last_higher = [part[:, -1:].repeat_interleave(paths, dim=0) for part in windows]
+    past = np.repeat(np.stack([one.returns for one in origins]), paths, axis=0)
+    closes_ms = np.repeat(closes.cpu().numpy(), paths)
+    out = np.empty((len(past), steps))
     base = timeframe_ms(config.timeframes[0])
     for step in range(steps):
-        levels = (rng.permutation(paths) + rng.random(paths)) / paths
+        levels = np.concatenate([(rng.permutation(paths) + rng.random(paths)) / paths for rng in rngs])
         drawn = next_returns(model, model.say(hidden), levels) * past.std(axis=1)
         out[:, step] = drawn
         if step + 1 == steps:
             break
         past = np.concatenate([past[:, 1:], drawn[:, None]], axis=1)
-        bars = torch.from_numpy(path_features(config, past, origin.close_ms + (step + 1) * base)).to(device)[:, None]
-        unseen = torch.ones(paths, 1, dtype=torch.bool, device=device)
+        bars = torch.from_numpy(path_features(config, past, closes_ms + (step + 1) * base)).to(device)[:, None]
+        unseen = torch.ones(len(past), 1, dtype=torch.bool, device=device)
         token = network.embed_bars(model.scaled_one(0, bars), unseen, model.window_bins(bars))
-        hidden = network.go_on(_with_channels(token, network, model, windows)[:, 0], cache, step)
-    return out.cumsum(axis=1)
+        hidden = network.go_on(_with_channels(token, network, model, last_higher)[:, 0], cache, step)
+    return out.cumsum(axis=1).reshape(len(origins), paths, steps)
 
 
 def _with_channels(
-    token: torch.Tensor, network: SequenceNetwork, model: ForecasterModel, windows: list[torch.Tensor]
+    token: torch.Tensor, network: SequenceNetwork, model: ForecasterModel, last: list[torch.Tensor]
 ) -> torch.Tensor:
     """Where higher timeframes are channels: the last bars that had ended at the origin stay as they are."""
     if model.config.timescales == "channels":
-        for k in range(1, len(windows)):
-            token = token + network.higher(k, model.scaled_one(k, windows[k][:, -1:]))
+        for k in range(1, len(last)):
+            token = token + network.higher(k, model.scaled_one(k, last[k]))
     return token
 
 

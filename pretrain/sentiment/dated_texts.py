@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from cryptoenv.files.bounded_json import parse_json
 
 TIMES = ("timestamp", "time", "date", "datetime", "published", "published_at", "created_at")
 TEXTS = ("text", "title", "body", "headline", "content")
@@ -35,8 +38,7 @@ def read_texts(path: str | Path) -> pd.DataFrame:
     if not file.name.lower().endswith(ENDINGS):
         raise TextsError(f"{file}: texts are read from {', '.join(ENDINGS)}")
     try:
-        lines = ".csv" not in file.name.lower()
-        table = pd.read_json(file, lines=True, convert_dates=False) if lines else pd.read_csv(file)
+        table = pd.read_csv(file) if ".csv" in file.name.lower() else pd.DataFrame(_objects(file))
     except FileNotFoundError:
         raise
     except (ValueError, pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
@@ -49,6 +51,22 @@ def read_texts(path: str | Path) -> pd.DataFrame:
             raise TextsError(f"{file}: text of row {row} is {said}; allowed: 1 to {MOST_CHARACTERS:,} characters")
     out = pd.DataFrame({"text": texts.to_numpy()}, pd.DatetimeIndex(times, name="timestamp"))
     return out.sort_index(kind="stable")
+
+
+def _objects(file: Path) -> list[dict[str, Any]]:
+    """The object on each line; empty lines are nothing.
+
+    Raises:
+        ValueError: a line that holds none, by its number.
+    """
+    data, found = file.read_bytes(), []
+    for number, line in enumerate((gzip.decompress(data) if file.suffix == ".gz" else data).splitlines(), start=1):
+        if line.strip():
+            one = parse_json(line, f"line {number}")
+            if not isinstance(one, dict):
+                raise ValueError(f"line {number} holds {type(one).__name__}, no object")
+            found.append(one)
+    return found
 
 
 def _column(table: pd.DataFrame, names: tuple[str, ...], file: Path) -> str:

@@ -63,6 +63,7 @@ def test_it_is_judged_on_the_part_it_has_not_seen(place: Path, capsys: pytest.Ca
     assert "nothing is overwritten" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_is_exported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxscript")
     assert main(["export", str(place / "run"), str(place / "model.onnx")]) == 0

@@ -99,7 +99,7 @@ def test_the_season_before_is_what_the_seasonal_naive_says() -> None:
 
 def test_har_follows_volatility_that_lasts() -> None:
     rng = np.random.default_rng(0)
-    level = np.repeat(rng.choice([0.002, 0.02], 24 * 90 // 120), 120)
+    level = np.repeat(rng.choice([0.002, 0.02], 24 * 90 // 40), 40)
     close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 1.0, len(level)) * level))
     train, test = (dataset_of(close, *part, (1, 4)) for part in ((0, 1600), (1600, None)))
     rows = np.arange(len(test))

@@ -149,7 +149,7 @@ def test_a_drawn_bar_has_the_features_that_a_market_would_give_it(
 ) -> None:
     market, config, row = markets[2], forecaster.config, 1500
     origin = Origin.of(market, row)
-    found = path_features(config, origin.returns[None], origin.close_ms)[0]
+    found = path_features(config, origin.returns[None], np.array([origin.close_ms]))[0]
     names = config.feature_names[0]
     for name in (RETURN, *CALENDAR):
         if name in names:
@@ -288,7 +288,7 @@ def test_sampling_draws_the_distribution_of_the_next_bar(forecaster: Forecaster)
     model = forecaster.model
     source = WindowSource([market], model.config.layout_window)
     with torch.inference_mode():
-        drawn = sample_paths(model, source, Origin.of(market, 1500), 1, 4000, np.random.default_rng(0))[:, 0]
+        drawn = sample_paths(model, source, [Origin.of(market, 1500)], 1, 4000, [np.random.default_rng(0)])[0, :, 0]
     said = forecaster.predict(market).loc[market.bars.index[1500]]
     for q in (0.1, 0.5, 0.9):
         assert np.quantile(drawn, q) == pytest.approx(said[f"return_1_q{100 * q:g}"], abs=2e-4)

@@ -39,6 +39,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         "a.txt": ("x", "texts are read from"),
         "b.csv": ("time,words\n2024-01-01,x\n", "none of the columns text"),
         "c.csv": ("time,text\nyesterday,x\n", "column 'time'"),
+        "e.jsonl": ('{"time": 1, "text": "x"}\n[1]\n', "line 2 holds list, no object"),
+        "f.jsonl": ("{broken", "line 1"),
         "d.csv": ("time,text\n2024-01-01,\n", "text of row 0 is empty"),
     }
     for name, (content, message) in cases.items():
@@ -53,7 +55,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_lexicon_knows_good_from_bad() -> None:
-    good, bad, plain = new_scorer("lexicon")([GOOD, BAD, "the block was mined at noon"])
+    good, bad, plain = new_scorer("lexicon")([GOOD, BAD, "the meeting begins at noon"])
     assert good > 0.5 > 0.0 > -0.5 > bad
     assert plain == 0.0
 
@@ -73,12 +75,12 @@ def test_an_hour_is_known_when_its_last_text_is() -> None:
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_texts_that_lead_returns_are_found_and_shuffled_ones_are_not(shuffled: bool) -> None:
-    """A text in hour h moves the price over the two hours after it; the same texts at other times say nothing."""
+    """A text in an hour moves the price in the hour after it; the same texts at other times say nothing."""
     rng = np.random.default_rng(3)
-    hours = pd.date_range("2024-01-01", periods=24 * 130, freq="h", tz="UTC", name="timestamp")
-    mood = rng.choice([-1.0, 0.0, 1.0], len(hours), p=[0.15, 0.7, 0.15])
+    hours = pd.date_range("2024-01-01", periods=24 * 100, freq="h", tz="UTC", name="timestamp")
+    mood = rng.choice([-1.0, 0.0, 1.0], len(hours), p=[0.3, 0.4, 0.3])
     moved = np.zeros(len(hours))
-    moved[2:] = 0.004 * (mood[1:-1] + mood[:-2])  # a text of hour h: bars h + 1 and h + 2
+    moved[1:] = 0.003 * mood[:-1]
     close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.004, len(hours)) + moved))
     opened = np.concatenate(([100.0], close[:-1]))
     bars = pd.DataFrame(
@@ -95,10 +97,10 @@ def test_texts_that_lead_returns_are_found_and_shuffled_ones_are_not(shuffled: b
         "single": {"returns": {}, "exogenous": {"columns": ["sentiment_mean"], "bars": 96}},
     })  # fmt: skip
     market = Market.from_bars(joined, ("1h",), features=spec)
-    train, test = (ForecastDataset([part], (8,), (1, 2)) for part in (Part(market, 0, 2000), Part(market, 2000)))
+    train, test = (ForecastDataset([part], (8,), (1,)) for part in (Part(market, 0, 1600), Part(market, 1600)))
     peer = Linear(last_bars, 1e-3).fit(train)
     returns = test.returns(np.arange(len(test)))[0][:, -1].astype(np.float64)
-    known = np.isfinite(returns[:, 1])
-    missed = (returns - peer.mean(test, np.arange(len(test))))[known, 1]
-    skill = 1.0 - (missed**2).mean() / (returns[known, 1] ** 2).mean()
+    known = np.isfinite(returns[:, 0])
+    missed = (returns - peer.mean(test, np.arange(len(test))))[known, 0]
+    skill = 1.0 - (missed**2).mean() / (returns[known, 0] ** 2).mean()
     assert skill < 0.03 if shuffled else skill > 0.1
