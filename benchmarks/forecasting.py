@@ -176,7 +176,8 @@ def by_market(truth: Truth, said: Mapping[str, Forecasts], names: Sequence[str])
 
 def _plain(table: pd.DataFrame) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for (name, horizon), row in table.iterrows():  # type: ignore[misc]
+    for key, row in table.iterrows():
+        name, horizon = key if isinstance(key, tuple) else (key, "")
         values = {k: None if not np.isfinite(v) else round(float(v), 6) for k, v in row.items()}
         out.setdefault(str(name), {})[str(horizon)] = values
     return out
@@ -359,7 +360,7 @@ def run_planted(arguments: argparse.Namespace) -> dict[str, Any]:
         truth, said = truth_of(dataset, rows), forecasts_of(model, dataset, rows)
         table = judge(truth, {"gpt": said, HISTORICAL: historical_forecasts(truth, said.levels)})
         found[name] = {"scores": _plain(table), "optimal_skill": optimum}
-        print(name, table.loc["gpt", "skill"].round(3).to_dict(), "optimum", optimum, flush=True)
+        print(name, _plain(table)["gpt"]["1"]["skill"], "optimum", optimum["1"], flush=True)
     return found
 
 

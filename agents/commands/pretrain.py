@@ -114,7 +114,9 @@ def pretrain(
     chosen = chosen.changed(training=replace(chosen.training, **budget))
     if init is not None and chosen.model != FORECASTER:
         raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
-    training = TRAININGS[chosen.model](chosen, begin) if init is None else ForecasterTraining(chosen, begin, init)
+    training: Training = TRAININGS[chosen.model](chosen, begin)
+    if init is not None:
+        training = ForecasterTraining(chosen, begin, init)
     if not resume:
         _refuse_other_outputs(out)
     with told_when_interrupted(lambda: _kept(out)):

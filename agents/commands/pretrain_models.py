@@ -100,8 +100,8 @@ class SegmenterTraining:
 class ForecasterTraining:
     """A forecaster, always a new one; `init`: the folder of a GPT-2 that it begins with, or None."""
 
-    positions = (-1.0, 0.0, 1.0)
-    look_ahead = 0  # a return that ends beyond a border is no target: nothing is left to purge
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    look_ahead: int = 0  # a return that ends beyond a border is no target: nothing is left to purge
 
     def __init__(self, recipe: Any, start: str, init: Path | None = None) -> None:
         if start not in ("", NOTHING):

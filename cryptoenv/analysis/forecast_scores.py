@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LEVELS = (np.arange(100) + 0.5) / 100.0  #: at which a distribution is scored
+LEVELS: Floats = (np.arange(100, dtype=np.float64) + 0.5) / 100.0  #: at which a distribution is scored
 
 
 class TestResult(NamedTuple):

@@ -135,7 +135,7 @@ class Forecaster(Predictor):
         parts = (mean, quantiles.reshape(len(mean), -1), classes.reshape(len(mean), -1))
         return np.concatenate([part.astype(np.float32) for part in parts], axis=1)
 
-    def forecast(
+    def forecast(  # type: ignore[override]  # its options by name
         self,
         source: Market | pd.DataFrame,
         steps: int | None = None,

@@ -69,9 +69,9 @@ class Forecasts:
 
 def truth_of(dataset: ForecastDataset, rows: NDArray[np.int64]) -> Truth:
     """What came after rows of a dataset."""
-    units = np.sqrt(np.array(dataset.horizons, np.float64))
-    returns, sigma = dataset.returns(rows)
-    returns, sigma = returns[:, -1].astype(np.float64), sigma[:, -1].astype(np.float64)
+    units: Floats = np.sqrt(np.array(dataset.horizons, np.float64))
+    returns: Floats = dataset.returns(rows)[0][:, -1].astype(np.float64)
+    sigma = np.empty(len(rows))
     market, t = dataset.market[rows], dataset.t[rows]
     close, historical = np.empty(len(rows)), np.empty(len(rows))
     for number, part in enumerate(dataset.parts):

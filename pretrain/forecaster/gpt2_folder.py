@@ -52,7 +52,7 @@ def like_gpt2(config: ForecasterConfig, folder: Path) -> ForecasterConfig:
         raise ConfigError(f"--init is for the network 'gpt', the recipe has {config.network!r}")
     try:
         width = int(values["n_embd"])
-        sizes = {
+        sizes: dict[str, Any] = {
             "width": width, "layers": int(values["n_layer"]), "heads": int(values["n_head"]),
             "feedforward": int(values.get("n_inner") or 4 * width),
         }  # fmt: skip

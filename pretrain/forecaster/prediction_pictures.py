@@ -49,7 +49,7 @@ def draw_predicted(config: ForecasterConfig, market: Market, table: pd.DataFrame
     step = pd.Timedelta(timeframe_ms(config.timeframes[0]), unit="ms")
     for axis, horizon in zip(axes[:, 0], shown, strict=True):
         rows = table.iloc[-SHOWN_BARS:]
-        times, origin = rows.index + horizon * step, closes.reindex(rows.index).to_numpy()
+        times, origin = pd.DatetimeIndex(rows.index) + horizon * step, closes.reindex(rows.index).to_numpy()
         values = rows[[f"return_{horizon}_q{100.0 * q:g}" for q in config.quantiles]].to_numpy(np.float64)
         for low, high, dark in BANDS:
             edges = quantile_function(np.array(config.quantiles), values, np.array([low, high]))

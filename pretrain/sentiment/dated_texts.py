@@ -78,6 +78,8 @@ def _column(table: pd.DataFrame, names: tuple[str, ...], file: Path) -> str:
 
 
 def _moments(values: pd.Series[Any], file: Path) -> pd.DatetimeIndex:
+    moments: Any
+    unit: Any
     try:
         if pd.api.types.is_numeric_dtype(values):
             unit = "ms" if float(values.abs().max()) > 1e11 else "s"
