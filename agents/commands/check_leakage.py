@@ -62,20 +62,10 @@ def check_leakage(
 
 def _bars(path: Path) -> pd.DataFrame:
     """Bars with all their further columns."""
-    from agents.markets.own_markets import bars_at
-    from cryptoenv.bar_files.columns import plain_name, plain_price
-    from cryptoenv.bar_files.formats import read_raw_table
     from cryptoenv.bar_files.reading import import_bars
+    from cryptoenv.market.stored_bars import bars_at
 
-    found = bars_at(path)
-    if path.is_dir():
-        return found
-    raw = read_raw_table(path.read_bytes()).table
-    names = [str(name) for name in raw.columns if plain_price(str(name)) is None and plain_name(str(name)) != "volume"]
-    numbers = [name for name in names if raw[name].dtype.kind in "fiu"]
-    times = {"timestamp", "time", "date", "unix", "opentime", "datetime", "unnamed0", "index"}
-    kept = tuple(name for name in numbers if plain_name(name) not in times)
-    return found.join(import_bars(path, keep=kept)[0][list(kept)]) if kept else found
+    return bars_at(path, () if path.is_dir() else tuple(import_bars(path)[1].left_aside))
 
 
 def _labels(path: Path | None) -> pd.DataFrame | None:

@@ -201,7 +201,7 @@ def _of_agent(folder: Path, bars: Path, charged: Charged, inputs: MarketInputs |
     run = Run.load(folder)
     desk = charged.desk(agent_desk(with_impact(run.agent.settings)))
     settings = settings_at(desk, run.agent.settings)
-    (market,) = own_markets(str(bars), settings, run_maker(run, inputs))
+    (market,) = own_markets(str(bars), settings, run_maker(run, inputs, str(bars)))
     targets = agent_targets(run.agent, market, settings)
     earliest = market.first_decision(settings.window)
     until = learned_until(run)
@@ -221,15 +221,14 @@ def plain_market(bars: Path, timeframe: str | None) -> Market:
     Raises:
         ValueError: bars that cannot be used.
     """
-    from agents.markets.own_markets import bars_at
-    from cryptoenv.bar_files.reading import file_stem
     from cryptoenv.bars.bars import bars_timeframe
     from cryptoenv.features import FeatureSpec
     from cryptoenv.market.market import Market
+    from cryptoenv.market.stored_bars import bars_at, name_of_place
 
     found = bars_at(bars)
     return Market.from_bars(
-        found, (timeframe or bars_timeframe(found),), features=FeatureSpec.none(), name=file_stem(bars)
+        found, (timeframe or bars_timeframe(found),), features=FeatureSpec.none(), name=name_of_place(bars)
     )
 
 

@@ -26,6 +26,7 @@ from agents.evaluation.walk_forward.stitched import Stitched, stitch
 from agents.markets.embedded import EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
 from agents.markets.own_markets import data_named, maker_for, own_markets
+from agents.policies.segmented_extractor import load_extractor
 from agents.run_folders.run_folder import LEARNED_UNTIL, METRICS, TRAINED_UNTIL, Run, read_json, write_json
 from agents.settings import TradingSettings
 from agents.training.multi_seed import over_ray
@@ -108,7 +109,7 @@ def walk_forward(
         ValueError: bars that will not do, folds that are too short. FileExistsError: the folder holds something else.
         FolderLockedError: another process works there. What a training raises.
     """
-    extractor = Extractor.load(walk.recipe.extractor)
+    extractor = load_extractor(walk.recipe.extractor, walk.recipe.segments)
     settings = walk.recipe.training.settings_for(extractor)
     refuse_other(walk)
     maker = maker_for(extractor, walk.recipe.inputs, f"the extractor {walk.recipe.extractor}")
@@ -210,7 +211,7 @@ def train_fold(walk: WalkForward, fold: int, border: Border, seeds: tuple[int, .
     """Train the agents of one fold, one seed after the other; each is kept as soon as it is done."""
     from agents.training.pipeline import learn
 
-    extractor = Extractor.load(walk.recipe.extractor)
+    extractor = load_extractor(walk.recipe.extractor, walk.recipe.segments)
     config = walk.recipe.training
     settings = config.settings_for(extractor)
     whole = _markets_in(walk.folder.absolute(), len(walk.bars))

@@ -65,8 +65,8 @@ def figures(
         found |= _of_trades(trades)
     if costs is not None:
         found |= {f"cost_{kind}": float(paid) for kind, paid in costs.items()}
-        found["cost_total"] = float(sum(paid for kind, paid in costs.items()))
-        found["cost_share"] = found["cost_total"] / float(curve[0])
+        total = float(sum(costs.values()))
+        found |= {"cost_total": total, "cost_share": total / float(curve[0])}
     if benchmark is not None:
         found |= _against(gains, np.asarray(benchmark, dtype=np.float64), per_year)
     return _told(found, len(gains), per_year)

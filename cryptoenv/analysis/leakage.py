@@ -147,13 +147,12 @@ def poisoned(bars: pd.DataFrame, begin: int, rng: np.random.Generator) -> pd.Dat
     opened = np.append(last, close[:-1])
     wick = np.exp(rng.exponential(0.01, (2, count)))
     prices = (opened, np.maximum(opened, close) * wick[0], np.minimum(opened, close) / wick[1], close)
-    for name, values in zip(BAR_COLUMNS[:4], prices, strict=True):
-        out.iloc[begin:, out.columns.get_loc(name)] = values
     volume = (float(bars["volume"].iloc[:begin].mean()) + 1.0) * rng.lognormal(0.0, 2.0, count)
-    out.iloc[begin:, out.columns.get_loc("volume")] = volume
+    later = dict(zip(BAR_COLUMNS, (*prices, volume), strict=True))
     for name in out.columns.difference(list(BAR_COLUMNS)):
-        past = bars[name].iloc[: max(begin, 1)]
-        out.iloc[begin:, out.columns.get_loc(name)] = rng.choice(past.to_numpy(), count)
+        later[str(name)] = rng.choice(bars[name].iloc[: max(begin, 1)].to_numpy(), count)
+    for name, values in later.items():
+        out[name] = np.concatenate((bars[name].to_numpy()[:begin], values))
     return out
 
 

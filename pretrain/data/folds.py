@@ -170,10 +170,14 @@ def calendar_borders(
 
 
 def _offset(name: str, text: str) -> pd.DateOffset:
-    units = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
-    if len(text) < 2 or text[-1] not in units or not text[:-1].isdigit() or int(text[:-1]) < 1:
+    if len(text) < 2 or text[-1] not in "DWMY" or not text[:-1].isdigit() or int(text[:-1]) < 1:
         raise ValueError(f"{name}={text!r} is no length: a number of D(ays), W(eeks), M(onths) or Y(ears), as 3M")
-    return pd.DateOffset(**{units[text[-1]]: int(text[:-1])})
+    count = int(text[:-1])
+    whole = {
+        "D": pd.DateOffset(days=count), "W": pd.DateOffset(weeks=count), "M": pd.DateOffset(months=count),
+        "Y": pd.DateOffset(years=count),
+    }  # fmt: skip
+    return whole[text[-1]]
 
 
 def _begin_of(moment: pd.Timestamp, unit: str) -> pd.Timestamp:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation.backtest.backtesting import Desk
-from agents.evaluation.rollout import Rollout, RolloutRows, Seen, decided_by, roll_seen
+from agents.evaluation.rollout import Rollout, RolloutRows, Seen, Sight, decided_by, roll_seen
 from agents.markets.expert_market import ExpertMarket
 from agents.policies.agent import Agent
 from agents.policies.trading_policy import TradingPolicy
@@ -43,14 +43,17 @@ def decisions_of(
 ) -> Decided:
     """Run a policy through the environment and keep what it asked for."""
     asked: list[NDArray[Any]] = []
-    decide = decided_by(policy)
+    decide, continuous = decided_by(policy), bool(getattr(policy, "continuous", False))
 
     def noted(seen: Seen) -> NDArray[Any]:
         actions = decide(seen)
         asked.append(np.asarray(actions).copy())
         return actions
 
-    rollout = roll_seen(noted, labelled, rows, settings)
+    rollout = roll_seen(noted, labelled, rows, settings, Sight(continuous=continuous))
+    if continuous:  # shares of the exposure limit
+        shares = np.stack(asked)[:, :, 0].astype(np.float32).astype(np.float64)
+        return Decided(shares * settings.limits.exposure, rollout)
     return Decided(np.asarray(settings.positions)[np.stack(asked)], rollout)
 
 

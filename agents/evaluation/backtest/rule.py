@@ -132,8 +132,8 @@ def parse_rules(text: str) -> list[Rule]:
     if math.prod(map(len, lists)) > MOST_RULES:
         raise ValueError(f"rule {kind}: {math.prod(map(len, lists)):,} combinations; at most {MOST_RULES:,}")
     found = []
-    for values in product(*lists):
-        named = dict(zip(known, values, strict=True))
+    for combination in product(*lists):
+        named: dict[str, Any] = dict(zip(known, combination, strict=True))
         if kind == "cross" and named["fast"] >= named["slow"]:
             continue
         own = tuple((name, named[name]) for name in KINDS[kind])

@@ -90,7 +90,7 @@ def signal_targets(signals: pd.DataFrame, market: Market, *, sized: bool = False
         SignalsError: no signal falls into the market's bars.
     """
     step = timeframe_ms(market.timeframes[0])
-    known = signals.index.as_unit("ms").asi8
+    known = pd.DatetimeIndex(signals.index).as_unit("ms").asi8
     rows = -(-(known - market.start_ms) // step) - 1  # the bar whose close is at or after it
     wanted = signals[TARGET].to_numpy() * (signals[CONFIDENCE].to_numpy() if sized else 1.0)
     targets = np.full(len(market), np.nan)

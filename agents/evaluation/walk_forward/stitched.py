@@ -32,6 +32,7 @@ class AgentPerFold:
     def __init__(self, policies: Sequence[TradingPolicy], steps: NDArray[np.int64], first_row: int) -> None:
         self._policies, self._steps, self._first_row = tuple(policies), steps, first_row
         self.positions = getattr(policies[0], "positions", None)
+        self.continuous = bool(getattr(policies[0], "continuous", False))
 
     def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
         """Actions (N,) of the fold's agent."""

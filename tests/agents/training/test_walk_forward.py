@@ -28,7 +28,7 @@ from cryptoenv.analysis.trial_ledger import tried
 from pretrain import Extractor
 from tests.naive.random_bars import random_bars
 
-PLAN = WalkForwardPlan(folds=2, seeds=2)
+PLAN = WalkForwardPlan(folds=2, seeds=1)
 
 
 def in_this_process(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
@@ -39,15 +39,13 @@ def in_this_process(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, extractor: Extractor) -> tuple[AgentRecipe, tuple[str, ...]]:
-    """A small recipe, and two files of bars."""
+    """A small recipe, and a file of bars."""
     place = tmp_path_factory.mktemp("walk")
     extractor.save(place / "extractor")
-    paths = []
-    for seed in (1, 2):
-        paths.append(str(place / f"drawn-{seed}.csv"))
-        random_bars(150, seed).to_csv(paths[-1])
+    path = place / "drawn.csv"
+    random_bars(115, 1).to_csv(path)
     training = AgentTrainingConfig(cloning=CloningConfig(samples=2048, epochs=1, batch_size=256))
-    return AgentRecipe("bc", "standard", str(place / "extractor"), 0, training), tuple(paths)
+    return AgentRecipe("bc", "standard", str(place / "extractor"), 0, training), (str(path),)
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -66,22 +64,21 @@ def whole(made: tuple[AgentRecipe, tuple[str, ...]], tmp_path_factory: pytest.Te
 
 def test_what_it_writes(whole: Path) -> None:
     folds = pd.read_parquet(whole / "folds.parquet")
-    assert len(folds) == 2 * 2 * 2 and set(folds["market"]) == {"drawn-1", "drawn-2"}
+    assert len(folds) == 2 and set(folds["market"]) == {"drawn"}
     for _, row in folds.iterrows():
         trained = pd.Timestamp(row["trained_to"]), pd.Timestamp(row["chosen_to"]), pd.Timestamp(row["test_from"])
         assert trained[0] < trained[1] < trained[2]
         told = json.loads((whole / f"fold-{row['fold']}" / f"seed-{row['seed']}" / TRAINED).read_text())
         assert told["weights"] == row["weights"]
-    assert folds["weights"].nunique() == 4  # every fold and seed has weights of its own
+    assert folds["weights"].nunique() == 2  # every fold has weights of its own
     metrics = json.loads((whole / "metrics.json").read_text())
     assert metrics["verdict"]["word"] in ("shown", "not shown", "refuted")
-    assert metrics["search"]["trials"] == 2 == tried(whole.parent / "trials.jsonl", "drawn-1 + drawn-2").trials
+    assert metrics["search"]["trials"] == 1 == tried(whole.parent / "trials.jsonl", "drawn").trials
     equity = pd.read_parquet(whole / "equity.parquet")
-    assert list(equity.columns) == [f"drawn-{m}, seed {s}" for s in (0, 1) for m in (1, 2)]
-    by_market = folds[(folds["seed"] == 0) & (folds["market"] == "drawn-1")]
-    days = np.diff(pd.to_datetime([*by_market["test_from"], by_market["test_to"].iloc[-1]])) / pd.Timedelta(1, "D")
-    earned = np.log(equity["drawn-1, seed 0"].iloc[-1] / equity["drawn-1, seed 0"].iloc[0])
-    assert (by_market["test_per_day"].to_numpy() * days).sum() == pytest.approx(earned, abs=1e-3)
+    assert list(equity.columns) == ["drawn, seed 0"]
+    days = np.diff(pd.to_datetime([*folds["test_from"], folds["test_to"].iloc[-1]])) / pd.Timedelta(1, "D")
+    earned = np.log(equity["drawn, seed 0"].iloc[-1] / equity["drawn, seed 0"].iloc[0])
+    assert (folds["test_per_day"].to_numpy() * days).sum() == pytest.approx(earned, abs=1e-3)
     assert Run.load(whole / "fold-1" / "seed-0").agent.algorithm == "bc"
     assert not (whole / "cache").exists() and (whole / "walk_forward.png").stat().st_size > 10_000
 
@@ -95,8 +92,7 @@ def test_it_goes_on_where_it_was_interrupted(
     def dies_in_the_second(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
         for number, (of, fold, border, seeds) in enumerate(jobs):
             if len(calls) == 1:
-                job(of, fold, border, seeds[:1])
-                (of.run_folder(fold, seeds[1]) / "agent").mkdir(parents=True)  # half of a training
+                (of.run_folder(fold, seeds[0]) / "agent").mkdir(parents=True)  # half of a training
                 raise KeyboardInterrupt
             calls.append((fold, seeds))
             yield number, job(of, fold, border, seeds)
@@ -105,7 +101,7 @@ def test_it_goes_on_where_it_was_interrupted(
     with pytest.raises(KeyboardInterrupt):
         walk_forward(walk, progress=False)
     before = {path: path.stat().st_mtime_ns for path in walk.folder.rglob(TRAINED)}
-    assert len(before) == 3 and not (walk.folder / "metrics.json").exists()
+    assert len(before) == 1 and not (walk.folder / "metrics.json").exists()
     again: list[Any] = []
 
     def noted(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
@@ -114,7 +110,7 @@ def test_it_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr(module, "side_by_side", noted)
     walk_forward(walk, progress=False)
-    assert again == [(0, (1,))]
+    assert again == [(0, (0,))]
     assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())
     assert results(walk.folder) == results(whole)
     monkeypatch.setattr(module, "side_by_side", lambda *_, **__: pytest.fail("nothing is left to train"))
@@ -127,7 +123,7 @@ def test_what_stands_there_is_not_mixed_with(
 ) -> None:
     recipe, bars = made
     with pytest.raises(FileExistsError, match="another recipe, plan or bars"):
-        walk_forward(WalkForward(whole, recipe, WalkForwardPlan(folds=3, seeds=2), bars), progress=False)
+        walk_forward(WalkForward(whole, recipe, WalkForwardPlan(folds=3, seeds=1), bars), progress=False)
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds something else"):
         walk_forward(WalkForward(tmp_path, recipe, PLAN, bars), progress=False)
@@ -144,10 +140,10 @@ def test_the_command_says_the_same(
     write_agent_recipe(made[0], recipe)
     bars = [word for path in made[1] for word in ("--bars", path)]
     before = results(whole)
-    assert main(["walk-forward", str(recipe), *bars, "--folds", "2", "--seeds", "2", "--out", str(whole)]) == 0
+    assert main(["walk-forward", str(recipe), *bars, "--folds", "2", "--seeds", "1", "--out", str(whole)]) == 0
     assert results(whole) == before
     said = capsys.readouterr().out
-    for words in ("efficiency", "regimes, mean over seeds", "buy and hold", "verdict: ", "2 on this data"):
+    for words in ("efficiency", "regimes, mean over seeds", "buy and hold", "verdict: ", "1 on this data"):
         assert words in said, words
     assert main(["walk-forward", str(recipe), *bars, "--train", "12M", "--out", str(whole)]) == 2
     assert "give --test, too" in capsys.readouterr().err
@@ -155,7 +151,7 @@ def test_the_command_says_the_same(
 
 def _command(recipe: Path, bars: tuple[str, ...], out: Path) -> list[str]:
     words = [word for path in bars for word in ("--bars", path)]
-    plan = ["--folds", "2", "--seeds", "2", "--workers", "2", "--out", str(out)]
+    plan = ["--folds", "2", "--seeds", "1", "--workers", "2", "--out", str(out)]
     code = "import sys; from agents.command_line import main; sys.exit(main(sys.argv[1:]))"
     return [sys.executable, "-c", code, "walk-forward", str(recipe), *words, *plan]
 
