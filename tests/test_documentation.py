@@ -35,6 +35,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSED = "only its options are read"
 #: Command -> what is run in its place. A command that is not here is run as it stands.
 REDUCED = {
+    "cryptoenv walk-forward ppo --bars my_bars.csv.gz --folds 6 --seeds 3 --out runs/walk":
+        PARSED,  # tests/agents/training/test_walk_forward.py
+    'cryptoenv backtest --rule "cross fast=8,16,32 slow=64,128 band=0,0.2" --bars my_bars.csv.gz --out runs/grid':
+        PARSED,
+    'cryptoenv backtest --rule "cross fast=16 slow=64 band=0.1" --bars my_bars.csv.gz --out runs/cross':
+        PARSED,  # tests/agents/commands/test_backtest_command.py
+    "cryptoenv check-leakage --bars my_bars.csv.gz": PARSED,  # tests/agents/commands/test_check_leakage.py
+    "cryptoenv check-leakage runs/ppo --bars my_bars.csv.gz": PARSED,
     "cryptoenv demo": PARSED,  # tests/agents/commands/test_demo.py runs it
     "cryptoenv demo --bars my_bars.csv.gz --out runs/mine": PARSED,
     "cryptoenv train --algo ppo --task standard --out runs/ppo": PARSED,  # test_train_commands.py
