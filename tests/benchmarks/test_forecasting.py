@@ -1,0 +1,67 @@
+"""The benchmark of forecasters: its optima are optima, its ceiling is one, and bands cover on real bars held out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import forecasting
+from benchmarks.support.filter_forecast import log_scores, next_bar_law
+from synthetic import regime_market
+from synthetic.oracles.macro_filter import EVERYTHING, OBSERVABLE
+
+FILES = (
+    "binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz",
+    "binance_spot_SOLUSDT_5m_2024.csv.gz", "binance_spot_PEPEUSDT_5m_2024.csv.gz",
+)  # fmt: skip
+
+
+def test_planted_optima_are_what_the_law_allows() -> None:
+    found = forecasting.planted_bars()
+    logs = {name: np.log(bars["close"].to_numpy()) for name, (bars, _) in found.items()}
+    steps = np.diff(logs["ar1"])
+    known = 0.5 * steps[:-1]
+    skill = 1.0 - ((steps[1:] - known) ** 2).mean() / (steps[1:] ** 2).mean()
+    assert skill == pytest.approx(found["ar1"][1]["1"], abs=0.02)
+    wave = 0.02 * np.sin(2.0 * np.pi * np.arange(len(logs["sine"])) / 24.0)
+    level = logs["sine"] - np.log(100.0)
+    moved, said = level[4:] - level[:-4], wave[4:] - level[:-4]
+    skill = 1.0 - ((moved - said) ** 2).mean() / (moved**2).mean()
+    assert skill == pytest.approx(found["sine"][1]["4"], abs=0.02)
+    assert set(found["white noise"][1].values()) == {0.0}
+
+
+def test_the_exact_law_of_the_next_bar_is_calibrated() -> None:
+    """Its probability integral transform is uniform, its expectation explains, and being told more never hurts."""
+    from scipy.stats import t as student
+
+    sample = regime_market("standard", 20, 4_000_000_000_000_123)
+    shares, centres, spreads, degrees = next_bar_law(sample, OBSERVABLE)
+    ahead = np.diff(np.log(sample.bars["close"].to_numpy()))[1000:]
+    below = shares[1000:-1] * student.cdf((ahead[:, None] - centres[1000:-1]) / spreads[1000:-1], degrees)
+    uniform = np.histogram(below.sum(axis=1), 10, (0.0, 1.0))[0] / len(ahead)
+    assert np.abs(uniform - 0.1).max() < 0.02
+    scores, means = log_scores(sample)
+    told, _ = log_scores(sample, EVERYTHING)
+    assert np.nanmean(told[1000:]) > np.nanmean(scores[1000:])
+    assert 1.0 - ((ahead - means[1000:-1]) ** 2).mean() / (ahead**2).mean() > 0.005
+
+
+@pytest.mark.slow
+def test_bands_cover_on_real_bars_held_out(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GPT of half a CPU minute: 80% bands cover 80 +- 3% of three months of BTC, ETH, SOL and PEPE that it has not
+    seen, and its CRPS is not worse than that of 20-bar historical volatility."""
+    files = [str(real_data / name) for name in FILES]
+    options = ["--contender", "gpt", "--seconds", "30", "--every", "4", "--work", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["forecasting", "real", *files, *options])
+    forecasting.main()
+    result = json.loads((tmp_path / "real/gpt-0.json").read_text())
+    for horizon, values in result["scores"]["all"]["gpt"].items():
+        assert abs(values["cover_80"] - 0.8) <= 0.03, (horizon, values["cover_80"])
+        assert values["crps_low"] <= 1.0, (horizon, values["crps_of_historical"])
