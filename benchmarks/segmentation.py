@@ -211,9 +211,9 @@ def run_part(world: World, keep: Path, until: float) -> bool:
     """Run what is not kept yet; whether all is."""
     chosen = joins(world.recipe) if world.part == "joins" else variants(world.recipe)
     seconds = SECONDS[world.part]
+    if world.part != "joins" and not _run_rivals(world, keep, until):
+        return False
     for name, recipe in chosen.items():
-        if name == ONE_SCALE and not _run_rivals(world, keep, until):  # what matters more comes first
-            return False
         todo = [seed for seed in range(SEEDS) if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
         parts = None
         for seed in todo:
@@ -233,9 +233,12 @@ def run_part(world: World, keep: Path, until: float) -> bool:
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
     methods = rivals()
     todo = [name for name in methods if not _path(keep, world.part, name, 0).exists()]
-    if not todo and (world.part == "real" or _path(keep, world.part, FILTER, 0).exists()):
+    ceiling = world.part != "real" and not _path(keep, world.part, FILTER, 0).exists()
+    if not todo and not ceiling:
         return True
     parts = world.parts(replace(world.recipe, teacher=BARS if world.part == "real" else "regimes"))
+    if ceiling:
+        _keep(keep, world.part, FILTER, 0, judged(parts, _believed(world, parts)))
     for name in todo:
         began = time.monotonic()
         if began + 15.0 * _wall_per_cpu() > until:
@@ -244,19 +247,22 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
         say = _remembered(fitted, shared=name.startswith("FLOSS"))
         _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named))
         print(f"{world.part}: {name}: {time.monotonic() - began:.0f} s", flush=True)
-    if world.part != "real":
-        places = {id(item): number for number, item in enumerate(parts.test)}
-
-        def believed(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-            if id(item) in places:
-                found = world.beliefs[places[id(item)]][rows_of(item), s]
-            else:  # a validation market, for the machine at a fixed rate
-                task, seed = (item.market.origin.task, item.market.origin.seed)  # type: ignore[union-attr]
-                found = class_beliefs(regime_market(task, DAYS, seed), world.recipe.timescales)[rows_of(item), s]
-            return found.argmax(axis=1), found
-
-        _keep(keep, world.part, FILTER, 0, judged(parts, believed))
     return True
+
+
+def _believed(world: World, parts: Parts) -> NAMED_SAYS:
+    """What the exact filter says of a test market, or of a validation market (for the machine at a fixed rate)."""
+    places = {id(item): number for number, item in enumerate(parts.test)}
+
+    def say(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        if id(item) in places:
+            found = world.beliefs[places[id(item)]][rows_of(item), s]
+        else:
+            task, seed = (item.market.origin.task, item.market.origin.seed)  # type: ignore[union-attr]
+            found = class_beliefs(regime_market(task, DAYS, seed), world.recipe.timescales)[rows_of(item), s]
+        return found.argmax(axis=1), found
+
+    return say
 
 
 def _wall_per_cpu() -> float:

@@ -21,7 +21,7 @@ from pretrain.data.labelled_market import LabelledMarket
 from pretrain.segmenter.scores import confusion_counts, summary_scores
 
 PACKAGES = ("statsmodels", "jumpmodels", "hmmlearn", "stumpy", "ruptures")
-TRAINING_ROWS = 40_000
+TRAINING_ROWS = 30_000
 FITTED_BARS = 6_000  #: that models of a single series are fitted on
 
 
@@ -124,13 +124,13 @@ def _logistic() -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=100, C=0.1))
 
 
 def _boosting() -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, max_leaf_nodes=31, random_state=0)
+    return HistGradientBoostingClassifier(max_iter=100, learning_rate=0.08, max_leaf_nodes=31, random_state=0)
 
 
 def _observed(item: LabelledMarket, rows: NDArray[np.int64]) -> NDArray[np.float64]:
