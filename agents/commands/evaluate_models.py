@@ -129,6 +129,7 @@ def _print(table: pd.DataFrame, title: str) -> None:
         drawn.add_column(name, no_wrap=True)
     for name in shown:
         drawn.add_column(SHOWN[name], justify="right")
-    for (scale, method), row in table[shown].iterrows():  # type: ignore[misc]
+    rows: Any = table[shown].iterrows()
+    for (scale, method), row in rows:
         drawn.add_row(scale, method, *("" if value != value else f"{value:.3f}" for value in row))
     Console().print(drawn)

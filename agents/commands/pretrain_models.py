@@ -73,7 +73,7 @@ class ExtractorTraining:
 class SegmenterTraining:
     """A segmenter, always a new one."""
 
-    positions = (-1.0, 0.0, 1.0)
+    positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
 
     def __init__(self, recipe: Any, start: str) -> None:
         if start not in ("", NOTHING):
@@ -148,11 +148,12 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
     from pretrain.fitting.recipe import EXTRACTOR
     from pretrain.loading import read_recipe
 
-    named = None if recipe is None else read_recipe(recipe)
+    named: Any = None if recipe is None else read_recipe(recipe)
     if named is not None and named.model != EXTRACTOR:
         return named.with_inputs(inputs), start or NOTHING
     if start is None:
         anew = inputs.makes or (named is not None and named.inputs.makes)
         start = NOTHING if anew or not bars else "default"
     usual = "default" if not bars else "bars" if start == NOTHING else "finetune"
-    return (named or read_recipe(usual)).with_inputs(inputs), start
+    chosen: Any = named or read_recipe(usual)
+    return chosen.with_inputs(inputs), start

@@ -33,7 +33,7 @@ class Said(NamedTuple):
 
     states: NDArray[np.integer]
     probabilities: NDArray[np.floating] | None
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
 
 
 def scores_of(said: Sequence[Said], classes: Sequence[str]) -> dict[str, float]:

@@ -185,7 +185,7 @@ def _bars(
         by_market = wrong.groupby([whole["market"], pd.Series(group, whole.index)]).mean().unstack()
         counts = wrong.groupby(pd.Series(group, whole.index)).count().reindex(range(len(names)), fill_value=0)
         means = by_market.mean().reindex(range(len(names)))
-        error = (1.96 * by_market.std() / np.sqrt(by_market.count())).reindex(range(len(names)))
+        error: pd.Series = (1.96 * by_market.std() / np.sqrt(by_market.count())).reindex(range(len(names)))
         means = means.where(counts >= LEAST_BARS)
         at = np.arange(len(names)) + (s - 0.5 * (len(scales) - 1)) * width
         axis.bar(at, means, width=0.92 * width, color=palette[s % len(palette)], label=scale,

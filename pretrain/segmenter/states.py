@@ -80,7 +80,7 @@ class Machines:
 
     def named(self, numbers: NDArray[np.int8], index: pd.Index) -> pd.DataFrame:
         """States (n, S + 1) as a table of categories."""
-        names = list(self.classes)
+        names = pd.Index(self.classes)
         columns = {
             name: pd.Categorical.from_codes(numbers[:, k], categories=names)
             for k, name in enumerate(self.state_columns)
