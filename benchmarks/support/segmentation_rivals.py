@@ -124,7 +124,7 @@ def _logistic() -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=100, C=0.1))
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, C=0.05))
 
 
 def _boosting() -> Any:
@@ -165,7 +165,7 @@ def _unnamed(learn: Callable[[NDArray[np.float64]], Callable[[NDArray[np.float64
         if id(one) not in kept:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                kept[id(one)] = kept[0](_observed(one, rows_of(one)))
+                kept[id(one)] = np.clip(kept[0](_observed(one, rows_of(one))), 0.0, 1.0)  # 1 + 2e-16 comes, too
         found: NDArray[np.floating] = kept[id(one)]
         return found
 
