@@ -50,7 +50,7 @@ def recipe(folder: Path, extractor: Extractor, algorithm: str, further: str = ""
     return str(path)
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "sac", pytest.param("tqc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("algorithm", ["ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sac", "tqc"))])
 def test_trained_kept_judged_and_shown(
     algorithm: str, extractor: Extractor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
