@@ -274,7 +274,7 @@ def _test(
         raise ValueError(f"token {short[0]} has {len(series[short[0]])} rows, which is too few for {need}")
     with told_when_interrupted(lambda: "the pictures that were drawn are kept; the same command draws them again"):
         found = judge_tokens(forecaster, series, chosen, splits, plan, out)
-    print(f"{len(chosen)} tokens, {plan.origins} presents of each")
+    print(f"tokens tested: {len(chosen)}, presents of each: {plan.origins}")
     for name, row in found["forecast"].items():
         print(f"{name:12s} " + "  ".join(f"{s} rows {_shown(value)}" for s, value in row.items()))
     for name in ("pump", "rise"):

@@ -36,7 +36,7 @@ def draw_features(token: TokenSeries, folder: Path) -> Path:
         for first, peak, last in token.pumps or ():
             axis.axvspan(token.index[first], token.index[peak], color=SECOND, alpha=0.35, linewidth=0)
             axis.axvspan(token.index[peak], token.index[last], color=SHORT, alpha=0.15, linewidth=0)
-    told = "" if token.pumps is None else f"; {len(token.pumps)} pumps (orange until the peak, red after it)"
+    told = "" if token.pumps is None else f"; pumps: {len(token.pumps)} (orange until the peak, red after it)"
     figure.suptitle(f"token {token.address}, {len(token):,} rows{told}", fontsize=10)
     return _saved(pyplot, figure, folder / FEATURES_PICTURE)
 

@@ -19,7 +19,7 @@ ROWS_PER_EVENTS: Final = 1_000
 """Rows for which a synthetic token that is learned from has the events of `EventCounts()` once: it is a busy one."""
 _COUNTS = {
     "num_tokens": Range(1, 100_000), "timesteps": Range(20, 10_000_000), "seed": Range(0, 2**63 - 1),
-    "chances_weight": Range(0.0), "stride": Range(1, 16_384),
+    "chances_weight": Range(0.0), "overlap": Range(1, 16_384),
 }  # fmt: skip
 
 
@@ -40,8 +40,8 @@ class TokenRecipe(ModelRecipe):
         split_strategy: "time", "token", "mixed" or "strict" (`pretrain.data.splits.SplitRule`).
         split_fractions: train, validation, test.
         train_token_ratio: share of tokens that is learned from in "token" and "mixed"; None: as the fractions say.
-        stride: rows from a window of training to the next. A window teaches all of its rows, not its last alone: an
-            epoch shows a row `seq_length / stride` times.
+        overlap: windows of training that a row lies in, at most `seq_length`. A window teaches all of its rows, not its
+            last alone: an epoch shows a row so many times.
         chances_weight: of the chances of pumps and rises against the next row.
         seed: of the tokens, the split, weights, batches and dropout.
         architecture: of the model.
@@ -59,7 +59,7 @@ class TokenRecipe(ModelRecipe):
     split_strategy: str = "time"
     split_fractions: tuple[float, float, float] = (0.4, 0.2, 0.4)
     train_token_ratio: float | None = None
-    stride: int = 50
+    overlap: int = 10
     chances_weight: float = 0.2
     seed: int = 0
     architecture: TokenModelConfig = field(default_factory=TokenModelConfig)
@@ -82,6 +82,11 @@ class TokenRecipe(ModelRecipe):
         how: How = self.split_strategy  # type: ignore[assignment]
         ahead = self.architecture.pump_ahead
         return SplitRule(how, self.split_fractions, ahead, 0, self.seed, self.train_token_ratio)
+
+    @property
+    def stride(self) -> int:
+        """Rows from a window of training to the next."""
+        return max(1, self.architecture.seq_length // self.overlap)
 
     @property
     def world(self) -> TokenConfig:
