@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.scores import BINS, changes_of, class_scores, confusion_counts, summary_scores
 
-DRAWS = 1_000  #: of the bootstrap
+DRAWS = 400  #: of the bootstrap
 AT_RATE = "delay_at_fixed_false_alarms"
 _CHANGES = 8
 
