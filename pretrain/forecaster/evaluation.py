@@ -68,7 +68,7 @@ class Forecasts:
 
 
 def truth_of(dataset: ForecastDataset, rows: NDArray[np.int64]) -> Truth:
-    """What came after rows of a dataset."""
+    """What came after rows (n,) of a dataset."""
     units: Floats = np.sqrt(np.array(dataset.horizons, np.float64))
     returns: Floats = dataset.returns(rows)[0][:, -1].astype(np.float64)
     sigma = np.empty(len(rows))
@@ -99,7 +99,7 @@ def persistence_forecasts(truth: Truth, levels: Floats) -> Forecasts:
 def forecasts_of(
     forecaster: Forecaster, dataset: ForecastDataset, rows: NDArray[np.int64], batch: int = 1024
 ) -> Forecasts:
-    """What a forecaster's heads say at rows of a dataset, in log-returns; in the same batches whatever `rows` are."""
+    """What a forecaster's heads say at rows (n,) of a dataset, in log-returns; `batch` rows at a time."""
     mean, quantiles, _ = forecasts(forecaster.model, dataset, rows, batch)
     units = truth_of(dataset, rows).sigma[:, None] * np.sqrt(np.array(dataset.horizons, np.float64))
     return Forecasts(np.array(forecaster.config.quantiles), mean * units, quantiles * units[..., None])

@@ -79,11 +79,11 @@ class ForecasterModel(nn.Module):
             self.quantile_head.bias.copy_(bias.repeat(len(self.config.horizons)))
 
     def scaled(self, windows: Sequence[Tensor]) -> list[Tensor]:
-        """Windows in robust standard deviations, clipped."""
+        """Windows (B, W_k, F_k) in robust standard deviations, clipped."""
         return [self.scaled_one(k, window) for k, window in enumerate(windows)]
 
     def scaled_one(self, k: int, window: Tensor) -> Tensor:
-        """As `scaled`, of timeframe number `k`."""
+        """As `scaled`, of one window (B, W_k, F_k) of timeframe number `k`."""
         scaled = (window - self.get_buffer(f"median_{k}")) / self.get_buffer(f"scale_{k}")
         return scaled.clamp(-SCALED_BOUND, SCALED_BOUND)
 
@@ -118,7 +118,7 @@ class ForecasterModel(nn.Module):
         return self.bins(bars[..., self.config.feature_names[0].index(RETURN)])
 
     def last(self, windows: Sequence[Tensor], closes_ms: Tensor) -> Said:
-        """What is said at the last bar of each window, uncalibrated."""
+        """What is said at the last bar of each window (B, W_k, F_k), closed at `closes_ms` (B,), uncalibrated."""
         hidden = self(windows, closes_ms)
         return self.say(hidden[:, -1] if self.config.sequential else hidden)
 

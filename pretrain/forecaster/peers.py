@@ -69,10 +69,10 @@ class NoDrift(Peer):
     """No expectation, and the quantiles that returns had in units of sigma."""
 
     def learn(self, dataset: ForecastDataset, rows: NDArray[np.int64], returns: Floats) -> None:
-        """Nothing."""
+        """Nothing of the returns (n, H)."""
 
     def mean(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """Zeros."""
+        """Zeros (n, H)."""
         return np.zeros((len(rows), len(dataset.horizons)))
 
 
@@ -80,11 +80,11 @@ class Drift(NoDrift):
     """The mean return of the training rows goes on."""
 
     def learn(self, dataset: ForecastDataset, rows: NDArray[np.int64], returns: Floats) -> None:
-        """Its mean."""
+        """The mean of returns (n, H)."""
         self._drift = np.nanmean(returns, axis=0)
 
     def mean(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """The same everywhere."""
+        """The same everywhere, (n, H)."""
         return np.tile(self._drift, (len(rows), 1))
 
 
@@ -92,7 +92,7 @@ class SeasonalNaive(NoDrift):
     """What came at this time of the day before; of a longer horizon, what came over the last such stretch."""
 
     def mean(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """Returns of a season ago."""
+        """Returns of a season ago, (n, H)."""
         day = max(1, DAY_MS // timeframe_ms(dataset.parts[0].market.timeframes[0]))
         out = np.zeros((len(rows), len(dataset.horizons)))
         for number, t, mine in _by_market(dataset, rows):
@@ -114,7 +114,7 @@ class Linear(Peer):
         self._inputs, self._penalty, self._models = inputs, penalty, []  # type: ignore[var-annotated]
 
     def learn(self, dataset: ForecastDataset, rows: NDArray[np.int64], returns: Floats) -> None:
-        """One regression per horizon."""
+        """One regression per horizon of the returns (n, H)."""
         from sklearn.linear_model import Ridge
 
         given = self._inputs(dataset, rows)
@@ -125,7 +125,7 @@ class Linear(Peer):
         ]
 
     def mean(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """What the regressions say."""
+        """What the regressions say, (n, H)."""
         given = self._inputs(dataset, rows)
         return np.column_stack([model.predict(given) for model in self._models])
 
@@ -138,7 +138,7 @@ class Har(NoDrift):
     """
 
     def learn(self, dataset: ForecastDataset, rows: NDArray[np.int64], returns: Floats) -> None:
-        """Least squares per horizon, in logarithms."""
+        """Least squares per horizon of returns (n, H), in logarithms."""
         given, ahead = self._terms(dataset, rows), self._ahead(dataset, rows)
         self._weights = []
         for column in ahead.T:
@@ -146,7 +146,7 @@ class Har(NoDrift):
             self._weights.append(np.linalg.lstsq(given[known], column[known], rcond=None)[0])
 
     def spread(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """Forecast volatility in units of sigma."""
+        """Forecast volatility in units of sigma, (n, H)."""
         given, sigma = self._terms(dataset, rows), truth_of(dataset, rows).sigma
         logs = np.column_stack([given @ weights for weights in self._weights])
         return np.exp(0.5 * logs) / sigma[:, None]
@@ -184,7 +184,7 @@ class Boosting(Peer):
         self._quantiles: list[list[Any]] = []
 
     def learn(self, dataset: ForecastDataset, rows: NDArray[np.int64], returns: Floats) -> None:
-        """1 + Q models per horizon."""
+        """1 + Q models per horizon of returns (n, H)."""
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         given = last_bars(dataset, rows)
@@ -198,7 +198,7 @@ class Boosting(Peer):
             ])  # fmt: skip
 
     def mean(self, dataset: ForecastDataset, rows: NDArray[np.int64]) -> Floats:
-        """What the trees of the mean say."""
+        """What the trees of the mean say, (n, H)."""
         given = last_bars(dataset, rows)
         return np.column_stack([model.predict(given) for model in self._means])
 

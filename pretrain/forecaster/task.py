@@ -26,7 +26,7 @@ def directions(returns: Tensor, sigma: Tensor, config: ForecasterConfig) -> Tens
 
 
 def forecast_losses(said: Said, returns: Tensor, sigma: Tensor, model: ForecasterModel) -> dict[str, Tensor]:
-    """Mean loss of every head over its known targets (zero-dimensional tensors).
+    """Mean loss of every head over its known targets (zero-dimensional tensors): returns (..., H), sigma (...).
 
     `mean`: squared error; `quantile`: pinball loss (Koenker and Bassett 1978) averaged over levels; `direction`:
     cross-entropy; `bin`: cross-entropy of the next bar's return token, where returns are tokens.
