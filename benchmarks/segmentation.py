@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,11 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.algorithms.threads import use_one_thread
-from agents.evaluation.tables import evaluate_runs
-from agents.training.config import AgentTrainingConfig
-from agents.training.pipeline import train
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
+from benchmarks.support.segmentation_checks import agents, agents_collected, causality
 from benchmarks.support.segmentation_figures import (
     AT_RATE,
     difference,
@@ -52,15 +49,13 @@ from cryptoenv.files.durable_files import make_folder, write_file
 from pretrain import FitOptions
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.splits import split_markets
-from pretrain.fitting.causality import check_predictions
 from pretrain.segmenter.artifact import Segmenter
 from pretrain.segmenter.classes import BARS, class_beliefs, labelled_parts, labelled_task
-from pretrain.segmenter.config import SegmenterFeatures
+from pretrain.segmenter.config import MachineChoice, SegmenterFeatures
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.scores import MARGIN, change_scores, changes_of
-from pretrain.segmenter.stream import SegmentStream
 from pretrain.segmenter.training import fit_segmenter
 from synthetic import TASKS, regime_market, task_seeds
 
@@ -176,20 +171,13 @@ def judged(parts: Parts, say: NAMED_SAYS, *, named: bool = True, tune: bool = Tr
             held.append((np.eye(classes)[states] if chances is None else chances, labels_of(item, s)))
         true = sum(changes_of(labels, labels).true for _, labels in held)
         rate = 1000.0 * FALSE_SHARE * true / sum(len(labels) for _, labels in held)
-        machine = quickest_machine(machine_of(column.classes, replace_choice()), held, rate)
+        machine = quickest_machine(machine_of(column.classes, MachineChoice()), held, rate)
         quick = []
         for one in said:
             chances = np.eye(classes)[one.states] if one.probabilities is None else one.probabilities
             quick.append(Said(machine.states_of(chances), None, one.labels))
         out[f"{column.name} {AT_RATE}"] = np.stack([statistics(one, classes) for one in quick])
     return out
-
-
-def replace_choice() -> Any:
-    """A choice of machines without a table of transitions."""
-    from pretrain.segmenter.config import MachineChoice
-
-    return MachineChoice()
 
 
 def says_of(segmenter: Segmenter, *, machine: bool) -> NAMED_SAYS:
@@ -358,66 +346,6 @@ def _most_common(stats: NDArray[np.float64], classes: int) -> NDArray[np.float64
     return out
 
 
-def causality(folder: Path, keep: Path, decisions: int, streamed: int) -> dict[str, Any]:
-    """Poisoned futures at `decisions` bars of real bars, and a stream of `streamed` bars against the batch."""
-    segmenter = Segmenter.load(keep / "standard-0")
-    bars = read_bars(folder / FILES[0])
-    found: dict[str, Any] = {}
-    if decisions:
-        began = time.monotonic()
-        found["decisions"] = check_predictions(segmenter, bars.iloc[-40_000:], decisions=decisions)
-        found["changed"], found["seconds"] = 0, round(time.monotonic() - began, 1)
-    if streamed:
-        base = segmenter.market(bars.iloc[-3 * streamed - 12_000 :]).bars[["open", "high", "low", "close", "volume"]]
-        batch = segmenter.predict(base)
-        whole = batch.join(segmenter.states(batch))
-        stream = SegmentStream(segmenter, base.iloc[:-streamed])
-        took, wrong = [], 0
-        for t in range(len(base) - streamed, len(base)):
-            began = time.perf_counter()
-            row = stream.append(base.iloc[t : t + 1])
-            took.append(1000.0 * (time.perf_counter() - began))
-            wrong += not row.equals(whole.iloc[t - len(base) : (t - len(base) + 1) or None])
-        found |= {"streamed": streamed, "rows_that_differ": wrong}
-        found |= {f"ms_per_bar_p{p}": round(float(np.percentile(took, p)), 2) for p in (50, 99)}
-    return found
-
-
-def agents(keep: Path, until: float, seconds: float = 110.0) -> bool:
-    """A clone of the oracle on the shipped extractor, without and with the segmenter's states as features; whether all
-    runs are kept. A run: its seed, and its score on each of the test markets together."""
-    for seed in range(SEEDS):
-        for name in ("without", "with"):
-            path = keep / f"agents-{name}-{seed}.json"
-            if path.exists():
-                continue
-            if time.monotonic() + seconds > until:
-                return False
-            segments = str(keep / "standard-0") if name == "with" else None
-            config = AgentTrainingConfig(train_markets=12, validation_markets=6, days=30)
-            with tempfile.TemporaryDirectory() as place:
-                run = train("bc", market="standard", segments=segments, config=config, out=Path(place) / "run",
-                            seed=seed, progress=False)  # fmt: skip
-                table = evaluate_runs([run], market="standard", split="test", markets=12, days=30)
-            write_result(path, {"seed": seed, "features": name, "score": float(table["score"].iloc[0])})
-            print(f"agents: {name} segments, seed {seed}: {table['score'].iloc[0]:.3f}", flush=True)
-    return True
-
-
-def agents_collected(keep: Path) -> dict[str, Any]:
-    """Scores with and without, and the mean difference with its 95% interval (Student, over seeds)."""
-    found: dict[str, list[float]] = {}
-    for name in ("without", "with"):
-        paths = [keep / f"agents-{name}-{seed}.json" for seed in range(SEEDS)]
-        found[name] = [json.loads(path.read_text())["score"] for path in paths if path.exists()]
-    if min(len(scores) for scores in found.values()) < SEEDS:
-        return {"scores": found}
-    gap = np.array(found["with"]) - np.array(found["without"])
-    half = 4.303 * gap.std(ddof=1) / np.sqrt(SEEDS)  # t of 2 degrees of freedom
-    mean = float(gap.mean())
-    return {"scores": found, "difference": {"value": mean, "low": mean - half, "high": mean + half}}
-
-
 def verify() -> None:
     """The truth said at every bar scores best, and the sums of markets give the scores of all."""
     rng = np.random.default_rng(0)
@@ -456,13 +384,16 @@ def main() -> None:
         return
     until = time.monotonic() + 60.0 * given.minutes
     if given.part == "causality":
-        found = causality(given.real, given.keep, given.decisions, given.streamed)
+        artifact = given.keep / "standard-0"
+        found = causality(given.real / FILES[0], artifact, given.decisions, given.streamed)
         for name, value in found.items():
             write_result(given.keep / f"causality-{name}.json", {name: value})
         print(found)
         return
     if given.part == "agents":
-        print("all is kept" if agents(given.keep, until) else "not all is kept yet: again, with the same command")
+        print(
+            "all is kept" if agents(given.keep, SEEDS, until) else "not all is kept yet: again, with the same command"
+        )
         return
     real = given.part == "real"
     chosen = replace(recipe, teacher=BARS) if real else recipe
@@ -476,7 +407,7 @@ def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
     result = header() | {
         "margin_bars": MARGIN, "false_share": FALSE_SHARE, "cpu_seconds": SECONDS, "seeds": SEEDS,
         "tasks": sorted(TASKS), "absent": absent(), **parts,
-        "agents": agents_collected(keep),
+        "agents": agents_collected(keep, SEEDS),
         "causality": {name: value for one in told for name, value in one.items()},
     }  # fmt: skip
     write_result(out, result)
