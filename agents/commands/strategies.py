@@ -183,7 +183,7 @@ class Given:
         inputs.require_fits(model.layout, self.what)
         market = MarketMaker(model.layout, inputs).market_at(bars)
         table = model.predict(market)
-        earliest = int(market.bars.index.get_loc(table.index[0]))
+        earliest = int(market.bars.index.searchsorted(table.index[0]))
         if self.states is not None:
             below = (-1.0 if self.short else 0.0) if desk.trading.shorts_allowed else 0.0
             targets = state_targets(table, market, self.states, below=below)
