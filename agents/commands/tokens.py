@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Which token pumps, when, how far: train, test and tune a forecaster of tokens.")
 
-RECIPE_HELP = "tokens (the design's sizes and rates), tokens_trained (trains well in minutes), or a YAML file."
+RECIPE_HELP = "tokens (the design's sizes and rates), tokens_trained (learns in minutes), or a YAML file."
 DATA_HELP = "Real tokens: a store's folder, or a file of swaps or bars (CSV or Parquet)."
 ACCELERATOR = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}
 _FRACTIONS = re.compile(r"\s*([^,]+),([^,]+),([^,]+)\s*")
