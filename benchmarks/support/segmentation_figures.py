@@ -79,8 +79,8 @@ def with_intervals(stats: NDArray[np.float64], classes: Sequence[str], *, named:
 def difference(a: NDArray[np.float64], b: NDArray[np.float64], classes: Sequence[str], name: str) -> dict[str, float]:
     """a less b in one figure, with the 95% interval over the same draws of seeds and markets; (R, M, L) each, one of
     them may have one seed."""
-    seeds = max(len(a), len(b))
-    a, b = (np.broadcast_to(x, (seeds, *x.shape[1:])) for x in (a, b))
+    seeds = max(len(a), len(b)) if 1 in (len(a), len(b)) else min(len(a), len(b))  # those that both have
+    a, b = (np.broadcast_to(x[:seeds], (seeds, *x.shape[1:])) for x in (a, b))
 
     def gap(r: Any, m: Any) -> float:
         one, two = (figures(x[np.ix_(r, m)].sum(axis=(0, 1)), classes)[name] for x in (a, b))
