@@ -34,6 +34,7 @@ ALLOWED = {
     ("synthetic/jit_cache.py", "drop_stale_cache"): "a stamp; one that is cut short counts as none",
     ("benchmarks/segmentation.py", "_keep"): "to memory",
     ("benchmarks/vectorbt_parity.py", "save"): "into a temporary folder",
+    ("benchmarks/evaluation.py", "vectorbts"): "into a temporary folder",
     ("benchmarks/market_build.py", "report_peak"): "to the kernel",
     ("benchmarks/features.py", "_peak"): "to the kernel",
 }
