@@ -23,6 +23,8 @@ ALLOWED = {
     ("pretrain/fitting/generations.py", "make"): "into the folder of save_generation",
     ("pretrain/extractor/embedding_cache.py", "cached_embeddings"): "to the file of make_file",
     ("pretrain/extractor/embedding_cache.py", "keep_part"): "to the file of make_file",
+    ("pretrain/forecaster/onnx_file.py", "export_onnx"): "to the file of make_file",
+    ("pretrain/tokens/hdf5_store.py", "write_normalization"): "to memory",
     ("agents/evaluation/backtest/judgement.py", "write_backtest"): "into the folder of write_new_folder",
     ("agents/training/walk_forward.py", "_train_all"): "to the file of make_file",
     ("agents/algorithms/fitted_q.py", "fill"): "into the folder of write_folder",

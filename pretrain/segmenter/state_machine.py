@@ -67,6 +67,7 @@ class StateMachine:
         ConfigError: thresholds that cross, a transition table that traps, or a value out of range.
 
     Example:
+        >>> from pretrain.segmenter.state_machine import StateMachine
         >>> machine = StateMachine(("bear", "bull"), enter=0.6, leave=0.5, minimum_dwell=2)
         >>> machine.states_of([[0.2, 0.8], [0.7, 0.3], [0.7, 0.3], [0.45, 0.55]]).tolist()
         [1, 1, 0, 0]

@@ -59,14 +59,15 @@ class TokenEntry:
 class TokenStore:
     """A data set of tokens.
 
+    >>> from tempfile import TemporaryDirectory
     >>> from pretrain.tokens.hdf5_store import TokenStore
     >>> from pretrain.tokens.series import synthetic_tokens
     >>> from synthetic.tokens.market import TokenConfig
-    >>> store = TokenStore("tokens/v1")
-    >>> store.add(synthetic_tokens(TokenConfig(tokens=2, bars=100), seed=0))
-    (0, 1)
-    >>> store.read(1).values.shape
-    (100, 6)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = TokenStore(folder + "/v1")
+    ...     numbers = store.add(synthetic_tokens(TokenConfig(tokens=2, bars=100), seed=0))
+    ...     numbers, store.read(1).values.shape
+    ((0, 1), (100, 6))
 
     Args:
         folder: of the data set; made with the first token.

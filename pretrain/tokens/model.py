@@ -38,7 +38,7 @@ class TokenModel(nn.Module):
 
     The first head gives the next row as a chain of conditional distributions: the quantiles of the return, then those
     of buys given the return, and so on (`PREDICTED`); a row that is sampled along the chain is drawn from their joint
-    distribution. Quantiles are sums of positive steps and never cross.
+    distribution. Quantiles are sums of positive steps and never cross. It reads windows (B, W, 6) of float32.
     """
 
     positions: Tensor

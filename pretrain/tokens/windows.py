@@ -100,7 +100,7 @@ class TokenWindows:
         return len(self.ends)
 
     def batch(self, rows: NDArray[np.int64]) -> TokenBatch:
-        """The windows of these numbers."""
+        """The windows of these numbers, (B,) int64: B windows of W rows, as `TokenBatch` has them."""
         cut = [(number, slice(end - self.length + 1, end + 1)) for number, end in self.ends[rows]]
         parts = (self._rows, self._targets, self._chances)
         return TokenBatch(*(torch.from_numpy(np.stack([part[n][window] for n, window in cut])) for part in parts))

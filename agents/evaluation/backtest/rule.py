@@ -107,6 +107,7 @@ class Rule:
 def parse_rules(text: str) -> list[Rule]:
     """The rules that a text stands for: every combination of the values that it lists.
 
+    >>> from agents.evaluation.backtest.rule import parse_rules
     >>> [rule.words for rule in parse_rules("cross fast=8,16 slow=16,64")]
     ['cross fast=8 slow=16 band=0', 'cross fast=8 slow=64 band=0', 'cross fast=16 slow=64 band=0']
 
