@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UP_COLOUR, DOWN_COLOUR, LINE_COLOUR = "#2a9d5c", "#d1495b", "#1f4e9c"
 PART_COLOURS = ("#f2e6c9", "#dfe9f5")
-EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c", "#00838f")
+EVENT_COLOURS = ("#7b4fa3", "#e07b00", "#d1495b", "#888888", "#b8a000", "#1f4e9c", "#00838f", "#8d5524")
 BACKGROUND_COLOURS = ("#bfe3cd", "#f2c4cb", "#dddddd", "#cfe0f5", "#f7dfb3")
 _COLUMNS = 4
 _ROW_DAYS, _MOST_ROWS = 10, 8

@@ -127,8 +127,8 @@ def test_what_stands_there_is_not_mixed_with(
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds something else"):
         walk_forward(WalkForward(tmp_path, recipe, PLAN, bars), progress=False)
-    with pytest.raises(ValueError, match="too few"):
-        walk_forward(WalkForward(tmp_path / "new", recipe, WalkForwardPlan(folds=900), bars), progress=False)
+    with pytest.raises(ValueError, match="folds=20000 is not allowed"):
+        walk_forward(WalkForward(tmp_path / "new", recipe, WalkForwardPlan(folds=20_000), bars), progress=False)
     assert not (tmp_path / "new").exists()
 
 

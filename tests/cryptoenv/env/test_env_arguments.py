@@ -89,7 +89,8 @@ OTHERS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec, CryptoTradeEnv, CryptoTradeVectorEnv])
 def test_every_argument_arrives(make: Any) -> None:
-    assert set(OTHERS) == set(parameters(EnvironmentSpec)) - {"market"}
+    of_bars = {"market", "funding"}  # rates are of bars: tests/cryptoenv/market/test_funding_files.py
+    assert set(OTHERS) == set(parameters(EnvironmentSpec)) - of_bars
     first = ("CryptoTrade-v0",) if make in (gym.make, gym.make_vec) else ()
     named = {"num_envs": 2} if make in (gym.make_vec, CryptoTradeVectorEnv) else {}
     plain = make(*first, **named).unwrapped.setup

@@ -43,7 +43,7 @@ def test_a_rollout_replayed_is_the_rollout(
     labelled: tuple[ExpertMarket, ...], settings: TradingSettings
 ) -> None:
     """Decisions through the environment, and the same targets through a backtest: every equity, bit for bit."""
-    limits = RiskLimits(stop_loss=0.01, take_profit=0.02)
+    limits = RiskLimits(stop_loss=0.002, take_profit=0.004)
     settings = replace(settings, costs=Costs(), limits=limits)
     rows = whole_markets(labelled)
     found = decisions_of(RandomPolicy(3, 1), list(labelled), rows, settings)
