@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryptoenv.features import FeatureFunction, FeatureSpec
-from cryptoenv.files.typed_values import ConfigError, written_values
+from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain.data.scaler import RobustScaler
 from pretrain.extractor.config import ExtractorConfig
@@ -24,25 +22,24 @@ from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
     exact_keys,
-    json_bytes,
     loaded_module,
     parsed,
     read_folder,
     require_format,
-    weights_bytes,
-    write_folder,
 )
 from pretrain.fitting.blocks import Block
+from pretrain.fitting.kept_predictor import CONFIG as CONFIG
+from pretrain.fitting.kept_predictor import CONTENT as CONTENT
+from pretrain.fitting.kept_predictor import SCALER as SCALER
+from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
+from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
-from pretrain.fitting.predicting import Predictor, chosen_device
 from pretrain.fitting.provenance import LearnedFrom as LearnedFrom  # where it was before
 from pretrain.fitting.provenance import Provenance, provenance_in
 
 FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 6
 NAMES_ONLY = 5  #: the version that kept names of features, not the features
-WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
-CONTENT = (WEIGHTS, CONFIG, SCALER)
 SHIPPED = Path(__file__).parents[1] / "artifacts"
 _EARLIER_KEYS = (
     "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics",
@@ -50,7 +47,7 @@ _EARLIER_KEYS = (
 CONFIG_KEYS = (*_EARLIER_KEYS, "data", "market", "target")
 
 
-class Extractor(Predictor):
+class Extractor(KeptPredictor):
     """A trained `ExtractorModel` with its features, scaler and provenance; on one device, in evaluation mode.
 
     Example:
@@ -72,6 +69,9 @@ class Extractor(Predictor):
         ArtifactError: `features` have other names than the model reads.
     """
 
+    kind, version = FORMAT, FORMAT_VERSION
+    model: ExtractorModel
+
     whole_history = False  #: whether an embedding depends on more than the bars of its windows and its block
 
     def __init__(
@@ -87,11 +87,6 @@ class Extractor(Predictor):
     def config(self) -> ExtractorConfig:
         """The architecture, timeframes, windows and feature names."""
         return self.model.config
-
-    @property
-    def layout(self) -> MarketLayout:
-        """Timeframes, windows and the whole feature spec."""
-        return self._layout
 
     @property
     def features(self) -> FeatureSpec:
@@ -143,21 +138,6 @@ class Extractor(Predictor):
         """The `hash` that artifacts had before they kept their features: agents of that time name it."""
         return self._digest()
 
-    def _digest(self, *further: str) -> str:
-        digest = hashlib.sha256(json_bytes([written_values(self.config), self.scaler.to_json(), *further]))
-        digest.update(weights_bytes(self.model))
-        return digest.hexdigest()
-
-    def to(self, device: str) -> Self:
-        """The extractor itself, its network moved to a device ("cpu", "cuda", "auto", ...).
-
-        Raises:
-            ValueError: no such device on this machine.
-        """
-        self.device = chosen_device(device)
-        self.model.to(self.device)
-        return self
-
     def embed(self, market: Market) -> NDArray[np.float32]:
         """(T, D) float32 embeddings; rows before `market.first_decision(window)` are 0.
 
@@ -208,27 +188,6 @@ class Extractor(Predictor):
         from pretrain.extractor.prediction_picture import draw_predictions
 
         return draw_predictions(self.config, self.classes, market, table, folder)
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.
-
-        Raises:
-            ArtifactError: `folder` exists and is no artifact.
-        """
-        folder = Path(folder)
-        content = {WEIGHTS: weights_bytes(self.model), SCALER: json_bytes(self.scaler.to_json())}
-        content[CONFIG] = json_bytes(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "architecture": written_values(self.config),
-                "market": self._layout.to_dict(),
-                "target": self._target(),
-                **asdict(self.provenance),
-            }
-        )
-        write_folder(folder, content)
-        return folder
 
     def _target(self) -> dict[str, Any]:
         """What it predicts, for who reads the configuration without this package."""

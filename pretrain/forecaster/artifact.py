@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,32 +14,32 @@ from numpy.typing import NDArray
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import FeatureFunction, FeatureSpec
-from cryptoenv.files.typed_values import ConfigError, require, written_values
+from cryptoenv.files.typed_values import ConfigError, require
 from cryptoenv.market.market import SIGMA_BARS, Market
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.windows import WindowSource
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
-    checked_weights,
     exact_keys,
-    json_bytes,
+    loaded_module,
     parsed,
     read_folder,
     require_format,
-    weights_bytes,
-    write_folder,
 )
 from pretrain.fitting.blocks import Block
-from pretrain.fitting.market_layout import MarketLayout
-from pretrain.fitting.predicting import Predictor, chosen_device, on_one_thread
+from pretrain.fitting.kept_predictor import CONFIG as CONFIG
+from pretrain.fitting.kept_predictor import CONTENT as CONTENT
+from pretrain.fitting.kept_predictor import SCALER as SCALER
+from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
+from pretrain.fitting.kept_predictor import KeptPredictor
+from pretrain.fitting.market_layout import MarketLayout, kept_layout
+from pretrain.fitting.predicting import on_one_thread
 from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.forecaster.config import CLASSES, ForecasterConfig
 from pretrain.forecaster.forecast_table import DIRECT, PATHS, direct_rows, forecast_table, path_rows
 from pretrain.forecaster.model import ForecasterModel, Said
 
 FORMAT, FORMAT_VERSION = "cryptoenv-forecaster", 1
-WEIGHTS, CONFIG, SCALER = "model.safetensors", "config.json", "scaler.json"
-CONTENT = (WEIGHTS, CONFIG, SCALER)
 CONFIG_KEYS = (
     "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics", "data",
     "market", "target",
@@ -53,7 +51,7 @@ DEFINITION = (
 )
 
 
-class Forecaster(Predictor):
+class Forecaster(KeptPredictor):
     """A trained `ForecasterModel` with its features, scaler and provenance; on one device, in evaluation mode.
 
     Args:
@@ -66,6 +64,9 @@ class Forecaster(Predictor):
         ArtifactError: `features` have other names than the model reads.
     """
 
+    kind, version = FORMAT, FORMAT_VERSION
+    model: ForecasterModel
+
     def __init__(
         self, model: ForecasterModel, scaler: RobustScaler, provenance: Provenance, features: FeatureSpec | None = None
     ) -> None:
@@ -77,11 +78,6 @@ class Forecaster(Predictor):
     def config(self) -> ForecasterConfig:
         """The architecture, timeframes, windows and feature names."""
         return self.model.config
-
-    @property
-    def layout(self) -> MarketLayout:
-        """Timeframes, windows and the whole feature spec."""
-        return self._layout
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,20 +95,7 @@ class Forecaster(Predictor):
     @property
     def hash(self) -> str:
         """sha256 (hex) over what decides forecasts: weights, calibration, architecture, features, scaler."""
-        told = [written_values(self.config), self.scaler.to_json(), self._layout.digest]
-        digest = hashlib.sha256(json_bytes(told))
-        digest.update(weights_bytes(self.model))
-        return digest.hexdigest()
-
-    def to(self, device: str) -> Self:
-        """The forecaster itself, its network moved to a device ("cpu", "cuda", "auto", ...).
-
-        Raises:
-            ValueError: no such device on this machine.
-        """
-        self.device = chosen_device(device)
-        self.model.to(self.device)
-        return self
+        return self._digest(self._layout.digest)
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
@@ -209,27 +192,6 @@ class Forecaster(Predictor):
 
         return draw_predictions(self, self.config, market, folder, table)
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.
-
-        Raises:
-            ArtifactError: `folder` exists and is no artifact.
-        """
-        folder = Path(folder)
-        content = {WEIGHTS: weights_bytes(self.model), SCALER: json_bytes(self.scaler.to_json())}
-        content[CONFIG] = json_bytes(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "architecture": written_values(self.config),
-                "market": self._layout.to_dict(),
-                "target": self._target(),
-                **asdict(self.provenance),
-            }
-        )
-        write_folder(folder, content)
-        return folder
-
     def _target(self) -> dict[str, Any]:
         """What it predicts, for who reads the configuration without this package."""
         return {"classes": list(CLASSES), "columns": list(self.columns), "definition": DEFINITION}
@@ -257,15 +219,9 @@ class Forecaster(Predictor):
             scaler = RobustScaler.from_json(parsed(content[SCALER], SCALER), config.timeframes, config.feature_names)
         except ConfigError as error:
             raise ArtifactError(f"{CONFIG} or {SCALER}: {error}") from error
-        layout = MarketLayout.from_dict(values["market"], f"{CONFIG}: market", functions)
-        expected_layout = (config.timeframes, config.layout_window, config.feature_names)
-        if (layout.timeframes, layout.window, layout.feature_names) != expected_layout:
-            raise ArtifactError(f"{CONFIG}: timeframes, window or features of market and of architecture differ")
-        with torch.device("meta"):  # shapes alone: a config that asks for the earth gets no memory
-            expected = ForecasterModel(config, scaler).state_dict()
-        weights = checked_weights(content[WEIGHTS], expected, WEIGHTS)
-        model = ForecasterModel(config, scaler)
-        model.load_state_dict(weights)
+        architecture = (config.timeframes, config.layout_window, config.feature_names)
+        layout = kept_layout(values["market"], f"{CONFIG}: market", architecture, functions)
+        model = loaded_module(lambda: ForecasterModel(config, scaler), content[WEIGHTS], WEIGHTS)
         loaded = cls(model, scaler, provenance_in(values), layout.features)
         if values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: columns differ")

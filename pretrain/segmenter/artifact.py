@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,24 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from cryptoenv.features import FeatureFunction, FeatureSpec
-from cryptoenv.files.typed_values import ConfigError, require_types, section, written_values
+from cryptoenv.files.typed_values import ConfigError, require_types, section
 from cryptoenv.market.market import Market
 from pretrain.data.scaler import RobustScaler
 from pretrain.fitting.artifact_folder import (
-    CONFIG,
     ArtifactError,
     exact_keys,
-    json_bytes,
     loaded_module,
     parsed,
     read_folder,
     require_format,
-    weights_bytes,
-    write_folder,
 )
 from pretrain.fitting.blocks import Block
+from pretrain.fitting.kept_predictor import CONFIG as CONFIG
+from pretrain.fitting.kept_predictor import CONTENT as CONTENT
+from pretrain.fitting.kept_predictor import SCALER as SCALER
+from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
+from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
-from pretrain.fitting.predicting import Predictor, chosen_device
 from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.segmenter.config import SegmenterConfig
 from pretrain.segmenter.model import SegmenterModel
@@ -39,8 +38,6 @@ from pretrain.segmenter.states import ANOMALY as ANOMALY
 from pretrain.segmenter.states import Machines
 
 FORMAT, FORMAT_VERSION = "cryptoenv-segmenter", 1
-WEIGHTS, SCALER = "model.safetensors", "scaler.json"
-CONTENT = (WEIGHTS, CONFIG, SCALER)
 CONFIG_KEYS = (
     "format", "format_version", "architecture", "market", "machines", "anomaly", "target", "label_kind",
     "training_data", "recipe", "versions", "metrics", "data",
@@ -82,7 +79,7 @@ class Anomaly:
         return np.interp(values.astype(np.float64), grid, np.linspace(0.0, 100.0, len(grid))).astype(np.float32)
 
 
-class Segmenter(Predictor):
+class Segmenter(KeptPredictor):
     """A trained `SegmenterModel` with its features, scaler, state machines and provenance; in evaluation mode.
 
     Args:
@@ -96,6 +93,9 @@ class Segmenter(Predictor):
     Raises:
         ArtifactError: `features` have other names than the model reads, or machines other states than its classes.
     """
+
+    kind, version = FORMAT, FORMAT_VERSION
+    model: SegmenterModel
 
     def __init__(
         self,
@@ -126,11 +126,6 @@ class Segmenter(Predictor):
         return self.model.config
 
     @property
-    def layout(self) -> MarketLayout:
-        """Timeframes, windows and the whole feature spec."""
-        return self._layout
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of `predict`, all float32: `bull_4h`, the probability of a class on a timescale, S * C of them; and
         `anomaly`, the percentile of the pursuit's error among those of the training windows, where it reads one."""
@@ -139,20 +134,7 @@ class Segmenter(Predictor):
     @property
     def hash(self) -> str:
         """sha256 (hex) over what decides its output: weights, architecture, features, scaler, machines, anomaly."""
-        told = [written_values(self.config), self.scaler.to_json(), self._layout.digest, self.machines.to_dict()]
-        digest = hashlib.sha256(json_bytes([*told, list(self.anomaly.quantiles)]))
-        digest.update(weights_bytes(self.model))
-        return digest.hexdigest()
-
-    def to(self, device: str) -> Self:
-        """The segmenter itself, its network moved to a device ("cpu", "cuda", "auto", ...).
-
-        Raises:
-            ValueError: no such device on this machine.
-        """
-        self.device = chosen_device(device)
-        self.model.to(self.device)
-        return self
+        return self._digest(self._layout.digest, self.machines.to_dict(), list(self.anomaly.quantiles))
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
@@ -182,28 +164,8 @@ class Segmenter(Predictor):
 
         return draw_predictions(self.machines, market, table, folder)
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes the artifact beside its place and moves it there whole; an older artifact there is replaced.
-
-        Raises:
-            ArtifactError: `folder` exists and is no artifact.
-        """
-        folder = Path(folder)
-        content = {WEIGHTS: weights_bytes(self.model), SCALER: json_bytes(self.scaler.to_json())}
-        content[CONFIG] = json_bytes(
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "architecture": written_values(self.config),
-                "market": self._layout.to_dict(),
-                "machines": self.machines.to_dict(),
-                "anomaly": list(self.anomaly.quantiles),
-                "target": self._target(),
-                **asdict(self.provenance),
-            }
-        )
-        write_folder(folder, content)
-        return folder
+    def _further(self) -> dict[str, Any]:
+        return {"machines": self.machines.to_dict(), "anomaly": list(self.anomaly.quantiles)}
 
     def _target(self) -> dict[str, Any]:
         """What it predicts, for who reads the configuration without this package."""

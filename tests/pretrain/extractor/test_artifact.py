@@ -17,10 +17,10 @@ import pytest
 import safetensors.torch
 import torch
 
-import pretrain.artifact
 from cryptoenv.market.market import Market
 from pretrain import ArtifactError, Extractor, FitOptions, fit_extractor
 from pretrain.extractor.artifact import CONFIG, CONTENT, SCALER, WEIGHTS
+from pretrain.fitting import kept_predictor
 from pretrain.fitting.artifact_folder import CHECKSUMS
 from tests.killed import killed_at
 from tests.pretrain.conftest import planted, random_bars, small_config, small_training
@@ -77,13 +77,13 @@ def test_a_kill_never_leaves_no_artifact(extractor: Extractor, folder: Path, poi
 
 def test_weights_are_hashed_once(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     """And again where they were changed, in whatever way."""
-    count, real = [0], pretrain.artifact.weights_bytes
+    count, real = [0], kept_predictor.weights_bytes
 
     def counted(module: torch.nn.Module) -> bytes:
         count[0] += 1
         return real(module)
 
-    monkeypatch.setattr(pretrain.artifact, "weights_bytes", counted)
+    monkeypatch.setattr(kept_predictor, "weights_bytes", counted)
     mine = Extractor(copy.deepcopy(extractor.model), extractor.scaler, extractor.provenance)
     assert mine.hash == mine.hash == extractor.hash and count[0] <= 2
     weight = mine.model.action_head.weight
