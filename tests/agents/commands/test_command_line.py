@@ -77,7 +77,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_folder_is_no_file_of_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--bars", str(tmp_path)]) == 2
+    assert main(["demo", "--bars", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
     shown = capsys.readouterr()
     assert "is a directory" in shown.err
     assert "1/5" not in shown.err
