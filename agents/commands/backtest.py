@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +82,7 @@ def backtest(
     from agents.markets.own_markets import data_named
     from agents.reports.backtest_table import print_figures
     from agents.reports.portfolio_picture import draw_portfolio
+    from agents.run_folders.run_origin import origin_of
     from cryptoenv.analysis.trial_ledger import ledger_beside
 
     require_new_folder(out)
@@ -96,12 +98,13 @@ def backtest(
     title = f"{data}, {span_of(found)}"
 
     def write(folder: Path) -> None:
-        write_backtest(judged, folder, sweep=sweep)
+        write_backtest(judged, folder, sweep=sweep, origin=origin_of([bars]) | {"seed": seed})
         draw_portfolio(found, {"buy and hold": judged.held}, folder / "portfolio.png", title=f"{found.name}: {title}")
 
     write_new_folder(out, write)
     many = f", the best of {len(sweep.rules)} rules" if sweep is not None else ""
-    print_figures(summary([found, judged.held]), title + many, lines=[*judged.lines(), f"written: {out}"])
+    report = f"report:  cryptoenv report {shlex.quote(str(out))}"
+    print_figures(summary([found, judged.held]), title + many, lines=[*judged.lines(), f"written: {out}", report])
 
 
 def stress(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cryptoenv
 from agents.markets.own_markets import MarketSource
 from agents.run_folders.run_folder import CONFIG, INPUTS, METRICS, Run, read_json
 from pretrain.fitting.market_inputs import MarketInputs
 from synthetic import TASKS
+from synthetic.installation import DISTRIBUTION
 
 CLONE_NAME = "BC clone"
 KEPT_CLONE = "the clone's weights were kept: learning found none that do better on validation markets"
@@ -92,3 +98,27 @@ def trained_in_words(algorithm: str, margin: float, metrics: Mapping[str, Any], 
     if "changed_actions" in metrics:
         told.append(f"another position than the clone's in {100.0 * metrics['changed_actions']:.1f}% of the states")
     return "; ".join([name, *told, hysteresis])
+
+
+def origin_of(bars: Sequence[str | Path]) -> dict[str, Any]:
+    """Where figures come from: every file of bars with its sha256 (hex), and the versions of what reckons.
+
+    A saved market or a series of a store is a folder and has a hash of its own.
+    """
+    files = []
+    for path in map(Path, bars):
+        digest = None
+        if path.is_file():
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        files.append({"path": str(path), "sha256": digest})
+    return {"files": files, "versions": versions_now()}
+
+
+def versions_now() -> dict[str, str]:
+    """Versions of Python, this distribution and the libraries that its figures rest on, where installed."""
+    found = {"python": platform.python_version(), DISTRIBUTION: cryptoenv.__version__}
+    for name in ("gymnasium", "numpy", "numba", "pandas", "TA-Lib", "torch", "stable-baselines3"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

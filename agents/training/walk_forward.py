@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 
 from agents.algorithms.threads import one_thread
+from agents.evaluation.backtest.backtesting import COSTS, buy_and_hold
+from agents.evaluation.backtest.judgement import as_text
 from agents.evaluation.rollout import blocks, roll
+from agents.evaluation.stress import stress_table, stressed
 from agents.evaluation.tables import with_impact
 from agents.evaluation.walk_forward.findings import Findings, TrainedFold, find_out
 from agents.evaluation.walk_forward.plan import WalkForwardPlan, fold_markets
@@ -28,6 +31,7 @@ from agents.markets.expert_market import ExpertMarket
 from agents.markets.own_markets import data_named, maker_for, own_markets
 from agents.policies.segmented_extractor import load_extractor
 from agents.run_folders.run_folder import LEARNED_UNTIL, METRICS, TRAINED_UNTIL, Run, read_json, write_json
+from agents.run_folders.run_origin import origin_of
 from agents.settings import TradingSettings
 from agents.training.multi_seed import over_ray
 from agents.training.recipe import AgentRecipe, write_agent_recipe
@@ -47,7 +51,11 @@ from synthetic.installation import install_hint
 PLAN, RECIPE, MARKETS, CACHE, FOLDS = "plan.json", "recipe.yaml", "markets", "cache", "folds.parquet"
 TRAINED = "trained.json"  #: of a fold's run: what `TrainedFold` says; written last
 BLOCK = 480  #: decisions of a block in which a training part is rolled
-FILES = (FOLDS, "regimes.parquet", "methods.parquet", "equity.parquet", "trades.parquet", "metrics.json")
+HELD = "buy and hold"  #: of a market, beside the seeds
+FILES = (
+    FOLDS, "regimes.parquet", "methods.parquet", "stress.parquet", "equity.parquet", "accounts.parquet",
+    "trades.parquet", "metrics.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def walk_forward(
         what = hashlib.sha256(json.dumps(walk.identity, sort_keys=True).encode()).hexdigest()[:24]
         place = ledger or ledger_beside(walk.folder)
         found = find_out(stitched, trained, borders, ledger=place, data=data_named(walk.bars), what=what, rules=rules)
-        _write(walk.folder, found, stitched)
+        _write(walk, found, stitched)
         _draw(walk.folder, found, stitched)
         shutil.rmtree(walk.folder / CACHE, ignore_errors=True)
     return found
@@ -300,19 +308,26 @@ def _stitched(
     return found
 
 
-def _write(folder: Path, found: Findings, stitched: Sequence[Stitched]) -> None:
+def _write(walk: WalkForward, found: Findings, stitched: Sequence[Stitched]) -> None:
     """Tables and figures; `metrics.json` last."""
-    words = {"efficiency"}
-    told = found.folds.assign(**{name: found.folds[name].map(str) for name in words})
+    folder = walk.folder
+    told = found.folds.assign(efficiency=found.folds["efficiency"].map(str))
     make_file(folder / FOLDS, told.to_parquet)
-    for name, table in (("regimes", found.regimes), ("methods", found.methods)):
-        make_file(folder / f"{name}.parquet", table.map(_cell).astype(str).to_parquet)
-    equity = pd.concat({f"{one.name}, seed {record.seed}": one.equity_table()["equity"]
-                        for record in stitched for one in record.backtests}, axis=1)  # fmt: skip
+    stresses = [stress_table(list(stressed(one))).reset_index().assign(market=one.name, seed=record.seed)
+                for record in stitched for one in record.backtests]  # fmt: skip
+    tables = {"regimes": found.regimes, "methods": found.methods, "stress": pd.concat(stresses, ignore_index=True)}
+    for name, table in tables.items():
+        make_file(folder / f"{name}.parquet", as_text(table).to_parquet)
+    accounts = {f"{one.name}, seed {record.seed}": one for record in stitched for one in record.backtests}
+    held = {f"{one.name}, {HELD}": buy_and_hold(one) for one in stitched[0].backtests}
+    equity = pd.DataFrame({name: one.equity_table()["equity"] for name, one in (accounts | held).items()})
     make_file(folder / "equity.parquet", equity.to_parquet)
+    columns = {f"{name}: {column}": one.equity_table()[column]
+               for name, one in accounts.items() for column in ("exposure", *COSTS)}  # fmt: skip
+    make_file(folder / "accounts.parquet", pd.DataFrame(columns).to_parquet)
     trades = [one.trades.assign(market=one.name, seed=record.seed) for record in stitched for one in record.backtests]
     make_file(folder / "trades.parquet", pd.concat(trades, ignore_index=True).to_parquet)
-    write_json(folder / METRICS, found.metrics())
+    write_json(folder / METRICS, found.metrics() | {"origin": origin_of(walk.bars)})
 
 
 def _draw(folder: Path, found: Findings, stitched: Sequence[Stitched]) -> None:
@@ -323,6 +338,3 @@ def _draw(folder: Path, found: Findings, stitched: Sequence[Stitched]) -> None:
         return
     draw_walk_forward(found, stitched, folder / "walk_forward.png")
 
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else repr(float(value))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cryptoenv.analysis.figures import Figure, figures
 from cryptoenv.analysis.returns import bars_per_year, simple_returns
 from cryptoenv.analysis.trades import trades_of
-from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN
 from cryptoenv.bars.timeframe import DAY_MS, timeframe_ms
 from cryptoenv.market.market import Market
 from cryptoenv.trading.account import ExitKind, OrderStatus
@@ -22,6 +22,7 @@ from cryptoenv.trading.config import Sizing, TradingConfig
 from cryptoenv.trading.replay import Opening, Trace, replay
 
 COSTS = ("fees", "slippage", "funding", "borrow")
+OHLC = {"open": OPEN, "high": HIGH, "low": LOW, "close": CLOSE}
 CHANCES = 200  #: random positions that a strategy is compared with
 
 
@@ -124,11 +125,12 @@ class Backtest:
         return told
 
     def equity_table(self, **others: Backtest) -> pd.DataFrame:
-        """A row per mark, on a UTC index of closes: equity, close, exposure held until then, target, costs by kind of
-        the bar, and the equity of `others` by name."""
+        """A row per mark, on a UTC index of closes: equity, open, high, low and close of the bar that ends there, what
+        exposure was held until then, target, costs by kind of the bar, and the equity of `others` by name."""
         index = pd.DatetimeIndex(self.closes_ms.astype("datetime64[ms]"), name="close_time").tz_localize("UTC")
         rows = slice(self.trace.first, self.trace.first + 1 + len(self.targets))
-        table = pd.DataFrame({"equity": self.equity, "close": self.market.prices[rows, CLOSE]}, index=index)
+        prices = {name: self.market.prices[rows, at] for name, at in OHLC.items()}
+        table = pd.DataFrame({"equity": self.equity, **prices}, index=index)
         for name in ("exposure", "target", "turnover", *COSTS):
             table[name] = np.concatenate(([0.0], self.trace.column(name)))
         for name, other in others.items():

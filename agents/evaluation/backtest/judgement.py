@@ -12,6 +12,8 @@ import pandas as pd
 
 from agents.evaluation.backtest.backtesting import CHANCES, Backtest, Chance, against_chance, buy_and_hold
 from agents.evaluation.backtest.sweeping import Sweep
+from agents.evaluation.stress import stress_table, stressed
+from agents.evaluation.walk_forward.regimes import regime_table
 from cryptoenv.analysis.statistics import Moments
 from cryptoenv.analysis.trial_ledger import Trial, Tried, record_trials, tried
 from cryptoenv.analysis.verdict import Verdict, verdict
@@ -113,15 +115,35 @@ def judge(
     return Judged(found, buy_and_hold(found), chance, search, said, luck)
 
 
-def write_backtest(judged: Judged, folder: Path, *, sweep: Sweep | None = None) -> None:
-    """`trades.parquet`, `equity.parquet`, `metrics.json` and, of a sweep, `sweep.parquet`, into an empty folder."""
+def write_backtest(
+    judged: Judged, folder: Path, *, sweep: Sweep | None = None, origin: dict[str, Any] | None = None
+) -> None:
+    """What a report reads, into an empty folder.
+
+    `trades.parquet`, `equity.parquet`, `regimes.parquet`, `stress.parquet`, of a sweep `sweep.parquet`, and
+    `metrics.json`, where `origin` (what was traded, with what) stands under "origin".
+    """
     from agents.run_folders.run_folder import write_json
 
-    judged.found.trades.to_parquet(folder / "trades.parquet")
-    judged.found.equity_table(buy_and_hold=judged.held).to_parquet(folder / "equity.parquet")
-    write_json(folder / "metrics.json", plain(judged.metrics()))
+    found = judged.found
+    found.trades.to_parquet(folder / "trades.parquet")
+    found.equity_table(buy_and_hold=judged.held).to_parquet(folder / "equity.parquet")
+    as_text(regimes_of_backtest(found, judged.held)).to_parquet(folder / "regimes.parquet")
+    as_text(stress_table(list(stressed(found)))).to_parquet(folder / "stress.parquet")
     if sweep is not None:
         sweep.table().to_parquet(folder / "sweep.parquet")
+    write_json(folder / "metrics.json", plain(judged.metrics() | ({"origin": origin} if origin else {})))
+
+
+def regimes_of_backtest(found: Backtest, held: Backtest) -> pd.DataFrame:
+    """What a backtest earned in each regime, beside buy and hold."""
+    earned = [np.diff(np.log(one.equity)) for one in (found, held)]
+    return regime_table(found.market, found.trace.first, earned[0], earned[1])
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of figures, some of them words, as text that says every digit."""
+    return table.map(lambda value: value if isinstance(value, str) else repr(float(value))).astype(str)
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agents.evaluation.backtest.backtesting import Backtest, against_chance, buy_and_hold
 from agents.evaluation.backtest.judgement import plain
-from agents.evaluation.walk_forward.regimes import RegimeRules, by_regime, regimes_of
+from agents.evaluation.walk_forward.regimes import RegimeRules, regime_table
 from agents.evaluation.walk_forward.stitched import Stitched
 from cryptoenv.analysis.resampling import Interval, stratified_interval
 from cryptoenv.analysis.statistics import Moments
@@ -189,15 +189,10 @@ def _regime_table(stitched: Sequence[Stitched], rules: RegimeRules | None) -> pd
     """Per market, net log-return per day in each regime, over all seeds (bars are those of one)."""
     tables = []
     for number, first in enumerate(stitched[0].backtests):
-        start, steps = first.trace.first, len(first.targets)
-        regimes = regimes_of(first.market, start, rules)
-        inside = {name: found[start : start + steps] for name, found in regimes.items()}
         mean = np.mean([np.diff(np.log(one.backtests[number].equity)) for one in stitched], axis=0)
-        table = by_regime(mean, inside, DAY_MS / timeframe_ms(first.market.timeframes[0])).reset_index()
-        held = by_regime(np.diff(np.log(buy_and_hold(first).equity)), inside, 1.0)["log_return"].to_numpy()
-        table["buy_and_hold"] = held
-        table.insert(0, "market", first.name)
-        tables.append(table)
+        held = np.diff(np.log(buy_and_hold(first).equity))
+        table = regime_table(first.market, first.trace.first, mean, held, rules)
+        tables.append(table.assign(market=first.name))
     return pd.concat(tables, ignore_index=True)
 
 

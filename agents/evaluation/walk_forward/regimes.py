@@ -114,3 +114,26 @@ def by_regime(
             told |= {"log_return_per_day": float(mine.mean()) * bars_per_day, "log_return": float(mine.sum())}
         lines[name] = told
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("regime")
+
+
+def regime_table(
+    market: Market,
+    first: int,
+    log_returns: NDArray[np.float64],
+    held: NDArray[np.float64],
+    rules: RegimeRules | None = None,
+) -> pd.DataFrame:
+    """As `by_regime`, per day, beside buy and hold; a row per regime, and columns "market" and "regime" before all.
+
+    Args:
+        market: that was traded.
+        first: row of the first decision.
+        log_returns: (S,) net log-returns of the steps from there on. held: (S,) those of buy and hold.
+        rules: what a regime is.
+    """
+    regimes = regimes_of(market, first, rules)
+    inside = {name: found[first : first + len(log_returns)] for name, found in regimes.items()}
+    table = by_regime(log_returns, inside, DAY_MS / timeframe_ms(market.timeframes[0])).reset_index()
+    table["buy_and_hold"] = by_regime(held, inside, 1.0)["log_return"].to_numpy()
+    table.insert(0, "market", market.name or "market")
+    return table

@@ -24,7 +24,8 @@ def test_a_grid_is_written_whole(bars: Path, tmp_path: Path, capsys: pytest.Capt
     arguments = ["backtest", "--rule", "cross fast=4,8 slow=32,64", "--bars", str(bars), "--chances", "19"]
     assert main([*arguments, "--stop-loss", "0.05", "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
-        "trades.parquet", "equity.parquet", "metrics.json", "portfolio.png", "sweep.parquet"
+        "trades.parquet", "equity.parquet", "regimes.parquet", "stress.parquet", "metrics.json", "portfolio.png",
+        "sweep.parquet",
     }  # fmt: skip
     told = json.loads((out / "metrics.json").read_text())
     equity = pd.read_parquet(out / "equity.parquet")

@@ -75,7 +75,8 @@ def test_what_it_writes(whole: Path) -> None:
     assert metrics["verdict"]["word"] in ("shown", "not shown", "refuted")
     assert metrics["search"]["trials"] == 1 == tried(whole.parent / "trials.jsonl", "drawn").trials
     equity = pd.read_parquet(whole / "equity.parquet")
-    assert list(equity.columns) == ["drawn, seed 0"]
+    assert list(equity.columns) == ["drawn, seed 0", "drawn, buy and hold"]
+    assert len(pd.read_parquet(whole / "accounts.parquet")) == len(equity)
     days = np.diff(pd.to_datetime([*folds["test_from"], folds["test_to"].iloc[-1]])) / pd.Timedelta(1, "D")
     earned = np.log(equity["drawn, seed 0"].iloc[-1] / equity["drawn, seed 0"].iloc[0])
     assert (folds["test_per_day"].to_numpy() * days).sum() == pytest.approx(earned, abs=1e-3)
