@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cryptoenv.env.episode import EpisodeRules, World
 from cryptoenv.env.thread_signals import acquire_lock, atomic_add, atomic_read, atomic_swap, pause, release_lock
 from cryptoenv.env.vector_rows import AMOUNTS, CACHED_ROWS, EnvRows, Seen, copy_some_windows, step_block
-from cryptoenv.market.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
+from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
 
 BYTES = 8  #: of an int64
 APART = 16  #: int64s between words that several threads write: two cache lines

@@ -21,7 +21,7 @@ from cryptoenv.env.episode import (
     observe_account,
     step_episode,
 )
-from cryptoenv.market.borrowed_memory import float32_at, float64_at, int64_at
+from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
 from cryptoenv.market.table import prefetch_prices
 from cryptoenv.trading.account import (
     BORROW_PAID,

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import PRICE_COLUMNS
-from cryptoenv.market.borrowed_memory import float32_at, float64_at, int64_at, prefetch
+from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at, prefetch
 
 # Columns of the table, one int64 row per market.
 PRICES = 0  #: address of the (T, 8) float64 prices

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.bars.price_columns import CLOSE, PRICE_COLUMNS
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     BORROW_PAID,
@@ -39,6 +39,8 @@ from cryptoenv.trading.account import (
     TARGET,
     TURNOVER,
 )
+from cryptoenv.trading.borrowed_memory import float64_at
+from cryptoenv.trading.config import PARAMETER_WIDTH
 from cryptoenv.trading.kernel import LIQUIDATED, NO_EXIT, open_account, transition
 
 #: What is kept of each step, columns of the account after it.
@@ -50,13 +52,16 @@ TRACE_NAMES = (
     "equity", "exposure", "quantity", "fill_price", "fill_quantity", "exit_price", "exit_kind", "order_status", "fees",
     "slippage", "funding", "borrow", "turnover", "target", "ruined", "shortfall",
 )  # fmt: skip
-_KEPT = np.array(TRACE_COLUMNS, dtype=np.int64)
+PRICE_WIDTH = len(PRICE_COLUMNS)
+RULE_WIDTH = 5  #: two lines, a band, the exposures above and below it
+_KEPT, _WIDTH = np.array(TRACE_COLUMNS, dtype=np.int64), len(TRACE_COLUMNS)
 #: Figures of a run in a sweep.
 SWEEP_NAMES = (
     "equity", "log_return", "mean_return", "deviation", "max_drawdown", "turnover", "fills", "exposed", "fees",
     "slippage", "funding", "borrow", "ruined",
 )  # fmt: skip
 
+_SWEPT = len(SWEEP_NAMES)
 
 class Trace(NamedTuple):
     """What happened in a replay of S steps from bar `first`; step `s` is decided at the close of bar `first + s`.
@@ -114,32 +119,36 @@ def _asked(target: float, left: float, stay_out: bool) -> tuple[float, float]:
     return target, math.nan
 
 
+class _Tape(NamedTuple):
+    """What every pass reads, by address (see `borrowed_memory`), and where it begins: whoever calls keeps it alive."""
+
+    prices: int
+    bars: int
+    first: int
+    parameters: int
+    account: int
+
+
 @njit(cache=True, error_model="numpy")
-def _replay(
-    prices: NDArray[np.float64],
-    first: int,
-    targets: NDArray[np.float64],
-    p: NDArray[np.float64],
-    opening: Opening,
-    stay_out: bool,
-    kept: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    account = np.zeros(ACCOUNT_WIDTH)
-    open_account(account, opening.cash, prices[first, CLOSE], opening.exposure)
+def _replay(tape: _Tape, targets: int, steps: int, opening: Opening, stay_out: bool, out: int) -> None:
+    """`targets`: address of (S,) float64; `out`: of (S, len(TRACE_COLUMNS)) float64, written."""
+    prices, p = float64_at(tape.prices, (tape.bars, PRICE_WIDTH)), float64_at(tape.parameters, (PARAMETER_WIDTH,))
+    account, given = float64_at(tape.account, (ACCOUNT_WIDTH,)), float64_at(targets, (steps,))
+    kept = float64_at(out, (steps, _WIDTH))
+    open_account(account, opening.cash, prices[tape.first, CLOSE], opening.exposure)
     wanted, left = opening.exposure, math.nan
-    for s in range(targets.shape[0]):
-        if not math.isnan(targets[s]):
-            wanted = targets[s]
+    for s in range(steps):
+        if not math.isnan(given[s]):
+            wanted = given[s]
         asked, left = _asked(wanted, left, stay_out)
         if account[RUINED] == 0.0:
-            transition(account, prices, first + s, asked, p)
+            transition(account, prices, tape.first + s, asked, p)
             if account[EXIT_KIND] != NO_EXIT and account[EXIT_KIND] != LIQUIDATED:
                 left = wanted
         else:
             _rest(account)
-        for c in range(kept.shape[0]):
-            out[s, c] = account[kept[c]]
+        for c in range(_WIDTH):
+            kept[s, c] = account[_KEPT[c]]
 
 
 @njit(cache=True, error_model="numpy")
@@ -176,50 +185,62 @@ def replay(
         ValueError: targets that reach beyond the last bar but one, infinite ones, or no cash.
     """
     wanted = _checked(prices, targets, first, opening)
-    out = np.empty((len(wanted), len(_KEPT)))
-    _replay(prices, first, wanted, parameters, opening, stay_out, _KEPT, out)
+    out, (tape, _alive) = np.empty((len(wanted), _WIDTH)), _tape(prices, parameters, first)
+    _replay(tape, wanted.ctypes.data, len(wanted), opening, stay_out, out.ctypes.data)
     return Trace(first, opening.cash, out)
 
 
+def _tape(
+    prices: NDArray[np.float64], parameters: NDArray[np.float64], first: int
+) -> tuple[_Tape, tuple[NDArray[np.float64], ...]]:
+    """Addresses, and what has to stay alive while they are used."""
+    alive = (
+        np.ascontiguousarray(prices, dtype=np.float64), np.ascontiguousarray(parameters, dtype=np.float64),
+        np.zeros(ACCOUNT_WIDTH),
+    )  # fmt: skip
+    if alive[0].shape[1:] != (PRICE_WIDTH,) or alive[1].shape != (PARAMETER_WIDTH,):
+        raise ValueError(
+            f"prices and parameters have shapes {alive[0].shape} and {alive[1].shape}; allowed: (T, {PRICE_WIDTH}) and "
+            f"({PARAMETER_WIDTH},)"
+        )
+    return _Tape(alive[0].ctypes.data, len(prices), first, alive[1].ctypes.data, alive[2].ctypes.data), alive
+
+
+class _Rules(NamedTuple):
+    """Rules of a sweep and what is written of each, by address: (L, T) lines, (K, 5) rules, (K, F) figures, (K, M)
+    marks, all float64."""
+
+    lines: int
+    rules: int
+    count: int
+    figures: int
+    every: int
+    marks: int
+    marked: int
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
-def _sweep(
-    prices: NDArray[np.float64],
-    first: int,
-    lines: NDArray[np.float64],
-    rules: NDArray[np.float64],
-    p: NDArray[np.float64],
-    opening: Opening,
-    stay_out: bool,
-    out: NDArray[np.float64],
-    every: int,
-    marks: NDArray[np.float64],
-) -> None:
-    for k in range(rules.shape[0]):
-        _run(prices, first, lines, rules[k], p, opening, stay_out, out[k], every, marks[k])
+def _sweep(tape: _Tape, rules: _Rules, opening: Opening, stay_out: bool) -> None:
+    for k in range(rules.count):
+        _run(tape, rules, k, opening, stay_out)
 
 
 @njit(cache=True, error_model="numpy")
-def _run(
-    prices: NDArray[np.float64],
-    first: int,
-    lines: NDArray[np.float64],
-    rule: NDArray[np.float64],
-    p: NDArray[np.float64],
-    opening: Opening,
-    stay_out: bool,
-    out: NDArray[np.float64],
-    every: int,
-    marks: NDArray[np.float64],
-) -> None:
-    account = np.zeros(ACCOUNT_WIDTH)
-    open_account(account, opening.cash, prices[first, CLOSE], opening.exposure)
-    marks[0], mark = account[EQUITY], 1
-    fast, slow = lines[int(rule[0])], lines[int(rule[1])]
+def _run(tape: _Tape, rules: _Rules, k: int, opening: Opening, stay_out: bool) -> None:
+    prices, p = float64_at(tape.prices, (tape.bars, PRICE_WIDTH)), float64_at(tape.parameters, (PARAMETER_WIDTH,))
+    account, out = float64_at(tape.account, (ACCOUNT_WIDTH,)), float64_at(rules.figures + 8 * k * _SWEPT, (_SWEPT,))
+    marks = float64_at(rules.marks + 8 * k * rules.marked, (rules.marked,))
+    rule = float64_at(rules.rules + 8 * k * RULE_WIDTH, (RULE_WIDTH,))
+    fast = float64_at(rules.lines + 8 * int(rule[0]) * tape.bars, (tape.bars,))
+    slow = float64_at(rules.lines + 8 * int(rule[1]) * tape.bars, (tape.bars,))
     band, above, below = rule[2], rule[3], rule[4]
+    open_account(account, opening.cash, prices[tape.first, CLOSE], opening.exposure)
+    marks[0], mark = account[EQUITY], 1
     wanted, left = opening.exposure, math.nan
     total = squares = turnover = fills = exposed = deepest = 0.0
-    peak, steps = account[EQUITY], prices.shape[0] - 1 - first
-    for t in range(first, first + steps):
+    peak, steps = account[EQUITY], tape.bars - 1 - tape.first
+    due = rules.every
+    for t in range(tape.first, tape.first + steps):
         if fast[t] > slow[t] + band:  # NaN is neither
             wanted = above
         elif fast[t] < slow[t] - band:
@@ -236,12 +257,15 @@ def _run(
         exposed += 1.0 if account[QUANTITY] != 0.0 else 0.0
         peak = max(peak, account[EQUITY])
         deepest = max(deepest, 1.0 - account[EQUITY] / peak)
-        if (t + 1 - first) % every == 0:
+        due -= 1
+        if due == 0:
+            due = rules.every
             marks[mark] = account[EQUITY]
             mark += 1
         if account[RUINED] == 1.0:
             break
-    marks[mark:] = account[EQUITY]
+    for m in range(mark, rules.marked):
+        marks[m] = account[EQUITY]
     mean = total / steps
     out[0], out[1], out[2] = account[EQUITY], math.log(account[EQUITY] / opening.cash), mean
     out[3] = math.sqrt(max(squares - steps * mean * mean, 0.0) / (steps - 1)) if steps > 1 else 0.0
@@ -288,8 +312,8 @@ def sweep(
     """
     if lines.ndim != 2 or lines.shape[1] != len(prices):
         raise ValueError(f"lines have shape {lines.shape}; allowed: (L, {len(prices)}), one value per bar")
-    if rules.ndim != 2 or rules.shape[1] != 5:
-        raise ValueError(f"rules have shape {rules.shape}; allowed: (K, 5)")
+    if rules.ndim != 2 or rules.shape[1] != RULE_WIDTH:
+        raise ValueError(f"rules have shape {rules.shape}; allowed: (K, {RULE_WIDTH})")
     numbers = rules[:, :2]
     if not ((numbers >= 0) & (numbers < len(lines)) & (numbers == np.floor(numbers))).all():
         raise ValueError(f"rules name lines that are not there; allowed: whole numbers from 0 to {len(lines) - 1}")
@@ -299,15 +323,19 @@ def sweep(
         raise ValueError(f"every={every} is not allowed: bars >= 1")
     steps = max(len(prices) - 1 - first, 1)
     _checked(prices, np.zeros(steps), first, opening)
-    out, marks = np.empty((len(rules), len(SWEEP_NAMES))), np.empty((len(rules), 1 + -(-steps // every)))
-    lines, rules = np.ascontiguousarray(lines), np.ascontiguousarray(rules)
+    out, marks = np.empty((len(rules), _SWEPT)), np.empty((len(rules), 1 + -(-steps // every)))
+    lines, rules = np.ascontiguousarray(lines, dtype=np.float64), np.ascontiguousarray(rules, dtype=np.float64)
     workers = max(min(threads or os.cpu_count() or 1, len(rules)), 1)
+
+    def run(mine: NDArray[np.float64], into: NDArray[np.float64], marked: NDArray[np.float64]) -> None:
+        tape, _alive = _tape(prices, parameters, first)
+        told = _Rules(lines.ctypes.data, mine.ctypes.data, len(mine), into.ctypes.data, every, marked.ctypes.data,
+                      marks.shape[1])  # fmt: skip
+        _sweep(tape, told, opening, stay_out)
+
     with ThreadPoolExecutor(workers) as pool:  # the jitted pass lets go of the interpreter
-        parts = [
-            pool.submit(_sweep, prices, first, lines, mine, parameters, opening, stay_out, into, every, marked)
-            for mine, into, marked in zip(*(np.array_split(a, workers) for a in (rules, out, marks)), strict=True)
-        ]
-        for part in parts:
+        parts = zip(*(np.array_split(array, workers) for array in (rules, out, marks)), strict=True)
+        for part in [pool.submit(run, *each) for each in parts]:
             part.result()
     return Swept(out, marks)
 
