@@ -21,8 +21,8 @@ from cryptoenv.env.episode import (
     observe_account,
     step_episode,
 )
-from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
 from cryptoenv.trading.account import ACCOUNT_WIDTH
+from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
 from cryptoenv.trading.config import EXPOSURE_LIMIT, PARAMETER_WIDTH
 from cryptoenv.trading.rewards import REWARD_NAMES
 

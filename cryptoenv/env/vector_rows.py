@@ -21,7 +21,6 @@ from cryptoenv.env.episode import (
     observe_account,
     step_episode,
 )
-from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
 from cryptoenv.market.table import prefetch_prices
 from cryptoenv.trading.account import (
     BORROW_PAID,
@@ -42,6 +41,7 @@ from cryptoenv.trading.account import (
     STEP_FUNDING,
     STEP_SLIPPAGE,
 )
+from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
 from cryptoenv.trading.config import EXPOSURE_LIMIT
 
 #: The float64 columns of the account that infos show, in the order of `Seen.amounts`.
