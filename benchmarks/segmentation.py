@@ -12,8 +12,9 @@ Verified first: the truth as prediction has every score at its best, and statist
 Then measured, per timescale: classes (balanced accuracy, macro-F1, MCC, each class), probabilities (log loss, expected
 calibration error), changes (boundary F1 within MARGIN bars, covering, delay, false changes per 1,000 bars), and the
 delay at a fixed rate of false changes: each method with the state machine that, on validation markets, detects soonest
-at no more than FALSE_SHARE of the labels' own changes. Trainings have equal CPU seconds, one thread. Intervals: 95%,
-bootstrap over seeds and markets, paired where two are compared.
+at no more than FALSE_SHARE of the labels' own changes. Trainings have the steps of the recipe (fewer in STEPS), one
+thread; ways of joining have equal CPU seconds. Intervals: 95%, bootstrap over seeds and markets, paired where two are
+compared.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ from pretrain import FitOptions
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.splits import split_markets
 from pretrain.segmenter.artifact import Segmenter
+from pretrain.segmenter.beginning import loaded_start
 from pretrain.segmenter.classes import BARS, class_beliefs, labelled_parts, labelled_task
-from pretrain.segmenter.config import MachineChoice, SegmenterFeatures
+from pretrain.segmenter.config import MachineChoice, SegmenterConfig, SegmenterFeatures
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
@@ -60,12 +62,14 @@ from pretrain.segmenter.training import fit_segmenter
 from synthetic import TASKS, regime_market, task_seeds
 
 SEEDS = 3
-SECONDS = {"standard": 30.0, "easy": 10.0, "real": 10.0, "joins": 8.0}  #: CPU seconds of each training
+STEPS = {"easy": 150, "real": 150}  #: of each training, where they are not the recipe's
+JOIN_SECONDS, DESIGN_SECONDS = 12.0, 90.0  #: CPU seconds of each way of joining, and of the founding design
 MARKETS = {"standard": (24, 3, 10), "easy": (12, 3, 10), "joins": (12, 3, 10)}  #: to learn from, to tune on, to test on
 DAYS = 60
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FILES = ("binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz")
-FULL, NO_PURSUIT, ONE_SCALE, NO_MACHINE = "segmenter", "without pursuit", "one timescale", "without machine"
+FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
+ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
 FILTER = "exact filter"
 _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
@@ -93,15 +97,22 @@ class World:
             return self._real(recipe)
         task = "standard" if self.part == "joins" else self.part
         families = zip(("extractor", "validation", "test"), MARKETS[self.part], strict=True)
-        return Parts(
-            *(
-                labelled_task(
-                    task, family, count, DAYS, timescales=recipe.timescales, layout=recipe.layout,
-                    teacher=recipe.teacher, progress=False,
-                )
-                for family, count in families
-            )
-        )  # fmt: skip
+        train, validation, test = (self._labelled(recipe, task, family, count) for family, count in families)
+        # what is judged are the same rows for all, whatever they read
+        return Parts(train, validation, tuple(replace(item, start=max(item.start, self._first)) for item in test))
+
+    @cached_property
+    def _first(self) -> int:
+        """First row of a synthetic market that is judged."""
+        task = "standard" if self.part == "joins" else self.part
+        return self._labelled(self.recipe, task, "test", 1)[0].start
+
+    @staticmethod
+    def _labelled(recipe: SegmenterRecipe, task: str, family: str, count: int) -> tuple[LabelledMarket, ...]:
+        return labelled_task(
+            task, family, count, DAYS, timescales=recipe.timescales, layout=recipe.layout, teacher=recipe.teacher,
+            progress=False,
+        )
 
     def _real(self, recipe: SegmenterRecipe) -> Parts:
         assert self.folder is not None
@@ -130,38 +141,58 @@ def variants(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
     return {
         FULL: recipe,
         NO_PURSUIT: replace(recipe, reads=plain),
-        ONE_SCALE: replace(recipe, architecture=alone, reads=single),
+        ANEW: replace(recipe, start=None),
+        ONE_SCALE: replace(recipe, start=None, architecture=alone, reads=single),
     }
 
 
 def joins(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
-    """Ways of joining timeframes, and bodies, of one size."""
-    small = replace(recipe.architecture, window=(32, 32, 32), patches=(4, 4, 4))
+    """Ways of joining timeframes, and bodies, of one size, begun anew and without a memory; and the founding design."""
+    small = SegmenterConfig(
+        timeframes=("15m", "1h", "4h"), window=(32, 32, 32), patches=(4, 4, 4), bar_width=24, width=48, layers=2,
+        heads=4, feedforward=96,
+    )  # fmt: skip
+    training = replace(recipe.training, batch=512, learning_rate=0.004)
+    plain = replace(recipe, start=None, training=training, reads=SegmenterFeatures(pursuit_window=(64, 48, 32)))
     changes = {
         "tokens": {}, "separate": {"join": "separate"}, "concatenation": {"join": "concatenation"},
         "tokens, GPT body": {"encoder": "gpt"},
     }  # fmt: skip
-    return {
-        name: replace(recipe, architecture=replace(small, **changed))  # type: ignore[arg-type]
+    named = {
+        name: replace(plain, architecture=replace(small, **changed))  # type: ignore[arg-type]
         for name, changed in changes.items()
     }
+    return named | {SEED_DESIGN: SegmenterRecipe.read("segmenter_seed")}
 
 
-def trained(recipe: SegmenterRecipe, parts: Parts, seconds: float, seed: int) -> Segmenter:
-    """A segmenter of equal CPU time."""
-    training = replace(recipe.training, max_seconds=seconds, steps=100_000, validate_every=100, patience=1_000)
+def trained(recipe: SegmenterRecipe, parts: Parts, part: str, seed: int) -> Segmenter:
+    """A segmenter by its recipe; where the part says so, in fewer steps, or in equal CPU time."""
+    training = recipe.training
+    if part == "joins":
+        design = recipe == SegmenterRecipe.read("segmenter_seed")
+        seconds = DESIGN_SECONDS if design else JOIN_SECONDS
+        training = replace(training, max_seconds=seconds, steps=100_000, validate_every=25, patience=1_000)
+    elif part in STEPS:
+        training = replace(training, steps=STEPS[part])
+    start = None if recipe.start is None else loaded_start(recipe.start)
     return fit_segmenter(
         parts.train, parts.validation, recipe.architecture, training, choice=recipe.machine, balance=recipe.balance,
-        seed=seed, options=FitOptions(progress=False),
+        seed=seed, options=FitOptions(progress=False), start=start,
     )  # fmt: skip
 
 
-def judged(parts: Parts, say: NAMED_SAYS, *, named: bool = True, tune: bool = True) -> dict[str, NDArray[np.float64]]:
-    """Per timescale, (M, L) statistics; and, where `tune`, those at the fixed rate of false changes beside them."""
+def judged(
+    parts: Parts, say: NAMED_SAYS, *, named: bool = True, tune: bool = True, bars: int | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Per timescale, (M, L) statistics; and, where `tune`, those at the fixed rate of false changes beside them.
+
+    `bars`: of each test market, the first so many alone.
+    """
     out = {}
-    for s, column in enumerate(parts.test[0].columns):
+    test = parts.test if bars is None else [replace(item, stop=min(item.start + bars, item.end)) for item in parts.test]
+    for s, column in enumerate(test[0].columns):
         classes = len(column.classes)
-        said = [Said(*say(item, s), labels_of(item, s)) for item in parts.test]
+        said = [Said(*say(item, s), labels_of(item, s)) for item in test]
         out[column.name] = np.stack([statistics(one, classes, named=named) for one in said])
         if not (tune and named):
             continue
@@ -198,33 +229,35 @@ def says_of(segmenter: Segmenter, *, machine: bool) -> NAMED_SAYS:
 def run_part(world: World, keep: Path, until: float) -> bool:
     """Run what is not kept yet; whether all is."""
     chosen = joins(world.recipe) if world.part == "joins" else variants(world.recipe)
-    seconds = SECONDS[world.part]
-    if world.part != "joins" and not _run_rivals(world, keep, until):
-        return False
+    longest = 60.0
     for name, recipe in chosen.items():
-        todo = [seed for seed in range(SEEDS) if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
+        seeds = range(1 if name == SEED_DESIGN else SEEDS)
+        todo = [seed for seed in seeds if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
         parts = None
         for seed in todo:
             parts = parts or world.parts(recipe)
-            if time.monotonic() + 1.4 * seconds * _wall_per_cpu() > until:
+            began = time.monotonic()
+            if began + longest > until:
                 return False
-            segmenter = trained(recipe, parts, seconds, seed)
+            segmenter = trained(recipe, parts, world.part, seed)
             _keep(keep, world.part, name, seed, judged(parts, says_of(segmenter, machine=True), tune=False))
             plain = f"{name}, {NO_MACHINE}"
             _keep(keep, world.part, plain, seed, judged(parts, says_of(segmenter, machine=False)))
             print(f"{world.part}: {name}, seed {seed}: {segmenter.provenance.metrics}", flush=True)
+            longest = max(longest, time.monotonic() - began)
             if name == FULL:
                 segmenter.save(keep / f"{world.part}-{seed}")
-    return True
+    return _run_rivals(world, keep, until)
 
 
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
-    methods = rivals()
+    methods = {} if world.part == "joins" else rivals()
     todo = [name for name in methods if not _path(keep, world.part, name, 0).exists()]
     ceiling = world.part != "real" and not _path(keep, world.part, FILTER, 0).exists()
     if not todo and not ceiling:
         return True
-    parts = world.parts(replace(world.recipe, teacher=BARS if world.part == "real" else "regimes"))
+    recipe = joins(world.recipe)["tokens"] if world.part == "joins" else world.recipe
+    parts = world.parts(replace(recipe, teacher=BARS if world.part == "real" else "regimes"))
     if ceiling:
         _keep(keep, world.part, FILTER, 0, judged(parts, _believed(world, parts)))
     for name in todo:
@@ -233,7 +266,7 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
             return False
         fitted = [methods[name].fit(parts.train, parts.validation, s) for s in range(len(parts.test[0].columns))]
         say = _remembered(fitted, shared=name.startswith("FLOSS"))
-        _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named))
+        _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named, bars=methods[name].bars))
         print(f"{world.part}: {name}: {time.monotonic() - began:.0f} s", flush=True)
     return True
 
@@ -295,7 +328,7 @@ def collected(keep: Path, part: str, recipe: SegmenterRecipe) -> dict[str, Any]:
     named = {name: rival.named for name, rival in rivals().items()}
     chosen = joins(recipe) if part == "joins" else variants(recipe)
     methods = [m for name in chosen for m in (name, f"{name}, {NO_MACHINE}")] + ([] if part == "joins" else list(named))
-    methods += [] if part in ("joins", "real") else [FILTER]
+    methods += [] if part == "real" else [FILTER]
     classes = ("bear", "consolidation", "bull")
     runs = {name: found for name in methods if (found := _kept(keep, part, name)) is not None}
     table, worth = [], []
@@ -319,7 +352,8 @@ def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dic
     plain = f"{FULL}, {NO_MACHINE}"
     pairs = [
         ("pursuit's worth", plain, f"{NO_PURSUIT}, {NO_MACHINE}", "macro_f1"),
-        ("several timescales' worth", plain, f"{ONE_SCALE}, {NO_MACHINE}", "macro_f1"),
+        ("start's worth", plain, f"{ANEW}, {NO_MACHINE}", "macro_f1"),
+        ("several timescales' worth", f"{ANEW}, {NO_MACHINE}", f"{ONE_SCALE}, {NO_MACHINE}", "macro_f1"),
         ("machine's worth", FULL, plain, "macro_f1"), ("machine's worth", FULL, plain, "false_changes_per_1000"),
         ("machine's worth", FULL, plain, "delay"),
         ("against boosting", plain, "histogram gradient boosting", "macro_f1"),
@@ -330,7 +364,9 @@ def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dic
             out.append({"timescale": scale, "what": what, "figure": name, **told})
     if FILTER in runs and plain in runs:
         chance = _most_common(runs[FILTER][scale], len(classes))
-        for name in (plain, "histogram gradient boosting", "logistic regression"):
+        for name in (plain, f"{ANEW}, {NO_MACHINE}", "histogram gradient boosting", "logistic regression"):
+            if name not in runs:
+                continue
             told = share_of_ceiling(runs[name][scale], runs[FILTER][scale], chance, classes)
             out.append({"timescale": scale, "what": f"share of the filter's accuracy above chance: {name}", **told})
     return out
@@ -405,7 +441,8 @@ def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
     parts = {part: collected(keep, part, recipe) for part in ("standard", "easy", "real", "joins")}
     told = [json.loads(path.read_text()) for path in sorted(keep.glob("causality-*.json"))]
     result = header() | {
-        "margin_bars": MARGIN, "false_share": FALSE_SHARE, "cpu_seconds": SECONDS, "seeds": SEEDS,
+        "margin_bars": MARGIN, "false_share": FALSE_SHARE, "steps": STEPS,
+        "cpu_seconds_of_joins": [JOIN_SECONDS, DESIGN_SECONDS], "seeds": SEEDS,
         "tasks": sorted(TASKS), "absent": absent(), **parts,
         "agents": agents_collected(keep, SEEDS),
         "causality": {name: value for one in told for name, value in one.items()},

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from cryptoenv.features import FeatureFunction
 from pretrain.extractor.artifact import SHIPPED
-from pretrain.fitting.artifact_folder import CONFIG, ArtifactError, kind_of
+from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
 from pretrain.fitting.recipe import ModelRecipe, model_of
-from pretrain.fitting.run_folder import ARTIFACT
+from pretrain.fitting.run_folder import artifact_in
 
 if TYPE_CHECKING:
     from pretrain.tokens.artifact import TokenForecaster
@@ -50,7 +50,7 @@ def load(
         ArtifactError: no artifact, one of an unknown kind, one that was changed, or the code of a feature is missing.
         ValueError: no such device.
     """
-    place = SHIPPED / "default" if folder == "default" else _artifact_in(Path(folder))
+    place = SHIPPED / "default" if folder == "default" else artifact_in(Path(folder))
     kind = kind_of(place)
     if kind not in LOADERS:
         raise ArtifactError(f"{place} holds a model of kind {kind!r:.100}, known are {sorted(LOADERS)}")
@@ -62,15 +62,9 @@ def load(
 def holds(folder: str | Path, kind: str) -> bool:
     """Whether a folder, or the artifact in a run's folder, holds a model of this kind; nothing else is checked."""
     try:
-        return kind_of(_artifact_in(Path(folder))) == kind
+        return kind_of(artifact_in(Path(folder))) == kind
     except ArtifactError:
         return False
-
-
-def _artifact_in(place: Path) -> Path:
-    """The folder itself, or the artifact of a run's folder."""
-    whole = (place / CONFIG).exists() or not (place / ARTIFACT / CONFIG).is_file()
-    return place if whole else place / ARTIFACT
 
 
 def read_recipe(recipe: str | Path) -> ModelRecipe:

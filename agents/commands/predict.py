@@ -107,12 +107,12 @@ def _model(artifact: str, device: str) -> tuple[Predictor, MarketInputs]:
             do = f"`cryptoenv tokens --test-mode --load-model {artifact}`"
             raise ValueError(f"{artifact} holds a token forecaster, which reads more than bars: {do}")
         return model, MarketInputs()
-    from agents.policies.agent_predictor import AgentPredictor
+    from agents.policies.segmented_predictor import predictor_of
     from agents.run_folders.run_folder import Run
     from agents.run_folders.run_origin import own_inputs
 
     run = Run.load(artifact)
-    return AgentPredictor(run.agent).to(device), own_inputs(run)
+    return predictor_of(run.agent).to(device), own_inputs(run)
 
 
 def _closed(bars: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,16 +72,20 @@ class ExtractorTraining:
 
 
 class SegmenterTraining:
-    """A segmenter, always a new one."""
+    """A segmenter, which begins with the encoder that `--from` or its recipe names, or anew."""
 
     positions: tuple[float, ...] = (-1.0, 0.0, 1.0)
 
     def __init__(self, recipe: Any, start: str) -> None:
-        if start not in ("", NOTHING):
-            raise ValueError(f"--from {start}: a segmenter is trained anew; leave it out")
+        from pretrain.segmenter.recipe_runs import start_of
+
+        if start:
+            recipe = replace(recipe, start=None if start == NOTHING else start)
         self.recipe, self.layout = recipe, recipe.layout
         self.look_ahead = max((scale.minimum for scale in recipe.timescales), default=0)
-        self.said = f"a new segmenter, on {', '.join(self.layout.timeframes)}"
+        start_of(recipe)
+        begins = "" if recipe.start is None else f", beginning with {recipe.start}"
+        self.said = f"a new segmenter, on {', '.join(self.layout.timeframes)}{begins}"
 
     def on_task(self, options: FitOptions) -> Predictor:
         """As `Training.on_task`."""
@@ -138,7 +143,7 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
 
     Args:
         recipe: its name or file; the usual one where None.
-        start: what `--from` says.
+        start: what `--from` says; of models but extractors "" where it says nothing, the recipe's own start.
         inputs: what the command's options say of markets.
         bars: whether it is on bars of one's own.
 
@@ -150,7 +155,8 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
 
     named: Any = None if recipe is None else read_recipe(recipe)
     if named is not None and named.model != EXTRACTOR:
-        return named.with_inputs(inputs), start or NOTHING
+        told = named.with_inputs(inputs)
+        return told, start or (NOTHING if told.inputs.makes else "")
     if start is None:
         anew = inputs.makes or (named is not None and named.inputs.makes)
         start = NOTHING if anew or not bars else "default"

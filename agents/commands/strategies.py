@@ -23,7 +23,7 @@ RULE_HELP = (
     "threshold column=.. above=.. below=.. (of a model's table); with long=.. short=..; lists (fast=8,16) are a grid."
 )
 WHAT_HELP = "Folder of a run (its agent decides) or of a model, or `default`; not with --signals or a plain rule."
-STATES_HELP = "Timescale of a segmenter's states, as 4h: long in bull, out (--short: short) in bear, else kept."
+STATES_HELP = "Timescale of a segmenter's states, as 4h, or all: long in bull, out (--short: short) in bear, else kept."
 
 StrategyBars = Annotated[Path, typer.Option("--bars", help="Bars: a file, a saved market, or a store's series.")]
 What = Annotated[str | None, typer.Argument(help=WHAT_HELP)]
@@ -172,6 +172,7 @@ class Given:
         from agents.evaluation.backtest.rule import parse_rules
         from agents.evaluation.backtest.signals import state_targets
         from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
+        from pretrain.segmenter.artifact import Segmenter
 
         assert self.what is not None
         if not (self.rule or self.states):
@@ -186,7 +187,8 @@ class Given:
         earliest = int(market.bars.index.searchsorted(table.index[0]))
         if self.states is not None:
             below = (-1.0 if self.short else 0.0) if desk.trading.shorts_allowed else 0.0
-            targets = state_targets(table, market, self.states, below=below)
+            told = model.states(table) if isinstance(model, Segmenter) else table
+            targets = state_targets(told, market, self.states, below=below)
             return Prepared(market, desk, f"{Path(self.what).name} {self.states}", targets, earliest=earliest)
         return Prepared(market, desk, "", None, parse_rules(self.rule or ""), table, earliest)
 

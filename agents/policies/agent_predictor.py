@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from agents.markets.embedded import EmbeddingTable
-from agents.policies.agent import Agent
+from agents.policies.agent import Agent, AgentPolicy
 from agents.policies.segmented_extractor import SegmentedExtractor
 from cryptoenv.market.market import Market
 from pretrain import ArtifactError, MarketLayout, Predictor
@@ -33,15 +33,15 @@ class AgentPredictor(Predictor):
         agent: a trained one.
 
     Raises:
-        ArtifactError: an agent that reads a segmenter's states, too.
+        ArtifactError: an agent that reads a segmenter's states, too: `predictor_of` gives the predictor of any.
     """
 
     def __init__(self, agent: Agent) -> None:
         if isinstance(agent.extractor, SegmentedExtractor):
-            raise ArtifactError(
-                "predictions block by block do not hold the segments that this agent reads: ask it for a decision on "
-                "bars (Agent.decide, cryptoenv signal)"
-            )
+            raise ArtifactError("a block does not hold the segments that this agent reads: use predictor_of(agent)")
+        self._begin(agent)
+
+    def _begin(self, agent: Agent) -> None:
         self.agent = agent
         self.device = agent.extractor.device
 
@@ -66,11 +66,18 @@ class AgentPredictor(Predictor):
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
         extractor = self.agent.extractor
         embeddings = extractor.embedded(block).cpu().numpy()
-        rows = len(embeddings)
+        return np.concatenate([extractor.read(block), self._preferred(embeddings, len(embeddings))], axis=1)
+
+    def _preferred(self, embeddings: NDArray[np.float32], together: int) -> NDArray[np.float32]:
+        """(T, A + 1) float32 of the agent's columns, from embeddings (T, D), `together` rows at once."""
         policy = self.agent.decide_on(EmbeddingTable([embeddings]))
-        index = np.stack([np.zeros(rows, np.int64), np.arange(rows, dtype=np.int64)], axis=1)
-        account = np.zeros((rows, ACCOUNT), np.float32)
-        parts = [extractor.read(block)]
+        starts = range(0, len(embeddings), together)
+        return np.concatenate([self._of(policy, np.arange(start, start + together)) for start in starts])
+
+    def _of(self, policy: AgentPolicy, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        index = np.stack([np.zeros(len(places), np.int64), places], axis=1)
+        account = np.zeros((len(places), ACCOUNT), np.float32)
+        parts = []
         if not self.agent.continuous:
             liking = torch.from_numpy(policy.preferences(index, account))
             parts.append(torch.softmax(liking.double(), dim=1).float().numpy())

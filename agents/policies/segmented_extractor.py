@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.market.market import Market
@@ -72,10 +73,23 @@ class SegmentedExtractor(Extractor):
         table = self.segmenter.predict(own)
         machines = self.segmenter.machines
         chances = machines.probabilities(table)
-        states = np.eye(len(machines.classes), dtype=np.float32)[machines.numbers(chances)]
-        out = np.zeros((len(market), self.segment_width), np.float32)
-        rows = market.bars.index.get_indexer(table.index)
-        found = np.concatenate([chances.reshape(len(table), -1), states.reshape(len(table), -1)], axis=1)
+        return self.placed(market.bars.index, table.index, chances, machines.numbers(chances))
+
+    def placed(
+        self, index: pd.Index, told: pd.Index, chances: NDArray[np.float64], numbers: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """(n, E) float32 rows of the bars `index`, 0 where nothing is told.
+
+        Args:
+            index: n bars by their opens.
+            told: m bars of which the segmenter says something.
+            chances: (m, S, C) probabilities.
+            numbers: (m, S + 1) states, by their places in the classes.
+        """
+        states = np.eye(len(self.segmenter.machines.classes), dtype=np.float32)[numbers]
+        out = np.zeros((len(index), self.segment_width), np.float32)
+        rows = index.get_indexer(told)
+        found = np.concatenate([chances.reshape(len(told), -1), states.reshape(len(told), -1)], axis=1)
         out[rows[rows >= 0]] = found[rows >= 0]
         return out
 

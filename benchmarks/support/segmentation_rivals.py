@@ -22,6 +22,7 @@ from pretrain.segmenter.scores import confusion_counts, summary_scores
 
 PACKAGES = ("statsmodels", "jumpmodels", "hmmlearn", "stumpy", "ruptures")
 TRAINING_ROWS = 30_000
+FLOSS_BARS = 1_500  #: of each market that FLOSS is judged on
 FITTED_BARS = 6_000  #: that models of a single series are fitted on
 
 
@@ -36,11 +37,13 @@ class Rival:
 
     `fit` gets training and validation markets, and returns what says states (n,) and probabilities (n, C), or None for
     these, of a market's labelled rows. `named` says that the states are classes; else only borders mean something.
+    `bars`: it is judged on so many bars of each market, as it takes too long on all.
     """
 
     fit: Callable[[Sequence[LabelledMarket], Sequence[LabelledMarket], int], Callable[[LabelledMarket], Any]]
     named: bool = True
     hindsight: bool = False
+    bars: int | None = None
 
 
 def rows_of(item: LabelledMarket) -> NDArray[np.int64]:
@@ -290,6 +293,6 @@ def rivals() -> dict[str, Rival]:
         "jumpmodels": ("jump model, online (jumpmodels)", Rival(_unnamed(_jump))),
         "hmmlearn": ("Gaussian HMM, forward pass (hmmlearn)", Rival(_unnamed(_hidden_markov))),
         "ruptures": ("kernel change points (ruptures, jump=1), hindsight", Rival(_ruptures, False, True)),
-        "stumpy": ("FLOSS (stumpy), borders alone", Rival(_floss, named=False)),
+        "stumpy": ("FLOSS (stumpy), borders alone", Rival(_floss, named=False, bars=FLOSS_BARS)),
     }
     return found | {name: one for package, (name, one) in others.items() if package not in gone}

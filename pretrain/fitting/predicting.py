@@ -102,6 +102,11 @@ class Predictor(ABC):
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block, whose tensors are on `device`; no row may depend on later bars."""
 
+    def read_at(self, block: Block, place: int) -> NDArray[np.float32]:
+        """(C,) float32: row `place` of `read`, bit for bit; a model that needs less than the block overrides it."""
+        row: NDArray[np.float32] = self.read(block)[place]
+        return row
+
     @abstractmethod
     def to(self, device: str) -> Self:
         """The model, its network moved to a device."""
@@ -280,7 +285,7 @@ class PredictionStream:
             return None
         place, block = self._block.newest()
         with _ONE_THREAD, torch.inference_mode():
-            return self._model.read(block.to(self._model.device))[place]
+            return self._model.read_at(block.to(self._model.device), place)
 
 
 def _one_bar(bar: pd.DataFrame | pd.Series | Mapping[str, Any]) -> pd.DataFrame:

@@ -68,9 +68,10 @@ class PatchTransformer(nn.Module):
         last: AttentionBlock = self.blocks[-1]  # type: ignore[assignment]
         return last.weights(tokens[:, :1], tokens)
 
-    def remember(self, bars: Tensor) -> Tensor:
-        """(B, L, memory) float32: the memory's state after each of L base bars (B, L, F_0), empty before the first."""
-        return self.memory(self.read_bar(bars))[0]
+    def remember(self, bars: Tensor, before: Tensor | None = None) -> Tensor:
+        """(B, L, memory) float32: the memory's state after each of L base bars (B, L, F_0); `before` (B, memory): its
+        state before the first, empty where None."""
+        return self.memory(self.read_bar(bars), None if before is None else before[None])[0]
 
     def read(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
         """(B, D) embeddings of base patches (B, patches, their size) and the windows of the higher timeframes."""

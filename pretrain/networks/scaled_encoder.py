@@ -63,16 +63,40 @@ class ScaledEncoder(nn.Module):
         Raises:
             TypeError: the encoder has no memory.
         """
-        if not isinstance(self.encoder, PatchTransformer) or not self.config.memory:
-            found = f"encoder={self.config.encoder!r}, memory={self.config.memory}"
-            raise TypeError(f"only a transformer with a memory reads stretches; this is {found}")
         window, patch = self.config.window[0], self.config.patches[0]
-        states = self.encoder.remember(self._scaled_one(0, bars))
+        states = self.remember(bars)
         ends = places[:, :, None] + torch.arange(patch - 1, window, patch, device=places.device)
         which = torch.arange(len(bars), device=places.device)[:, None, None]
         base = states[which, ends].flatten(0, 1)
+        return self.read_states(base, higher), states[:, window - 1 :]
+
+    def remember(self, bars: Tensor, before: Tensor | None = None) -> Tensor:
+        """(C, L, memory) states of the memory after each of L unscaled base bars (C, L, F_0).
+
+        Args:
+            bars: in the order of time.
+            before: (C, memory) the state after the bar before them; None: it is empty.
+
+        Raises:
+            TypeError: the encoder has no memory.
+        """
+        return self._remembering().remember(self._scaled_one(0, bars), before)
+
+    def read_states(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
+        """(B, D) embeddings from states of the memory at the ends of the base patches, (B, patches, memory), and from
+        windows of the higher timeframes, (B, W_k, F_k).
+
+        Raises:
+            TypeError: the encoder has no memory.
+        """
         scaled = [self._scaled_one(k, part) for k, part in enumerate(higher, start=1)]
-        return self.encoder.read(base, scaled), states[:, window - 1 :]
+        return self._remembering().read(base, scaled)
+
+    def _remembering(self) -> PatchTransformer:
+        if not isinstance(self.encoder, PatchTransformer) or not self.config.memory:
+            found = f"encoder={self.config.encoder!r}, memory={self.config.memory}"
+            raise TypeError(f"only a transformer with a memory reads stretches; this is {found}")
+        return self.encoder
 
     def over_block(self, block: Block) -> Tensor:
         """(S, D) embeddings of a block's decisions (`pretrain.fitting.blocks`)."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cryptoenv.features import FeatureFunction, FeatureSpec
 from cryptoenv.files.typed_values import ConfigError, require_types, section
@@ -32,6 +33,7 @@ from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
 from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
 from pretrain.fitting.provenance import Provenance, provenance_in
+from pretrain.networks.chunks import ChunkedReader
 from pretrain.segmenter.config import SegmenterConfig
 from pretrain.segmenter.model import SegmenterModel
 from pretrain.segmenter.states import ANOMALY as ANOMALY
@@ -118,6 +120,7 @@ class Segmenter(KeptPredictor):
             )
         self.machines = machines
         self.anomaly = Anomaly() if anomaly is None else anomaly
+        self._reader = ChunkedReader(self.model, self._chances)
         self._error = config.feature_names[0].index(ERROR) if self.anomaly.quantiles else -1
 
     @property
@@ -138,11 +141,22 @@ class Segmenter(KeptPredictor):
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
-        logits = self.model.logits(self.model.over_block(block))
-        found = torch.softmax(logits, dim=-1).flatten(1).cpu().numpy()
+        return self._said(self._reader.read(block), block, block.places[0])
+
+    def read_at(self, block: Block, place: int) -> NDArray[np.float32]:
+        """(C,) float32 predictions at one place of a block (`Predictor.read_at`)."""
+        return self._said(self._reader.read_at(block, place), block, block.places[0, place : place + 1])[0]
+
+    def _chances(self, embeddings: Tensor) -> Tensor:
+        """(n, S * C) probabilities from embeddings (n, D)."""
+        return torch.softmax(self.model.logits(embeddings), dim=-1).flatten(1)
+
+    def _said(self, chances: Tensor, block: Block, places: Tensor) -> NDArray[np.float32]:
+        """(n, C) float32: probabilities, and how unusual the windows at `places` (n,) of the block are."""
+        found = chances.cpu().numpy()
         if not self.anomaly.quantiles:
             return found
-        last = block.places[0] + self.config.window[0] - 1
+        last = places + self.config.window[0] - 1
         errors = block.bars[0, last, self._error].cpu().numpy()
         return np.concatenate([found, self.anomaly.percentile(errors)[:, None]], axis=1)
 

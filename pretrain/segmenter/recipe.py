@@ -38,6 +38,8 @@ class SegmenterRecipe(MarketRecipe):
             (the user's own, in files beside the bars).
         balance: classes are weighed by their share to this power, turned round: 0 not at all, 1 all count as much.
         seed: of weights, batches and dropout.
+        start: folder of an extractor or a segmenter whose encoder the network begins with, "default" for the extractor
+            that ships; None: it begins anew.
         timescales: S of them, with their mapping of regimes to classes, or of what is a stretch of bars.
         reads: what is read of each timeframe, where `inputs` name no features.
         architecture, training: of the network, of its optimiser and budget.
@@ -61,6 +63,7 @@ class SegmenterRecipe(MarketRecipe):
     teacher: str = "beliefs"
     balance: float = 0.0
     seed: int = 0
+    start: str | None = None
     timescales: tuple[Timescale, ...] = ()
     reads: SegmenterFeatures = field(default_factory=SegmenterFeatures)
     architecture: SegmenterConfig = field(default_factory=SegmenterConfig)

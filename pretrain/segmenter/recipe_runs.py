@@ -19,6 +19,7 @@ from pretrain.fitting.market_inputs import require_synthetic
 from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
 from pretrain.segmenter.artifact import Segmenter
+from pretrain.segmenter.beginning import Start, loaded_start, require_start
 from pretrain.segmenter.classes import labelled_parts, labelled_task, with_certain_labels
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.training import fit_segmenter
@@ -67,6 +68,19 @@ def bar_parts(markets: Sequence[Market] | Sequence[LabelledMarket], splits: Spli
     return part("train"), part("validation")
 
 
+def start_of(recipe: SegmenterRecipe) -> Start | None:
+    """What the network of a recipe begins with; None where it begins anew.
+
+    Raises:
+        ConfigError: it does not fit the recipe's architecture and features. ArtifactError: it cannot be loaded.
+    """
+    if recipe.start is None:
+        return None
+    start, layout = loaded_start(recipe.start), recipe.layout
+    require_start(replace(recipe.architecture, feature_names=layout.feature_names), layout.features, start)
+    return start
+
+
 def pretrain_segmenter(
     recipe: SegmenterRecipe, options: FitOptions, *, parts: Parts | None = None, inputs: dict[str, object] | None = None
 ) -> Segmenter:
@@ -81,9 +95,10 @@ def pretrain_segmenter(
         inputs: what `inputs.json` says of them.
 
     Raises:
-        ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
+        ConfigError: the recipe does not fit its markets or its start. FileExistsError: `options.out` holds another run.
         FolderLockedError: another training writes there. CheckpointError: nothing good is left to resume from.
     """
+    start = start_of(recipe)
     with held(options):
         train, validation = parts or task_parts(recipe, progress=options.progress)
         if options.out is not None:
@@ -92,7 +107,7 @@ def pretrain_segmenter(
                 write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
         trained = fit_segmenter(
             train, validation, recipe.architecture, recipe.training, choice=recipe.machine, balance=recipe.balance,
-            seed=recipe.seed, options=options,
+            seed=recipe.seed, options=options, start=start,
         )  # fmt: skip
         trained.provenance = replace(trained.provenance, recipe=recipe.digest)
         _keep(trained, validation, options)

@@ -22,6 +22,7 @@ from pretrain.fitting.fitting import FitOptions, fit
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.provenance import LearnedFrom, Provenance, versions
 from pretrain.segmenter.artifact import Anomaly, Segmenter
+from pretrain.segmenter.beginning import Start, begin_with, require_start, started_scaler
 from pretrain.segmenter.config import MachineChoice, SegmenterConfig
 from pretrain.segmenter.machine_tuning import Held, machine_of, overall_machine, tuned_machine
 from pretrain.segmenter.model import SegmenterModel
@@ -39,6 +40,7 @@ def fit_segmenter(
     balance: float = 0.0,
     seed: int = 0,
     options: FitOptions | None = None,
+    start: Start | None = None,
 ) -> Segmenter:
     """Trains a segmenter, keeps the weights that were best on validation rows, and tunes its machines on them.
 
@@ -54,9 +56,10 @@ def fit_segmenter(
         balance: of the classes, as `SegmenterRecipe` says.
         seed: of the initial weights, the order of windows, and dropout.
         options: what is written and shown, and whether an interrupted run goes on.
+        start: an extractor or a segmenter whose encoder the network begins with (`pretrain.segmenter.beginning`).
 
     Raises:
-        ConfigError: the configuration does not fit the markets, or a class has no rows in training.
+        ConfigError: the configuration does not fit the markets or `start`, or a class has no rows in training.
         ValueError: no labelled decisions, markets or labels that differ from each other, rows that train and
             validation share, or synthetic markets that agents learn from or that are kept to judge by.
         Diverged: the loss is not finite. CheckpointError: the run to resume has no good checkpoint left.
@@ -76,17 +79,25 @@ def fit_segmenter(
     weights = class_weights(dataset, config, balance)
     rows = dataset.feature_rows()
     scaler = RobustScaler.fit(config.timeframes, config.feature_names, rows)
+    if start is not None:
+        require_start(config, layout.features, start)
+        scaler = started_scaler(scaler, start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SegmenterModel(config, scaler)
+    if start is not None:
+        begin_with(model, start)
     batches = training_batches(dataset, held_out, training, seed, memory=config.memory > 0)
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()} | {"balance": balance}
+    made_of["start"] = None if start is None else start.hash
     metrics = fit(
         model, SegmenterTask(training, weights), batches, training, options or FitOptions(), seed=seed,
         data=dataset.hash, made_of=made_of,
     )  # fmt: skip
-    data = (LearnedFrom.of(train[0].label_kind, train, dataset.hash),)
-    provenance = Provenance(train[0].label_kind, dataset.hash, "", versions(), metrics, data)
+    kind, earlier = train[0].label_kind, () if start is None else start.provenance.data
+    data = (*earlier, LearnedFrom.of(kind, train, dataset.hash))
+    kind = kind if start is None else f"{start.provenance.label_kind}, then {kind}"
+    provenance = Provenance(kind, dataset.hash, "", versions(), metrics, data)
     features, anomaly = train[0].market.feature_spec, Anomaly.fit(config.feature_names[0], rows[0])
     return _with_machines(model, scaler, provenance, features, anomaly, (validation, choice))
 

@@ -111,21 +111,28 @@ def signal_targets(signals: pd.DataFrame, market: Market, *, sized: bool = False
 def state_targets(
     table: pd.DataFrame, market: Market, timescale: str, *, long: float = 1.0, below: float = 0.0
 ) -> NDArray[np.float64]:
-    """Long while the likeliest state of a timescale is "bull", `below` while it is "bear", kept in any other.
+    """Long while the state of a timescale is "bull", `below` while it is "bear", kept in any other.
 
     Args:
-        table: predictions of a segmenter, columns such as `bull_4h`, indexed by the open of the bar at whose close they
-            are known.
+        table: indexed by the open of the bar at whose close it is known: the states of a segmenter's machines (a column
+            `state_4h`), else its predictions (columns such as `bull_4h`), of which the likeliest class is the state.
         market: whose bars are traded.
-        timescale: whose columns count, such as "4h".
+        timescale: whose columns count, such as "4h"; "all" is the machine over all of them.
         long, below: exposures.
 
     Returns:
         (T,) float64 targets at each close, NaN to keep.
 
     Raises:
-        SignalsError: no such columns.
+        SignalsError: no such columns, or no such states.
     """
+    held = "state" if timescale == "all" else f"state_{timescale}"
+    if held in table.columns:
+        state = table[held].astype(object).reindex(market.bars.index)
+        if table[held].dtype == "category" and not {"bull", "bear"} <= set(table[held].cat.categories):
+            has = list(table[held].cat.categories)[:40]
+            raise SignalsError(f"no states 'bull' and 'bear' in {held!r}: it has {has}")
+        return np.select([state == "bull", state == "bear"], [long, below], np.nan)
     ending = f"_{timescale}"
     columns = [str(name) for name in table.columns if str(name).endswith(ending)]
     states = [name.removesuffix(ending) for name in columns]

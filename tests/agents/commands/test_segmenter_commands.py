@@ -115,7 +115,7 @@ def test_own_bars_and_own_labels(runs: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--from", "default", "--bars", "BARS"], "a segmenter is trained anew"),
+        (["--from", "default", "--bars", "BARS"], "start: its timeframes is ('15m', '4h', '1d')"),
         (["--timeframes", "1h,15m"], "timeframes"),
         (["--labels", "labels.csv"], "needs --bars"),
     ],

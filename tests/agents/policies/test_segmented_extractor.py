@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from agents.policies.agent import Agent
 from agents.policies.agent_predictor import AgentPredictor
 from agents.policies.policy_shape import PolicyShape
 from agents.policies.segmented_extractor import SegmentedExtractor, load_extractor
+from agents.policies.segmented_predictor import predictor_of
 from agents.run_folders.run_folder import Run
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
@@ -87,7 +89,16 @@ def test_a_run_keeps_both_and_decides_with_them(extractor: Extractor, segmenter:
     assert loaded.agent.extractor.hash == run.agent.extractor.hash != extractor.hash
     assert loaded.agent.shape.embedding_width == extractor.width + 21
     bars = regime_market("easy", 2, 3).bars
-    assert loaded.agent.decide(bars).target in loaded.agent.actions
+    decided = loaded.agent.decide(bars)
+    assert decided.target in loaded.agent.actions
+    predictor = predictor_of(loaded.agent)
+    table = predictor.predict(bars)
+    assert table["agent_target"].iloc[-1] == decided.target
+    names = [f"agent_{name}" for name in ("-1", "0", "+1")]
+    assert table[names].iloc[-1].tolist() == pytest.approx(list(decided.probabilities.values()), abs=1e-5)
+    stream = predictor.stream(bars.iloc[:-20])
+    rows = pd.concat([stream.append(bars.iloc[t : t + 1]) for t in range(len(bars) - 20, len(bars))])
+    pd.testing.assert_frame_equal(rows, table.iloc[-20:], check_exact=True, check_freq=False)
     assert AgentRecipe.read(tmp_path / "run" / "recipe.yaml").segments == str(tmp_path / "segments")
 
 
@@ -108,5 +119,5 @@ def test_what_does_not_fit_is_refused(extractor: Extractor, segmenter: Segmenter
     with pytest.raises(ArtifactError, match="holds a Extractor"):
         load_extractor(place, place)
     agent = Agent(SegmentedExtractor(extractor, segmenter), None, PolicyShape(1, 3), TradingSettings())
-    with pytest.raises(ArtifactError, match="block by block"):
+    with pytest.raises(ArtifactError, match="use predictor_of"):
         AgentPredictor(agent)

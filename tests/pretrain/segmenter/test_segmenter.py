@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pretrain
 from cryptoenv.features import LookAheadError
@@ -52,7 +53,17 @@ def test_every_way_of_joining_timeframes_learns_planted_classes(
     loaded = pretrain.load(learned.save(tmp_path / "artifact"))
     assert isinstance(loaded, Segmenter) and loaded.hash == learned.hash
     bars = random_bars(9, 24 * 60)
-    pd.testing.assert_frame_equal(loaded.predict(bars), learned.predict(bars), check_exact=True)
+    table = learned.predict(bars)
+    pd.testing.assert_frame_equal(loaded.predict(bars), table, check_exact=True)
+    stream = loaded.stream(bars.iloc[:-20])  # across a border of chunks, and of pieces of the memory
+    rows = pd.concat([stream.append(bars.iloc[t : t + 1]) for t in range(len(bars) - 20, len(bars))])
+    pd.testing.assert_frame_equal(rows, table.iloc[-20:], check_exact=True, check_freq=False)
+    with torch.inference_mode():
+        _, whole = learned.over_blocks(
+            learned.market(bars), lambda block: learned.model.logits(learned.model.over_block(block)).numpy()
+        )
+    said = torch.softmax(torch.from_numpy(whole), dim=-1).flatten(1).numpy()
+    assert np.abs(said - table.iloc[:, :6].to_numpy()).max() < 1e-5, "chunks say what a whole block says"
 
 
 def test_what_is_said_and_kept(segmenter: Segmenter, pursued: tuple[LabelledMarket, ...], tmp_path: Path) -> None:

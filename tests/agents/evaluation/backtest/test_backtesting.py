@@ -242,6 +242,13 @@ def test_states_of_a_table() -> None:
     assert state_targets(table, market, "4h", below=-1.0)[8] == -1.0
     with pytest.raises(SignalsError, match="'bull_1h' and 'bear_1h'"):
         state_targets(table, market, "1h")
+    kept = pd.Categorical(["bull", "bull", "consolidation", "bear"], ["bear", "consolidation", "bull"])
+    other = kept.rename_categories(["up", "flat", "down"])
+    states = pd.DataFrame({"state_4h": kept, "state": other}, index=table.index)
+    held = state_targets(table.join(states), market, "4h")
+    assert held[[2, 5, 9]].tolist() == [1.0, 1.0, 0.0] and np.isnan(held[8]), "its machine says it, not the likeliest"
+    with pytest.raises(SignalsError, match="'bull' and 'bear' in 'state'"):
+        state_targets(states, market, "all")
 
 
 def test_a_column_of_predictions_as_a_rule() -> None:

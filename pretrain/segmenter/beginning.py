@@ -1,0 +1,132 @@
+"""What a segmenter begins with: the encoder of a trained extractor or segmenter, whose features it reads and more.
+
+The network that begins says what the other one says: features that the other does not read begin with weights of zero.
+An extractor that learned what the best policy without foresight does knows much of the regimes already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.features import FeatureSpec, TimeframeFeatures
+from cryptoenv.files.typed_values import ConfigError
+from pretrain.data.scaler import RobustScaler
+from pretrain.extractor.artifact import FORMAT as EXTRACTOR_FORMAT
+from pretrain.extractor.artifact import SHIPPED, Extractor
+from pretrain.fitting.artifact_folder import ArtifactError, kind_of
+from pretrain.fitting.run_folder import artifact_in
+from pretrain.segmenter.artifact import FORMAT, Segmenter
+from pretrain.segmenter.config import SegmenterConfig
+from pretrain.segmenter.model import SegmenterModel
+
+Start = Extractor | Segmenter
+_SAME = (
+    "timeframes", "window", "patches", "width", "layers", "heads", "feedforward", "encoder", "bar_width", "memory",
+)  # fmt: skip
+_ENCODER, _HEADS = "encoder.", ("head.", "memory_head.")
+
+
+def loaded_start(folder: str | Path) -> Start:
+    """The extractor or segmenter in a folder, or in that of the run that made it; "default" is the one that ships.
+
+    Raises:
+        ArtifactError: another model, or none.
+    """
+    place = SHIPPED / "default" if folder == "default" else artifact_in(Path(folder))
+    kind = kind_of(place)
+    if kind == EXTRACTOR_FORMAT:
+        return Extractor.load(place)
+    if kind == FORMAT:
+        return Segmenter.load(place)
+    raise ArtifactError(f"start: {place} holds a model of kind {kind!r:.100}; allowed: an extractor or a segmenter")
+
+
+def require_start(config: SegmenterConfig, features: FeatureSpec, start: Start) -> None:
+    """Check that a network of `config` on these features can begin with the encoder of `start`.
+
+    Raises:
+        ConfigError: names what differs: sizes, timeframes, or a feature that `start` reads and the network does not.
+    """
+    other = start.config
+    for name in _SAME:
+        had, own = getattr(other, name), getattr(config, name)
+        if had != own:
+            raise ConfigError(f"start: its {name} is {had}, the architecture's {own}: it must be the same")
+    joins = {config.join, getattr(other, "join", config.join)}
+    if joins != {"tokens"}:
+        raise ConfigError(f"start: join={sorted(joins)} is not allowed: 'tokens', one encoder for all timeframes")
+    for timeframe, had, own in zip(config.timeframes, other.feature_names, config.feature_names, strict=True):
+        if missing := [name for name in had if name not in own]:
+            raise ConfigError(f"start: reads the feature {missing[0]!r} of {timeframe}, which is not among the {own}")
+    durations = [timeframe_ms(name) for name in config.timeframes]
+    for place, timeframe in enumerate(config.timeframes):
+        had, own = (spec.role(place, durations) for spec in (start.layout.features, features))
+        if different := _different(had, own):
+            raise ConfigError(f"start: its features of {timeframe} are made otherwise: {different} differs")
+
+
+def _different(had: TimeframeFeatures, own: TimeframeFeatures) -> str:
+    """The first setting or family of `had` that `own` does not have as it is; what `own` has beyond is no matter."""
+    for one in fields(TimeframeFeatures):
+        before, now = getattr(had, one.name), getattr(own, one.name)
+        if one.name == "custom":
+            if any(function not in now for function in before):
+                return one.name
+        elif before is not None and before != now:
+            return one.name
+    return ""
+
+
+def started_scaler(fitted: RobustScaler, start: Start) -> RobustScaler:
+    """The scaler of `start` for the features that it reads, `fitted` for the others."""
+    median: list[NDArray[np.float32]] = []
+    iqr: list[NDArray[np.float32]] = []
+    for k, names in enumerate(fitted.names):
+        places = [names.index(name) for name in start.scaler.names[k]]
+        for found, own, had in ((median, fitted.median, start.scaler.median), (iqr, fitted.iqr, start.scaler.iqr)):
+            values = np.array(own[k])
+            values[places] = had[k]
+            found.append(values)
+    return RobustScaler(fitted.timeframes, fitted.names, tuple(median), tuple(iqr))
+
+
+def begin_with(model: SegmenterModel, start: Start) -> None:
+    """Gives `model` the encoder of `start`, and its heads where they are of the same timescales and classes.
+
+    Args:
+        model: with the scaler of `started_scaler`; changed in place.
+        start: what `require_start` allows.
+    """
+    config, other = model.config, start.config
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    given = start.model.state_dict()
+    for name, tensor in given.items():
+        if name.startswith(_ENCODER):
+            kept[name] = _widened(name, tensor, kept[name], config, other.feature_names)
+    classes = (other.timescales, other.classes) if isinstance(other, SegmenterConfig) else None
+    if classes == (config.timescales, config.classes):
+        kept |= {name: tensor for name, tensor in given.items() if name.startswith(_HEADS)}
+    model.load_state_dict(kept)
+
+
+def _widened(
+    name: str, given: Tensor, own: Tensor, config: SegmenterConfig, before: Sequence[tuple[str, ...]]
+) -> Tensor:
+    """A tensor of the encoder; columns of features that were not read before are zeros."""
+    if given.shape == own.shape:
+        return given
+    parts = name.removeprefix(_ENCODER).split(".")
+    k = int(parts[1]) if parts[0].startswith("embed") else 0
+    names = config.feature_names[k]
+    places = torch.tensor([names.index(feature) for feature in before[k]])
+    out = torch.zeros_like(own).unflatten(1, (-1, len(names)))
+    out[:, :, places] = given.unflatten(1, (-1, len(before[k])))
+    return out.flatten(1)
