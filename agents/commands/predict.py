@@ -42,6 +42,9 @@ def predict(
         int | None, typer.Option(help="Of a forecaster: so many steps from the last bar (forecast.parquet).", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="With --steps: of the sampled paths.", min=0)] = 0,
+    track: Annotated[
+        bool, typer.Option(help="Of a forecaster: bands that follow what they missed up to each bar.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto for a GPU where there is one.")] = "cpu",
     every: Annotated[str | None, typer.Option(help="Do it again, e.g. 5m after the last time began.")] = None,
     times: Annotated[int | None, typer.Option(help="With --every or --follow: stop after so many.", min=1)] = None,
@@ -50,15 +53,18 @@ def predict(
     """Write what a model predicts at every bar: a table (Parquet) and its pictures."""
     if follow == (out is not None):
         raise ValueError("say where with --out FOLDER, or print rows as bars close with --follow: one of them")
-    if steps is not None and follow:
-        raise ValueError("--steps writes a table: give --out FOLDER, not --follow")
+    for name, given in (("steps", steps is not None), ("track", track)):
+        if given and follow:
+            raise ValueError(f"--{name} writes a table: give --out FOLDER, not --follow")
     if times is not None and not (every or follow):
         raise ValueError("--times needs --every or --follow: without them predictions are made once")
     seconds = _seconds(every) if every else POLL_SECONDS
     model, own = _model(artifact, device)
     inputs = market_inputs(timeframes, features, reference, exogenous).over(own)
     inputs.require_fits(model.layout, artifact)
-    source = _Source(bars, inputs, model, None if steps is None else (steps, seed))
+    if track and not hasattr(model, "track"):
+        raise ValueError(f"--track needs a forecaster: {artifact} is another model")
+    source = _Source(bars, inputs, model, None if steps is None else (steps, seed), track)
     if follow:
         _follow(source, seconds, times)
         return
@@ -85,6 +91,7 @@ class _Source:
     inputs: MarketInputs
     model: Predictor
     steps: tuple[int, int] | None = None  #: to forecast, and the seed of their paths
+    track: bool = False  #: whether bands of a forecaster follow what they missed
 
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Closed bars as they are now, with the columns that the model reads, and those of the reference."""
@@ -136,6 +143,9 @@ def _write(source: _Source, out: Path) -> None:
     market = source.model.market(bars, reference=reference, name=source.bars.name)
     ahead = None if source.steps is None else source.model.forecast(market, source.steps[0], seed=source.steps[1])
     table = source.model.predict(market)
+    if source.track:
+        model: Any = source.model
+        table = model.track(market, table)
     make_folder(out)
     told = {
         "bars": str(source.bars),
@@ -148,6 +158,7 @@ def _write(source: _Source, out: Path) -> None:
         "model_hash": getattr(source.model, "hash", ""),
         "rows": len(table),
         "timeframes": list(market.timeframes),
+        "tracked": source.track,
     }
     write_file(out / TOLD, json_bytes(told))  # first: it says that the folder is ours
     make_file(out / TABLE, table.to_parquet)

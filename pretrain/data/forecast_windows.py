@@ -41,6 +41,32 @@ class Part:
         return len(self.market) if self.stop is None else self.stop
 
 
+def divided(
+    parts: Sequence[Part], window: tuple[int, ...], share: float, gap: int
+) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Every part in two, in time: the first `share` of its decisions, and those from `gap` bars after these on.
+
+    Args:
+        parts: of markets.
+        window: bars per timeframe that a decision needs.
+        share: in (0, 1).
+        gap: base bars that neither has: the longest horizon, so that no return of the first reaches into the second.
+
+    Raises:
+        ValueError: a part is too short for two.
+    """
+    first, second = [], []
+    for number, part in enumerate(parts):
+        begin = max(part.start, part.market.first_decision(window))
+        border = begin + int(share * (part.end - begin))
+        if not begin < border or border + gap >= part.end:
+            found = f"part {number} has {max(part.end - begin, 0)} decisions"
+            raise ValueError(f"{found}: too few for two parts of them with {gap} bars between")
+        first.append(Part(part.market, part.start, border))
+        second.append(Part(part.market, border + gap, part.end))
+    return tuple(first), tuple(second)
+
+
 class ForecastBatch(NamedTuple):
     """B windows and what followed.
 

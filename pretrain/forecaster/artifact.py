@@ -38,6 +38,7 @@ from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.forecaster.config import CLASSES, ForecasterConfig
 from pretrain.forecaster.forecast_table import DIRECT, PATHS, direct_rows, forecast_table, path_rows
 from pretrain.forecaster.model import ForecasterModel, Said
+from pretrain.forecaster.tracking import quantile_name, tracked_table
 
 FORMAT, FORMAT_VERSION = "cryptoenv-forecaster", 1
 CONFIG_KEYS = (
@@ -46,7 +47,7 @@ CONFIG_KEYS = (
 )  # fmt: skip
 ROWS = 32  #: of a block that go through the network at once; a part without a decision is left out
 DEFINITION = (
-    "return: log-return of the close over base bars ahead, its mean and calibrated quantiles; direction: probabilities "
+    "return: log-return of the close over base bars ahead, its calibrated mean and quantiles; direction: probabilities "
     "that it is below, within or above the deadband"
 )
 
@@ -112,8 +113,8 @@ class Forecaster(KeptPredictor):
 
     def _columns_of(self, said: Said, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
         units = sigma[:, None] * np.sqrt(np.array(self.config.horizons, np.float64))
-        quantiles = self.model.calibrated(said.quantiles).double().cpu().numpy() * units[..., None]
-        mean = said.mean.double().cpu().numpy() * units
+        mean, quantiles = (part.double().cpu().numpy() for part in self.model.calibrated(said))
+        mean, quantiles = mean * units, quantiles * units[..., None]
         classes = torch.softmax(said.direction, dim=-1).cpu().numpy()
         parts = (mean, quantiles.reshape(len(mean), -1), classes.reshape(len(mean), -1))
         return np.concatenate([part.astype(np.float32) for part in parts], axis=1)
@@ -171,6 +172,21 @@ class Forecaster(KeptPredictor):
                     found.append(direct_rows(self.model, market, window, row, steps))
         return forecast_table(market, rows, found, config.quantiles)
 
+    def track(self, market: Market, table: pd.DataFrame) -> pd.DataFrame:
+        """What `predict` said of a market, with bands that follow what they have missed up to each row (`tracking`).
+
+        A row depends on the rows before it in the table, and on closes up to its own; with every row that is added the
+        earlier ones stay as they are.
+
+        Args:
+            market: that was predicted.
+            table: all columns of `predict`, a row per bar.
+
+        Raises:
+            ValueError: the table has other columns, or rows that are none of the market's bars.
+        """
+        return tracked_table(market, table, self.config.horizons, self.config.quantiles)
+
     def _rows(self, market: Market, origins: Sequence[pd.Timestamp] | None) -> list[int]:
         first = max(market.first_decision(self.config.layout_window), SIGMA_BARS)
         if origins is None:
@@ -226,11 +242,6 @@ class Forecaster(KeptPredictor):
         if values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: columns differ")
         return loaded if device == "cpu" else loaded.to(device)
-
-
-def quantile_name(level: float) -> str:
-    """A level as a column is called: 0.1 is "q10"."""
-    return f"q{100.0 * level:g}"
 
 
 def _layout_of(config: ForecasterConfig, features: FeatureSpec) -> MarketLayout:

@@ -1,69 +1,127 @@
-"""Calibration: what validation shows of the bands is put right, so that an 80% band covers 80% of what comes.
+"""Calibration: what held-out rows show of bands and means is put right, on rows that chose no weights.
 
-Each quantile is moved by the same quantile of what validation rows missed it by (conformalised quantile regression,
-Romano, Patterson and Candes 2019, one-sided and per level). Of sampled paths, the distance from the median is made
-wider or narrower at each horizon.
+Bands are stretched around their median until they cover what they say: the share of rows that a band of level a holds
+is a known function of one factor, whose quantile is taken (conformal prediction with a volatility-normalised score:
+Papadopoulos, Gammerman and Vovk 2008; Romano, Patterson and Candes 2019). Both sides get the same factor: which side
+the price went to over the weeks of calibration says nothing about the next weeks. Means and medians are believed as far
+as a regression on the same rows shows them to be worth, at the lower end of its confidence interval: 0 where
+nothing is shown, so that the forecast is persistence then. Of sampled paths, the distance from the median is made wider
+or narrower at each horizon.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cryptoenv.analysis.forecast_scores import quantile_function
 from cryptoenv.bars.price_columns import CLOSE
+from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.market.market import SIGMA_BARS
 from pretrain.data.forecast_windows import ForecastDataset
 from pretrain.data.windows import WindowSource
-from pretrain.forecaster.model import ForecasterModel
+from pretrain.forecaster.model import ForecasterModel, middle
 from pretrain.forecaster.paths import Origin, sample_paths
 
-CALIBRATION_ROWS = 20_000
-PATH_ORIGINS, PATHS, AT_ONCE = 160, 100, 32
+CALIBRATION_ROWS = 8_000
+CONFIDENT = 1.645  #: standard errors below the slope that means are believed at: 95%, one-sided
+LEAST_BLOCK, LEAST_BLOCKS = 24, 8  #: base bars of a block of time at least, and blocks for anything to be believed
+PATH_ORIGINS, PATHS, AT_ONCE = 96, 50, 32
 BAND = 0.8  #: of the paths, whose coverage is put right
 BATCH = 1024
+Floats = NDArray[np.float64]
 
 
 def forecasts(
     model: ForecasterModel, dataset: ForecastDataset, rows: NDArray[np.int64], batch: int = BATCH
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What is said at rows (n,) of a dataset, and what came: means (n, H), calibrated quantiles (n, H, Q), returns
+    """What is said at rows (n,) of a dataset, and what came: calibrated means (n, H) and quantiles (n, H, Q), returns
     (n, H), all in units of sigma * sqrt(horizon), returns NaN where not known."""
-    device = model.get_buffer("shift").device
+    device = model.get_buffer("trust").device
     means, quantiles, returns = [], [], []
     model.eval()
     with torch.inference_mode():
         for part in np.array_split(rows, max(1, -(-len(rows) // batch))):
             given = dataset.batch(part)
             said = model.last([window.to(device) for window in given.windows], given.closes_ms.to(device))
-            means.append(said.mean.double().cpu().numpy())
-            quantiles.append(model.calibrated(said.quantiles).double().cpu().numpy())
+            mean, bands = model.calibrated(said)
+            means.append(mean.double().cpu().numpy())
+            quantiles.append(bands.double().cpu().numpy())
             returns.append(given.returns[:, -1].double().numpy())
     return np.concatenate(means), np.concatenate(quantiles), np.concatenate(returns)
 
 
-def calibrate(model: ForecasterModel, held_out: ForecastDataset, *, seed: int = 0) -> None:
-    """Set what is added to quantiles, and how wide paths are, by rows that nothing was learned from.
+def calibrate(model: ForecasterModel, held_out: ForecastDataset, *, seed: int = 0, paths: bool = True) -> None:
+    """Set how far means are believed, how bands are stretched and how wide paths are.
 
     Args:
         model: trained; its calibration is replaced.
-        held_out: rows to calibrate on.
+        held_out: rows that nothing was learned from and no weights were chosen by.
         seed: of the paths.
+        paths: whether sampled ones are put right too, which takes longest.
     """
     config = model.config
-    model.get_buffer("shift").zero_()
-    model.get_buffer("spread").fill_(1.0)
+    for name in ("stretch", "trust", "spread"):
+        model.get_buffer(name).fill_(1.0)
     rows = np.unique(np.linspace(0, len(held_out) - 1, min(CALIBRATION_ROWS, len(held_out))).round().astype(np.int64))
-    _, quantiles, returns = forecasts(model, held_out, rows)
-    shift = np.zeros((len(config.horizons), len(config.quantiles)))
-    for h in range(len(config.horizons)):
+    means, quantiles, returns = forecasts(model, held_out, rows)
+    medians = middle(torch.from_numpy(quantiles), config.quantiles).numpy()
+    closes = held_out.closes_ms(rows) // timeframe_ms(config.timeframes[0])
+    trust, stretch = np.ones((2, len(config.horizons))), np.ones(quantiles.shape[1:])
+    for h, horizon in enumerate(config.horizons):
         known = np.isfinite(returns[:, h])
-        if known.any():
-            missed = returns[known, h, None] - quantiles[known, h]
-            shift[h] = [np.quantile(missed[:, k], level) for k, level in enumerate(config.quantiles)]
-    model.get_buffer("shift").copy_(torch.from_numpy(shift))
-    if config.steps:
+        if not known.any():
+            continue
+        blocks = closes[known] // max(2 * horizon, LEAST_BLOCK)
+        for kind, said in enumerate((means, medians)):
+            trust[kind, h] = worth(said[known, h], returns[known, h], blocks)
+        centre = trust[1, h] * medians[known, h]
+        around = quantiles[known, h] - medians[known, h, None]
+        stretch[h] = stretches(returns[known, h] - centre, around, np.array(config.quantiles))
+    model.get_buffer("trust").copy_(torch.from_numpy(trust))
+    model.get_buffer("stretch").copy_(torch.from_numpy(stretch))
+    if config.steps and paths:
         model.get_buffer("spread").copy_(torch.from_numpy(path_spread(model, held_out, seed)))
+
+
+def worth(said: Floats, came: Floats, blocks: NDArray[np.int64]) -> float:
+    """How far means are to be believed, 0 to 1: the lower end of the slope of what came (n,) on what was said (n,).
+
+    The slope goes through the origin. Its variance is over sums of blocks of time (`blocks` (n,) their numbers), as
+    returns of one time overlap and go together in all markets (cluster-robust: Liang and Zeger 1986).
+    """
+    total = float(said @ said)
+    if total == 0.0:
+        return 0.0
+    slope = float(said @ came) / total
+    sums = np.bincount(np.unique(blocks, return_inverse=True)[1], said * (came - slope * said))
+    count = len(sums)
+    if count < LEAST_BLOCKS:
+        return 0.0
+    error = math.sqrt(float(sums @ sums) * count / (count - 1)) / total
+    return float(np.clip(slope - CONFIDENT * error, 0.0, 1.0))
+
+
+def stretches(missed: Floats, around: Floats, levels: Floats) -> Floats:
+    """(Q,) factors of the distance of each quantile from the median.
+
+    Args:
+        missed: (n,) what came, less the median.
+        around: (n, Q) quantiles less the median.
+        levels: (Q,); those of one band get the same factor.
+    """
+    out = np.ones(len(levels))
+    for k, level in enumerate(levels):
+        if level == 0.5:
+            continue
+        pair = np.array([min(level, 1.0 - level), max(level, 1.0 - level)])
+        low, high = quantile_function(levels, around, pair).T
+        side = np.where(missed > 0.0, high, -low)
+        out[k] = np.quantile(np.abs(missed) / np.maximum(side, 1e-6), pair[1] - pair[0])
+    return out
 
 
 def path_spread(model: ForecasterModel, held_out: ForecastDataset, seed: int) -> NDArray[np.float64]:

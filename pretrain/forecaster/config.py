@@ -16,7 +16,9 @@ from cryptoenv.market.market import Market
 
 #: Networks that say something at every bar of a window, and can go on bar by bar where they keep a cache.
 SEQUENTIAL = ("gpt", "attention")
-NETWORKS = (*SEQUENTIAL, "hybrid", "transformer", "lstm", "gru", "convolution", "flat")
+#: Encoders of Hugging Face's, built with fresh weights (`published_networks`).
+PUBLISHED = ("patchtst", "informer", "series_transformer")
+NETWORKS = (*SEQUENTIAL, "hybrid", "transformer", "lstm", "gru", "convolution", "flat", *PUBLISHED)
 TIMESCALES = ("tokens", "channels")
 TOKENS = ("bars", "bins")
 CLASSES = ("down", "flat", "up")
@@ -46,7 +48,7 @@ class ForecasterConfig:
         tokens: of "gpt": "bars" reads a bar's own return as a number, "bins" as one of `bins` tokens, and learns the
             next one by cross-entropy (numbers as tokens).
         width, layers, heads, feedforward, dropout: of the network.
-        patch: base bars of a patch of the network "transformer".
+        patch: base bars of a patch of the networks "transformer" and "patchtst".
         horizons: base bars ahead, strictly increasing; the first is 1 where paths are sampled.
         quantiles: levels in (0, 1).
         steps: longest path that is sampled, base bars; 0 for none (and always 0 but for "gpt").
@@ -111,7 +113,7 @@ class ForecasterConfig:
         require(known, "ablate", self.ablate, "parts of the network 'hybrid': attention, gate, indicators, convolution")
         ends = max((wide - bars for wide, bars in zip(self.layout_window, self.window, strict=True)), default=0)
         require(ends < 64, "window", self.window, "fewer than 64 bars of a higher timeframe that end within window[0]")
-        even = self.network != "transformer" or self.window[0] % self.patch == 0
+        even = self.network not in ("transformer", "patchtst") or self.window[0] % self.patch == 0
         require(even, "patch", self.patch, f"a divisor of window[0]={self.window[0]}")
         require(self.tokens_in_all <= MOST_TOKENS, "window", self.window, f"at most {MOST_TOKENS} tokens and steps")
 

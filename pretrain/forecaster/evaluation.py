@@ -31,14 +31,16 @@ from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.calibration import forecasts
 from pretrain.forecaster.config import ForecasterConfig
 from pretrain.forecaster.model import normal_quantiles
+from pretrain.forecaster.tracking import needed_widths, tracked_factors, widened_quantiles
 
 Floats = NDArray[np.float64]
 BANDS = (0.5, 0.8, 0.9)
+FORECASTER, TRACKED = "forecaster", "forecaster, tracked"
 PERSISTENCE, HISTORICAL = "persistence", "historical volatility"
 HISTORICAL_BARS = 20  #: of the historical volatility that bands must beat
 DRAWS, INTERVAL = 500, 0.9
 COLUMNS = (
-    "rows", "mae", "rmse", "mape_price", "mase", "skill", "direction", "direction_low", "direction_high",
+    "rows", "mae", "mse", "rmse", "mape_price", "mase", "skill", "direction", "direction_low", "direction_high",
     "direction_p", "pinball", "crps", "crps_of_historical", "crps_low", "crps_high", "dm", "dm_p", "cover_50",
     "cover_80", "cover_90", "amplitude",
 )  # fmt: skip
@@ -105,6 +107,16 @@ def forecasts_of(
     return Forecasts(np.array(forecaster.config.quantiles), mean * units, quantiles * units[..., None])
 
 
+def tracked(truth: Truth, said: Forecasts) -> Forecasts:
+    """The same forecasts with bands that follow what they missed before each row (`tracking`), in every market anew."""
+    factors = np.ones(truth.returns.shape)
+    needed = needed_widths(said.levels, said.quantiles, truth.returns)
+    for number in np.unique(truth.market):
+        mine = np.flatnonzero(truth.market == number)
+        factors[mine] = tracked_factors(truth.row[mine], needed[mine], truth.horizons)
+    return Forecasts(said.levels, said.mean, widened_quantiles(said.levels, said.quantiles, factors))
+
+
 def held_out_rows(parts: Sequence[Part], config: ForecasterConfig) -> ForecastDataset:
     """The dataset of parts that are judged on."""
     return ForecastDataset(parts, config.layout_window, config.horizons)
@@ -148,8 +160,8 @@ def _scores(
     errors = point_errors(mean, returns)
     price = point_errors(truth.close[known] * np.exp(mean), truth.close[known] * np.exp(returns))
     out: dict[str, float] = {
-        "rows": float(len(returns)), "mae": errors["mae"], "rmse": errors["rmse"], "mape_price": price["mape"],
-        "mase": errors["mae"] / float(np.abs(returns[::horizon]).mean()),
+        "rows": float(len(returns)), "mae": errors["mae"], "mse": errors["mse"], "rmse": errors["rmse"],
+        "mape_price": price["mape"], "mase": errors["mae"] / float(np.abs(returns[::horizon]).mean()),
         "skill": skill((mean - returns) ** 2, returns**2),
         "amplitude": float(mean.std() / returns.std()) if returns.std() > 0.0 else math.nan,
     }  # fmt: skip
@@ -192,7 +204,7 @@ def _direction(truth: Truth, known: NDArray[np.bool_], h: int, mean: Floats) -> 
 def evaluate_forecaster(
     forecaster: Forecaster, parts: Sequence[Part], further: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
-    """A forecaster, persistence and historical volatility on parts of markets, as `judge` says.
+    """A forecaster, alone and with tracked bands, persistence and historical volatility on parts, as `judge` says.
 
     Args:
         forecaster: whose windows and horizons are judged.
@@ -208,8 +220,10 @@ def evaluate_forecaster(
     rows = np.arange(len(dataset))
     truth = truth_of(dataset, rows)
     levels = np.array(forecaster.config.quantiles)
+    own = forecasts_of(forecaster, dataset, rows)
     said = {
-        "forecaster": forecasts_of(forecaster, dataset, rows),
+        FORECASTER: own,
+        TRACKED: tracked(truth, own),
         PERSISTENCE: persistence_forecasts(truth, levels),
         HISTORICAL: historical_forecasts(truth, levels),
     }

@@ -52,12 +52,11 @@ def direct_rows(
     model: ForecasterModel, market: Market, windows: WindowSource, row: int, steps: int
 ) -> ForecastRows:
     """From the heads; between two horizons, what they say in units of sigma * sqrt(horizon) is joined by a line."""
-    device = model.get_buffer("shift").device
+    device = model.get_buffer("trust").device
     window = [part.to(device) for part in windows.gather(np.zeros(1, np.int64), np.array([row]))]
     close_ms = market.start_ms + (row + 1) * timeframe_ms(market.timeframes[0])
     said = model.last(window, torch.tensor([close_ms], device=device))
-    quantiles = model.calibrated(said.quantiles)[0].double().cpu().numpy()
-    mean = said.mean[0].double().cpu().numpy()
+    mean, quantiles = (part[0].double().cpu().numpy() for part in model.calibrated(said))
     ahead, horizons = np.arange(1, steps + 1), np.array(model.config.horizons)
     unit = market.prices[row, SIGMA] * np.sqrt(ahead)
     means = np.interp(ahead, horizons, mean) * unit

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.data.scaler import SCALED_BOUND, RobustScaler
-from pretrain.forecaster.config import CLASSES, RETURN, ForecasterConfig
+from pretrain.forecaster.config import CLASSES, PUBLISHED, RETURN, ForecasterConfig
 
 
 class Said(NamedTuple):
@@ -61,7 +61,8 @@ class ForecasterModel(nn.Module):
         # What the user's weights file keeps beside weights: borders of return tokens, and what calibration found.
         edges = torch.tensor([4.0 * NormalDist().inv_cdf(i / config.bins) for i in range(1, config.bins)])
         self.register_buffer("bin_edges", edges if bins else torch.zeros(0))
-        self.register_buffer("shift", torch.zeros(horizons, levels))
+        self.register_buffer("stretch", torch.ones(horizons, levels))
+        self.register_buffer("trust", torch.ones(2, horizons))
         self.register_buffer("spread", torch.ones(horizons))
         for k in range(len(config.timeframes)):
             # Not saved with the weights: scaler.json is the one place where the scaler is kept.
@@ -135,25 +136,50 @@ class ForecasterModel(nn.Module):
             None if self.bin_head is None else self.bin_head(hidden),
         )
 
-    def calibrated(self, quantiles: Tensor) -> Tensor:
-        """Quantiles (..., H, Q) with what calibration added to each level, in order."""
-        return torch.sort(quantiles + self.get_buffer("shift"), dim=-1).values
+    def calibrated(self, said: Said) -> tuple[Tensor, Tensor]:
+        """Means (..., H) and quantiles (..., H, Q), in order, as calibration puts them right.
+
+        The mean, and the median that quantiles lie around, are believed as far as held-out rows showed them to be worth
+        (`trust`, 0 to 1); the distance of each quantile from the median is multiplied by `stretch`.
+        """
+        median = middle(said.quantiles, self.config.quantiles)[..., None]
+        trust = self.get_buffer("trust")
+        moved = trust[1][:, None] * median + (said.quantiles - median) * self.get_buffer("stretch")
+        return trust[0] * said.mean, torch.sort(moved, dim=-1).values
+
+
+def middle(quantiles: Tensor, levels: Sequence[float]) -> Tensor:
+    """(...) medians of quantiles (..., Q) at increasing levels (Q,): between two levels, on the line between them."""
+    above = next((k for k, level in enumerate(levels) if level >= 0.5), len(levels) - 1)
+    below = above if levels[above] <= 0.5 else max(above - 1, 0)
+    if above == below:
+        return quantiles[..., above]
+    share = (0.5 - levels[below]) / (levels[above] - levels[below])
+    return quantiles[..., below] + share * (quantiles[..., above] - quantiles[..., below])
 
 
 def new_network(config: ForecasterConfig) -> nn.Module:
-    """The network that `config.network` names, with fresh weights."""
-    if config.sequential:
-        try:
+    """The network that `config.network` names, with fresh weights.
+
+    Raises:
+        ImportError: it is one of Hugging Face's, and transformers is not installed.
+    """
+    if not config.sequential and config.network not in PUBLISHED:
+        from pretrain.forecaster.window_networks import window_network
+
+        return window_network(config)
+    try:
+        if config.sequential:
             from pretrain.forecaster.sequence_networks import SequenceNetwork
-        except ModuleNotFoundError as error:
-            from synthetic.installation import install_hint
 
-            raise ImportError(f"the network {config.network!r} needs {error.name}: {install_hint('gpt')}") from error
+            return SequenceNetwork(config)
+        from pretrain.forecaster.published_networks import PublishedNetwork
 
-        return SequenceNetwork(config)
-    from pretrain.forecaster.window_networks import window_network
+        return PublishedNetwork(config)
+    except ModuleNotFoundError as error:
+        from synthetic.installation import install_hint
 
-    return window_network(config)
+        raise ImportError(f"the network {config.network!r} needs {error.name}: {install_hint('gpt')}") from error
 
 
 def normal_quantiles(levels: Sequence[float]) -> np.ndarray:

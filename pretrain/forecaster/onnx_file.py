@@ -23,7 +23,7 @@ OPSET = 18
 
 
 class Exported(nn.Module):
-    """What the file computes: mean (B, H), calibrated quantiles (B, H, Q), probabilities (B, H, 3) of down, flat, up.
+    """What the file computes: calibrated mean (B, H), quantiles (B, H, Q), probabilities (B, H, 3) of down, flat, up.
 
     Returns are in units of sigma * sqrt(horizon), sigma the standard deviation of the last 96 log-returns.
     """
@@ -35,7 +35,7 @@ class Exported(nn.Module):
     def forward(self, closes_ms: Tensor, windows: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Of windows (B, W_k, F_k) and when their last base bars closed (B,) int64."""
         said = self.model.last(list(windows), closes_ms)
-        return said.mean, self.model.calibrated(said.quantiles), torch.softmax(said.direction, dim=-1)
+        return *self.model.calibrated(said), torch.softmax(said.direction, dim=-1)
 
 
 def export_onnx(forecaster: Forecaster, path: Path) -> Path:

@@ -81,7 +81,7 @@ def sample_paths(
     """
     config, network = model.config, model.network
     assert isinstance(network, SequenceNetwork)
-    device = model.get_buffer("shift").device
+    device = model.get_buffer("trust").device
     markets, rows = (np.array([getattr(one, name) for one in origins], np.int64) for name in ("market", "row"))
     windows = [part.to(device) for part in source.gather(markets, rows)]
     closes = torch.tensor([one.close_ms for one in origins], device=device)
@@ -120,7 +120,7 @@ def _with_channels(
 def next_returns(model: ForecasterModel, said: Said, levels: Floats) -> Floats:
     """(P,) the next bar's returns in units of sigma at levels (P,) of what is said of it."""
     if said.next_bin is None:
-        values = model.calibrated(said.quantiles)[..., 0, :].double().cpu().numpy()
+        values = model.calibrated(said)[1][..., 0, :].double().cpu().numpy()
         return quantile_function(np.array(model.config.quantiles), values, levels[:, None])[:, 0]
     shares = torch.softmax(said.next_bin, dim=-1).double().cpu().numpy()
     edges = model.get_buffer("bin_edges").double().cpu().numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cryptoenv.files.typed_values import written_values
-from pretrain.data.forecast_windows import ForecastDataset, Part
+from pretrain.data.forecast_windows import ForecastDataset, Part, divided
 from pretrain.data.scaler import RobustScaler
 from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.data.windows import OrderedBatches, ShuffledBatches
@@ -27,6 +27,7 @@ from pretrain.forecaster.model import ForecasterModel
 from pretrain.forecaster.task import ForecastTask
 
 VALIDATION_BATCH = 1024
+CHOOSING = 1 / 3  #: share of validation rows that weights are chosen by; the later ones, purged, are for calibration
 RETURNS = "later returns"  #: what a forecaster learns, as its artifact says
 
 
@@ -49,27 +50,28 @@ def fit_forecaster(
     start: Start | None = None,
     calibrated: bool = True,
 ) -> Forecaster:
-    """Trains a forecaster on returns that follow windows, keeps the weights that were best on validation rows, and puts
-    its bands right on them.
+    """Trains a forecaster on returns that follow windows, keeps the weights that were best on the first third of each
+    validation part, and puts its bands and means right on the rest, which neither training nor that choice has seen.
 
     On CPU, the same seed, data and configuration give the same weights, bit for bit, unless `training.max_seconds`
     cuts a run short. The scaler is fitted on `train` only.
 
     Args:
         train: parts of markets to learn from.
-        validation: others, to stop early on, to choose weights by and to calibrate on; never the ones that results are
-            reported on.
+        validation: others, later in time or of other markets: the first third of each part's decisions stops early and
+            chooses the weights, those after it (the longest horizon further on) calibrate; never the rows that results
+            are reported on.
         config: architecture; feature names are taken from the data.
         training: budget, optimiser and loss weights.
         seed: of the initial weights, the order of windows, dropout, hidden ends and paths of the calibration.
         options: what is written and shown, and whether an interrupted run goes on.
         start: a GPT-2 to begin with; its sizes are the architecture's then.
-        calibrated: False leaves the bands as they were learned.
+        calibrated: False leaves bands and means as they were learned; weights are chosen on all validation rows.
 
     Raises:
         ConfigError: the configuration does not fit the markets, or the start.
-        ValueError: no rows, markets that differ, rows that train and validation share, or synthetic markets that agents
-            learn from or that are kept to judge by.
+        ValueError: no rows, a validation part too short to divide, markets that differ, rows that train and validation
+            share, or synthetic markets that agents learn from or that are kept to judge by.
         Diverged: the loss is not finite. CheckpointError: the run to resume has no good checkpoint left.
     """
     training, options = training or PretrainingConfig(), options or FitOptions()
@@ -91,7 +93,10 @@ def fit_forecaster(
             except ArtifactError as error:
                 raise ValueError(f"{name}[{number}]: {error}") from error
     dataset = ForecastDataset(train, config.layout_window, config.horizons, every=config.sequential)
-    held_out = ForecastDataset(validation, config.layout_window, config.horizons)
+    choosing, apart = validation, validation
+    if calibrated:
+        choosing, apart = divided(validation, config.layout_window, CHOOSING, config.horizons[-1])
+    held_out = ForecastDataset(choosing, config.layout_window, config.horizons)
     scaler = RobustScaler.fit(config.timeframes, config.feature_names, dataset.feature_rows())
     model, digest = _new_model(config, scaler, dataset, seed, start)
     training = training.over(len(dataset))
@@ -104,7 +109,7 @@ def fit_forecaster(
         model, ForecastTask(training), batches, training, options, seed=seed, data=dataset.hash, made_of=made_of
     )
     if calibrated:
-        calibrate(model.eval(), held_out, seed=seed)
+        calibrate(model.eval(), ForecastDataset(apart, config.layout_window, config.horizons), seed=seed)
     data = (LearnedFrom.of(RETURNS, train, dataset.hash),)
     kind = RETURNS if start is None else f"{RETURNS}, from a GPT-2 {digest}"
     provenance = Provenance(kind, dataset.hash, "", versions(), metrics, data)

@@ -16,7 +16,9 @@ from pretrain.data.scaler import RobustScaler
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.evaluation import (
     COLUMNS,
+    FORECASTER,
     HISTORICAL,
+    TRACKED,
     Forecasts,
     evaluate_forecaster,
     historical_forecasts,
@@ -113,8 +115,9 @@ def test_a_forecaster_is_judged_and_drawn(forecaster: Forecaster, markets: tuple
     part = Part(markets[2], 1200)
     further = {"drift": Drift().fit(ForecastDataset([Part(markets[0])], WINDOW, forecaster.config.horizons))}
     table = evaluate_forecaster(forecaster, [part], further)
-    assert set(table.index.get_level_values("contender")) == {"forecaster", "persistence", HISTORICAL, "drift"}
-    assert (table["rows"] == [len(markets[2]) - 1200 - h for h in (1, 4, 8) for _ in range(4)]).all()
+    contenders = {FORECASTER, TRACKED, "persistence", HISTORICAL, "drift"}
+    assert set(table.index.get_level_values("contender")) == contenders
+    assert (table["rows"] == [len(markets[2]) - 1200 - h for h in (1, 4, 8) for _ in contenders]).all()
     pictures = draw_run(forecaster, [part], tmp_path)
     assert {p.name for p in pictures} == {
         "predicted_vs_actual.png", "fan.png", "error_by_horizon.png", "calibration.png"

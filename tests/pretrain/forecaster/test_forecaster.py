@@ -15,7 +15,7 @@ import torch
 import pretrain
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
-from pretrain.data.forecast_windows import ForecastDataset, Part
+from pretrain.data.forecast_windows import ForecastDataset, Part, divided
 from pretrain.data.windows import WindowSource
 from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.forecaster.artifact import Forecaster
@@ -24,7 +24,7 @@ from pretrain.forecaster.config import CALENDAR, RETURN
 from pretrain.forecaster.model import ForecasterModel
 from pretrain.forecaster.paths import Origin, path_features, sample_paths
 from pretrain.forecaster.sequence_networks import SequenceNetwork, ended_since
-from pretrain.forecaster.training import fit_forecaster
+from pretrain.forecaster.training import CHOOSING, fit_forecaster
 from tests.pretrain.conftest import TIMEFRAMES, random_bars, random_market
 from tests.pretrain.forecaster.conftest import QUIET, tiny_config, tiny_forecaster, tiny_training
 
@@ -35,7 +35,9 @@ VARIANTS = {
     "attention": {"network": "attention", "steps": 0},
     "hybrid": {"network": "hybrid", "steps": 0, "window": (12, 1, 1)},
     "transformer": {"network": "transformer", "steps": 0},
+    "informer": {"network": "informer", "steps": 0},
 }
+PUBLISHED = {name: {"network": name, "steps": 0} for name in ("patchtst", "informer", "series_transformer")}
 
 
 def fresh_model(forecaster: Forecaster, **changes: object) -> ForecasterModel:
@@ -202,7 +204,8 @@ def test_no_forecast_depends_on_its_batch(forecaster: Forecaster, markets: tuple
 
 def test_bands_cover_on_the_rows_they_were_put_right_on(forecaster: Forecaster, markets: tuple[Market, ...]) -> None:
     config = forecaster.config
-    dataset = ForecastDataset([Part(markets[1])], config.layout_window, config.horizons)
+    apart = divided([Part(markets[1])], config.layout_window, CHOOSING, config.horizons[-1])[1]
+    dataset = ForecastDataset(apart, config.layout_window, config.horizons)
     _, quantiles, returns = forecasts(forecaster.model, dataset, np.arange(len(dataset)))
     low, high = config.quantiles.index(0.1), config.quantiles.index(0.9)
     for h in range(len(config.horizons)):
@@ -247,6 +250,21 @@ def test_a_planted_cycle_is_forecast_and_white_noise_is_not() -> None:
         skills[name] = 1.0 - np.mean((means - returns)[known, 1] ** 2) / np.mean(returns[known, 1] ** 2)
     assert skills["wave"] > 0.7
     assert skills["noise"] < 0.05
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_read_every_timeframe_alone_or_together(
+    name: str, forecaster: Forecaster, markets: tuple[Market, ...]
+) -> None:
+    model = fresh_model(forecaster, **PUBLISHED[name])
+    windows, closes = windows_at(model, markets[2], [1500, 1511, 1530])
+    with torch.inference_mode():
+        together = model.last(windows, closes).quantiles
+        alone = model.last([part[1:2] for part in windows], closes[1:2]).quantiles
+        torch.testing.assert_close(together[1:2], alone, rtol=0.0, atol=2e-6)
+        for k in range(3):
+            moved = [part + (0.5 if k == j else 0.0) for j, part in enumerate(windows)]
+            assert (model.last(moved, closes).quantiles - together).abs().max() > 1e-5
 
 
 def test_configurations_are_checked() -> None:
