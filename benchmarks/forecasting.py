@@ -1,6 +1,6 @@
 """Forecasters beside what they must beat: on synthetic markets with a known ceiling, and on held-out time of real bars.
 
-    python -m benchmarks.forecasting real FILE [FILE ...] --contender gpt --seeds 0 1 2 --seconds 60
+    python -m benchmarks.forecasting real FILE [FILE ...] --contender gpt --seeds 0 1 2 --seconds 40
     python -m benchmarks.forecasting synthetic --contender hybrid --seeds 0
     python -m benchmarks.forecasting planted --contender sine ar1 "white noise"
     python -m benchmarks.forecasting real FILE [FILE ...] --contender gpt --paths      coverage of sampled paths
@@ -42,8 +42,8 @@ from benchmarks.support.forecast_data import PLANTED, REAL, SYNTHETIC
 from benchmarks.support.forecast_figures import merged
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
+from pretrain.forecaster.config import EXTERNAL
 from pretrain.forecaster.evaluation import forecasts_of, held_out_rows
-from pretrain.forecaster.external import EXTERNAL
 
 LAWS = ("sine", "ar1", "white noise")
 STREAMED = 200  #: bars of which the time of each is taken
@@ -103,11 +103,12 @@ def main() -> None:
     parser.add_argument("--contender", nargs="+", choices=(*NETWORKS, CLASSICAL, *EXTERNAL, *LAWS), default=["gpt"])
     parser.add_argument("--weights", type=Path, help="folder of the weights of chronos or kronos")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds of each training")
-    parser.add_argument("--every", type=int, default=4, help="judge at every so many-th test row")
+    parser.add_argument("--seconds", type=float, default=40.0, help="CPU seconds of each training")
+    parser.add_argument("--every", type=int, default=8, help="judge at every so many-th test row")
     parser.add_argument("--validate-every", type=int, default=100)
     parser.add_argument("--task", default="standard")
     parser.add_argument("--paths", action="store_true", help="judge sampled paths instead")
+    parser.add_argument("--stop-after", type=float, help="begin nothing more after so many seconds")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/forecasting"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/forecasting.json"))
     arguments = parser.parse_args()
@@ -125,12 +126,16 @@ def main() -> None:
         what, tuple(arguments.files), arguments.task, arguments.seconds, arguments.every, arguments.validate_every,
         arguments.work,
     )  # fmt: skip
+    started = time.monotonic()
     for name, job in jobs_of(arguments, setting):
         path = arguments.work / setting.place / f"{name}.json"
         if path.is_file():
             print(f"{path}: there already")
             continue
         began = time.monotonic()
+        if arguments.stop_after is not None and began - started > arguments.stop_after:
+            print("stopped: the same command goes on")
+            return
         write_result(path, header() | job())
         print(f"{path}: {time.monotonic() - began:.0f} s", flush=True)
 

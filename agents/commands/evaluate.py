@@ -32,7 +32,9 @@ SPLIT_HELP = "validation to choose by, test for final figures: a task's seed fam
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a folder of seeds.", exists=True, file_okay=False)],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, a folder of seeds, or a recipe of a forecaster of others.", exists=True)
+    ],
     task: Task = None,
     bars: SeveralBars = None,
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "validation",
@@ -59,13 +61,14 @@ def evaluate(
     """
     from pretrain.loading import holds
 
-    if holds(run, "cryptoenv-forecaster"):
-        from agents.commands.evaluate_forecaster import evaluate_forecaster_command
+    if run.is_file() or holds(run, "cryptoenv-forecaster"):
+        from agents.commands.evaluate_forecaster import evaluate_external_command, evaluate_forecaster_command
 
         if funding or split_fractions:
             raise ValueError("a forecaster pays no funding, and is judged on the parts that its run was split into")
         inputs = market_inputs(timeframes, features, reference, exogenous)
-        evaluate_forecaster_command(run, (task, bars, markets, days), split, inputs, out)
+        judged = evaluate_external_command if run.is_file() else evaluate_forecaster_command
+        judged(run, (task, bars, markets, days), split, inputs, out)
         return
     from agents.commands.evaluate_models import EVALUATIONS, Choice, kind_of_run
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     from pretrain.data.forecast_windows import Part
     from pretrain.fitting.market_inputs import MarketInputs
+    from pretrain.fitting.market_layout import MarketLayout
     from pretrain.forecaster.artifact import Forecaster
 
 SHOWN = (
     "rows", "skill", "direction", "crps_of_historical", "crps_low", "crps_high", "cover_50", "cover_80", "cover_90"
 )  # fmt: skip
 PARTS = ("train", "validation", "test")
+MOST_ROWS = 1_500  #: decisions of a forecaster of others, which is slow, that are judged
 
 
 def evaluate_forecaster_command(
@@ -48,21 +50,14 @@ def evaluate_forecaster_command(
     from pretrain.forecaster.evaluation import evaluate_forecaster
     from pretrain.forecaster.pictures import draw_run
 
-    if out is not None:
-        require_new_file(out)
-    if split not in PARTS[1:]:
-        raise ConfigError(f"--split {split!r} is unknown; choose one of {PARTS[1:]}")
-    task, bars, markets, days = source
     model = pretrain.load(run)
     assert isinstance(model, Forecaster)
+    _check(source, split, out)
+    task, bars, markets, days = source
     if bars:
-        if task is not None:
-            raise ConfigError("--task and --bars: name one of them at a time")
         parts = _parts_of_bars(run, model, bars, split, inputs)
     else:
-        if not markets.isdigit() or int(markets) < 1:
-            raise ConfigError(f"--markets {markets} is not allowed: a whole number >= 1")
-        parts = _parts_of_task(model, task or "standard", split, int(markets), days)
+        parts = _parts_of_task(model.layout, task or "standard", split, int(markets), days)
     for told in model.provenance.data:
         print(f"the weights saw bars from {told.first} to {told.last} ({told.markets} market(s))")
     table = evaluate_forecaster(model, parts)
@@ -74,14 +69,76 @@ def evaluate_forecaster_command(
             print(f"picture: {picture}")
 
 
-def _parts_of_task(model: Forecaster, task: str, split: str, count: int, days: int) -> list[Part]:
+def evaluate_external_command(
+    recipe_file: Path,
+    source: tuple[str | None, Sequence[Path] | None, str, int],
+    split: str,
+    inputs: MarketInputs,
+    out: Path | None,
+) -> None:
+    """As `evaluate_forecaster_command`, of a forecaster of others that a recipe names; at most `MOST_ROWS` decisions.
+
+    Args:
+        recipe_file: with `forecaster: external`.
+        source: as there; of bars all decisions are judged, as nothing here was trained on them.
+        split: of a task.
+        inputs: of the command line.
+        out: a CSV file.
+
+    Raises:
+        ConfigError: another recipe, or weights that are missing. ImportError: its package is not installed.
+    """
+    import numpy as np
+
+    from pretrain.data.forecast_windows import ForecastDataset, Part
+    from pretrain.fitting.market_inputs import MarketMaker
+    from pretrain.forecaster.evaluation import judge_beside_baselines
+    from pretrain.forecaster.external import CONTEXT, External
+    from pretrain.forecaster.recipe import OWN, ForecasterRecipe
+    from pretrain.loading import read_recipe
+
+    recipe = read_recipe(recipe_file)
+    if not isinstance(recipe, ForecasterRecipe) or recipe.forecaster == OWN:
+        raise ConfigError(f"{recipe_file} is no recipe with `forecaster: external`: give a run's folder, or such a one")
+    _check(source, split, out)
+    recipe = recipe.with_inputs(inputs)
+    model, (task, bars, markets, days) = External(recipe.external, recipe.weights or None), source
+    if bars:
+        maker = MarketMaker(recipe.layout, recipe.inputs)
+        parts = [Part(maker.market_at(file)) for file in bars]
+    else:
+        parts = _parts_of_task(recipe.layout, task or recipe.task, split, int(markets), days)
+    dataset = ForecastDataset(parts, recipe.architecture.layout_window, recipe.architecture.horizons)
+    rows = np.flatnonzero(dataset.t >= CONTEXT)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(np.int64))]
+    print("what data its weights saw is not known here")
+    table = judge_beside_baselines(recipe.external, model, dataset, rows)
+    _print(table, f"{len(parts)} market(s), {len(rows):,} decisions")
+    if out is not None:
+        write_new_file(out, table.to_csv)
+        print(f"table: {out}")
+
+
+def _check(source: tuple[str | None, Sequence[Path] | None, str, int], split: str, out: Path | None) -> None:
+    if out is not None:
+        require_new_file(out)
+    if split not in PARTS[1:]:
+        raise ConfigError(f"--split {split!r} is unknown; choose one of {PARTS[1:]}")
+    task, bars, markets, _ = source
+    if bars and task is not None:
+        raise ConfigError("--task and --bars: name one of them at a time")
+    if not bars and (not markets.isdigit() or int(markets) < 1):
+        raise ConfigError(f"--markets {markets} is not allowed: a whole number >= 1")
+
+
+def _parts_of_task(layout: MarketLayout, task: str, split: str, count: int, days: int) -> list[Part]:
     from pretrain.data.forecast_windows import Part
     from synthetic import TASKS, regime_market, task_seeds
 
     if task not in TASKS:
         raise ConfigError(f"--task {task!r} is unknown; choose one of {tuple(TASKS)}")
     samples = [regime_market(task, days, seed) for seed in task_seeds(task, split, count)]
-    return [Part(model.market(sample.bars, name=sample.name)) for sample in samples]
+    return [Part(layout.market(sample.bars, name=sample.name)) for sample in samples]
 
 
 def _parts_of_bars(

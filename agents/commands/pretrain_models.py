@@ -111,6 +111,7 @@ class ForecasterTraining:
     def __init__(self, recipe: Any, start: str, init: Path | None = None) -> None:
         if start not in ("", NOTHING):
             raise ValueError(f"--from {start}: a forecaster is trained anew; leave it out")
+        recipe.require_own()
         self.recipe, self.layout, self._init = recipe, recipe.layout, init
         self.said = f"a new forecaster, on {', '.join(self.layout.timeframes)}"
 

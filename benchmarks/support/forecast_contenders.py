@@ -53,6 +53,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt": ("forecaster", {}),
     "gpt, channels": ("forecaster", {"timescales": "channels", "window": (60, 1, 1)}),
     "gpt, bins": ("forecaster", {"tokens": "bins"}),
+    "gpt, the founding design's numbers": ("forecaster_seed", {}),
     "attention only": ("forecaster", {"network": "attention"} | _PLAIN),
     "mlp": ("forecaster", {"network": "flat"} | _PLAIN),
     "lstm": ("forecaster", {"network": "lstm"} | _PLAIN),
@@ -96,7 +97,7 @@ class Setting:
 
 def file_name(name: str) -> str:
     """A contender as its files are called."""
-    return name.replace(", ", "-").replace(" ", "_")
+    return name.replace(", ", "-").replace(" ", "_").replace("'", "")
 
 
 def trained(name: str, setting: Setting, seed: int) -> Forecaster:

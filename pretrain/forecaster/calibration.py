@@ -3,10 +3,9 @@
 Bands are stretched around their median until they cover what they say: the share of rows that a band of level a holds
 is a known function of one factor, whose quantile is taken (conformal prediction with a volatility-normalised score:
 Papadopoulos, Gammerman and Vovk 2008; Romano, Patterson and Candes 2019). Both sides get the same factor: which side
-the price went to over the weeks of calibration says nothing about the next weeks. Means and medians are believed as far
-as a regression on the same rows shows them to be worth, at the lower end of its confidence interval: 0 where
-nothing is shown, so that the forecast is persistence then. Of sampled paths, the distance from the median is made wider
-or narrower at each horizon.
+the price went to over the weeks of calibration says nothing about the next weeks. Means are believed as far as a
+regression on the same rows shows them to be worth, and the medians that bands lie around as far as they make the pinball
+loss smaller: not at all where that may be chance, so that the forecast is persistence then. Of sampled paths, the distance from the median is made wider or narrower at each horizon.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryptoenv.analysis.forecast_scores import quantile_function
+from cryptoenv.analysis.forecast_scores import pinball, quantile_function
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.market.market import SIGMA_BARS
@@ -26,8 +25,9 @@ from pretrain.data.windows import WindowSource
 from pretrain.forecaster.model import ForecasterModel, middle
 from pretrain.forecaster.paths import Origin, sample_paths
 
-CALIBRATION_ROWS = 8_000
-CONFIDENT = 1.645  #: standard errors below the slope that means are believed at: 95%, one-sided
+CALIBRATION_ROWS = 4_000
+CONFIDENT = 2.326  #: standard errors that a gain must be from chance to be believed: 99%, one-sided
+SHARES = (0.25, 0.5, 0.75, 1.0)  #: of a median that may be believed
 LEAST_BLOCK, LEAST_BLOCKS = 24, 8  #: base bars of a block of time at least, and blocks for anything to be believed
 PATH_ORIGINS, PATHS, AT_ONCE = 96, 50, 32
 BAND = 0.8  #: of the paths, whose coverage is put right
@@ -76,8 +76,10 @@ def calibrate(model: ForecasterModel, held_out: ForecastDataset, *, seed: int = 
         if not known.any():
             continue
         blocks = closes[known] // max(2 * horizon, LEAST_BLOCK)
-        for kind, said in enumerate((means, medians)):
-            trust[kind, h] = worth(said[known, h], returns[known, h], blocks)
+        trust[0, h] = worth(means[known, h], returns[known, h], blocks)
+        trust[1, h] = worth_of_median(
+            (np.array(config.quantiles), quantiles[known, h], medians[known, h]), returns[known, h], blocks
+        )
         centre = trust[1, h] * medians[known, h]
         around = quantiles[known, h] - medians[known, h, None]
         stretch[h] = stretches(returns[known, h] - centre, around, np.array(config.quantiles))
@@ -88,10 +90,11 @@ def calibrate(model: ForecasterModel, held_out: ForecastDataset, *, seed: int = 
 
 
 def worth(said: Floats, came: Floats, blocks: NDArray[np.int64]) -> float:
-    """How far means are to be believed, 0 to 1: the lower end of the slope of what came (n,) on what was said (n,).
+    """How far means are to be believed, 0 to 1: the shrunken slope of what came (n,) on what was said (n,).
 
     The slope goes through the origin. Its variance is over sums of blocks of time (`blocks` (n,) their numbers), as
-    returns of one time overlap and go together in all markets (cluster-robust: Liang and Zeger 1986).
+    returns of one time overlap and go together in all markets (cluster-robust: Liang and Zeger 1986). It is 0 where the
+    slope may be chance, else shrunk by the share of its square that is error (James and Stein 1961).
     """
     total = float(said @ said)
     if total == 0.0:
@@ -102,7 +105,33 @@ def worth(said: Floats, came: Floats, blocks: NDArray[np.int64]) -> float:
     if count < LEAST_BLOCKS:
         return 0.0
     error = math.sqrt(float(sums @ sums) * count / (count - 1)) / total
-    return float(np.clip(slope - CONFIDENT * error, 0.0, 1.0))
+    if slope <= CONFIDENT * error:
+        return 0.0
+    return float(np.clip(slope * (1.0 - (error / slope) ** 2), 0.0, 1.0))
+
+
+def worth_of_median(
+    said: tuple[Floats, Floats, Floats], came: Floats, blocks: NDArray[np.int64]
+) -> float:
+    """How far medians are to be believed: of SHARES the one with the lowest pinball loss, 0 if it may be chance.
+
+    Args:
+        said: levels (Q,), quantiles (n, Q) and medians (n,).
+        came: (n,).
+        blocks: (n,) as in `worth`; the gain on bands around 0 is tested by sums over them.
+    """
+    levels, quantiles, medians = said
+    plain = pinball(levels, quantiles - medians[:, None], came).mean(axis=1)
+    numbers = np.unique(blocks, return_inverse=True)[1]
+    best, gained = 0.0, 0.0
+    for share in SHARES:
+        moved = quantiles - (1.0 - share) * medians[:, None]
+        gain = plain - pinball(levels, moved, came).mean(axis=1)
+        sums = np.bincount(numbers, gain - gain.mean())
+        error = math.sqrt(float(sums @ sums) / max(len(sums) * (len(sums) - 1), 1)) * len(sums) / len(gain)
+        if len(sums) >= LEAST_BLOCKS and gain.mean() > max(CONFIDENT * error, gained):
+            best, gained = share, float(gain.mean())
+    return best
 
 
 def stretches(missed: Floats, around: Floats, levels: Floats) -> Floats:

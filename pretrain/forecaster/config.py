@@ -19,6 +19,8 @@ SEQUENTIAL = ("gpt", "attention")
 #: Encoders of Hugging Face's, built with fresh weights (`published_networks`).
 PUBLISHED = ("patchtst", "informer", "series_transformer")
 NETWORKS = (*SEQUENTIAL, "hybrid", "transformer", "lstm", "gru", "convolution", "flat", *PUBLISHED)
+#: Foundation models of others that are judged on the same rows (`external`).
+EXTERNAL = ("fracast", "chronos", "kronos")
 TIMESCALES = ("tokens", "channels")
 TOKENS = ("bars", "bins")
 CLASSES = ("down", "flat", "up")

@@ -6,7 +6,7 @@ Shapes: `n` rows, `H` horizons, `Q` levels. All returns are log-returns.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,8 +133,9 @@ def judge(truth: Truth, said: Mapping[str, Forecasts], *, seed: int = 0) -> pd.D
     Returns:
         One row per (contender, horizon), columns COLUMNS: errors of the mean in log-returns, `mape_price` of the
         price, `mase` the MAE over the mean size of returns that do not overlap (the naive forecast's error); `skill`
-        1 - MSE / persistence's; `direction` the share of right signs of non-zero means with its interval, and Pesaran
-        and Timmermann's p-value on non-overlapping rows; mean `pinball` and `crps`; `crps_of_historical` the ratio to
+        1 - MSE / persistence's; `direction` the share of right signs of non-zero means (of medians, where a
+        contender's mean is persistence's throughout) with its interval, and Pesaran and Timmermann's p-value on
+        non-overlapping rows; mean `pinball` and `crps`; `crps_of_historical` the ratio to
         historical volatility's with a 90% interval by paired block bootstrap; `dm` Diebold and Mariano's statistic of
         the CRPS against it (negative: better) and its p-value; `cover_80` and so
         on; `amplitude` std(forecast) / std(target). NaN where a contender has no bands, or says no direction.
@@ -165,7 +166,8 @@ def _scores(
         "skill": skill((mean - returns) ** 2, returns**2),
         "amplitude": float(mean.std() / returns.std()) if returns.std() > 0.0 else math.nan,
     }  # fmt: skip
-    out |= _direction(truth, known, h, mean)
+    medians = quantile_function(said.levels, quantiles, np.array([0.5]))[:, 0]
+    out |= _direction(truth, known, h, mean if mean.any() else medians)
     has_bands = bool(np.ptp(quantiles, axis=1).any())
     scores = crps(said.levels, quantiles, returns)
     out |= {"pinball": float(pinball(said.levels, quantiles, returns).mean()), "crps": float(scores.mean())}
@@ -184,15 +186,15 @@ def _scores(
     return out
 
 
-def _direction(truth: Truth, known: NDArray[np.bool_], h: int, mean: Floats) -> dict[str, float]:
+def _direction(truth: Truth, known: NDArray[np.bool_], h: int, said: Floats) -> dict[str, float]:
     returns, horizon = truth.returns[known, h], truth.horizons[h]
-    told = (mean != 0.0) & (returns != 0.0)
+    told = (said != 0.0) & (returns != 0.0)
     if told.sum() < 10:
         return dict.fromkeys(("direction", "direction_low", "direction_high", "direction_p"), math.nan)
-    hits = ((mean > 0.0) == (returns > 0.0))[told].astype(np.float64)
+    hits = ((said > 0.0) == (returns > 0.0))[told].astype(np.float64)
     draws = block_bootstrap(hits[:, None], max(2 * horizon, 96), DRAWS, np.random.default_rng(0))[:, 0]
     apart = told & (truth.row[known] % horizon == 0)
-    tested = pesaran_timmermann(mean[apart], returns[apart]) if apart.sum() >= 10 else None
+    tested = pesaran_timmermann(said[apart], returns[apart]) if apart.sum() >= 10 else None
     return {
         "direction": float(hits.mean()),
         "direction_low": float(np.quantile(draws, (1.0 - INTERVAL) / 2.0)),
@@ -229,3 +231,24 @@ def evaluate_forecaster(
     }
     said |= {name: make(dataset, rows) for name, make in (further or {}).items()}
     return judge(truth, said)
+
+
+def judge_beside_baselines(
+    name: str,
+    contender: Callable[[ForecastDataset, NDArray[np.int64]], Forecasts],
+    dataset: ForecastDataset,
+    rows: NDArray[np.int64],
+) -> pd.DataFrame:
+    """A contender, alone and with tracked bands, persistence and historical volatility at rows (n,), as `judge` says.
+
+    Args:
+        name: of the contender.
+        contender: what it says at rows of a dataset.
+        dataset: of parts that it has not learned from.
+        rows: (n,) of the dataset.
+    """
+    truth, own = truth_of(dataset, rows), contender(dataset, rows)
+    return judge(truth, {
+        name: own, f"{name}, tracked": tracked(truth, own),
+        PERSISTENCE: persistence_forecasts(truth, own.levels), HISTORICAL: historical_forecasts(truth, own.levels),
+    })  # fmt: skip

@@ -17,11 +17,11 @@ from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.data.forecast_windows import ForecastDataset
+from pretrain.forecaster.config import EXTERNAL
 from pretrain.forecaster.evaluation import Forecasts
 from synthetic.installation import install_hint
 
 Floats = NDArray[np.float64]
-EXTERNAL = ("fracast", "chronos", "kronos")
 CONTEXT = 512  #: bars that they read
 TENTHS = np.arange(1, 10) / 10.0  #: the levels that all of them say
 BATCH = 256

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.market_inputs import MarketInputs
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.recipe import MarketRecipe
-from pretrain.forecaster.config import ForecasterConfig
+from pretrain.forecaster.config import EXTERNAL, ForecasterConfig
 from synthetic import TASKS
 
 MODEL_NAME = "forecaster"
+OWN = "own"
 _COUNTS = {
     "markets": Range(1, 1_000_000), "validation_markets": Range(1, 1_000_000), "days": Range(1, 36_500),
     "seed": Range(0, 2**63 - 1),
@@ -33,6 +34,10 @@ class ForecasterRecipe(MarketRecipe):
         days: tradable days of each market.
         seed: of weights, batches and dropout.
         calibrate: whether bands are put right on validation rows.
+        forecaster: "own", which is trained here, or "external": the model of others that `external` names, which
+            `cryptoenv evaluate RECIPE` judges on the rows of this architecture's horizons.
+        external: one of EXTERNAL.
+        weights: folder of its weights, where they are not in its package.
         frozen: with weights of a GPT-2 to start from: attention and feed-forward layers stay as they are, and norms,
             places, embeddings and heads are trained (Zhou et al. 2023).
         architecture: of the forecaster.
@@ -53,6 +58,9 @@ class ForecasterRecipe(MarketRecipe):
     seed: int = 0
     calibrate: bool = True
     frozen: bool = False
+    forecaster: str = later_field(OWN)
+    external: str = later_field("")
+    weights: str = later_field("")
     architecture: ForecasterConfig = field(default_factory=ForecasterConfig)
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     inputs: MarketInputs = field(default_factory=MarketInputs)
@@ -64,7 +72,22 @@ class ForecasterRecipe(MarketRecipe):
         require(self.model == MODEL_NAME, "model", self.model, f"{MODEL_NAME!r}")
         gpt = self.architecture.network == "gpt"
         require(gpt or not self.frozen, "frozen", self.frozen, "false but for the network 'gpt'")
+        require(self.forecaster in (OWN, "external"), "forecaster", self.forecaster, f"{OWN!r} or 'external'")
+        if self.forecaster == OWN:
+            require(not self.external, "external", self.external, "nothing but with forecaster='external'")
+            require(not self.weights, "weights", self.weights, "nothing but with forecaster='external'")
+        else:
+            require(self.external in EXTERNAL, "external", self.external, f"one of {EXTERNAL}")
         self.require_timeframes()
+
+    def require_own(self) -> None:
+        """Refuse a model of others, which nothing here trains.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        do = "`cryptoenv evaluate RECIPE --bars FILE`, which judges it: others have trained it"
+        require(self.forecaster == OWN, "forecaster", self.forecaster, do)
 
     @property
     def layout(self) -> MarketLayout:

@@ -75,6 +75,7 @@ def pretrain_forecaster(
         ConfigError: the recipe does not fit its markets. FileExistsError: `options.out` holds another run.
         FolderLockedError: another pretraining writes there. CheckpointError: nothing good is left to resume from.
     """
+    recipe.require_own()
     start = None if init is None else Start(init, recipe.frozen)
     if start is not None:  # before any market is made
         from pretrain.forecaster.gpt2_folder import like_gpt2

@@ -22,7 +22,9 @@ from cryptoenv.market.market import Market
 
 Floats = NDArray[np.float64]
 BAND = 0.8  #: the band whose holding is tracked
-RATE = 0.001  #: of the logarithm of the factor, per bar and miss; chosen on earlier time than any test
+#: Of the logarithm of the factor, per bar and miss, at a horizon of one bar, and how it falls with the horizon, whose
+#: overlapping outcomes say less each: chosen on earlier time than any test.
+RATE, FALL = 0.002, 0.25
 WIDEST = 3.0  #: times as wide, or narrow, as forecast
 
 
@@ -36,7 +38,7 @@ def tracked_factors(
         missed: (n, H) how many times as wide as forecast the band had to be for what came to be inside; NaN where it is
             not known. The outcome of row i at horizon h counts from row `rows[i] + h` on.
         horizons: (H,) base bars.
-        rate: of the logarithm, per bar.
+        rate: of the logarithm, per bar, at a horizon of one bar; falls as horizon^-0.25.
 
     Returns:
         (n, H) float64 factors.
@@ -50,13 +52,13 @@ def tracked_factors(
     apart = np.minimum(np.diff(rows, prepend=rows[:1] - 1), 96).astype(np.float64)
     bound = float(np.log(WIDEST))
     for h, horizon in enumerate(horizons):
-        log_factor, known = 0.0, 0
+        log_factor, known, step = 0.0, 0, rate * horizon**-FALL
         for i, row in enumerate(rows):
             while rows[known] + horizon <= row:
                 needed = missed[known, h]
                 if np.isfinite(needed):
                     outside = float(needed > out[known, h])
-                    log_factor += rate * apart[known] * (outside - (1.0 - BAND))
+                    log_factor += step * apart[known] * (outside - (1.0 - BAND))
                     log_factor = min(max(log_factor, -bound), bound)
                 known += 1
             out[i, h] = np.exp(log_factor)

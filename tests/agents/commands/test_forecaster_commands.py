@@ -63,6 +63,42 @@ def test_it_is_judged_on_the_part_it_has_not_seen(place: Path, capsys: pytest.Ca
     assert "nothing is overwritten" in capsys.readouterr().err
 
 
+def test_bands_are_tracked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["predict", str(place / "run"), "--bars", str(place / "bars.csv"), "--track"]
+    assert main([*given, "--out", str(place / "tracked")]) == 0
+    plain = pd.read_parquet(place / "forecast/predictions.parquet")
+    tracked = pd.read_parquet(place / "tracked/predictions.parquet")
+    assert tracked["return_1_mean"].equals(plain["return_1_mean"])
+    width = [table["return_1_q90"] - table["return_1_q10"] for table in (tracked, plain)]
+    ratio = width[0] / width[1]
+    assert ratio.iloc[0] == pytest.approx(1.0, abs=1e-5)  # float32 returns of the order of a hundredth
+    assert ratio.std() > 0.001
+    assert main([*given, "--follow"]) == 2
+    assert main(["predict", "default", *given[2:], "--out", str(place / "n")]) == 2
+    assert "--track needs a forecaster" in capsys.readouterr().err
+
+
+def test_a_forecaster_of_others_is_judged_by_its_recipe(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fracast")
+    monkeypatch.setattr("agents.commands.evaluate_forecaster.MOST_ROWS", 30)
+    recipe = place / "external.yaml"
+    recipe.write_text(RECIPE.partition("training")[0] + "forecaster: external\nexternal: fracast\n")
+    given = [str(recipe), "--bars", str(place / "bars.csv")]
+    assert main(["evaluate", *given, "--out", str(place / "external.csv")]) == 0
+    table = pd.read_csv(place / "external.csv")
+    assert set(table["contender"]) == {"fracast", "fracast, tracked", "persistence", "historical volatility"}
+    assert main(["pretrain", "--recipe", *given, "--out", str(place / "none")]) == 2
+    assert "others have trained it" in capsys.readouterr().err
+    recipe.write_text(RECIPE.partition("training")[0] + "forecaster: external\nexternal: kronos\n")
+    assert main(["evaluate", *given]) == 2
+    assert "the forecaster 'kronos' needs a folder with its weights" in capsys.readouterr().err
+    recipe.write_text(RECIPE)
+    assert main(["evaluate", *given]) == 2
+    assert "is no recipe with `forecaster: external`" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_it_is_exported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxscript")

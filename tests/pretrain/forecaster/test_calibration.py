@@ -8,10 +8,10 @@ import pytest
 from cryptoenv.market.market import Market
 from pretrain.data.forecast_windows import ForecastDataset, Part, divided
 from pretrain.forecaster.artifact import Forecaster
-from pretrain.forecaster.calibration import stretches, worth
+from pretrain.forecaster.calibration import stretches, worth, worth_of_median
 from pretrain.forecaster.model import normal_quantiles
-from pretrain.forecaster.training import CHOOSING
 from pretrain.forecaster.tracking import needed_widths, tracked_factors, widened_quantiles
+from pretrain.forecaster.training import CHOOSING
 
 LEVELS = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
 NORMAL = normal_quantiles(tuple(LEVELS))
@@ -48,15 +48,28 @@ def test_means_are_believed_as_far_as_rows_show() -> None:
     rng = np.random.default_rng(1)
     said, blocks = rng.normal(size=4000), np.arange(4000) // 40
     noise = rng.normal(size=4000)
-    assert worth(said, noise, blocks) < 0.05
+    assert worth(said, noise, blocks) == 0.0
     assert worth(said, -said + noise, blocks) == 0.0
     assert worth(np.zeros(4000), noise, blocks) == 0.0
-    assert 0.4 < worth(said, 0.5 * said + 0.1 * noise, blocks) < 0.5
+    assert worth(said, 0.5 * said + 0.1 * noise, blocks) == pytest.approx(0.5, abs=0.01)
+    assert 0.1 < worth(said, 0.2 * said + 3.0 * noise, blocks) < 0.3
     assert worth(said, 3.0 * said, blocks) == 1.0
     # one move of a block, told many times, is one fact: eight weeks that all went up prove little
     weeks = np.repeat(rng.normal(size=9), 500)
     assert worth(np.repeat(rng.normal(size=9), 500), weeks, np.arange(4500) // 500) < 0.3
     assert worth(weeks[:500], weeks[:500], np.zeros(500, np.int64)) == 0.0  # one block shows nothing
+
+
+def test_medians_are_believed_where_bands_around_them_are_better_beyond_doubt() -> None:
+    rng = np.random.default_rng(4)
+    medians, blocks = rng.normal(size=3000), np.arange(3000) // 30
+    noise = rng.standard_t(3, size=3000)
+    bands = medians[:, None] + 1.2 * np.tile(NORMAL, (3000, 1))
+    told = (LEVELS, bands, medians)
+    assert worth_of_median(told, noise, blocks) == 0.0
+    assert worth_of_median(told, medians + noise, blocks) >= 0.75
+    assert 0.25 <= worth_of_median(told, 0.4 * medians + noise, blocks) <= 0.5
+    assert worth_of_median(told, medians + noise, np.zeros(3000, np.int64)) == 0.0
 
 
 def test_a_fitted_forecaster_believes_no_noise(forecaster: Forecaster) -> None:

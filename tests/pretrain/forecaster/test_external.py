@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
+from pretrain import FitOptions, pretrain_forecaster
 from pretrain.data.forecast_windows import ForecastDataset, Part
 from pretrain.forecaster.external import External
+from pretrain.forecaster.recipe import ForecasterRecipe
 
 
 def test_fracast_says_quantiles_of_returns(markets: tuple[Market, ...]) -> None:
@@ -31,5 +35,72 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs a folder with its weights"):
         External("chronos", tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ImportError, match="pip install chronos-forecasting"):
-        External("chronos", tmp_path)
+    if importlib.util.find_spec("chronos") is None:
+        with pytest.raises(ImportError, match="'chronos' needs chronos: pip install chronos-forecasting"):
+            External("chronos", tmp_path)
+    with pytest.raises(ConfigError, match=r"its weights \(model/config.json, tokenizer/config.json\)"):
+        External("kronos", tmp_path)
+    for name in ("model", "tokenizer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    if importlib.util.find_spec("kronos_finance") is None:
+        with pytest.raises(ImportError, match="'kronos' needs kronos_finance: pip install kronos-finance"):
+            External("kronos", tmp_path)
+
+
+CHRONOS = {
+    "architectures": ["Chronos2Model"], "chronos_pipeline_class": "Chronos2Pipeline", "d_model": 16, "d_kv": 8,
+    "d_ff": 16, "num_layers": 1, "num_heads": 2, "model_type": "t5", "vocab_size": 2, "reg_token_id": 1,
+    "chronos_config": {
+        "context_length": 512, "output_patch_size": 16, "input_patch_size": 16, "input_patch_stride": 16,
+        "quantiles": [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], "use_reg_token": True,
+        "use_arcsinh": True, "max_output_patches": 8, "time_encoding_scale": 512,
+    },
+}  # fmt: skip
+
+
+def test_chronos_2_says_the_same_alone_and_together(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    """With weights drawn here: what is shown is that its interface is met, not that it forecasts."""
+    pytest.importorskip("chronos")
+    from chronos.chronos2.config import Chronos2CoreConfig
+    from chronos.chronos2.model import Chronos2Model
+
+    torch.manual_seed(0)
+    Chronos2Model(Chronos2CoreConfig(**CHRONOS)).save_pretrained(tmp_path)
+    check_alone_and_together(External("chronos", tmp_path), markets[0])
+
+
+def test_kronos_says_the_same_alone_and_together(markets: tuple[Market, ...], tmp_path: Path) -> None:
+    pytest.importorskip("kronos_finance")
+    from kronos_finance._vendor.kronos_model import Kronos, KronosTokenizer
+
+    torch.manual_seed(0)
+    shared = {"n_heads": 2, "d_model": 8, "ff_dim": 8, "ffn_dropout_p": 0.0, "attn_dropout_p": 0.0,
+              "resid_dropout_p": 0.0, "s1_bits": 2, "s2_bits": 2}  # fmt: skip
+    KronosTokenizer(
+        d_in=6, n_enc_layers=1, n_dec_layers=1, beta=0.05, gamma0=1.0, gamma=1.1, zeta=0.05, group_size=4, **shared
+    ).save_pretrained(tmp_path / "tokenizer")
+    Kronos(n_layers=1, token_dropout_p=0.0, learn_te=True, **shared).save_pretrained(tmp_path / "model")
+    check_alone_and_together(External("kronos", tmp_path), markets[0])
+
+
+def check_alone_and_together(model: External, market: Market) -> None:
+    dataset = ForecastDataset([Part(market, 1300)], (12, 3, 2), (1, 4))
+    said = model(dataset, np.array([3, 100]))
+    assert said.quantiles.shape == (2, 2, 9)
+    assert np.isfinite(said.quantiles).all()
+    assert (np.diff(said.quantiles, axis=2) >= 0.0).all()
+    np.testing.assert_allclose(model(dataset, np.array([100])).quantiles[0], said.quantiles[1], atol=1e-5)
+
+
+def test_a_recipe_names_one_and_nothing_trains_it(tmp_path: Path) -> None:
+    recipe = ForecasterRecipe.of({"forecaster": "external", "external": "kronos", "weights": "there"}, "a file")
+    with pytest.raises(ConfigError, match="cryptoenv evaluate RECIPE"):
+        pretrain_forecaster(recipe, FitOptions(progress=False))
+    for values, message in (
+        ({"forecaster": "external"}, "external='' is not allowed: one of"),
+        ({"external": "kronos"}, "nothing but with forecaster='external'"),
+        ({"forecaster": "other"}, "'own' or 'external'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ForecasterRecipe.of(dict(values), "a file")
