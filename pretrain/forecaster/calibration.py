@@ -4,8 +4,9 @@ Bands are stretched around their median until they cover what they say: the shar
 is a known function of one factor, whose quantile is taken (conformal prediction with a volatility-normalised score:
 Papadopoulos, Gammerman and Vovk 2008; Romano, Patterson and Candes 2019). Both sides get the same factor: which side
 the price went to over the weeks of calibration says nothing about the next weeks. Means are believed as far as a
-regression on the same rows shows them to be worth, and the medians that bands lie around as far as they make the pinball
-loss smaller: not at all where that may be chance, so that the forecast is persistence then. Of sampled paths, the distance from the median is made wider or narrower at each horizon.
+regression on the same rows shows them to be worth, and the medians that bands lie around as far as they make the
+pinball loss smaller: not at all where that may be chance, so that the forecast is persistence then. Of sampled paths,
+the distance from the median is made wider or narrower at each horizon.
 """
 
 from __future__ import annotations
