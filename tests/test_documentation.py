@@ -68,6 +68,7 @@ REDUCED = {
     "cryptoenv pretrain --recipe forecaster --out runs/forecaster": PARSED,  # test_forecaster_commands.py
     "cryptoenv pretrain --recipe hybrid --bars my_bars.csv.gz --out runs/hybrid": PARSED,
     "cryptoenv predict runs/forecaster --bars my_bars.csv.gz --steps 96 --out runs/forecast": PARSED,
+    "cryptoenv predict runs/hybrid --bars my_bars.csv.gz --track --out runs/tracked": PARSED,
     "cryptoenv evaluate runs/hybrid --bars my_bars.csv.gz --split test --out runs/scores.csv": PARSED,
     "cryptoenv export runs/forecaster forecaster.onnx": PARSED,
     # tests/agents/commands/test_segmenter_commands.py

@@ -24,7 +24,7 @@ from synthetic.oracles.macro_filter import EVERYTHING
 FRACTIONS = (0.74, 0.12, 0.14)
 TIMEFRAMES = ("15m", "4h", "1d")
 EMBARGO = 96
-SYNTHETIC_MARKETS = {"extractor": 96, "validation": 6, "test": 6}
+SYNTHETIC_MARKETS = {"extractor": 48, "validation": 6, "test": 6}
 DAYS = 60
 REAL, SYNTHETIC, PLANTED = "real", "synthetic", "planted"
 
