@@ -141,7 +141,7 @@ def _ratios(
     for r in range(resamples):
         total = power = 0.0
         for b in range(blocks):
-            at = rng.integers(0, count)
+            at = int(rng.random() * count)  # a third of the time of `integers`, and as even below 2^53
             drawn[b] = first[at + length] - first[at]
             squares[b] = second[at + length] - second[at]
             total += drawn[b]

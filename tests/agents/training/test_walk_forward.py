@@ -161,21 +161,49 @@ def _command(recipe: Path, bars: tuple[str, ...], out: Path) -> list[str]:
 def test_twenty_kills_change_nothing(
     made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path
 ) -> None:
-    recipe, out = tmp_path / "recipe.yaml", tmp_path / "killed"
+    """Killed at any moment from the first import to the last file, often enough several times over."""
+    recipe = tmp_path / "recipe.yaml"
     write_agent_recipe(made[0], recipe)
-    rng, kills, finished = np.random.default_rng(3), 0, {}
-    command = _command(recipe, made[1], out)
-    while kills < 20 and not (out / "metrics.json").exists():
-        quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        process = subprocess.Popen(command, start_new_session=True, **quiet)
-        ends = time.monotonic() + rng.uniform(5.0, 40.0)
-        while process.poll() is None and time.monotonic() < ends:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-        process.wait()
-        kills += 1
+    began = time.monotonic()
+    _finish(_command(recipe, made[1], tmp_path / "first" / "run"), tmp_path / "first" / "run", whole)
+    lasts = time.monotonic() - began
+    rng, kills, number, finished = np.random.default_rng(3), 0, 0, {}
+    while kills < 20:
+        out = tmp_path / f"killed-{number}" / "run"
+        process = subprocess.Popen(
+            _command(recipe, made[1], out), start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(rng.uniform(0.0, lasts))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
         now = {path: path.stat().st_mtime_ns for path in out.rglob(TRAINED)}
         assert all(now[path] == moment for path, moment in finished.items()), "a fold was trained twice"
         finished = now
+        if process.returncode == 0 or kills == 20:
+            _finish(_command(recipe, made[1], out), out, whole)
+            assert all(path.stat().st_mtime_ns == moment for path, moment in finished.items())
+            number, finished = number + 1, {}
+
+
+def _finish(command: list[str], out: Path, whole: Path) -> None:
+    """Run it to its end; its results are those that were never interrupted, and it is one trial."""
+    out.parent.mkdir(exist_ok=True)
     assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert results(out) == results(whole)
+    assert tried(out.parent / "trials.jsonl", "drawn").trials == 1
+
+
+@pytest.mark.slow
+def test_over_ray_it_is_the_same(
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv-rl[distributed]"')
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    walk_forward(WalkForward(tmp_path / "ray" / "run", made[0], PLAN, made[1]), ray=True, progress=False)
+    assert results(tmp_path / "ray" / "run") == results(whole)
+    for trained in (tmp_path / "ray" / "run").rglob(TRAINED):
+        other = whole / trained.relative_to(tmp_path / "ray" / "run")
+        assert trained.read_bytes() == other.read_bytes()
