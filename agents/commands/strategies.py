@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,38 +15,9 @@ if TYPE_CHECKING:
 
     from agents.evaluation.backtest.backtesting import Backtest, Desk
     from agents.evaluation.backtest.sweeping import Sweep
+    from agents.evaluation.backtest.traded import Traded
     from cryptoenv.market.market import Market
     from pretrain.fitting.market_inputs import MarketInputs
-
-RULE_HELP = (
-    "hold, cross fast=.. slow=.. band=.., momentum bars=.. band=.., breakout bars=.., reversion bars=.. band=.., "
-    "threshold column=.. above=.. below=.. (of a model's table); with long=.. short=..; lists (fast=8,16) are a grid."
-)
-WHAT_HELP = "Folder of a run (its agent decides) or of a model, or `default`; not with --signals or a plain rule."
-STATES_HELP = "Timescale of a segmenter's states, as 4h, or all: long in bull, out (--short: short) in bear, else kept."
-
-StrategyBars = Annotated[Path, typer.Option("--bars", help="Bars: a file, a saved market, or a store's series.")]
-What = Annotated[str | None, typer.Argument(help=WHAT_HELP)]
-RuleOption = Annotated[str | None, typer.Option("--rule", help=RULE_HELP)]
-Signals = Annotated[Path | None, typer.Option("--signals", help="CSV or Parquet: time (known), target, confidence.")]
-States = Annotated[str | None, typer.Option("--states", help=STATES_HELP)]
-Short = Annotated[bool, typer.Option("--short", help="With --states: short in bear, in place of out.")]
-Size = Annotated[str, typer.Option("--size", help="fixed, or confidence: targets times the signals' confidence.")]
-Timeframe = Annotated[str | None, typer.Option("--timeframe", help="Of the bars traded, for rules and signals.")]
-Start = Annotated[str | None, typer.Option("--since", help="First decision not before this time (UTC).")]
-Stop = Annotated[str | None, typer.Option("--until", help="Nothing after this time (UTC).")]
-Instrument = Annotated[str | None, typer.Option("--instrument", help="spot, margin or perpetual (the default).")]
-Cash = Annotated[float, typer.Option("--cash", help="Quote currency at the start.")]
-Fee = Annotated[float | None, typer.Option("--fee", help="Per filled notional; 0.001 where not said.")]
-HalfSpread = Annotated[float | None, typer.Option("--half-spread", help="Half the spread, a fraction.")]
-Impact = Annotated[float | None, typer.Option("--impact", help="Factor of the square-root impact.")]
-Funding = Annotated[float | None, typer.Option("--funding", help="Rate per 8 hours, where there is no series.")]
-Exposure = Annotated[float | None, typer.Option("--exposure", help="Largest exposure; above 1 is leverage.")]
-StopLoss = Annotated[float | None, typer.Option("--stop-loss", help="Close at this loss on the entry, a fraction.")]
-TakeProfit = Annotated[float | None, typer.Option("--take-profit", help="Close at this profit, a fraction.")]
-Fraction = Annotated[float | None, typer.Option("--fraction", help="Share of every target that is traded.")]
-Volatility = Annotated[float | None, typer.Option("--volatility", help="A year, that a full target aims at.")]
-Ledger = Annotated[Path | None, typer.Option("--ledger", help="Ledger of trials; trials.jsonl beside --out.")]
 
 @dataclass(frozen=True)
 class Charged:
@@ -81,7 +52,15 @@ class Charged:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A strategy on its market: targets (T,), or rules to be swept."""
+    """A strategy on its market: targets (T,), or rules to be swept.
+
+    Attributes:
+        market, desk, name: what is traded, how, and what decides.
+        targets: (T,), or None where rules do.
+        rules: one or a grid. table: of a model, whose columns they read.
+        earliest: bar of the first decision that is allowed.
+        traded: where the market comes from. states, below: of a segmenter, its timescale and the exposure in "bear".
+    """
 
     market: Market
     desk: Desk
@@ -90,6 +69,13 @@ class Prepared:
     rules: Any = None
     table: pd.DataFrame | None = None
     earliest: int = 0
+    traded: Traded | None = None
+    states: str | None = None
+    below: float = 0.0
+
+    def ceilings(self, found: Backtest) -> list[Backtest]:
+        """What nobody can beat, where the truth is known (`Traded.ceilings`)."""
+        return [] if self.traded is None else self.traded.ceilings(found, self.states, self.below)
 
     def run(self, first: int, last: int) -> tuple[Backtest, Sweep | None]:
         """The backtest from one decision to another; of a grid the best rule's, and the sweep."""
@@ -128,8 +114,8 @@ class Given:
             raise ValueError(f"--size {self.size!r} is not allowed: fixed or confidence")
         if self.signals is not None and (self.rule or self.what or self.states):
             raise ValueError("--signals says all: leave the model, --rule and --states out")
-        if self.size == "confidence" and self.signals is None:
-            raise ValueError("--size confidence reads the confidence of --signals: give them, too")
+        if self.size == "confidence" and self.signals is None and self.what is None:
+            raise ValueError("--size confidence reads the confidence of --signals, or of a model: give one, too")
         if self.states is not None and (self.what is None or self.rule):
             raise ValueError("--states reads a segmenter's table: name its folder, and leave --rule out")
         if self.what is None and self.rule is None and self.signals is None:
@@ -139,38 +125,43 @@ class Given:
             if (kind == "threshold") != (self.what is not None):
                 raise ValueError("--rule threshold reads a model's table: name its folder; other rules name none")
 
-    def prepared(self, bars: Path, timeframe: str | None, charged: Charged) -> Prepared:
+    def prepared(self, traded: Traded, timeframe: str | None, charged: Charged) -> Prepared:
         """The strategy on its market."""
+        from dataclasses import replace
+
         from agents.evaluation.backtest.backtesting import Desk
         from agents.run_folders.run_folder import CONFIG as RUN_CONFIG
 
         if self.what is None:
             if self.inputs is not None and self.inputs.given:
                 raise ValueError("--reference and --exogenous are for an agent or a model: name its folder")
-            return self._of_bars(bars, timeframe, charged.desk(Desk()))
-        if timeframe is not None:
+            found = self._of_bars(traded, timeframe, charged.desk(Desk()))
+        elif timeframe is not None:
             raise ValueError("--timeframe is for rules and signals: a model brings its own")
-        if (Path(self.what) / RUN_CONFIG).is_file() and (Path(self.what) / "agent").is_dir():
-            if self.rule or self.states:
-                raise ValueError(f"{self.what} holds an agent, which decides itself: leave --rule and --states out")
-            return _of_agent(Path(self.what), bars, charged, self.inputs)
-        return self._of_model(bars, charged.desk(Desk()))
+        elif (Path(self.what) / RUN_CONFIG).is_file() and (Path(self.what) / "agent").is_dir():
+            if self.rule or self.states or self.size != "fixed":
+                told = "leave --rule, --states and --size out"
+                raise ValueError(f"{self.what} holds an agent, which decides itself: {told}")
+            found = _of_agent(Path(self.what), traded, charged, self.inputs)
+        else:
+            found = self._of_model(traded, charged.desk(Desk()))
+        return replace(found, traded=traded, earliest=max(found.earliest, traded.earliest(found.market)))
 
-    def _of_bars(self, bars: Path, timeframe: str | None, desk: Desk) -> Prepared:
+    def _of_bars(self, traded: Traded, timeframe: str | None, desk: Desk) -> Prepared:
         from agents.evaluation.backtest.rule import parse_rules
         from agents.evaluation.backtest.signals import read_signals, signal_targets
 
-        market = plain_market(bars, timeframe)
+        market = traded.plain_market(timeframe)
         if self.signals is not None:
             sized = self.size == "confidence"
             targets = signal_targets(read_signals(self.signals), market, sized=sized)
             return Prepared(market, desk, self.signals.stem + (", by confidence" if sized else ""), targets)
         return Prepared(market, desk, "", None, parse_rules(self.rule or ""))
 
-    def _of_model(self, bars: Path, desk: Desk) -> Prepared:
+    def _of_model(self, traded: Traded, desk: Desk) -> Prepared:
         import pretrain
         from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import state_targets
+        from agents.evaluation.backtest.signals import by_rise_confidence, by_state_confidence, state_targets
         from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
         from pretrain.segmenter.artifact import Segmenter
 
@@ -182,18 +173,27 @@ class Given:
             raise ValueError(f"{self.what} holds a {type(model).__name__}, which predicts nothing of bars")
         inputs = self.inputs or MarketInputs()
         inputs.require_fits(model.layout, self.what)
-        market = MarketMaker(model.layout, inputs).market_at(bars)
+        market = traded.market_of(MarketMaker(model.layout, inputs))
         table = model.predict(market)
         earliest = int(market.bars.index.searchsorted(table.index[0]))
         if self.states is not None:
             below = (-1.0 if self.short else 0.0) if desk.trading.shorts_allowed else 0.0
             told = model.states(table) if isinstance(model, Segmenter) else table
             targets = state_targets(told, market, self.states, below=below)
-            return Prepared(market, desk, f"{Path(self.what).name} {self.states}", targets, earliest=earliest)
-        return Prepared(market, desk, "", None, parse_rules(self.rule or ""), table, earliest)
+            name = f"{Path(self.what).name} {self.states}"
+            if self.size == "confidence":
+                targets, name = by_state_confidence(targets, table, market, self.states), f"{name}, by confidence"
+            return Prepared(market, desk, name, targets, earliest=earliest, states=self.states, below=below)
+        rules = parse_rules(self.rule or "")
+        if self.size == "confidence":
+            if len(rules) > 1:
+                raise ValueError(f"--rule names {len(rules)} rules: --size confidence trades one")
+            targets = by_rise_confidence(rules[0], market, table, shorts=desk.trading.shorts_allowed)
+            return Prepared(market, desk, f"{rules[0].words}", targets, earliest=earliest)
+        return Prepared(market, desk, "", None, rules, table, earliest)
 
 
-def _of_agent(folder: Path, bars: Path, charged: Charged, inputs: MarketInputs | None) -> Prepared:
+def _of_agent(folder: Path, traded: Traded, charged: Charged, inputs: MarketInputs | None) -> Prepared:
     from agents.evaluation.backtest.deciders import agent_desk, agent_targets, settings_at
     from agents.evaluation.charges import with_impact
     from agents.evaluation.tables import run_maker
@@ -203,10 +203,11 @@ def _of_agent(folder: Path, bars: Path, charged: Charged, inputs: MarketInputs |
     run = Run.load(folder)
     desk = charged.desk(agent_desk(with_impact(run.agent.settings)))
     settings = settings_at(desk, run.agent.settings)
-    (market,) = own_markets(str(bars), settings, run_maker(run, inputs, str(bars)))
+    source = str(traded.source) if isinstance(traded.source, Path) else traded.source
+    (market,) = own_markets(source, settings, run_maker(run, inputs, source))
     targets = agent_targets(run.agent, market, settings)
     earliest = market.first_decision(settings.window)
-    until = learned_until(run)
+    until = learned_until(run) if traded.sample is None else None
     if until is not None:
         seen = int(market.bars.index.searchsorted(until, side="right"))
         if seen >= len(market) - 1:
@@ -215,27 +216,3 @@ def _of_agent(folder: Path, bars: Path, charged: Charged, inputs: MarketInputs |
             typer.echo(f"cryptoenv: note: only what follows {until}, which the agent learned from, is traded", err=True)
             earliest = seen
     return Prepared(market, desk, folder.name, targets, earliest=earliest)
-
-
-def plain_market(bars: Path, timeframe: str | None) -> Market:
-    """Bars as a market without features, at their own timeframe or a longer one.
-
-    Raises:
-        ValueError: bars that cannot be used.
-    """
-    from cryptoenv.bars.bars import bars_timeframe
-    from cryptoenv.features import FeatureSpec
-    from cryptoenv.market.market import Market
-    from cryptoenv.market.stored_bars import bars_at, name_of_place
-
-    found = bars_at(bars)
-    return Market.from_bars(
-        found, (timeframe or bars_timeframe(found),), features=FeatureSpec.none(), name=name_of_place(bars)
-    )
-
-
-def span_of(found: Backtest) -> str:
-    """First and last bar of a backtest, in words."""
-    index = found.market.bars.index
-    last = index[found.trace.first + len(found.targets)]
-    return f"{index[found.trace.first]:%Y-%m-%d} to {last:%Y-%m-%d}, {found.market.timeframes[0]}"

@@ -44,7 +44,8 @@ class Rollout:
         rows: where the rows began.
         equity: (S + 1, N) float64, quote currency; the first line is the start.
         exposure: (S, N) float64, held over the bar after each decision, as a fraction of equity at its open.
-        turnover: (S, N) float64, notional traded in the step as a fraction of equity before it.
+        turnover: (S, N) float64, notional traded in the step, stops and liquidations included, as a fraction of equity
+            before it.
         log_returns: (S, N) float64, of the market's close over the same bars.
     """
 
@@ -163,10 +164,12 @@ def roll_seen(
     turnover = np.empty((rows.steps, count))
     solvent = np.ones(count, dtype=bool)
     returns = _log_returns(labelled, rows)
-    equity[0] = info["equity"]
+    equity[0], held = info["equity"], np.zeros(count)
     for s in range(rows.steps):
         observation, _, terminated, _, info = envs.step(decide(observation))
         traded = np.abs(info["fill_quantity"]) * np.nan_to_num(info["fill_price"])
+        closed = np.abs(held + info["fill_quantity"]) * np.nan_to_num(info["exit_price"])  # by a stop, or liquidated
+        traded, held = traded + closed, info["exposure"] * info["equity"] / info["close"]
         equity[s + 1] = np.where(solvent, info["equity"], equity[s])
         exposure[s] = np.where(solvent, _held_over_bar(info["exposure"], returns[s]), 0.0)
         turnover[s] = np.where(solvent, traded / equity[s], 0.0)

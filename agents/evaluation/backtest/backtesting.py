@@ -231,7 +231,7 @@ class Chance:
         return f"p = {self.p_value:.3f} ({len(self.earned)} random ones, median net log-return {middle:+.2f}%)"
 
 
-def against_chance(found: Backtest, count: int = CHANCES, seed: int = 0) -> Chance:
+def against_chance(found: Backtest, count: int = CHANCES, seed: int = 0, *, states: bool = False) -> Chance:
     """Compare a backtest with random positions of equal turnover and equal dwell, with the same costs.
 
     A random one has the strategy's positions in their order, each as long as some stretch of that position of the
@@ -241,9 +241,12 @@ def against_chance(found: Backtest, count: int = CHANCES, seed: int = 0) -> Chan
         found: the strategy's.
         count: random ones.
         seed: of what is drawn.
+        states: what is drawn are states of equal dwell (long, short or out, and the one in which what is held is kept),
+            as `found` was asked for them, which then trade by the same rule.
     """
-    held = _kept(found.targets)
-    edges = np.concatenate(([0], np.flatnonzero(np.diff(held)) + 1, [len(held)]))
+    held = found.targets.copy() if states else _kept(found.targets)
+    changed = (held[1:] != held[:-1]) & ~(np.isnan(held[1:]) & np.isnan(held[:-1]))
+    edges = np.concatenate(([0], np.flatnonzero(changed) + 1, [len(held)]))
     values, lengths = held[edges[:-1]], np.diff(edges)
     if len(values) < 2:
         return Chance(1.0, np.empty(0), 1.0)
@@ -264,7 +267,7 @@ def _shuffled(
     """The lengths, dealt out anew among the stretches of each position."""
     out = lengths.copy()
     for value in np.unique(values):
-        mine = np.flatnonzero(values == value)
+        mine = np.flatnonzero(np.isnan(values) if np.isnan(value) else values == value)
         out[mine] = rng.permutation(lengths[mine])
     return out
 

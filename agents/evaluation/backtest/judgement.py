@@ -29,6 +29,8 @@ class Judged:
         search: what the ledger knows of trials on the same data, this one among them.
         verdict: of its net returns per day.
         luck: of a sweep, its probability of overfitting and tests for data snooping.
+        ceilings: what nobody can beat, where the truth is known.
+        states: random states of equal dwell, where states were traded.
     """
 
     found: Backtest
@@ -37,6 +39,8 @@ class Judged:
     search: Tried
     verdict: Verdict
     luck: dict[str, Any]
+    ceilings: tuple[Backtest, ...] = ()
+    states: Chance | None = None
 
     def metrics(self) -> dict[str, Any]:
         """All of it as plain values for JSON."""
@@ -50,7 +54,9 @@ class Judged:
             "desk": asdict(found.desk),
             "figures": found.figures(self.held),
             "buy_and_hold": self.held.figures(),
-            "chance": {"p_value": self.chance.p_value, "turnover": self.chance.turnover, "n": len(self.chance.earned)},
+            "chance": _chance(self.chance),
+            **({"chance_states": _chance(self.states)} if self.states is not None else {}),
+            **({"ceilings": {one.name: one.figures(self.held) for one in self.ceilings}} if self.ceilings else {}),
             "search": asdict(self.search),
             "luck": self.luck,
             "verdict": {"word": self.verdict.word, "because": self.verdict.because, **self.verdict.figures},
@@ -59,7 +65,11 @@ class Judged:
     def lines(self) -> list[str]:
         """What is printed below the table."""
         kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.search.kinds.items()))
-        told = [f"chance:  {self.chance.words}", f"trials:  {self.search.trials} on this data ({kinds})"]
+        told = [f"chance:  {self.chance.words}"]
+        if self.states is not None:
+            told.append(f"states:  of equal dwell, at random: {self.states.words}")
+        told += [f"ceiling: {share_of(self.found, one)} of {one.name}" for one in self.ceilings]
+        told.append(f"trials:  {self.search.trials} on this data ({kinds})")
         if self.luck:
             told.append(
                 f"search:  probability of overfitting {self.luck['probability_of_overfitting']:.2f}, reality check "
@@ -67,6 +77,17 @@ class Judged:
                 f"{self.luck['superior_predictive_ability']:.3f}"
             )
         return [*told, self.verdict.line]
+
+
+def _chance(one: Chance) -> dict[str, Any]:
+    return {"p_value": one.p_value, "turnover": one.turnover, "n": len(one.earned)}
+
+
+def share_of(found: Backtest, ceiling: Backtest) -> str:
+    """The log-return of a backtest as a share of a ceiling's, in words."""
+    if ceiling.log_return <= 0.0:
+        return f"no share ({100.0 * ceiling.log_return:+.1f}% log-return)"
+    return f"{100.0 * found.log_return / ceiling.log_return:.0f}%"
 
 
 def trial_of(found: Backtest, data: str, what: str, kind: str) -> Trial:
@@ -84,6 +105,8 @@ def judge(
     sweep: Sweep | None = None,
     chances: int = CHANCES,
     seed: int = 0,
+    ceilings: Sequence[Backtest] = (),
+    states: bool = False,
 ) -> Judged:
     """Compare a backtest, write its trials into the ledger, and judge it by all that were ever made on the data.
 
@@ -94,6 +117,8 @@ def judge(
         sweep: whose best it is; all its rules are trials.
         chances: random positions to compare with.
         seed: of chance and resampling.
+        ceilings: what nobody can beat, where the truth is known.
+        states: states of a segmenter were traded: compare with random ones of equal dwell, too.
     """
     desk = repr(found.desk)
     if sweep is None:
@@ -108,11 +133,14 @@ def judge(
     search = tried(ledger, data)
     chance = against_chance(found, chances, seed)
     p_values = {"random positions of equal turnover": chance.p_value} if len(chance.earned) else {}
+    drawn = against_chance(found, chances, seed, states=True) if states else None
+    if drawn is not None and len(drawn.earned):
+        p_values["random states of equal dwell"] = drawn.p_value
     luck = {} if sweep is None else sweep.luck(seed)
     if luck:
         p_values["superior predictive ability"] = luck["superior_predictive_ability"]
     said = verdict(found.days(), search.trials, variance=search.variance, p_values=p_values, seed=seed)
-    return Judged(found, buy_and_hold(found), chance, search, said, luck)
+    return Judged(found, buy_and_hold(found), chance, search, said, luck, tuple(ceilings), drawn)
 
 
 def write_backtest(
@@ -127,7 +155,8 @@ def write_backtest(
 
     found = judged.found
     found.trades.to_parquet(folder / "trades.parquet")
-    found.equity_table(buy_and_hold=judged.held).to_parquet(folder / "equity.parquet")
+    others = {"buy_and_hold": judged.held} | {one.name.replace(" ", "_"): one for one in judged.ceilings}
+    found.equity_table(**others).to_parquet(folder / "equity.parquet")
     as_text(regimes_of_backtest(found, judged.held)).to_parquet(folder / "regimes.parquet")
     as_text(stress_table(list(stressed(found)))).to_parquet(folder / "stress.parquet")
     if sweep is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from agents.evaluation.backtest.rule import Rule, grid_of
 from cryptoenv.bar_files.columns import TIME_NAMES, plain_name
 from cryptoenv.bar_files.formats import read_raw_table
 from cryptoenv.bars.errors import BarsError
@@ -144,3 +146,47 @@ def state_targets(
     likeliest = np.array(states)[said[told].argmax(axis=1)]
     targets[told] = np.select([likeliest == "bull", likeliest == "bear"], [long, below], np.nan)
     return targets
+
+
+def by_state_confidence(
+    targets: NDArray[np.float64], table: pd.DataFrame, market: Market, timescale: str
+) -> NDArray[np.float64]:
+    """Targets (T,) times the probability of the state that is traded, as it is when the position begins.
+
+    A position keeps its size: to follow every change of a probability would cost more than it is worth.
+
+    Raises:
+        SignalsError: no probabilities of that timescale ("all" has none).
+    """
+    columns = [f"{name}_{timescale}" for name in ("bull", "bear")]
+    if not set(columns) <= set(table.columns):
+        raise SignalsError(f"no columns {columns} in {list(table.columns)[:40]}: --size confidence reads them")
+    bull, bear = (table[name].reindex(market.bars.index).to_numpy(np.float64) for name in columns)
+    return _from_each_start(targets, np.where(targets > 0.0, bull, bear))
+
+
+def by_rise_confidence(
+    rule: Rule, market: Market, table: pd.DataFrame, *, shorts: bool
+) -> NDArray[np.float64]:
+    """Targets (T,) of a threshold rule times what its model is sure of, `|2 p - 1|` of a rise, as a position begins.
+
+    Raises:
+        SignalsError: the table has no probability of a rise, such as `up_4`, over the bars that the column is of.
+    """
+    column = str(dict(rule.values)["column"])
+    bars = re.search(r"_(\d+)(?:_|$)", column)
+    rise = f"up_{bars.group(1)}" if bars else "up"
+    if rise not in table.columns:
+        raise SignalsError(f"no column {rise!r} in {list(table.columns)[:40]}: --size confidence reads it")
+    sure = np.abs(2.0 * table[rise].reindex(market.bars.index).to_numpy(np.float64) - 1.0)
+    return _from_each_start(grid_of([rule], market, shorts=shorts, table=table).targets(0), sure)
+
+
+def _from_each_start(targets: NDArray[np.float64], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Targets (T,) times the confidence (T,) of the bar at which each was first asked for; NaN stays."""
+    known = np.where(np.isnan(targets), -1, np.arange(len(targets)))
+    last = np.maximum.accumulate(known)
+    held = np.where(last < 0, np.nan, targets[np.maximum(last, 0)])
+    begins = np.concatenate(([True], held[1:] != held[:-1]))
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(targets)), 0))
+    return targets * np.clip(np.nan_to_num(confidence[start]), 0.0, 1.0)

@@ -53,6 +53,7 @@ def test_a_rollout_replayed_is_the_rollout(
         told = backtest(one.market, targets, agent_desk(settings), first=one.first)
         np.testing.assert_array_equal(told.equity, found.rollout.equity[:, n])
         assert told.trace.column("exit_kind").any()
+        np.testing.assert_allclose(told.trace.column("turnover"), found.rollout.turnover[:, n], rtol=1e-9, atol=1e-12)
 
 
 def test_an_agent_is_backtested_as_it_trades(extractor: Extractor, labelled: tuple[ExpertMarket, ...]) -> None:
