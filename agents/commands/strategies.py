@@ -149,19 +149,24 @@ class Given:
 
     def _of_bars(self, traded: Traded, timeframe: str | None, desk: Desk) -> Prepared:
         from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import read_signals, signal_targets
+        from agents.evaluation.backtest.signals import BY_CONFIDENCE, read_signals, signal_targets
 
         market = traded.plain_market(timeframe)
         if self.signals is not None:
             sized = self.size == "confidence"
             targets = signal_targets(read_signals(self.signals), market, sized=sized)
-            return Prepared(market, desk, self.signals.stem + (", by confidence" if sized else ""), targets)
+            return Prepared(market, desk, self.signals.stem + (BY_CONFIDENCE if sized else ""), targets)
         return Prepared(market, desk, "", None, parse_rules(self.rule or ""))
 
     def _of_model(self, traded: Traded, desk: Desk) -> Prepared:
         import pretrain
         from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import by_rise_confidence, by_state_confidence, state_targets
+        from agents.evaluation.backtest.signals import (
+            BY_CONFIDENCE,
+            by_rise_confidence,
+            by_state_confidence,
+            state_targets,
+        )
         from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
         from pretrain.segmenter.artifact import Segmenter
 
@@ -182,14 +187,14 @@ class Given:
             targets = state_targets(told, market, self.states, below=below)
             name = f"{Path(self.what).name} {self.states}"
             if self.size == "confidence":
-                targets, name = by_state_confidence(targets, table, market, self.states), f"{name}, by confidence"
+                targets, name = by_state_confidence(targets, table, market, self.states), name + BY_CONFIDENCE
             return Prepared(market, desk, name, targets, earliest=earliest, states=self.states, below=below)
         rules = parse_rules(self.rule or "")
         if self.size == "confidence":
             if len(rules) > 1:
                 raise ValueError(f"--rule names {len(rules)} rules: --size confidence trades one")
             targets = by_rise_confidence(rules[0], market, table, shorts=desk.trading.shorts_allowed)
-            return Prepared(market, desk, f"{rules[0].words}", targets, earliest=earliest)
+            return Prepared(market, desk, rules[0].words + BY_CONFIDENCE, targets, earliest=earliest)
         return Prepared(market, desk, "", None, rules, table, earliest)
 
 

@@ -18,6 +18,7 @@ from cryptoenv.bars.times import TimeReading, utc_times
 from cryptoenv.market.market import Market
 
 TARGET, CONFIDENCE = "target", "confidence"
+BY_CONFIDENCE = ", by confidence"  #: behind the name of what is sized so
 
 
 class SignalsError(BarsError):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from agents.evaluation.backtest.backtesting import Backtest, backtest
 from agents.evaluation.backtest.rule import grid_of, parse_rules
+from agents.evaluation.backtest.signals import BY_CONFIDENCE
 from agents.evaluation.tables import ORACLE, require_judged
 from agents.markets.expert_market import require_task
 from agents.markets.own_markets import data_named
@@ -152,7 +153,7 @@ def true_drift_targets(sample: RegimeSample, like: Backtest) -> NDArray[np.float
     A column of a return over H bars ("return_4_mean") is H times it; of anything else the rule's middle is taken for
     the threshold of a rise, 0.
     """
-    (rule,) = parse_rules(like.name)
+    (rule,) = parse_rules(like.name.removesuffix(BY_CONFIDENCE))
     column = str(dict(rule.values)["column"])
     bars = re.search(r"return_(\d+)", column)
     drift = sample.truth["drift"].to_numpy(np.float64)  # of the state at each close, which lasts

@@ -56,9 +56,11 @@ def test_signals_and_a_shorter_span(bars: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ([], "say what decides"),
+        (["--rule", "hold", "--task", "easy"], "--bars, or --task (one of them)"),
         (["--rule", "crossing"], "rule 'crossing' is unknown"),
         (["--rule", "hold", "--signals", "x.csv"], "--signals says all"),
         (["--rule", "hold", "--size", "confidence"], "--size confidence reads"),
+        (["default", "--rule", "threshold column=up_4", "--size", "huge"], "fixed or confidence"),
         (["--rule", "hold", "--size", "huge"], "fixed or confidence"),
         (["--states", "4h"], "name its folder"),
         (["default"], "a model predicts, and does not trade"),
@@ -81,11 +83,21 @@ def test_what_makes_no_sense_is_told_in_one_line(
     assert not out.exists() and not (tmp_path / "trials.jsonl").exists()
 
 
-def test_a_model_by_a_column_of_its_table(tmp_path: Path) -> None:
-    path = tmp_path / "quarters.csv"
-    random_bars(60, 4).to_csv(path)
+def test_a_model_by_a_column_of_its_table_beside_its_ceiling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    arguments = ["backtest", "default", "--rule", "threshold column=up_4 above=0.52 below=0.48", "--bars", str(path)]
-    assert main([*arguments, "--chances", "9", "--out", str(out)]) == 0
+    arguments = ["backtest", "default", "--rule", "threshold column=up_4 above=0.52 below=0.48", "--size", "confidence"]
+    task = ["--task", "easy", "--days", "3", "--chances", "9", "--out", str(out)]
+    assert main([*arguments, *task]) == 0
     told = json.loads((out / "metrics.json").read_text())
-    assert told["strategy"].startswith("threshold column=up_4") and told["market"]["bars"] == 60 * 96
+    assert told["strategy"].startswith("threshold column=up_4") and told["market"]["bars"] == 59 * 96
+    assert told["figures"]["days"] == pytest.approx(3.0, abs=0.02) and told["figures"]["mean_exposure"] < 0.9
+    assert set(told["ceilings"]) == {"the same rule on the true drift", "filter oracle"}
+    assert told["ceilings"]["filter oracle"]["log_return"] > told["figures"]["log_return"]
+    equity = pd.read_parquet(out / "equity.parquet")
+    assert equity["filter_oracle"].iloc[-1] / 10_000.0 - 1.0 == pytest.approx(
+        told["ceilings"]["filter oracle"]["total_return"]
+    )
+    assert "of filter oracle" in capsys.readouterr().out
+    assert told["search"]["kinds"] == {"backtest": 1}

@@ -29,6 +29,7 @@ from pretrain import Extractor
 from tests.naive.random_bars import random_bars
 
 PLAN = WalkForwardPlan(folds=2, seeds=1)
+KILLS = 4  #: of a part of the slow test
 
 
 def in_this_process(job: Callable[..., Any], jobs: list[Any], *_: Any, **__: Any) -> Iterator[tuple[int, Any]]:
@@ -158,17 +159,18 @@ def _command(recipe: Path, bars: tuple[str, ...], out: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(5))
 def test_twenty_kills_change_nothing(
-    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path
+    made: tuple[AgentRecipe, tuple[str, ...]], whole: Path, tmp_path: Path, part: int
 ) -> None:
-    """Killed at any moment from the first import to the last file, often enough several times over."""
+    """Four kills a part, at any moment from the first import to the last file; a finished one begins anew."""
     recipe = tmp_path / "recipe.yaml"
     write_agent_recipe(made[0], recipe)
     began = time.monotonic()
     _finish(_command(recipe, made[1], tmp_path / "first" / "run"), tmp_path / "first" / "run", whole)
     lasts = time.monotonic() - began
-    rng, kills, number, finished = np.random.default_rng(3), 0, 0, {}
-    while kills < 20:
+    rng, kills, number, finished = np.random.default_rng(part), 0, 0, {}
+    while kills < KILLS:
         out = tmp_path / f"killed-{number}" / "run"
         process = subprocess.Popen(
             _command(recipe, made[1], out), start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -182,7 +184,7 @@ def test_twenty_kills_change_nothing(
         now = {path: path.stat().st_mtime_ns for path in out.rglob(TRAINED)}
         assert all(now[path] == moment for path, moment in finished.items()), "a fold was trained twice"
         finished = now
-        if process.returncode == 0 or kills == 20:
+        if process.returncode == 0 or kills == KILLS:
             _finish(_command(recipe, made[1], out), out, whole)
             assert all(path.stat().st_mtime_ns == moment for path, moment in finished.items())
             number, finished = number + 1, {}

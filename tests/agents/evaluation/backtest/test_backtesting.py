@@ -10,14 +10,23 @@ import pandas as pd
 import pytest
 
 from agents.evaluation import baselines
+from agents.evaluation.backtest import backtesting as module
 from agents.evaluation.backtest.backtesting import Desk, against_chance, backtest, buy_and_hold, decision_rows
 from agents.evaluation.backtest.deciders import agent_desk, agent_targets, decisions_of, unlabelled
 from agents.evaluation.backtest.judgement import judge
 from agents.evaluation.backtest.rule import Rule, grid_of, parse_rules
-from agents.evaluation.backtest.signals import SignalsError, read_signals, signal_targets, state_targets
+from agents.evaluation.backtest.signals import (
+    SignalsError,
+    by_rise_confidence,
+    by_state_confidence,
+    read_signals,
+    signal_targets,
+    state_targets,
+)
 from agents.evaluation.backtest.sweeping import sweep_rules
+from agents.evaluation.backtest.traded import TRUE_STATES, Traded, optimum_targets, true_state_targets
 from agents.evaluation.rollout import whole_markets
-from agents.markets.expert_market import ExpertMarket
+from agents.markets.expert_market import ExpertMarket, synthetic_market
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
 from agents.policies.policy_shape import PolicyShape
@@ -28,6 +37,7 @@ from cryptoenv.analysis.trial_ledger import tried
 from cryptoenv.features import FeatureSpec
 from cryptoenv.trading.config import Costs, RiskLimits, TradingConfig
 from pretrain import Extractor
+from synthetic import task_seeds
 from tests.naive.random_bars import random_bars
 
 FREE = Desk(TradingConfig(costs=Costs(fee=0.0, half_spread=0.0, impact=0.0), limits=RiskLimits(participation=1.0)))
@@ -261,3 +271,63 @@ def test_a_column_of_predictions_as_a_rule() -> None:
     assert grid_of([rule], market, table=table, shorts=False).targets(0)[5] == 0.0
     with pytest.raises(ValueError, match="no column 'x'"):
         grid_of([Rule("threshold", (("column", "x"), ("above", 0.0), ("below", 0.0)))], market, table=table)
+
+
+def test_a_model_is_sized_by_what_it_is_sure_of_as_a_position_begins() -> None:
+    market = plain(1)
+    index = market.bars.index
+    columns = {"return_4_mean": [0.002, 0.003, 0.0, -0.002], "up_4": [0.75, 0.9, 0.5, 0.3]}
+    table = pd.DataFrame(columns, index=index[3:7])
+    (rule,) = parse_rules("threshold column=return_4_mean above=0.001 below=-0.001")
+    targets = by_rise_confidence(rule, market, table, shorts=True)
+    assert targets[[3, 4, 6]].tolist() == pytest.approx([0.5, 0.5, -0.4]) and np.isnan(targets[[2, 5, 7]]).all()
+    with pytest.raises(SignalsError, match="no column 'up_4'"):
+        by_rise_confidence(rule, market, table[["return_4_mean"]], shorts=True)
+    states = pd.DataFrame({"bull_4h": [0.8, 0.9, 0.3], "bear_4h": [0.1, 0.0, 0.6]}, index=index[2:5])
+    asked = np.full(len(market), np.nan)
+    asked[2:5] = [1.0, 1.0, -1.0]
+    assert by_state_confidence(asked, states, market, "4h")[2:5].tolist() == [0.8, 0.8, -0.6]
+
+
+def test_random_states_keep_their_dwell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn are the states themselves, the one in which a position is kept among them."""
+    market, drawn = plain(20), []
+    asked = np.repeat([1.0, np.nan, -1.0, np.nan, 1.0, -1.0], [30, 50, 90, 10, 200, 99])[: len(market) - 1]
+    found = backtest(market, np.append(asked, np.nan), FREE)
+    again = module.traded_again
+    monkeypatch.setattr(module, "traded_again", lambda like, targets, name: drawn.append(targets) or again(
+        like, targets, name))  # fmt: skip
+    assert against_chance(found, 5, states=True).p_value > 0.0
+    for targets in drawn:
+        assert np.isnan(targets).sum() == np.isnan(found.targets).sum()
+        assert (targets == 1.0).sum() == (found.targets == 1.0).sum()
+    assert len({targets.tobytes() for targets in drawn}) == 5
+
+
+def test_the_ceiling_is_what_the_environment_says(settings: TradingSettings) -> None:
+    """The causal optimum as targets, and the rule on true states: known at each close, after the warm-up."""
+    traded = Traded.of_task("easy", "validation", 1, 4)
+    assert traded.sample is not None
+    labelled = synthetic_market("easy", list(task_seeds("easy", "validation", 2))[1], 4, TradingSettings())
+    market = traded.plain_market()
+    first = traded.earliest(market)
+    assert market.bars.index[first] == labelled.market.bars.index[0] + pd.Timedelta(56, "D") - pd.Timedelta(15, "min")
+    labelled = replace(labelled, first=first)
+    found = backtest(market, np.full(len(market), 1.0), Desk(TradingConfig(costs=settings.costs)), first=first)
+    rows = whole_markets([labelled])
+    decided = decisions_of(baselines.oracle([labelled], settings), [labelled], rows, settings)
+    optimum = optimum_targets(traded.sample, found)[first:-1]
+    # The environment begins flat where the chain of targets already holds something: they meet at the first decision.
+    met = int((optimum == decided.targets[:, 0]).argmax())
+    np.testing.assert_array_equal(optimum[met:], decided.targets[met:, 0])
+    assert met < 48
+    by_states, oracle = traded.ceilings(found, "4h", -1.0)
+    regimes = np.array(traded.sample.task.regimes)[traded.sample.truth["regime"].to_numpy()]
+    asked = true_state_targets(traded.sample, market, "4h", -1.0)
+    assert (asked[regimes == "bull"] == 1.0).all() and (asked[regimes == "crash"] == -1.0).all()
+    assert np.isnan(asked[regimes == "range"]).all()
+    assert oracle.log_return > found.log_return and by_states.name == TRUE_STATES
+    hours = traded.plain_market("1h")
+    np.testing.assert_array_equal(true_state_targets(traded.sample, hours, "4h", -1.0), asked[3::4])
+    with pytest.raises(ValueError, match="train"):
+        Traded.of_task("easy", "train", 0, 4)
