@@ -69,6 +69,48 @@ def probabilistic_sharpe(moments: Moments, benchmark: float = 0.0) -> float:
     return _NORMAL.cdf((moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / math.sqrt(moments.variance))
 
 
+def log_upper_tail(z: float) -> float:
+    """Logarithm of `1 - cdf(z)` of the normal distribution, where a double holds no such probability, too.
+
+    Beyond 30 by the asymptotic series of Mills' ratio (Abramowitz and Stegun 1964, 26.2.12).
+    """
+    if z < 30.0:
+        return math.log(0.5 * math.erfc(z / math.sqrt(2.0)))
+    term = total = 1.0
+    for k in range(1, 12):
+        term *= -(2 * k - 1) / (z * z)
+        total += term
+    return -0.5 * z * z - math.log(z * math.sqrt(2.0 * math.pi)) + math.log(total)
+
+
+def sharpe_p_value(moments: Moments, benchmark: float = 0.0) -> float:
+    """Probability of a Sharpe ratio as high where the true one is `benchmark`: 1 - `probabilistic_sharpe`, to the last
+    digit of a tail that a difference from 1 would lose."""
+    z = (moments.sharpe - benchmark) * math.sqrt(moments.count - 1) / math.sqrt(moments.variance)
+    return math.exp(log_upper_tail(z))
+
+
+def scale_to_periods(autocorrelations: ArrayLike, periods: int) -> float:
+    """What turns a Sharpe ratio per observation into one per `periods` of them where returns depend on each other.
+
+    `q / sqrt(q + 2 sum_k (q - k) rho_k)` (Lo 2002, "The statistics of Sharpe ratios", Financial Analysts Journal
+    58(4)); the root of q where they do not.
+
+    Args:
+        autocorrelations: (K,) of lags 1 to K; those beyond are 0.
+        periods: q >= 1.
+
+    Raises:
+        ValueError: no correlations, or ones that no returns have together.
+    """
+    rho = np.asarray(autocorrelations, dtype=np.float64)[: max(periods - 1, 0)]
+    lags = np.arange(1, len(rho) + 1)
+    variance = periods + 2.0 * float(((periods - lags) * rho).sum())
+    if periods < 1 or not (np.abs(rho) <= 1.0).all() or variance <= 0.0:
+        raise ValueError(f"autocorrelations {rho[:8]} over {periods} periods are not allowed: no returns have them")
+    return periods / math.sqrt(variance)
+
+
 def minimum_track_record(moments: Moments, benchmark: float = 0.0, confidence: float = 0.95) -> float:
     """Observations after which this Sharpe ratio would be above `benchmark` with that confidence (2012, eq. 11).
 
@@ -82,6 +124,9 @@ def minimum_track_record(moments: Moments, benchmark: float = 0.0, confidence: f
 def expected_best_sharpe(trials: int, variance: float) -> float:
     """The best Sharpe ratio to expect of `trials` strategies without skill (2014, eq. 6).
 
+    The published approximation errs toward a higher one (by 2.6% of 5 trials, 0.1% of a million), and of two trials
+    toward a lower one, where the exact value stands in its place.
+
     Args:
         trials: N >= 1 independent ones; 0.0 of a single one.
         variance: of their Sharpe ratios, per observation.
@@ -91,8 +136,8 @@ def expected_best_sharpe(trials: int, variance: float) -> float:
     """
     if trials < 1 or not variance >= 0.0:
         raise ValueError(f"trials={trials}, variance={variance} are not allowed: trials >= 1, variance >= 0")
-    if trials == 1:
-        return 0.0
+    if trials <= 2:
+        return math.sqrt(variance / math.pi) if trials == 2 else 0.0
     high, higher = (_NORMAL.inv_cdf(1.0 - 1.0 / (trials * scale)) for scale in (1.0, math.e))
     return math.sqrt(variance) * ((1.0 - EULER) * high + EULER * higher)
 

@@ -17,6 +17,7 @@ from cryptoenv.analysis.statistics import (
     minimum_track_record,
     probabilistic_sharpe,
     reverse_odds,
+    sharpe_p_value,
 )
 
 LEAST_DAYS = 60  #: observations of a day each that a verdict needs
@@ -85,7 +86,7 @@ def verdict(
         "mean_per_day": interval.value, "mean_low": interval.low, "mean_high": interval.high,
         "sharpe_per_day": moments.sharpe, "probabilistic_sharpe": single, "deflated_sharpe": deflated,
         "minimum_track_record_days": needed if math.isfinite(needed) else "never",
-        "reverse_odds": reverse_odds(1.0 - single, trials).needed, **(p_values or {}),
+        "reverse_odds": reverse_odds(sharpe_p_value(moments), trials).needed, **(p_values or {}),
     }  # fmt: skip
     return _judged(interval, deflated, (trials, moments, variance), dict(p_values or {}), level, told)
 
