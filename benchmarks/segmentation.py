@@ -24,10 +24,9 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,91 +44,30 @@ from benchmarks.support.segmentation_figures import (
     with_intervals,
 )
 from benchmarks.support.segmentation_rivals import absent, labels_of, rivals, rows_of
-from cryptoenv.bar_files.reading import file_stem, read_bars
+from benchmarks.support.segmentation_worlds import DAYS, FILES, Parts, World
 from cryptoenv.files.durable_files import make_folder, write_file
 from pretrain import FitOptions
 from pretrain.data.labelled_market import LabelledMarket
-from pretrain.data.splits import split_markets
 from pretrain.segmenter.artifact import Segmenter
 from pretrain.segmenter.beginning import loaded_start
-from pretrain.segmenter.classes import BARS, class_beliefs, labelled_parts, labelled_task
+from pretrain.segmenter.classes import BARS, class_beliefs
 from pretrain.segmenter.config import MachineChoice, SegmenterConfig, SegmenterFeatures
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.scores import MARGIN, change_scores, changes_of
 from pretrain.segmenter.training import fit_segmenter
-from synthetic import TASKS, regime_market, task_seeds
+from synthetic import TASKS, regime_market
 
 SEEDS = 3
 STEPS = {"easy": 150, "real": 150}  #: of each training, where they are not the recipe's
 JOIN_SECONDS, DESIGN_SECONDS = 12.0, 90.0  #: CPU seconds of each way of joining, and of the founding design
-MARKETS = {"standard": (24, 3, 10), "easy": (12, 3, 10), "joins": (12, 3, 10)}  #: to learn from, to tune on, to test on
-DAYS = 60
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
-FILES = ("binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz")
 FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
 ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
 FILTER = "exact filter"
 _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
-
-
-class Parts(NamedTuple):
-    """Markets with labels: to learn from, to tune on, to test on."""
-
-    train: tuple[LabelledMarket, ...]
-    validation: tuple[LabelledMarket, ...]
-    test: tuple[LabelledMarket, ...]
-
-
-@dataclass(frozen=True)
-class World:
-    """One part of the benchmark: where its markets come from, as each variant of the recipe reads them."""
-
-    part: str
-    recipe: SegmenterRecipe
-    folder: Path | None = None
-
-    def parts(self, recipe: SegmenterRecipe) -> Parts:
-        """The markets, as `recipe` reads them."""
-        if self.part == "real":
-            return self._real(recipe)
-        task = "standard" if self.part == "joins" else self.part
-        families = zip(("extractor", "validation", "test"), MARKETS[self.part], strict=True)
-        train, validation, test = (self._labelled(recipe, task, family, count) for family, count in families)
-        # what is judged are the same rows for all, whatever they read
-        return Parts(train, validation, tuple(replace(item, start=max(item.start, self._first)) for item in test))
-
-    @cached_property
-    def _first(self) -> int:
-        """First row of a synthetic market that is judged."""
-        task = "standard" if self.part == "joins" else self.part
-        return self._labelled(self.recipe, task, "test", 1)[0].start
-
-    @staticmethod
-    def _labelled(recipe: SegmenterRecipe, task: str, family: str, count: int) -> tuple[LabelledMarket, ...]:
-        return labelled_task(
-            task, family, count, DAYS, timescales=recipe.timescales, layout=recipe.layout, teacher=recipe.teacher,
-            progress=False,
-        )
-
-    def _real(self, recipe: SegmenterRecipe) -> Parts:
-        assert self.folder is not None
-        found = [read_bars(self.folder / name) for name in FILES]
-        named = zip(found, FILES, strict=True)
-        markets = [recipe.layout.market(bars, name=file_stem(Path(name))) for bars, name in named]
-        look = max(scale.minimum for scale in recipe.timescales)
-        splits = split_markets(markets, recipe.layout.window, "time", look_ahead=look, embargo=96)
-        names = ("train", "validation", "test")
-        return Parts(*(labelled_parts(markets, splits.part(name), recipe.timescales) for name in names))
-
-    @cached_property
-    def beliefs(self) -> list[NDArray[np.float64]]:
-        """(T, S, C) of each test market: what the exact filter believes."""
-        task = "standard" if self.part == "joins" else self.part
-        seeds = task_seeds(task, "test", MARKETS[self.part][2])
-        return [class_beliefs(regime_market(task, DAYS, seed), self.recipe.timescales) for seed in seeds]
 
 
 def variants(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:

@@ -69,7 +69,7 @@ class SegmentedPredictor(AgentPredictor):
         self.embedding = _Embedding(agent.extractor)
 
     def read(self, block: Block) -> NDArray[np.float32]:
-        """No block can be read alone.
+        """No block can be read alone: there are no (S, C) predictions of one.
 
         Raises:
             ArtifactError: always.

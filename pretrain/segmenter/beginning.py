@@ -6,7 +6,7 @@ An extractor that learned what the best policy without foresight does knows much
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,8 +19,11 @@ from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import FeatureSpec, TimeframeFeatures
 from cryptoenv.files.typed_values import ConfigError
 from pretrain.data.scaler import RobustScaler
+from pretrain.data.stretches import StretchBatch
+from pretrain.data.windows import Batch
 from pretrain.extractor.artifact import FORMAT as EXTRACTOR_FORMAT
 from pretrain.extractor.artifact import SHIPPED, Extractor
+from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.run_folder import artifact_in
 from pretrain.segmenter.artifact import FORMAT, Segmenter
@@ -99,7 +102,8 @@ def started_scaler(fitted: RobustScaler, start: Start) -> RobustScaler:
 
 
 def begin_with(model: SegmenterModel, start: Start) -> None:
-    """Gives `model` the encoder of `start`, and its heads where they are of the same timescales and classes.
+    """Gives `model` the encoder of `start`; and its heads where they are of the same timescales and classes, or where
+    they say how likely as many hidden states are (an extractor's regimes).
 
     Args:
         model: with the scaler of `started_scaler`; changed in place.
@@ -111,10 +115,62 @@ def begin_with(model: SegmenterModel, start: Start) -> None:
     for name, tensor in given.items():
         if name.startswith(_ENCODER):
             kept[name] = _widened(name, tensor, kept[name], config, other.feature_names)
-    classes = (other.timescales, other.classes) if isinstance(other, SegmenterConfig) else None
-    if classes == (config.timescales, config.classes):
-        kept |= {name: tensor for name, tensor in given.items() if name.startswith(_HEADS)}
+    kept |= {name: tensor for name, tensor in _heads(given, other, config).items() if name in kept}
     model.load_state_dict(kept)
+
+
+def _heads(
+    given: Mapping[str, Tensor], other: ExtractorConfig | SegmenterConfig, own: SegmenterConfig
+) -> dict[str, Tensor]:
+    if isinstance(other, ExtractorConfig):
+        if other.regimes != own.hidden:
+            return {}
+        named = {"regime_head.": "head.", "memory_regime_head.": "memory_head."}
+        return {
+            new + name.removeprefix(old): tensor
+            for name, tensor in given.items()
+            for old, new in named.items()
+            if name.startswith(old)
+        }
+    same = _of_same_classes(other, own)
+    if other.hidden != own.hidden or not (same or own.hidden):
+        return {}
+    heads = (*_HEADS, "emission") if same else _HEADS
+    return {name: tensor for name, tensor in given.items() if name.startswith(heads)}
+
+
+def _of_same_classes(other: SegmenterConfig, own: SegmenterConfig) -> bool:
+    return (other.timescales, other.classes, other.hidden) == (own.timescales, own.classes, own.hidden)
+
+
+def has_emissions(config: SegmenterConfig, start: Start) -> bool:
+    """Whether `begin_with` takes from `start` what hidden states say of the classes."""
+    return isinstance(start, Segmenter) and _of_same_classes(start.config, config)
+
+
+def fit_emissions(model: SegmenterModel, batches: Iterable[Batch | StretchBatch]) -> None:
+    """Sets what each hidden state says of the classes to what the rows say that it is likely in: a step of expectation
+    and maximisation (Dempster, Laird and Rubin 1977). A state that is never likely says what all rows say.
+
+    Args:
+        model: with hidden states; changed in place.
+        batches: of rows with labels.
+    """
+    config = model.config
+    shape = (len(config.timescales), len(config.classes))
+    counts = torch.zeros(config.hidden, shape[0] * shape[1], dtype=torch.float64)
+    with torch.inference_mode():
+        for batch in batches:
+            if isinstance(batch, Batch):
+                embeddings, beliefs = model(batch.windows), batch.beliefs
+            else:
+                embeddings, _ = model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
+                beliefs = batch.decisions.beliefs
+            counts += model.hidden_states(embeddings).T.double() @ beliefs.double()
+    shares = counts.sum(dim=0, keepdim=True)
+    counts += shares / shares.sum()  # one row's worth of what all say
+    by_class = counts.unflatten(1, shape)
+    model.emission.data = (by_class / by_class.sum(dim=2, keepdim=True)).clamp(min=1e-4).log().flatten(1).float()
 
 
 def _widened(

@@ -12,12 +12,12 @@ from typing import Self
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.features import FeatureSpec, TimeframeFeatures
 from cryptoenv.features.pursuit.family import Pursuit
-from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types
 from pretrain.data.label_column import LabelColumn
 from pretrain.networks.encoder_config import EncoderConfig
 
 JOINS = ("tokens", "separate", "concatenation")
-MOST_CLASSES, MOST_TIMESCALES = 64, 16
+MOST_CLASSES, MOST_TIMESCALES, MOST_HIDDEN = 64, 16, 4_096
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class SegmenterConfig(EncoderConfig):
     `join` is "tokens" (the patches of all timeframes are the tokens of one encoder), "separate" (an encoder for each
     timeframe, their embeddings joined by a layer) or "concatenation" (the n-th patches of all timeframes, counted back
     from now, are one token; all have equally many). `timescales` are S names, each with a head over the C `classes`;
-    `for_labels` fills them in.
+    `for_labels` fills them in. With `hidden` > 0 the heads say how likely each of so many hidden states is, and what a
+    state says of the classes is learned beside: a probability of a class is the sum over the states that lead to it.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -39,9 +40,11 @@ class SegmenterConfig(EncoderConfig):
     join: str = "tokens"
     timescales: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    hidden: int = later_field(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_ranges(self, {"hidden": Range(0, MOST_HIDDEN)})
         require(self.join in JOINS, "join", self.join, f"one of {JOINS}")
         counts = {bars // patch for bars, patch in zip(self.window, self.patches, strict=True)}
         even = self.join != "concatenation" or len(counts) == 1

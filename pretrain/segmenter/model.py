@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pretrain.data.scaler import RobustScaler
 from pretrain.networks.scaled_encoder import ScaledEncoder
 from pretrain.segmenter.config import SegmenterConfig
 from pretrain.segmenter.joining import joined_encoder
+
+LEAST = 1e-6  #: probability of a class by hidden states, whose logarithm is its logit
 
 
 class SegmenterModel(ScaledEncoder):
@@ -29,9 +32,12 @@ class SegmenterModel(ScaledEncoder):
         if not config.feature_names:
             raise ValueError("config.feature_names is empty: take it from a market with config.for_market(market)")
         super().__init__(config, scaler, joined_encoder(config))
-        outputs = len(config.timescales) * len(config.classes)
+        classes = len(config.timescales) * len(config.classes)
+        outputs = config.hidden or classes
         self.head = nn.Linear(config.width, outputs)
         self.memory_head = nn.Linear(config.memory, outputs) if config.memory else None
+        if config.hidden:
+            self.emission = nn.Parameter(torch.randn(config.hidden, classes))
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """(..., S, C) float32 class logits from embeddings (..., D)."""
@@ -47,5 +53,13 @@ class SegmenterModel(ScaledEncoder):
             raise TypeError("the encoder has no memory")
         return self._by_timescale(self.memory_head(states))
 
-    def _by_timescale(self, flat: Tensor) -> Tensor:
-        return flat.unflatten(-1, (len(self.config.timescales), len(self.config.classes)))
+    def hidden_states(self, embeddings: Tensor) -> Tensor:
+        """(..., hidden) float32 probabilities of the hidden states from embeddings (..., D)."""
+        return self.head(embeddings).softmax(dim=-1)
+
+    def _by_timescale(self, said: Tensor) -> Tensor:
+        shape = (len(self.config.timescales), len(self.config.classes))
+        if not self.config.hidden:
+            return said.unflatten(-1, shape)
+        of_state = self.emission.unflatten(-1, shape).softmax(dim=-1).flatten(1)
+        return (said.softmax(dim=-1) @ of_state).clamp(min=LEAST).log().unflatten(-1, shape)

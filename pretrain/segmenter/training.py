@@ -22,7 +22,7 @@ from pretrain.fitting.fitting import FitOptions, fit
 from pretrain.fitting.market_layout import MarketLayout
 from pretrain.fitting.provenance import LearnedFrom, Provenance, versions
 from pretrain.segmenter.artifact import Anomaly, Segmenter
-from pretrain.segmenter.beginning import Start, begin_with, require_start, started_scaler
+from pretrain.segmenter.beginning import Start, begin_with, fit_emissions, has_emissions, require_start, started_scaler
 from pretrain.segmenter.config import MachineChoice, SegmenterConfig
 from pretrain.segmenter.machine_tuning import Held, machine_of, overall_machine, tuned_machine
 from pretrain.segmenter.model import SegmenterModel
@@ -87,6 +87,8 @@ def fit_segmenter(
         model = SegmenterModel(config, scaler)
     if start is not None:
         begin_with(model, start)
+        if config.hidden and not has_emissions(config, start):
+            fit_emissions(model, training_batches(dataset, dataset, training, seed, memory=config.memory > 0)[1])
     batches = training_batches(dataset, held_out, training, seed, memory=config.memory > 0)
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()} | {"balance": balance}
     made_of["start"] = None if start is None else start.hash
