@@ -12,8 +12,8 @@ Verified first: the truth as prediction has every score at its best, and statist
 Then measured, per timescale: classes (balanced accuracy, macro-F1, MCC, each class), probabilities (log loss, expected
 calibration error), changes (boundary F1 within MARGIN bars, covering, delay, false changes per 1,000 bars), and the
 delay at a fixed rate of false changes: each method with the state machine that, on validation markets, detects soonest
-at no more than FALSE_SHARE of the labels' own changes. Trainings have the steps of the recipe (fewer in STEPS), one
-thread; ways of joining have equal CPU seconds. Intervals: 95%, bootstrap over seeds and markets, paired where two are
+at no more than FALSE_SHARE of the labels' own changes. Trainings have the steps of the recipe, one thread;
+those that begin anew have equal CPU seconds. Intervals: 95%, bootstrap over seeds and markets, paired where two are
 compared.
 """
 
@@ -51,7 +51,7 @@ from pretrain.data.labelled_market import LabelledMarket
 from pretrain.segmenter.artifact import Segmenter
 from pretrain.segmenter.beginning import loaded_start
 from pretrain.segmenter.classes import BARS, class_beliefs
-from pretrain.segmenter.config import MachineChoice, SegmenterConfig, SegmenterFeatures
+from pretrain.segmenter.config import MachineChoice, SegmenterFeatures
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
@@ -60,8 +60,8 @@ from pretrain.segmenter.training import fit_segmenter
 from synthetic import TASKS, regime_market
 
 SEEDS = 3
-STEPS = {"easy": 150, "real": 150}  #: of each training, where they are not the recipe's
-JOIN_SECONDS, DESIGN_SECONDS = 12.0, 90.0  #: CPU seconds of each way of joining, and of the founding design
+#: CPU seconds of what begins anew: parts taken away, each way of joining, the founding design.
+ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 12.0, 90.0
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
 ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
@@ -70,28 +70,26 @@ _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
 
 
-def variants(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
-    """The segmenter with parts taken away."""
+def variants(recipe: SegmenterRecipe, part: str) -> dict[str, SegmenterRecipe]:
+    """The segmenter with parts taken away; of all parts but "standard", the pursuit alone."""
     plain = replace(recipe.reads, pursuit=False)
-    config = recipe.architecture
+    anew = SegmenterRecipe.read("segmenter_anew")
+    config = anew.architecture
     alone = replace(config, timeframes=config.timeframes[:1], window=config.window[:1], patches=config.patches[:1])
-    single = SegmenterFeatures(pursuit_window=recipe.reads.pursuit_window[:1])
-    return {
-        FULL: recipe,
-        NO_PURSUIT: replace(recipe, reads=plain),
-        ANEW: replace(recipe, start=None),
-        ONE_SCALE: replace(recipe, start=None, architecture=alone, reads=single),
+    single = SegmenterFeatures(pursuit_window=anew.reads.pursuit_window[:1])
+    both = {FULL: recipe, NO_PURSUIT: replace(recipe, reads=plain)}
+    if part != "standard":
+        return both
+    return both | {
+        ANEW: anew,
+        ONE_SCALE: replace(anew, architecture=alone, reads=single),
     }
 
 
-def joins(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
+def joins() -> dict[str, SegmenterRecipe]:
     """Ways of joining timeframes, and bodies, of one size, begun anew and without a memory; and the founding design."""
-    small = SegmenterConfig(
-        timeframes=("15m", "1h", "4h"), window=(32, 32, 32), patches=(4, 4, 4), bar_width=24, width=48, layers=2,
-        heads=4, feedforward=96,
-    )  # fmt: skip
-    training = replace(recipe.training, batch=512, learning_rate=0.004)
-    plain = replace(recipe, start=None, training=training, reads=SegmenterFeatures(pursuit_window=(64, 48, 32)))
+    plain = SegmenterRecipe.read("segmenter_anew")
+    small = replace(plain.architecture, window=(32, 32, 32), patches=(4, 4, 4))
     changes = {
         "tokens": {}, "separate": {"join": "separate"}, "concatenation": {"join": "concatenation"},
         "tokens, GPT body": {"encoder": "gpt"},
@@ -104,14 +102,12 @@ def joins(recipe: SegmenterRecipe) -> dict[str, SegmenterRecipe]:
 
 
 def trained(recipe: SegmenterRecipe, parts: Parts, part: str, seed: int) -> Segmenter:
-    """A segmenter by its recipe; where the part says so, in fewer steps, or in equal CPU time."""
+    """A segmenter by its recipe; those that begin anew in equal CPU time."""
     training = recipe.training
-    if part == "joins":
+    if recipe.start is None:
         design = recipe == SegmenterRecipe.read("segmenter_seed")
-        seconds = DESIGN_SECONDS if design else JOIN_SECONDS
+        seconds = DESIGN_SECONDS if design else JOIN_SECONDS if part == "joins" else ANEW_SECONDS
         training = replace(training, max_seconds=seconds, steps=100_000, validate_every=25, patience=1_000)
-    elif part in STEPS:
-        training = replace(training, steps=STEPS[part])
     start = None if recipe.start is None else loaded_start(recipe.start)
     return fit_segmenter(
         parts.train, parts.validation, recipe.architecture, training, choice=recipe.machine, balance=recipe.balance,
@@ -166,7 +162,7 @@ def says_of(segmenter: Segmenter, *, machine: bool) -> NAMED_SAYS:
 
 def run_part(world: World, keep: Path, until: float) -> bool:
     """Run what is not kept yet; whether all is."""
-    chosen = joins(world.recipe) if world.part == "joins" else variants(world.recipe)
+    chosen = joins() if world.part == "joins" else variants(world.recipe, world.part)
     longest = 60.0
     for name, recipe in chosen.items():
         seeds = range(1 if name == SEED_DESIGN else SEEDS)
@@ -194,7 +190,7 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
     ceiling = world.part != "real" and not _path(keep, world.part, FILTER, 0).exists()
     if not todo and not ceiling:
         return True
-    recipe = joins(world.recipe)["tokens"] if world.part == "joins" else world.recipe
+    recipe = joins()["tokens"] if world.part == "joins" else world.recipe
     parts = world.parts(replace(recipe, teacher=BARS if world.part == "real" else "regimes"))
     if ceiling:
         _keep(keep, world.part, FILTER, 0, judged(parts, _believed(world, parts)))
@@ -264,7 +260,7 @@ def _kept(keep: Path, part: str, name: str) -> dict[str, NDArray[np.float64]] | 
 def collected(keep: Path, part: str, recipe: SegmenterRecipe) -> dict[str, Any]:
     """What the kept runs of a part say."""
     named = {name: rival.named for name, rival in rivals().items()}
-    chosen = joins(recipe) if part == "joins" else variants(recipe)
+    chosen = joins() if part == "joins" else variants(recipe, part)
     methods = [m for name in chosen for m in (name, f"{name}, {NO_MACHINE}")] + ([] if part == "joins" else list(named))
     methods += [] if part == "real" else [FILTER]
     classes = ("bear", "consolidation", "bull")
@@ -379,8 +375,8 @@ def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
     parts = {part: collected(keep, part, recipe) for part in ("standard", "easy", "real", "joins")}
     told = [json.loads(path.read_text()) for path in sorted(keep.glob("causality-*.json"))]
     result = header() | {
-        "margin_bars": MARGIN, "false_share": FALSE_SHARE, "steps": STEPS,
-        "cpu_seconds_of_joins": [JOIN_SECONDS, DESIGN_SECONDS], "seeds": SEEDS,
+        "margin_bars": MARGIN, "false_share": FALSE_SHARE, "seeds": SEEDS,
+        "cpu_seconds": {"begun anew": ANEW_SECONDS, "joins": JOIN_SECONDS, SEED_DESIGN: DESIGN_SECONDS},
         "tasks": sorted(TASKS), "absent": absent(), **parts,
         "agents": agents_collected(keep, SEEDS),
         "causality": {name: value for one in told for name, value in one.items()},

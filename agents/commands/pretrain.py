@@ -40,7 +40,7 @@ def pretrain(
         str | None,
         typer.Option(
             help="One of default, easy, finetune, bars, patterns (extractors), forecaster, forecaster_seed, hybrid "
-            "(forecasters), segmenter, segmenter_seed (segmenters), or a YAML file.",
+            "(forecasters), segmenter, segmenter_anew, segmenter_seed (segmenters), or a YAML file.",
             show_default="default",
         ),
     ] = None,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pretrain.data.splits import Splits
     from pretrain.fitting.market_inputs import MarketInputs
 
+SEGMENTER = "segmenter"  #: the recipe that begins with the extractor that ships
 NOTHING = "none"  #: what `--from` calls a beginning without an artifact
 
 
@@ -156,8 +157,10 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
 
     named: Any = None if recipe is None else read_recipe(recipe)
     if named is not None and named.model != EXTRACTOR:
-        told = named.with_inputs(inputs)
-        return told, start or (NOTHING if told.inputs.makes else "")
+        start = start or (NOTHING if named.with_inputs(inputs).inputs.makes else "")
+        if (recipe, start) == (SEGMENTER, NOTHING):
+            named = read_recipe("segmenter_anew")  # what is learned anew needs another budget
+        return named.with_inputs(inputs), start
     if start is None:
         anew = inputs.makes or (named is not None and named.inputs.makes)
         start = NOTHING if anew or not bars else "default"

@@ -28,12 +28,13 @@ from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.run_folder import artifact_in
 from pretrain.segmenter.artifact import FORMAT, Segmenter
 from pretrain.segmenter.config import SegmenterConfig
-from pretrain.segmenter.model import SegmenterModel
+from pretrain.segmenter.model import LEAST, SegmenterModel
 
 Start = Extractor | Segmenter
 _SAME = (
     "timeframes", "window", "patches", "width", "layers", "heads", "feedforward", "encoder", "bar_width", "memory",
 )  # fmt: skip
+EM_STEPS, LEAST_EMISSION = 200, 1e-4
 _ENCODER, _HEADS = "encoder.", ("head.", "memory_head.")
 
 
@@ -149,8 +150,11 @@ def has_emissions(config: SegmenterConfig, start: Start) -> bool:
 
 
 def fit_emissions(model: SegmenterModel, batches: Iterable[Batch | StretchBatch]) -> None:
-    """Sets what each hidden state says of the classes to what the rows say that it is likely in: a step of expectation
-    and maximisation (Dempster, Laird and Rubin 1977). A state that is never likely says what all rows say.
+    """Sets what each hidden state says of the classes to what makes the rows likeliest.
+
+    Expectation and maximisation (Dempster, Laird and Rubin 1977) over how likely the hidden states are, which stays as
+    it is: the likelihood is concave in the emissions, so that there is one best. A state that is never likely says what
+    all rows say.
 
     Args:
         model: with hidden states; changed in place.
@@ -158,19 +162,30 @@ def fit_emissions(model: SegmenterModel, batches: Iterable[Batch | StretchBatch]
     """
     config = model.config
     shape = (len(config.timescales), len(config.classes))
-    counts = torch.zeros(config.hidden, shape[0] * shape[1], dtype=torch.float64)
+    states, beliefs = [], []
     with torch.inference_mode():
         for batch in batches:
             if isinstance(batch, Batch):
-                embeddings, beliefs = model(batch.windows), batch.beliefs
+                embeddings, told = model(batch.windows), batch.beliefs
             else:
                 embeddings, _ = model.over_stretches(batch.bars, batch.places, batch.decisions.windows)
-                beliefs = batch.decisions.beliefs
-            counts += model.hidden_states(embeddings).T.double() @ beliefs.double()
-    shares = counts.sum(dim=0, keepdim=True)
-    counts += shares / shares.sum()  # one row's worth of what all say
-    by_class = counts.unflatten(1, shape)
-    model.emission.data = (by_class / by_class.sum(dim=2, keepdim=True)).clamp(min=1e-4).log().flatten(1).float()
+                told = batch.decisions.beliefs
+            states.append(model.hidden_states(embeddings).double())
+            beliefs.append(told.double())
+        found = _emissions(torch.cat(states), torch.cat(beliefs), shape)
+    model.emission.data = found.clamp(min=LEAST_EMISSION).log().flatten(1).float()
+
+
+def _emissions(states: Tensor, beliefs: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(hidden, S, C) from (N, hidden) probabilities of states and (N, S * C) beliefs."""
+    everywhere = beliefs.sum(dim=0).unflatten(0, shape)
+    everywhere = everywhere / everywhere.sum(dim=1, keepdim=True)  # counts as one row more of each state
+    found = everywhere.expand(states.shape[1], *shape)
+    for _ in range(EM_STEPS):
+        likely = (states @ found.flatten(1)).clamp(min=LEAST)
+        counts = (states.T @ (beliefs / likely)).unflatten(1, shape) * found + everywhere
+        found = counts / counts.sum(dim=2, keepdim=True)
+    return found
 
 
 def _widened(

@@ -29,6 +29,8 @@ from pretrain.segmenter.model import SegmenterModel
 from pretrain.segmenter.states import Machines
 from pretrain.segmenter.task import SegmenterTask
 
+EMISSION_ROWS = 8_192  #: that say what hidden states of another model mean here
+
 
 def fit_segmenter(
     train: Sequence[LabelledMarket],
@@ -88,7 +90,9 @@ def fit_segmenter(
     if start is not None:
         begin_with(model, start)
         if config.hidden and not has_emissions(config, start):
-            fit_emissions(model, training_batches(dataset, dataset, training, seed, memory=config.memory > 0)[1])
+            enough = replace(training, validation_windows=EMISSION_ROWS)
+            fit_emissions(model.eval(), training_batches(dataset, dataset, enough, seed, memory=config.memory > 0)[1])
+            model.train()
     batches = training_batches(dataset, held_out, training, seed, memory=config.memory > 0)
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()} | {"balance": balance}
     made_of["start"] = None if start is None else start.hash

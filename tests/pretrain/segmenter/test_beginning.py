@@ -14,10 +14,18 @@ from cryptoenv.market.market import Market
 from pretrain import ArtifactError, ConfigError, Extractor, ExtractorConfig
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.scaler import RobustScaler
+from pretrain.data.windows import WindowDataset
 from pretrain.extractor.model import ExtractorModel
 from pretrain.fitting.provenance import Provenance
 from pretrain.segmenter.artifact import Segmenter
-from pretrain.segmenter.beginning import begin_with, loaded_start, require_start, started_scaler
+from pretrain.segmenter.beginning import (
+    _emissions,
+    begin_with,
+    fit_emissions,
+    loaded_start,
+    require_start,
+    started_scaler,
+)
 from pretrain.segmenter.model import SegmenterModel
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.recipe_runs import start_of
@@ -67,6 +75,40 @@ def test_more_features_change_nothing_at_the_beginning(
         assert torch.allclose(model(wide), start.model.eval()(narrow), atol=1e-5)
         changed = [window + 1.0 for window in wide]
         assert not torch.allclose(model(wide), model(changed), atol=1e-3)
+
+
+def test_hidden_states_are_the_regimes_of_the_extractor_and_say_the_classes_seen_in_them(
+    plain: Market, pursued: tuple[LabelledMarket, ...]
+) -> None:
+    start = untrained(plain, regimes=5)
+    market = pursued[0].market
+    config = small_segmenter_config(patches=(4, 2, 1), hidden=5).for_market(market).for_labels(pursued[0].columns)
+    fitted = RobustScaler.fit(config.timeframes, config.feature_names, market.features)
+    model = SegmenterModel(config, started_scaler(fitted, start)).eval()
+    begin_with(model, start)
+    dataset = WindowDataset(pursued[:1], config.window, ())
+    batch = dataset.batch(np.arange(0, 600, 3))
+    fit_emissions(model, [batch])
+    with torch.inference_mode():
+        embeddings = model(batch.windows)
+        regimes = start.model.predict(embeddings).regime_logits
+        assert regimes is not None
+        states = regimes.softmax(dim=1)
+        assert torch.allclose(model.hidden_states(embeddings), states, atol=1e-6)
+        said = model.logits(embeddings).softmax(dim=-1)
+    of_state = model.emission.data.unflatten(1, (2, 3)).softmax(dim=-1)
+    assert said.numpy() == pytest.approx(torch.einsum("bk,ksc->bsc", states, of_state).numpy(), abs=1e-4)
+
+
+def test_emissions_are_found_again() -> None:
+    rng = np.random.default_rng(5)
+    states = torch.from_numpy(rng.dirichlet(np.full(4, 0.3), 4_000))
+    true = torch.from_numpy(rng.dirichlet(np.full(3, 0.5), (4, 2)))
+    beliefs = (states @ true.flatten(1)).clone()
+    found = _emissions(states, beliefs, (2, 3))
+    assert found.numpy() == pytest.approx(true.numpy(), abs=0.02)
+    once = (states.T @ beliefs).unflatten(1, (2, 3))
+    assert abs((once / once.sum(dim=2, keepdim=True) - true).numpy()).max() > 0.1, "one step does not do"
 
 
 def test_what_does_not_fit_is_named(plain: Market, pursued: tuple[LabelledMarket, ...]) -> None:
