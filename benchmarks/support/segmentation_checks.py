@@ -45,7 +45,7 @@ def causality(file: Path, artifact: Path, decisions: int, streamed: int) -> dict
     return found
 
 
-def agents(keep: Path, seeds: int, until: float, seconds: float = 110.0) -> bool:
+def agents(keep: Path, seeds: int, until: float, seconds: float = 90.0) -> bool:
     """A clone of the oracle on the shipped extractor, without and with the segmenter's states as features; whether all
     runs are kept. A run: its seed, and its score on each of the test markets together."""
     for seed in range(seeds):
@@ -56,7 +56,7 @@ def agents(keep: Path, seeds: int, until: float, seconds: float = 110.0) -> bool
             if time.monotonic() + seconds > until:
                 return False
             segments = str(keep / "standard-0") if name == "with" else None
-            config = AgentTrainingConfig(train_markets=12, validation_markets=6, days=30)
+            config = AgentTrainingConfig(train_markets=8, validation_markets=4, days=30)
             with tempfile.TemporaryDirectory() as place:
                 run = train("bc", market="standard", segments=segments, config=config, out=Path(place) / "run",
                             seed=seed, progress=False)  # fmt: skip
