@@ -57,7 +57,7 @@ from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.scores import MARGIN, change_scores, changes_of
 from pretrain.segmenter.training import fit_segmenter
-from synthetic import TASKS, regime_market
+from synthetic import EVERYTHING, OBSERVABLE, TASKS, Information, filter_beliefs, regime_market
 
 SEEDS = 3
 #: CPU seconds of what begins anew: parts taken away, each way of joining, the founding design.
@@ -65,7 +65,9 @@ ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 12.0, 90.0
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
 ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
-FILTER = "exact filter"
+FILTER, OBSERVER = "exact filter", "exact filter that estimates the volatility level"
+#: What nobody can beat: where markets have a latent level of volatility, the filter is given it, and no trader is.
+CEILINGS = {"standard": (FILTER, OBSERVER), "easy": (FILTER,), "joins": (FILTER,), "real": ()}
 _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -187,13 +189,14 @@ def run_part(world: World, keep: Path, until: float) -> bool:
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
     methods = {} if world.part == "joins" else rivals()
     todo = [name for name in methods if not _path(keep, world.part, name, 0).exists()]
-    ceiling = world.part != "real" and not _path(keep, world.part, FILTER, 0).exists()
-    if not todo and not ceiling:
+    ceilings = [name for name in CEILINGS[world.part] if not _path(keep, world.part, name, 0).exists()]
+    if not todo and not ceilings:
         return True
     recipe = joins()["tokens"] if world.part == "joins" else world.recipe
     parts = world.parts(replace(recipe, teacher=BARS if world.part == "real" else "regimes"))
-    if ceiling:
-        _keep(keep, world.part, FILTER, 0, judged(parts, _believed(world, parts)))
+    for name in ceilings:
+        information = OBSERVABLE if name == OBSERVER else EVERYTHING
+        _keep(keep, world.part, name, 0, judged(parts, _believed(world, information)))
     for name in todo:
         began = time.monotonic()
         if began + 15.0 * _wall_per_cpu() > until:
@@ -205,16 +208,17 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
     return True
 
 
-def _believed(world: World, parts: Parts) -> NAMED_SAYS:
-    """What the exact filter says of a test market, or of a validation market (for the machine at a fixed rate)."""
-    places = {id(item): number for number, item in enumerate(parts.test)}
+def _believed(world: World, information: Information) -> NAMED_SAYS:
+    """What a filter that knows the generator says of a synthetic market, told `information`."""
+    kept: dict[int, NDArray[np.float64]] = {}
 
     def say(item: LabelledMarket, s: int) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        if id(item) in places:
-            found = world.beliefs[places[id(item)]][rows_of(item), s]
-        else:
+        if id(item) not in kept:
             task, seed = (item.market.origin.task, item.market.origin.seed)  # type: ignore[union-attr]
-            found = class_beliefs(regime_market(task, DAYS, seed), world.recipe.timescales)[rows_of(item), s]
+            sample = regime_market(task, DAYS, seed)
+            scales = world.recipe.timescales
+            kept[id(item)] = class_beliefs(sample, scales, lambda one: filter_beliefs(one, information))
+        found = kept[id(item)][rows_of(item), s]
         return found.argmax(axis=1), found
 
     return say
@@ -262,7 +266,7 @@ def collected(keep: Path, part: str, recipe: SegmenterRecipe) -> dict[str, Any]:
     named = {name: rival.named for name, rival in rivals().items()}
     chosen = joins() if part == "joins" else variants(recipe, part)
     methods = [m for name in chosen for m in (name, f"{name}, {NO_MACHINE}")] + ([] if part == "joins" else list(named))
-    methods += [] if part == "real" else [FILTER]
+    methods += CEILINGS[part]
     classes = ("bear", "consolidation", "bull")
     runs = {name: found for name in methods if (found := _kept(keep, part, name)) is not None}
     table, worth = [], []
@@ -296,9 +300,11 @@ def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dic
         if a in runs and b in runs:
             told = difference(runs[a][scale], runs[b][scale], classes, name)
             out.append({"timescale": scale, "what": what, "figure": name, **told})
-    if FILTER in runs and plain in runs:
+    if FILTER in runs:
         chance = _most_common(runs[FILTER][scale], len(classes))
-        for name in (plain, f"{ANEW}, {NO_MACHINE}", "histogram gradient boosting", "logistic regression"):
+        ways = [] if SEED_DESIGN not in runs else [f"{name}, {NO_MACHINE}" for name in joins()]
+        rest = (f"{ANEW}, {NO_MACHINE}", "histogram gradient boosting", "logistic regression")
+        for name in (plain, OBSERVER, *rest, *ways):
             if name not in runs:
                 continue
             told = share_of_ceiling(runs[name][scale], runs[FILTER][scale], chance, classes)

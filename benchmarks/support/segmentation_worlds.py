@@ -7,15 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cryptoenv.bar_files.reading import file_stem, read_bars
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.splits import split_markets
-from pretrain.segmenter.classes import class_beliefs, labelled_parts, labelled_task
+from pretrain.segmenter.classes import labelled_parts, labelled_task
 from pretrain.segmenter.recipe import SegmenterRecipe
-from synthetic import regime_market, task_seeds
 
 MARKETS = {"standard": (24, 3, 10), "easy": (12, 3, 10), "joins": (12, 3, 10)}  #: to learn from, to tune on, to test on
 DAYS = 60
@@ -70,10 +66,3 @@ class World:
         splits = split_markets(markets, recipe.layout.window, "time", look_ahead=look, embargo=96)
         names = ("train", "validation", "test")
         return Parts(*(labelled_parts(markets, splits.part(name), recipe.timescales) for name in names))
-
-    @cached_property
-    def beliefs(self) -> list[NDArray[np.float64]]:
-        """(T, S, C) of each test market: what the exact filter believes."""
-        task = "standard" if self.part == "joins" else self.part
-        seeds = task_seeds(task, "test", MARKETS[self.part][2])
-        return [class_beliefs(regime_market(task, DAYS, seed), self.recipe.timescales) for seed in seeds]

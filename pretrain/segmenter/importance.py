@@ -22,7 +22,7 @@ from pretrain.segmenter.scores import confusion_counts, summary_scores
 
 PREFIX = "pursuit_"
 ALL = "all pursuit features"
-ROWS = 384  #: decisions per market
+ROWS = 192  #: decisions per market
 MARKETS = 8  #: at most
 
 
