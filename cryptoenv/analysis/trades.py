@@ -211,3 +211,18 @@ def _walk(
         _end(trade, sold, bar, 0.0, out[count])
         count += 1
     return count
+
+
+def exit_levels(
+    entry: ArrayLike, side: ArrayLike, stop_loss: float | None, take_profit: float | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The prices at which the kernel closes positions by a stop and by a take-profit, (n,) each; NaN where not set.
+
+    Args:
+        entry: (n,) average prices of entry. side: (n,) 1 or -1.
+        stop_loss, take_profit: distances from the entry, fractions (`RiskLimits`), or None.
+    """
+    price, sign = np.asarray(entry, dtype=np.float64), np.asarray(side, dtype=np.float64)
+    stop = np.full(len(price), np.nan) if stop_loss is None else price * (1.0 - sign * stop_loss)
+    profit = np.full(len(price), np.nan) if take_profit is None else price * (1.0 + sign * take_profit)
+    return stop, np.where(profit > 0.0, profit, np.nan)

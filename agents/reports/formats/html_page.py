@@ -1,0 +1,183 @@
+"""A report as one page that holds everything it shows, Plotly's script included, and loads nothing.
+
+Plotly's script is 4.8 MB as it comes; gzipped and in base64 it is 1.9 MB, which the browser inflates. What may run in the page
+is named by its hash (Content-Security-Policy), so that nothing that came in with the user's files ever does, escaped or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from agents.reports.document.blocks import (
+    PERCENT,
+    PLAIN,
+    Column,
+    Figures,
+    Listing,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Trades,
+    Words,
+)
+from agents.reports.document.charts import Bars, Candles, Chart, Heat, Intervals, Lines
+from agents.reports.document.colours import COLOURS
+from agents.reports.formats.chart_specs import chart_spec, trades_spec
+from agents.reports.formats.packing import Packer, packed
+from cryptoenv.files.durable_files import read_regular
+
+TEMPLATES = "templates"
+PICTURE_BUDGET = 1_500_000  #: bytes of all pictures in a page
+#: Days, label and words of the buttons above a chart over time; 0 is everything.
+RANGES = (
+    (1, "1D", "The last day in view"), (7, "1W", "The last week in view"), (30, "1M", "The last 30 days in view"),
+    (91, "3M", "The last 91 days in view"), (365, "1Y", "The last 365 days in view"), (0, "All", "Everything"),
+)  # fmt: skip
+KINDS: dict[type, str] = {
+    Figures: "figures", Words: "words", Table: "table", Trades: "trades", Listing: "listing", Picture: "picture",
+    Lines: "lines", Bars: "bars", Heat: "heat", Intervals: "intervals", Candles: "candles",
+}  # fmt: skip
+
+
+def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> str:
+    """The page.
+
+    Args:
+        report: what it says.
+        progress: called once per section.
+    """
+    packer = Packer()
+    charts: dict[str, Any] = {}
+    trades: dict[str, Any] = {}
+    pictures: dict[str, str] = {}
+    left = PICTURE_BUDGET
+    for chapter in report.chapters:
+        for section in chapter.sections:
+            for place, block in places(f"{chapter.key}-{section.key}", section):
+                if isinstance(block, Chart):
+                    charts[place] = chart_spec(block, packer)
+                elif isinstance(block, Trades):
+                    trades[place] = trades_spec(block, packer)
+                elif isinstance(block, Picture):
+                    pictures[place], left = _picture(block.path, left)
+            progress()
+    packer.content = {"charts": charts, "trades": trades}
+    script, library = _text("page.js"), plotly_script()
+    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library))
+    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        report=report, ranges=RANGES, pictures=pictures, policy=policy, style=_safe(_style()), script=_safe(script),
+        data=_safe(packer.text()), library=_safe(_packed_library()),
+    )  # fmt: skip
+
+
+def places(section_place: str, section: Section) -> list[tuple[str, Any]]:
+    """The blocks of a section with their places on the page."""
+    return [(f"{section_place}-{getattr(block, 'key', '') or number}", block) for number, block in enumerate(section.blocks)]
+
+
+def plotly_script() -> str:
+    """Plotly's script, as its package has it.
+
+    Raises:
+        ModuleNotFoundError: plotly is not installed.
+    """
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8").replace("\r\n", "\n")
+
+
+@lru_cache(maxsize=1)
+def _packed_library() -> str:
+    return packed(plotly_script().encode())
+
+
+def chart_table(chart: Chart) -> Table:
+    """What a small chart shows, as a table; of lines the first, lowest, highest and last value.
+
+    Raises:
+        TypeError: candles, which are too many.
+    """
+    if isinstance(chart, Lines):
+        style = PERCENT if chart.percent else PLAIN
+        columns = (Column("line", "Line", "text"), *(Column(n, n, "number", style) for n in ("first", "lowest", "highest", "last")))
+        rows = [(line.name, *map(float, (line.y[0], line.y.min(), line.y.max(), line.y[-1]))) for line in chart.lines if len(line.y)]
+        return Table("values", chart.title, columns, tuple(rows))
+    if isinstance(chart, Bars):
+        style = PERCENT if chart.percent else PLAIN
+        columns = (Column("what", chart.x_title or "what", "text"), *(Column(n, n, "number", style) for n in chart.series))
+        values = zip(chart.categories, *(map(_finite, v) for v in chart.series.values()), strict=True)
+        return Table("values", chart.title, columns, tuple(values))
+    if isinstance(chart, Heat):
+        style = PERCENT if chart.percent else PLAIN
+        columns = (Column("row", chart.row_title, "text"), *(Column(n, n, "number", style) for n in chart.columns))
+        return Table("values", chart.title, columns, tuple((n, *map(_finite, v)) for n, v in zip(chart.rows, chart.values, strict=True)))
+    if isinstance(chart, Intervals):
+        style = PERCENT if chart.percent else PLAIN
+        columns = (Column("name", "Name", "text"), *(Column(n, n, "number", style) for n in ("value", "from", "to")))
+        found = zip(chart.names, *(map(_finite, v) for v in (chart.values, chart.low, chart.high)), strict=True)
+        return Table("values", chart.title, columns, tuple(found))
+    raise TypeError(f"{type(chart).__name__} have too many values for a table")
+
+
+def exact(value: Any) -> str:
+    """A value as JSON has it, all digits; a word as it is."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    found = Environment(loader=PackageLoader("agents.reports", TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    found.filters |= {"kind": lambda block: KINDS[type(block)], "exact": exact, "as_table": chart_table}
+    found.globals["places"] = places
+    found.tests["charttable"] = lambda block: isinstance(block, Lines | Bars | Heat | Intervals)
+    found.tests["number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    return found
+
+
+def _safe(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 -- of this package and of base64 alone
+
+
+def _style() -> str:
+    text = _text("page.css")
+    for number, name in enumerate(("LIGHT", "DARK")):
+        values = " ".join(f"--{part}: {pair[number]};" for part, pair in COLOURS.items())
+        text = text.replace("{{" + name + "}}", values)
+    return text
+
+
+def _text(name: str) -> str:
+    return (resources.files("agents.reports") / TEMPLATES / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _picture(path: Path, left: int) -> tuple[str, int]:
+    """A picture as a data URL, as long as the budget lasts; "" where it does not, or cannot be read."""
+    try:
+        data = read_regular(path)
+    except (OSError, ValueError):
+        return "", left
+    if len(data) > left:
+        return "", left
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii"), left - len(data)
+
+

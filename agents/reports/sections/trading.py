@@ -1,0 +1,187 @@
+"""Candles with fills, exposure, costs over time and the table of trades."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.reports.document.blocks import (
+    COUNT,
+    MONEY,
+    PERCENT,
+    PLAIN,
+    SHARE,
+    Block,
+    Column,
+    Section,
+    Style,
+    Trades,
+    milliseconds,
+)
+from agents.reports.document.charts import Bars, Candles, Line, Lines
+from agents.reports.document.colours import SERIES
+from agents.reports.records.record import COSTS, Record, Track
+from cryptoenv.analysis.trades import exit_levels
+from cryptoenv.bars.timeframe import DAY_MS
+
+MOST_CHARTS = 2  #: markets whose candles are shown
+PRICE = Style(1.0, ",.8g")
+#: Columns of the table of trades, of those that a run has.
+COLUMNS = (
+    Column("account", "Account", "text"), Column("number", "No.", "number", COUNT), Column("side", "Side", "text"),
+    Column("entry_ms", "Entry (UTC)", "time"), Column("exit_ms", "Exit (UTC)", "time"),
+    Column("bars", "Bars", "number", COUNT), Column("quantity", "Quantity", "number", PRICE),
+    Column("entry_price", "Entry price", "number", PRICE), Column("exit_price", "Exit price", "number", PRICE),
+    Column("return", "Return", "number", PERCENT), Column("gain", "Net gain", "number", MONEY),
+    Column("fees", "Fees", "number", MONEY), Column("slippage", "Slippage", "number", MONEY),
+    Column("funding", "Funding", "number", MONEY), Column("borrow", "Borrow", "number", MONEY),
+    Column("exit_kind", "Closed by", "text"),
+)  # fmt: skip
+COST_COLOURS = {"fees": "main", "slippage": "second", "funding": "third", "borrow": "fourth"}
+
+
+def candles(record: Record) -> Section:
+    """Candles with fills, stops and the position, of the first markets."""
+    title = "Candles, fills and positions"
+    drawn = [track for track in _a_track_per_market(record) if track.bars is not None and track.trades is not None]
+    if not drawn:
+        why = record.missing.get("trades") or record.missing.get("candles") or record.missing.get("equity")
+        return Section("candles", title, (), why or "the run kept no prices of its bars: make it again with this version")
+    return Section("candles", title, tuple(_candles(track, i) for i, track in enumerate(drawn[:MOST_CHARTS])))
+
+
+def candle_key(record: Record, track: Track) -> str:
+    """Key of the chart that shows a track's trades, or "" where there is none."""
+    drawn = [one for one in _a_track_per_market(record) if one.bars is not None and one.trades is not None]
+    names = [one.name for one in drawn[:MOST_CHARTS]]
+    return f"candles-{names.index(track.name)}" if track.name in names else ""
+
+
+def _a_track_per_market(record: Record) -> list[Track]:
+    """The first account of each market that traded, or the first."""
+    found: dict[str, Track] = {}
+    for track in record.tracks:
+        market = track.name.rpartition(", seed ")[0] or track.name
+        before = found.get(market)
+        if before is None or (not _traded(before) and _traded(track)):
+            found[market] = track
+    return list(found.values())
+
+
+def _traded(track: Track) -> bool:
+    return track.trades is not None and len(track.trades) > 0
+
+
+def _candles(track: Track, number: int) -> Candles:
+    assert track.bars is not None and track.trades is not None
+    trades = dated_trades(track)
+    stops = int((trades["exit_kind"] == "stop loss").sum())
+    opens = track.closes_ms - track.step_ms
+    prices = {name: track.bars[name].to_numpy(dtype=np.float64) for name in ("open", "high", "low", "close")}
+    message = (
+        f"{len(opens):,} bars and {len(trades):,} trades of {track.lead}, {int((trades['gain'] > 0).sum()):,} of them "
+        f"with a gain, {stops:,} closed by a stop. Prices go from {PRICE.shown(float(prices['open'][0]))} to "
+        f"{PRICE.shown(float(prices['close'][-1]))}."
+    )
+    return Candles(f"candles-{number}", f"{track.name}: candles with the fills of {track.lead}", message, opens,
+                   track.step_ms, **prices, trades=trades)  # fmt: skip
+
+
+def dated_trades(track: Track) -> pd.DataFrame:
+    """Trades with times in milliseconds, sides in words and the levels at which they would be closed."""
+    assert track.trades is not None
+    table = track.trades.reset_index(drop=True)
+    stop, profit = exit_levels(table["entry_price"], table["side"], track.stop_loss, track.take_profit)
+    return table.assign(
+        entry_ms=milliseconds(table["entry_time"]), exit_ms=milliseconds(table["exit_time"]),
+        side=np.where(table["side"] > 0, "long", "short"), stop=stop, profit=profit,
+        exit_kind=np.where(table["open"], "still open", table["exit_kind"].astype(str).str.replace("_", " ")),
+        number=np.arange(1, len(table) + 1),
+    )  # fmt: skip
+
+
+def exposure(record: Record) -> Section:
+    """What was held over time."""
+    title = "Exposure"
+    drawn = [track for track in record.tracks if track.exposure is not None]
+    if not drawn:
+        why = record.missing.get("accounts") or record.missing.get("equity")
+        return Section("exposure", title, (), why or "the run kept no exposures over time")
+    lines = [Line(track.name if len(drawn) > 1 else track.lead, held, track.closes_ms, SERIES[i], stepped=True)
+             for i, track in enumerate(drawn[:4]) if (held := track.exposure) is not None]  # fmt: skip
+    held = lines[0].y
+    message = (
+        f"{lines[0].name} is long in {SHARE.shown(float((held > 0.001).mean()))}, short in "
+        f"{SHARE.shown(float((held < -0.001).mean()))} and flat in {SHARE.shown(float((np.abs(held) <= 0.001).mean()))} "
+        "of the bars."
+    )
+    return Section("exposure", title, (
+        Lines("exposure", "Position over equity, at each close", message, tuple(lines), "exposure, share of equity",
+              percent=True, marks={"flat": 0.0}),
+    ))  # fmt: skip
+
+
+def costs(record: Record) -> Section:
+    """What was paid, by kind and period, all accounts together."""
+    title = "Costs over time"
+    paid = [track for track in record.tracks if track.costs is not None]
+    if not paid:
+        why = record.missing.get("accounts") or record.missing.get("equity")
+        return Section("costs", title, (), why or "the run kept no costs over time")
+    unit, width = _period(paid[0].closes_ms)
+    periods, labels = _labels(paid[0].closes_ms, unit, width)
+    series = {kind: np.zeros(len(labels)) for kind in COSTS}
+    for track in paid:
+        assert track.costs is not None
+        numbers, _ = _labels(track.closes_ms, unit, width, first=int(periods[0]), count=len(labels))
+        for kind in COSTS:
+            series[kind] += np.bincount(np.clip(numbers, 0, len(labels) - 1), track.costs[kind], len(labels))
+    shown = {kind: values for kind, values in series.items() if np.any(values != 0.0)}
+    if not shown:
+        return Section("costs", title, (), "nothing was paid: no order was filled")
+    parts = ", ".join(f"{kind} {MONEY.shown(float(values.sum()))}" for kind, values in shown.items())
+    many = f", {len(paid)} accounts together" if len(paid) > 1 else ""
+    message = f"In all: {parts}, quote currency{many}. Slippage is inside the fill prices."
+    return Section("costs", title, (
+        Bars("costs", f"Costs by kind and {unit}", message, labels, shown, COST_COLOURS, "quote currency", f"{unit} (UTC)"),
+    ))  # fmt: skip
+
+
+def _period(closes: NDArray[np.int64]) -> tuple[str, int]:
+    """Word and length in days (0: calendar months) of periods that suit a record's length."""
+    days = float(closes[-1] - closes[0]) / DAY_MS
+    return ("month", 0) if days > 120 else ("week", 7) if days > 21 else ("day", 1)
+
+
+def _labels(
+    closes: NDArray[np.int64], unit: str, width: int, first: int | None = None, count: int | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Periods of marks, counted from `first` on, with the labels of all; without `first` as they are since 1970."""
+    moments = (closes - 1).astype("datetime64[ms]")
+    if width == 0:
+        periods = moments.astype("datetime64[M]").astype(np.int64)
+    else:
+        periods = (closes - 1) // (width * DAY_MS)
+    if first is not None:
+        return periods - first, ()
+    every = np.arange(periods.min(), periods.max() + 1)
+    starts = every.astype("datetime64[M]") if width == 0 else (every * width).astype("datetime64[D]")
+    return every, tuple(str(one) for one in starts)
+
+
+def trades(record: Record) -> Section:
+    """Every trade, to be sorted, filtered and saved."""
+    title = "Trades"
+    kept = [track for track in record.tracks if track.trades is not None]
+    if not kept:
+        return Section("trades", title, (), record.missing.get("trades", "the run kept no trades"))
+    tables = [dated_trades(track).assign(account=track.name, chart=candle_key(record, track)) for track in kept]
+    table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+    if not len(table):
+        return Section("trades", title, (), "there was no trade: the position never changed")
+    columns = tuple(c for c in COLUMNS if c.name in table and (c.name != "account" or len(kept) > 1))
+    block: list[Block] = [Trades("trades", columns, table, "candles-0" if (table["chart"] != "").any() else "")]
+    return Section("trades", title, tuple(block))
+
+
