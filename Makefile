@@ -10,6 +10,7 @@ EASY := runs/pretrain-easy/artifact/checksums.json
 
 demo: $(STAMP)
 	$(BIN)/cryptoenv demo
+	$(BIN)/cryptoenv report runs/demo
 
 # As many processes as there are cores, four at most: each takes 1.5 GB.
 test: $(STAMP)

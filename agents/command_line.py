@@ -41,6 +41,7 @@ from agents.commands.options import (  # noqa: E402
 from agents.commands.play import play  # noqa: E402
 from agents.commands.predict import predict  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
+from agents.commands.report import report  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
@@ -69,6 +70,7 @@ app.command()(backtest)
 app.command()(stress)
 app.command()(predict)
 app.command()(play)
+app.command()(report)
 app.command()(signal)
 app.command()(tune)
 app.command("check-leakage")(check_leakage)

@@ -22,6 +22,7 @@ def imitation_is_missing(error: ModuleNotFoundError) -> ModuleNotFoundError:
 #: The extra that brings a module which is imported when it is needed; all others come with `agents`.
 EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
+    "plotly": "report", "jinja2": "report", "markupsafe": "report",
     "optuna": "tuning",
     "ccxt": "data",
     "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",

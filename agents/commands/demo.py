@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -158,7 +159,7 @@ def run_demo(
 
     write_new_folder(out, fill)
     run, table = replace(found[0][0], folder=out), found[0][1]
-    print(f"run folder: {out}\npicture:    {out / PICTURE}")
+    print(f"run folder: {out}\npicture:    {out / PICTURE}\nreport:     cryptoenv report {shlex.quote(str(out))}")
     return run, table
 
 

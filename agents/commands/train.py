@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -104,3 +105,4 @@ def train(
         agent = run.agent
         said = trained_in_words(agent.algorithm, agent.margin, metrics, own_start=agent.answers_exposures)
         print(f"{run.folder}: {said}")
+    print(f"report: cryptoenv report {shlex.quote(str(out))}")

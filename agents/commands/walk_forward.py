@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,7 @@ def show(found: Findings, algorithm: str, out: Path) -> None:
     regimes = found.regimes.set_index(found.regimes["market"] + ", " + found.regimes["regime"])
     print_figures(regimes, "regimes, mean over seeds", columns=REGIMES, first="market, regime")
     print_figures(found.methods, "over all folds, one account each", columns=SHOWN, lines=[
-        *found.lines(), f"written:    {out}"])  # fmt: skip
+        *found.lines(), f"written:    {out}", f"report:     cryptoenv report {shlex.quote(str(out))}"])  # fmt: skip
 
 
 def _folds(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""Charts as what they say: series, axes and a sentence. How they are drawn, in a browser or by matplotlib, is elsewhere.
+"""Charts as what they say: series, axes and a sentence. How they are drawn, on a page or a picture, is elsewhere.
 
 Colours are named by their part ("main", "held", "gain", ...); `colours` has the values in both themes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ class Line:
         x: (n,) int64 milliseconds or float64; the chart's own where None.
         colour: its part.
         dashed, filled, stepped: how it is drawn.
+        hidden: in the legend alone until it is asked for: it would squeeze the others.
     """
 
     name: str
@@ -34,12 +35,13 @@ class Line:
     dashed: bool = False
     filled: bool = False
     stepped: bool = False
+    hidden: bool = False
 
     def thinned(self, most: int = MOST_POINTS) -> Line:
         """The same line with fewer points: first, lowest, highest and last of each column, exact values all of them."""
         rows = extremes(self.y, most)
         x = np.arange(len(self.y)) if self.x is None else self.x
-        return Line(self.name, self.y[rows], x[rows], self.colour, self.dashed, self.filled, self.stepped)
+        return replace(self, y=self.y[rows], x=x[rows])
 
 
 @dataclass(frozen=True)

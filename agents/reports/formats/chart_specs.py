@@ -57,8 +57,10 @@ def _lines(chart: Lines, packer: Packer) -> dict[str, Any]:
         line = given.thinned()
         assert line.x is not None or len(line.y) == 0
         x = np.arange(len(line.y)) if line.x is None else line.x
-        lines.append({"name": line.name, "x": packer.add(x), "y": packer.add(significant(line.y, DRAWN)), "colour": line.colour,
-                      "dashed": line.dashed, "filled": line.filled, "stepped": line.stepped})  # fmt: skip
+        lines.append({"name": line.name, "x": packer.add(x), "y": packer.add(significant(line.y, DRAWN)),
+                      "colour": line.colour,
+                      "dashed": line.dashed, "filled": line.filled, "stepped": line.stepped,
+                      "hidden": line.hidden})  # fmt: skip
     return {"kind": "lines", "lines": lines, "timed": chart.timed, "percent": chart.percent, "log": chart.log,
             "marks": chart.marks, "yTitle": chart.y_title, "xTitle": chart.x_title}  # fmt: skip
 
@@ -86,7 +88,7 @@ def _block(chart: Candles, packer: Packer) -> dict[str, Any]:
 
 
 def exact_spans(chart: Candles, budget: int = EXACT_BUDGET) -> list[tuple[int, int]]:
-    """Rows `first <= t < last` around the trades that moved most, as many as `budget` bars hold; they do not overlap."""
+    """Rows `first <= t < last` around the trades that moved most, as many as `budget` bars hold, without overlap."""
     if not len(chart.trades):
         return []
     table = chart.trades
@@ -124,7 +126,8 @@ def trades_spec(trades: Trades, packer: Packer) -> dict[str, Any]:
         columns.append(said | {"values": packer.add(significant(values)), "scale": style.scale, "unit": style.unit,
                                "spec": style.spec})  # fmt: skip
     return {"columns": columns, "n": len(table), "whole": whole, "chart": packer.words(table["chart"].to_numpy()),
-            "entry": packer.add(table["entry_ms"].to_numpy()), "exit": packer.add(table["exit_ms"].to_numpy())}  # fmt: skip
+            "entry": packer.add(table["entry_ms"].to_numpy()),
+            "exit": packer.add(table["exit_ms"].to_numpy())}  # fmt: skip
 
 
 def significant(values: NDArray[Any], digits: int = SIGNIFICANT) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """A report as one page that holds everything it shows, Plotly's script included, and loads nothing.
 
-Plotly's script is 4.8 MB as it comes; gzipped and in base64 it is 1.9 MB, which the browser inflates. What may run in the page
-is named by its hash (Content-Security-Policy), so that nothing that came in with the user's files ever does, escaped or not.
+Plotly's script is 4.8 MB as it comes; gzipped and in base64 it is 1.9 MB, which the browser inflates. What may run in
+the page is named by its hash (Content-Security-Policy), so that nothing that came in with the user's files ever does,
+escaped or not.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
     packer.content = {"charts": charts, "trades": trades}
     script, library = _text("page.js"), plotly_script()
     allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library))
-    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
     template = _environment().get_template("page.html.j2")
     return template.render(
         report=report, ranges=RANGES, pictures=pictures, policy=policy, style=_safe(_style()), script=_safe(script),
@@ -83,7 +87,9 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
 
 def places(section_place: str, section: Section) -> list[tuple[str, Any]]:
     """The blocks of a section with their places on the page."""
-    return [(f"{section_place}-{getattr(block, 'key', '') or number}", block) for number, block in enumerate(section.blocks)]
+    return [
+        (f"{section_place}-{getattr(block, 'key', '') or number}", block) for number, block in enumerate(section.blocks)
+    ]
 
 
 def plotly_script() -> str:
@@ -108,18 +114,33 @@ def chart_table(chart: Chart) -> Table:
     """
     if isinstance(chart, Lines):
         style = PERCENT if chart.percent else PLAIN
-        columns = (Column("line", "Line", "text"), *(Column(n, n, "number", style) for n in ("first", "lowest", "highest", "last")))
-        rows = [(line.name, *map(float, (line.y[0], line.y.min(), line.y.max(), line.y[-1]))) for line in chart.lines if len(line.y)]
+        columns = (
+            Column("line", "Line", "text"),
+            *(Column(n, n, "number", style) for n in ("first", "lowest", "highest", "last")),
+        )
+        rows = [
+            (line.name, *map(float, (line.y[0], line.y.min(), line.y.max(), line.y[-1])))
+            for line in chart.lines
+            if len(line.y)
+        ]
         return Table("values", chart.title, columns, tuple(rows))
     if isinstance(chart, Bars):
         style = PERCENT if chart.percent else PLAIN
-        columns = (Column("what", chart.x_title or "what", "text"), *(Column(n, n, "number", style) for n in chart.series))
+        columns = (
+            Column("what", chart.x_title or "what", "text"),
+            *(Column(n, n, "number", style) for n in chart.series),
+        )
         values = zip(chart.categories, *(map(_finite, v) for v in chart.series.values()), strict=True)
         return Table("values", chart.title, columns, tuple(values))
     if isinstance(chart, Heat):
         style = PERCENT if chart.percent else PLAIN
         columns = (Column("row", chart.row_title, "text"), *(Column(n, n, "number", style) for n in chart.columns))
-        return Table("values", chart.title, columns, tuple((n, *map(_finite, v)) for n, v in zip(chart.rows, chart.values, strict=True)))
+        return Table(
+            "values",
+            chart.title,
+            columns,
+            tuple((n, *map(_finite, v)) for n, v in zip(chart.rows, chart.values, strict=True)),
+        )
     if isinstance(chart, Intervals):
         style = PERCENT if chart.percent else PLAIN
         columns = (Column("name", "Name", "text"), *(Column(n, n, "number", style) for n in ("value", "from", "to")))
@@ -141,17 +162,32 @@ def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(loader=PackageLoader("agents.reports", TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    found.filters |= {"kind": lambda block: KINDS[type(block)], "exact": exact, "as_table": chart_table}
+    found.filters |= {
+        "ticked": _ticked,
+        "kind": lambda block: KINDS[type(block)],
+        "exact": exact,
+        "as_table": chart_table,
+    }
     found.globals["places"] = places
     found.tests["charttable"] = lambda block: isinstance(block, Lines | Bars | Heat | Intervals)
     found.tests["number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return found
 
 
+def _ticked(text: str) -> Any:
+    """Text with what stands between backticks as code, everything escaped."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backtick without its partner is one
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def _safe(text: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(text)  # noqa: S704 -- of this package and of base64 alone
+    return Markup(text)
 
 
 def _style() -> str:
@@ -179,5 +215,3 @@ def _picture(path: Path, left: int) -> tuple[str, int]:
     if len(data) > left:
         return "", left
     return "data:image/png;base64," + base64.b64encode(data).decode("ascii"), left - len(data)
-
-

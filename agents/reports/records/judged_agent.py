@@ -43,6 +43,7 @@ DEFAULT_TASK = "standard"
 SHOWN = 2  #: markets whose trades and candles are shown
 LOOKED_AT = 256  #: decisions that attention and importance are measured on
 HOLDING = "buy and hold"
+CHOSEN_BY = ", on markets that also chose the weights"
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,25 @@ def judged(run: Run, on: JudgeOn, record: Record) -> dict[str, Any]:
         for one, curve, track in zip(backtests, held, tracks, strict=False)
     ])  # fmt: skip
     days = np.concatenate([one.days() for one in backtests])
-    chance = {} if task else {f"random positions of equal turnover ({one.market.name or n})": against_chance(one).p_value
-                              for n, one in enumerate(backtests)}  # fmt: skip
+    chance: dict[str, float] = {}
+    if task is None:
+        for number, one in enumerate(backtests):
+            place = one.market.name or f"market {number}"
+            chance[f"random positions of equal turnover ({place})"] = against_chance(one).p_value
     said = verdict(days, 1, p_values=chance)
-    where = f"{len(labelled)} {on.split} markets of task {task!r}" if task else f"the {on.split} part of {data_named(source)}"
+    where = (
+        f"{len(labelled)} {on.split} markets of task {task!r}"
+        if task
+        else f"the {on.split} part of {data_named(source)}"
+    )
     looked, importance, why = _insight(run, labelled[0], seen)
     sources = [{"what": f"judged on ({on.split})", "path": one.market.name or f"market {n}",
                 "from": _moment(one.market, one.first), "to": _moment(one.market, len(one.market) - 1),
                 "bars": one.steps, "hash": one.market.hash} for n, one in enumerate(labelled)]  # fmt: skip
-    notes = ("These markets also chose the agent's weights and hysteresis: a figure that counts is asked for with "
-             "--split test, once.",) if on.split == "validation" else ()  # fmt: skip
+    notes = ("The markets that it is judged on here also chose the agent's weights and hysteresis. Figures that count: "
+             "`cryptoenv report RUN --split test`, once.",) if on.split == "validation" else ()  # fmt: skip
     return {
-        "verdict": (said.word, said.because),
+        "verdict": (said.word, said.because + (CHOSEN_BY if on.split == "validation" else "")),
         "judged": f"net returns of {len(days)} days on {where}; one trial is reckoned with",
         "tracks": tuple(tracks), "methods": methods, "regimes": regimes, "name": first,
         "stress": stress_table(list(stressed(backtests[0]))).reset_index().assign(market=tracks[0].name),
@@ -210,7 +218,9 @@ def _insight(
         why = "the agent reads more than windows (a memory, or a segmenter's states): features cannot be hidden alone"
         return (), {}, {"looked": why, "importance": why}
     rows = np.linspace(0, len(seen.bars) - 1, min(LOOKED_AT, len(seen.bars))).astype(np.int64)
-    windows = WindowSource([labelled.market], extractor.config.window).gather(np.zeros(len(rows), np.int64), seen.bars[rows])
+    windows = WindowSource([labelled.market], extractor.config.window).gather(
+        np.zeros(len(rows), np.int64), seen.bars[rows]
+    )
     model, accounts = extractor.model, seen.accounts[rows]
     index = np.stack([np.zeros(len(rows), np.int64), np.arange(len(rows), dtype=np.int64)], axis=1)
 

@@ -1,4 +1,4 @@
-"""What is known of a run, whatever its kind: figures, accounts over time, tables, curves, and what could not be read."""
+"""What is known of a run of any kind: figures, accounts over time, tables, curves, and what could not be read."""
 
 from __future__ import annotations
 

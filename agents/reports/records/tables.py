@@ -33,7 +33,8 @@ def backtest_record(folder: Path) -> Record:
         track = reading.attempt("equity", lambda: _track(metrics, name, equity, trades))
     desk = metrics.get("desk")
     return Record(
-        folder, "backtest", name, metrics, verdict_in(metrics), "net returns of days", () if track is None else (track,),
+        folder, "backtest", name, metrics, verdict_in(metrics), "net returns of days",
+        () if track is None else (track,),
         _methods(metrics, name), None, regimes, _by_name(stress), sweep,
         settings={"desk": desk} if isinstance(desk, dict) else {}, sources=_sources(metrics),
         missing=reading.missing | {"curves": "nothing was trained: a rule, signals or a finished model decided"},
@@ -54,7 +55,9 @@ def table_record(path: Path) -> Record:
     why = "a table holds final figures alone: report the folder of the backtest or of the run for this"
     lacking = dict.fromkeys(("equity", "trades", "curves", "regimes", "figures"), why)
     if set(STRESS_COLUMNS) <= set(table):
-        return Record(path, "stress", path.stem, stress=table, missing=lacking, sources=({"what": "table", "path": str(path)},))
+        return Record(
+            path, "stress", path.stem, stress=table, missing=lacking, sources=({"what": "table", "path": str(path)},)
+        )
     if "method" in table:
         methods = table.set_index("method")
         return Record(path, "evaluation", str(methods.index[0]), methods=methods, missing=lacking,

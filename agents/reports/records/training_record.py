@@ -58,7 +58,7 @@ def training_record(folder: Path, on: Any = None) -> Record:
     methods = pd.DataFrame.from_dict(table, orient="index") if isinstance(table, dict) and table else None
     name = str(config.get("algorithm", "agent")) if methods is None else str(methods.index[0])
     why = UNFINISHED if not finished else NOT_JUDGED
-    lacking = {what: why for what in ("equity", "trades", "regimes", "stress", "looked", "importance", "methods")}
+    lacking = dict.fromkeys(("equity", "trades", "regimes", "stress", "looked", "importance", "methods"), why)
     record = Record(
         folder, "training", name, metrics, methods=methods, curves=curves + _validation(metrics),
         pictures=((PICTURE, folder / PICTURE),) if (folder / PICTURE).is_file() else (),
@@ -91,7 +91,9 @@ def model_record(folder: Path) -> Record:
     if (folder / CHECKPOINTS).is_dir() and not (artifact / CONFIG).is_file():
         found = generations(folder / CHECKPOINTS)
         kept = f"the last checkpoint is of step {step_of(found[-1]):,}" if found else "there is no checkpoint yet"
-        reading.notes.append(f"{UNFINISHED}: {kept}; go on with cryptoenv pretrain --resume --out {shlex.quote(str(folder))}")
+        reading.notes.append(
+            f"{UNFINISHED}: {kept}; go on with cryptoenv pretrain --resume --out {shlex.quote(str(folder))}"
+        )
     pictures = sorted(folder.rglob("*.png"), key=lambda path: (len(path.parts), path.as_posix()))
     kind = (reading.attempt("kind", lambda: kind_of(artifact)) if config else None) or "model"
     why = "a model predicts, and does not trade: `cryptoenv backtest` trades its predictions"

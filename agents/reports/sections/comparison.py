@@ -37,15 +37,18 @@ def _figures(records: Sequence[Record], names: Sequence[str]) -> Section:
 
 
 def _equity(records: Sequence[Record], names: Sequence[str]) -> Section:
-    lines = [Line(name, record.tracks[0].own / record.tracks[0].own[0], record.tracks[0].closes_ms, COLOURS[i % len(COLOURS)])
-             for i, (record, name) in enumerate(zip(records, names, strict=True)) if record.tracks]  # fmt: skip
+    lines = []
+    for i, (record, name) in enumerate(zip(records, names, strict=True)):
+        if record.tracks:
+            first = record.tracks[0]
+            lines.append(Line(name, first.own / first.own[0], first.closes_ms, COLOURS[i % len(COLOURS)]))
     if len(lines) < 2:
         return Section("equities", "Equity of each run", (), "fewer than two of the runs kept their equity over time")
     ends = ", ".join(f"{line.name} {PERCENT.shown(float(line.y[-1]) - 1.0)}" for line in lines)
     where = "on the first market of each" if any(len(record.tracks) > 1 for record in records) else ""
     return Section("equities", "Equity of each run", (
-        Lines("equities", f"Equity over its start {where}".strip(), f"Total return: {ends}.", tuple(lines), "equity / start",
-              log=True),
+        Lines("equities", f"Equity over its start {where}".strip(), f"Total return: {ends}.", tuple(lines),
+              "equity / start", log=True),
     ))  # fmt: skip
 
 
@@ -73,7 +76,9 @@ def _differences(records: Sequence[Record], names: Sequence[str]) -> Section:
     told = [row for row in rows if isinstance(row[2], float)]
     if not told:
         most = max((row[1] for row in rows if isinstance(row[1], int)), default=0)
-        return Section("differences", title, (), f"the runs have {most} days on the same markets in common; {LEAST} are the least")
+        return Section(
+            "differences", title, (), f"the runs have {most} days on the same markets in common; {LEAST} are the least"
+        )
     values, low, high = (np.array([float(row[i]) for row in told]) for i in (2, 3, 4))  # type: ignore[arg-type]
     message = "; ".join(f"{row[0]}: {PER_DAY.shown(row[2])}, {row[6]}" for row in told) + "."
     blocks: list[Block] = [
@@ -97,5 +102,3 @@ def _days(record: Record) -> dict[tuple[str, int], float]:
         for day, value in dated_days(track).items():
             found.setdefault((market, day), []).append(value)
     return {key: math.fsum(values) / len(values) for key, values in found.items()}
-
-

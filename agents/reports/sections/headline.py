@@ -7,7 +7,18 @@ import math
 import numpy as np
 import pandas as pd
 
-from agents.reports.document.blocks import EXACT, Block, Column, Figures, Number, Section, Table, Words, plain_value, table_of
+from agents.reports.document.blocks import (
+    EXACT,
+    Block,
+    Column,
+    Figures,
+    Number,
+    Section,
+    Table,
+    Words,
+    plain_value,
+    table_of,
+)
 from agents.reports.document.charts import Intervals
 from agents.reports.records.record import Record
 from agents.reports.sections.days import days_of
@@ -20,6 +31,7 @@ BACKTEST = (
     "figures.time_in_market", "figures.cost_total", "chance.p_value", "search.trials", "verdict.deflated_sharpe",
     "luck.probability_of_overfitting",
 )  # fmt: skip
+OUTSIDE = -2.0  #: scores below this would squeeze the others into one spot
 #: Columns of the table of methods that have intervals.
 ESTIMATES = ("score", "realised_score", "daily_log_return")
 METHODS = (
@@ -48,11 +60,13 @@ def _numbers(record: Record) -> list[Number]:
     metrics = record.metrics
     if record.kind == "backtest":
         found = [number(metrics, path) for path in BACKTEST]
-        return [one for one in [_mean(record), *found, _sharpe(record)] if one is not None]
+        return [one for one in [_mean(record), *found[:4], _sharpe(record), *found[4:]] if one is not None]
     if record.kind == "walk-forward":
         found = [_interval(record, "figures.log_return_per_day"), _interval(record, "figures.beats_holding"),
                  _mean(record)]  # fmt: skip
-        found += [number(metrics, f"figures.{name}") for name in ("train_per_day", "test_per_day", "efficiency", "days")]
+        found += [
+            number(metrics, f"figures.{name}") for name in ("train_per_day", "test_per_day", "efficiency", "days")
+        ]
         found += [number(metrics, "search.trials"), number(metrics, "verdict.deflated_sharpe")]
         return [one for one in found if one is not None]
     if record.methods is not None and len(record.methods):
@@ -118,13 +132,17 @@ def _methods(record: Record) -> list[Block]:
     for name in ESTIMATES:
         if {name, f"{name}_low", f"{name}_high"} <= set(table):
             there = table[~table[name].isna()]
+            outside = there[there[name] < OUTSIDE] if name.endswith("score") else there.iloc[:0]
+            there = there.drop(outside.index)
             values, low, high = (there[one].to_numpy(dtype=np.float64) for one in (name, f"{name}_low", f"{name}_high"))
             label, style, note = FIGURES[name]
             best = str(there[name].idxmax()) if len(there) else "none"
             blocks.append(Intervals(
                 f"methods-{name}", f"{label} of every method, with 95% intervals",
                 f"{note} Highest: {best} with {style.shown(float(np.max(values)))}; {there.index[0]} has "
-                f"{style.shown(float(values[0]))}." if len(there) else note,
+                f"{style.shown(float(values[0]))}." + "".join(
+                    f" {other} is not drawn: {style.shown(float(value))}." for other, value in outside[name].items()
+                ) if len(there) else note,
                 tuple(map(str, there.index)), values, low, high, label, percent=name == "daily_log_return",
             ))  # fmt: skip
             break

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agents.reports.document.blocks import CHANCE, COUNT, MONEY, PERCENT, PLAIN, RATIO, SCORE, SHARE, Column, Number, Style, Value
+from agents.reports.document.blocks import (
+    CHANCE,
+    COUNT,
+    MONEY,
+    PERCENT,
+    PLAIN,
+    RATIO,
+    SCORE,
+    SHARE,
+    Column,
+    Number,
+    Style,
+    Value,
+)
 
-PER_DAY = Style(100.0, "+,.4f", "% a day")
+PER_DAY = Style(100.0, "+,.4f", "%/day")
 BARS = Style(1.0, ",.0f", " bars")
 DAYS = Style(1.0, ",.1f", " days")
 TIMES = Style(1.0, ",.2f", "\N{MULTIPLICATION SIGN}")
@@ -59,7 +72,7 @@ FIGURES: dict[str, tuple[str, Style, str]] = {
     "ruined": ("Ruined", COUNT, "1 where equity reached the floor."),
     "bars": ("Bars", COUNT, "Bars traded."),
     "days": ("Days", DAYS, "Time traded."),
-    "score": ("Score", SCORE, "Expected net log-return as a share of the causal optimum's: 1 is the optimum, 0 is flat."),
+    "score": ("Score", SCORE, "Expected net log-return over the causal optimum's: 1 is the optimum, 0 is flat."),
     "realised_score": ("Realised score", SCORE, "The same from what was realised."),
     "daily_log_return": ("Log-return a day", PER_DAY, "Net, mean over weeks."),
     "return_per_day": ("Log-return a day", PER_DAY, "Net, mean over markets."),
@@ -75,7 +88,7 @@ FIGURES: dict[str, tuple[str, Style, str]] = {
     "minimum_track_record_days": ("Days needed", COUNT, "Record that would show a Sharpe ratio of this size."),
     "p_value": ("Chance", CHANCE, "Share of random strategies of equal turnover that earned as much."),
     "trials": ("Trials on this data", COUNT, "All that were written into the ledger."),
-    "probability_of_overfitting": ("Overfitting", SHARE, "Probability that the best of the grid is below the median later."),
+    "probability_of_overfitting": ("Overfitting", SHARE, "That the best of a grid is below the median later."),
     "reality_check": ("Reality check", CHANCE, "p-value (White 2000)."),
     "superior_predictive_ability": ("Superior predictive ability", CHANCE, "p-value (Hansen 2005)."),
 }  # fmt: skip
@@ -113,7 +126,9 @@ def number(metrics: Mapping[str, Any], path: str, name: str | None = None, **mor
 def flattened(values: Any, path: str = "") -> list[tuple[str, Value]]:
     """Every leaf with its dotted path, lists by position; long lists of numbers are left where they are."""
     if isinstance(values, Mapping):
-        return [leaf for key, value in values.items() for leaf in flattened(value, f"{path}.{key}" if path else str(key))]
+        return [
+            leaf for key, value in values.items() for leaf in flattened(value, f"{path}.{key}" if path else str(key))
+        ]
     if isinstance(values, list | tuple):
         if len(values) > 12 or not values:
             return [(path, f"{len(values)} values" if values else "none given")]

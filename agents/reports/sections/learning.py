@@ -23,6 +23,8 @@ def curves(record: Record) -> Section:
     told = [one for one in record.curves if not any(part in one.name for part in LEFT_OUT) and np.ptp(one.values) > 0.0]
     if not told:
         return Section("curves", title, (), record.missing.get("curves", "nothing was trained"))
+    if any(one.name.startswith("kept:") for one in told):  # the same figures from the log
+        told = [one for one in told if not one.name.endswith("validation/log_return")]
     ordered = sorted(told, key=lambda one: (_place(one.name), one.name))
     blocks: list[Block] = [_chart(one, number) for number, one in enumerate(ordered[:MOST_CURVES])]
     left = [one.name for one in ordered[MOST_CURVES:]]
@@ -37,8 +39,13 @@ def _place(name: str) -> int:
 
 def _chart(curve: Curve, number: int) -> Lines:
     known = curve.values[np.isfinite(curve.values)]
-    message = f"From {known[0]:.4g} to {known[-1]:.4g} over {int(curve.steps[-1]):,} steps; lowest {known.min():.4g}, highest {known.max():.4g}."
-    return Lines(f"curve-{number}", curve.name, message, (Line(curve.name, curve.values, curve.steps),), "", "steps", timed=False)
+    message = (
+        f"From {known[0]:.4g} to {known[-1]:.4g} over {int(curve.steps[-1]):,} steps; lowest {known.min():.4g}, "
+        f"highest {known.max():.4g}."
+    )
+    return Lines(
+        f"curve-{number}", curve.name, message, (Line(curve.name, curve.values, curve.steps),), "", "steps", timed=False
+    )
 
 
 def looked(record: Record) -> Section:
@@ -50,7 +57,7 @@ def looked(record: Record) -> Section:
         first = ", ".join(f"{name} {SHARE.shown(share)}" for name, share in ordered[:3])
         blocks.append(Bars(
             "importance", "Decisions that change when a feature is hidden",
-            f"Most: {first}. Hidden is: its median in every bar of the window, on decisions spread over the first market.",
+            f"Most: {first}. Hidden is: its median in every bar, on decisions spread over the first market.",
             tuple(name for name, _ in ordered), {"decisions that change": np.array([share for _, share in ordered])},
             {"decisions that change": "main"}, "share of decisions", "feature", percent=True,
         ))  # fmt: skip

@@ -23,12 +23,21 @@ def provenance(record: Record) -> Section:
         if leaves:
             columns = (Column("name", "Setting", "text"), Column("value", "Value", "number", EXACT))
             blocks.append(Table(f"settings-{number}", title[:1].upper() + title[1:], columns, tuple(leaves)))
-    versions = record.metrics.get("origin", {}).get("versions") if isinstance(record.metrics.get("origin"), dict) else None
+    versions = (
+        record.metrics.get("origin", {}).get("versions") if isinstance(record.metrics.get("origin"), dict) else None
+    )
     if isinstance(versions, dict):
         columns = (Column("name", "Library", "text"), Column("version", "Version", "text"))
-        blocks.append(Table("versions", "Versions that made the run", columns, tuple((k, str(v)) for k, v in versions.items())))
+        blocks.append(
+            Table("versions", "Versions that made the run", columns, tuple((k, str(v)) for k, v in versions.items()))
+        )
     blocks += [Listing(title, text) for title, text in record.listings.items()]
-    return Section("provenance", "Configuration, seeds, data and versions", tuple(blocks), "" if blocks else "the run kept none of it")
+    return Section(
+        "provenance",
+        "Configuration, seeds, data and versions",
+        tuple(blocks),
+        "" if blocks else "the run kept none of it",
+    )
 
 
 def _cell(value: object) -> Value:

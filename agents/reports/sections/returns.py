@@ -16,6 +16,7 @@ from cryptoenv.analysis.returns import conditional_value_at_risk, total_return, 
 from cryptoenv.analysis.rolling import rolling_sharpe
 
 MOST_LINES = 6  #: accounts in one chart
+LOST = 0.1  #: share of the start; who ends below it, and is not the account itself, hides in the legend
 MOST_TABLES = 4  #: accounts that get a heat map each
 WINDOWS = (30, 90)  #: days of the rolling Sharpe ratio
 #: Colours of methods that are compared with.
@@ -30,7 +31,7 @@ def equity(record: Record) -> Section:
         return Section("equity", title, (), _why(record, "equity"))
     shared = [track for track in record.tracks if track.equity.keys() == {track.lead}]
     blocks: list[Block] = []
-    if len(record.tracks) > 1 and record.kind == "walk-forward" or shared:
+    if (len(record.tracks) > 1 and record.kind == "walk-forward") or shared:
         blocks += _together(record)
     else:
         blocks += [_equity_chart(track, f"equity-{n}") for n, track in enumerate(record.tracks)]
@@ -60,16 +61,19 @@ def _equity_chart(track: Track, key: str) -> Lines:
     for name, curve in track.equity.items():
         own = name == track.lead
         colour = "main" if own else OTHERS.get(name) or next(series)
-        lines.append(Line(name, curve, track.closes_ms, colour, dashed=not own and name in OTHERS))
+        lost = not own and float(curve[-1]) < LOST * float(curve[0]) and track.own[-1] > LOST * track.own[0]
+        lines.append(Line(name, curve, track.closes_ms, colour, dashed=not own and name in OTHERS, hidden=lost))
+    hidden = [line.name for line in lines if line.hidden]
     ends = ", ".join(f"{name} {PERCENT.shown(total_return(curve))}" for name, curve in track.equity.items())
-    return Lines(key, f"Equity on {track.name}", f"Total return: {ends}.", tuple(lines), "equity, quote currency",
-                 log=_wide(track))  # fmt: skip
+    return Lines(key, f"Equity on {track.name}", f"Total return: {ends}."
+                 + (f" In the legend alone: {', '.join(hidden)}." if hidden else ""), tuple(lines),
+                 "equity, quote currency", log=_wide([line for line in lines if not line.hidden]))  # fmt: skip
 
 
-def _wide(track: Track) -> bool:
+def _wide(lines: list[Line]) -> bool:
     """Whether a linear axis would hide the lower part."""
-    curves = np.concatenate([curve[:: max(len(curve) // 500, 1)] for curve in track.equity.values()])
-    return bool(curves.min() > 0.0 and curves.max() / curves.min() > 3.0)
+    values = np.concatenate([line.y[:: max(len(line.y) // 500, 1)] for line in lines])
+    return bool(values.min() > 0.0 and values.max() / values.min() > 3.0)
 
 
 def drawdown(record: Record) -> Section:
@@ -89,7 +93,9 @@ def drawdown(record: Record) -> Section:
     )
     message = f"Deepest falls of {lines[0].name}: {said}." if falls else "Equity never fell."
     if first.lead != "buy and hold" and "buy and hold" in first.equity:
-        lines.append(Line("buy and hold", -drawdown_curve(first.equity["buy and hold"]), first.closes_ms, "held", dashed=True))
+        lines.append(
+            Line("buy and hold", -drawdown_curve(first.equity["buy and hold"]), first.closes_ms, "held", dashed=True)
+        )
     return Section("drawdown", title, (
         Lines("drawdown", "Loss from the highest equity so far", message, tuple(lines), "drawdown", percent=True),
     ))  # fmt: skip
@@ -162,8 +168,8 @@ def distribution(record: Record) -> Section:
     digits = max(0, min(4, int(np.ceil(-np.log10(max(middles[1] - middles[0], 1e-9))) + 1))) if len(middles) > 1 else 2
     message = (
         f"{len(returns):,} days: mean {PERCENT.shown(float(returns.mean()))}, one day in twenty below "
-        f"{PERCENT.shown(value_at_risk(returns))}, and then {PERCENT.shown(conditional_value_at_risk(returns))} on average; "
-        f"best {PERCENT.shown(float(returns.max()))}, worst {PERCENT.shown(float(returns.min()))}."
+        f"{PERCENT.shown(value_at_risk(returns))}, and then {PERCENT.shown(conditional_value_at_risk(returns))} on "
+        f"average; best {PERCENT.shown(float(returns.max()))}, worst {PERCENT.shown(float(returns.min()))}."
     )
     names = tuple(f"{value:+.{digits}f}%".replace("-", "\N{MINUS SIGN}") for value in middles)
     many = f" of {len(pooled)} accounts" if len(pooled) > 1 else ""
@@ -189,5 +195,3 @@ def _name(record: Record, track: Track) -> str:
 
 def _why(record: Record, what: str) -> str:
     return record.missing.get(what, "the run kept no equity over time")
-
-

@@ -20,7 +20,9 @@ def regimes(record: Record) -> Section:
     """What was earned in each regime, beside buy and hold."""
     title = "Regimes"
     if record.regimes is None or not len(record.regimes):
-        return Section("regimes", title, (), record.missing.get("regimes", "regimes are told of backtests and walk-forwards"))
+        return Section(
+            "regimes", title, (), record.missing.get("regimes", "regimes are told of backtests and walk-forwards")
+        )
     frame = _numbers(record.regimes)
     columns = [
         Column("market", "Market", "text"), Column("regime", "Regime", "text"), Column("bars", "Bars", "number", COUNT),
@@ -33,7 +35,7 @@ def regimes(record: Record) -> Section:
         if len(told) and number < 3:
             series = {"strategy": told["log_return"].to_numpy(dtype=np.float64),
                       "buy and hold": told["buy_and_hold"].to_numpy(dtype=np.float64)}  # fmt: skip
-            ends = "; ".join(f"{regime} {LOG.shown(value)}%, buy and hold {LOG.shown(other)}%" for regime, value, other in
+            ends = "; ".join(f"{name} {LOG.shown(value)}%, buy and hold {LOG.shown(other)}%" for name, value, other in
                              zip(told["regime"], series["strategy"], series["buy and hold"], strict=True))  # fmt: skip
             blocks.append(Bars(
                 f"regimes-{number}", f"Log-return by regime, {market}", f"In {ends}.", tuple(map(str, told["regime"])),
@@ -67,8 +69,9 @@ def folds(record: Record) -> Section:
     frame = frame.assign(**{name: frame[name].map(lambda text: str(text)[:10]) for name in days if name in frame})
     frame = frame.assign(weights=frame["weights"].map(lambda text: str(text)[:12]))
     columns = [
-        Column("fold", "Fold", "number", COUNT), Column("seed", "Seed", "number", COUNT), Column("market", "Market", "text"),
-        Column("test_from", "Judged from", "text"), Column("test_to", "to (UTC)", "text"),
+        Column("fold", "Fold", "number", COUNT), Column("seed", "Seed", "number", COUNT),
+        Column("market", "Market", "text"), Column("test_from", "Judged from", "text"),
+        Column("test_to", "to (UTC)", "text"),
         Column("trained_to", "Learned to", "text"), Column("chosen_to", "Chosen to", "text"),
         Column("weights", "Weights (sha256)", "text"), column_of("train_per_day"), column_of("test_per_day"),
         column_of("efficiency"), column_of("change_per_day"),
@@ -143,13 +146,14 @@ def sweep(record: Record) -> Section:
     )]  # fmt: skip
     best = frame.sort_values("log_return", ascending=False).head(40)
     values = frame["log_return"].to_numpy(dtype=np.float64)
-    message = f"{len(frame)} rules: {int((values > 0).sum())} gained; best {PERCENT.shown(float(values.max()))}, median {PERCENT.shown(float(np.median(values)))}, worst {PERCENT.shown(float(values.min()))}."
+    ends = (PERCENT.shown(float(value)) for value in (values.max(), np.median(values), values.min()))
+    message = f"{len(frame)} rules: {int((values > 0).sum())} gained; best {{}}, median {{}}, worst {{}}.".format(*ends)
     order = np.sort(values)[::-1]
     blocks: list[Block] = [
         Lines("grid", "Log-return of every rule, the best first", message,
               (Line("log-return", order, np.arange(1, len(order) + 1, dtype=np.float64)),), "log-return", "rank",
               timed=False, percent=True, marks={"0": 0.0}),
-        table_of("sweep", "The best rules" + (f", {len(best)} of {len(frame)}" if len(frame) > len(best) else ""), best, columns),
+        table_of("sweep", f"The best rules, {len(best)} of {len(frame)}", best, columns),
     ]  # fmt: skip
     return Section("sweep", title, tuple(blocks))
 

@@ -10,7 +10,6 @@ from agents.reports.document.blocks import (
     COUNT,
     MONEY,
     PERCENT,
-    PLAIN,
     SHARE,
     Block,
     Column,
@@ -25,6 +24,7 @@ from agents.reports.records.record import COSTS, Record, Track
 from cryptoenv.analysis.trades import exit_levels
 from cryptoenv.bars.timeframe import DAY_MS
 
+MOST_STEPS = 6_000  #: closes that an exposure is drawn at
 MOST_CHARTS = 2  #: markets whose candles are shown
 PRICE = Style(1.0, ",.8g")
 #: Columns of the table of trades, of those that a run has.
@@ -47,7 +47,9 @@ def candles(record: Record) -> Section:
     drawn = [track for track in _a_track_per_market(record) if track.bars is not None and track.trades is not None]
     if not drawn:
         why = record.missing.get("trades") or record.missing.get("candles") or record.missing.get("equity")
-        return Section("candles", title, (), why or "the run kept no prices of its bars: make it again with this version")
+        return Section(
+            "candles", title, (), why or "the run kept no prices of its bars: make it again with this version"
+        )
     return Section("candles", title, tuple(_candles(track, i) for i, track in enumerate(drawn[:MOST_CHARTS])))
 
 
@@ -79,8 +81,9 @@ def _candles(track: Track, number: int) -> Candles:
     stops = int((trades["exit_kind"] == "stop loss").sum())
     opens = track.closes_ms - track.step_ms
     prices = {name: track.bars[name].to_numpy(dtype=np.float64) for name in ("open", "high", "low", "close")}
+    won, many = int((trades["gain"] > 0).sum()), "trade" if len(trades) == 1 else "trades"
     message = (
-        f"{len(opens):,} bars and {len(trades):,} trades of {track.lead}, {int((trades['gain'] > 0).sum()):,} of them "
+        f"{len(opens):,} bars and {len(trades):,} {many} of {track.lead}, {won:,} of them "
         f"with a gain, {stops:,} closed by a stop. Prices go from {PRICE.shown(float(prices['open'][0]))} to "
         f"{PRICE.shown(float(prices['close'][-1]))}."
     )
@@ -108,18 +111,35 @@ def exposure(record: Record) -> Section:
     if not drawn:
         why = record.missing.get("accounts") or record.missing.get("equity")
         return Section("exposure", title, (), why or "the run kept no exposures over time")
-    lines = [Line(track.name if len(drawn) > 1 else track.lead, held, track.closes_ms, SERIES[i], stepped=True)
-             for i, track in enumerate(drawn[:4]) if (held := track.exposure) is not None]  # fmt: skip
-    held = lines[0].y
+    first = drawn[0]
+    daily = len(first.closes_ms) > MOST_STEPS
+    lines = [_held_line(track, track.name if len(drawn) > 1 else track.lead, SERIES[i], daily)
+             for i, track in enumerate(drawn[:4])]  # fmt: skip
+    assert first.exposure is not None
+    held = first.exposure
     message = (
         f"{lines[0].name} is long in {SHARE.shown(float((held > 0.001).mean()))}, short in "
-        f"{SHARE.shown(float((held < -0.001).mean()))} and flat in {SHARE.shown(float((np.abs(held) <= 0.001).mean()))} "
-        "of the bars."
+        f"{SHARE.shown(float((held < -0.001).mean()))} and flat in "
+        f"{SHARE.shown(float((np.abs(held) <= 0.001).mean()))} of the bars."
     )
     return Section("exposure", title, (
-        Lines("exposure", "Position over equity, at each close", message, tuple(lines), "exposure, share of equity",
+        Lines("exposure", "Position over equity, " + ("mean of each day" if daily else "at each close"), message,
+              tuple(lines), "exposure, share of equity",
               percent=True, marks={"flat": 0.0}),
     ))  # fmt: skip
+
+
+def _held_line(track: Track, name: str, colour: str, daily: bool) -> Line:
+    """Exposure at each close, or its mean over each UTC day, where closes are too many to tell apart."""
+    assert track.exposure is not None
+    if not daily:
+        return Line(name, track.exposure, track.closes_ms, colour, stepped=True)
+    days = (track.closes_ms - 1) // DAY_MS
+    numbers = days - days[0]
+    counts = np.bincount(numbers)
+    means = np.bincount(numbers, track.exposure) / np.maximum(counts, 1)
+    ends = (days[0] + 1 + np.arange(len(counts))) * DAY_MS
+    return Line(name, means[counts > 0], ends[counts > 0], colour)
 
 
 def costs(record: Record) -> Section:
@@ -144,7 +164,8 @@ def costs(record: Record) -> Section:
     many = f", {len(paid)} accounts together" if len(paid) > 1 else ""
     message = f"In all: {parts}, quote currency{many}. Slippage is inside the fill prices."
     return Section("costs", title, (
-        Bars("costs", f"Costs by kind and {unit}", message, labels, shown, COST_COLOURS, "quote currency", f"{unit} (UTC)"),
+        Bars("costs", f"Costs by kind and {unit}", message, labels, shown, COST_COLOURS, "quote currency",
+             f"{unit} (UTC)"),
     ))  # fmt: skip
 
 
@@ -183,5 +204,3 @@ def trades(record: Record) -> Section:
     columns = tuple(c for c in COLUMNS if c.name in table and (c.name != "account" or len(kept) > 1))
     block: list[Block] = [Trades("trades", columns, table, "candles-0" if (table["chart"] != "").any() else "")]
     return Section("trades", title, tuple(block))
-
-

@@ -147,12 +147,12 @@
         const [x, y] = inView(numbers(line.x), numbers(line.y), spec.timed ? range : null, Math.max(300, width));
         return { type: "scatter", mode: y.length === 1 ? "markers" : spec.timed || y.length > 40 ? "lines" : "lines+markers", x, y: scale === 1 ? y : y.map((v) => v * scale),
           name: wrapped(line.name, 40), line: { color: colour(line.colour), width: line.dashed ? 1.4 : 1.8, dash: line.dashed ? "dash" : "solid", shape: line.stepped ? "hv" : "linear" },
-          fill: line.filled ? "tozeroy" : "none", fillcolor: faint(line.colour, 0.16),
+          visible: line.hidden ? "legendonly" : true, fill: line.filled ? "tozeroy" : "none", fillcolor: faint(line.colour, 0.16),
           hovertemplate: spec.percent ? "%{y:.2f}%" : "%{y:,.6~g}" };
       });
       const layout = layoutOf(spec, {
         xaxis: spec.timed ? { type: "date", ...(range ? { range: range.map((ms) => new Date(ms).toISOString().slice(0, 23)) } : {}), hoverformat: "%Y-%m-%d %H:%M" } : { title: { text: escaped(spec.xTitle) } },
-        yaxis: { title: { text: escaped(spec.yTitle) }, type: spec.log ? "log" : "linear", ticksuffix: spec.percent ? "%" : "", nticks: 7, ...(spec.log ? { minor: { nticks: 2 }, tickformat: ",.4~g", exponentformat: "none" } : {}) },
+        yaxis: { title: { text: escaped(spec.yTitle) }, type: spec.log ? "log" : "linear", ticksuffix: spec.percent ? "%" : "", nticks: 7, ...(spec.log ? { minor: { nticks: 2 }, tickformat: ",.4~r" } : {}) },
       });
       layout.shapes = Object.entries(spec.marks).map(([, y]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y * scale, y1: y * scale, line: { color: colour("quiet"), width: 1, dash: "dot" } }));
       layout.showlegend = several;
@@ -246,7 +246,7 @@
       }
       const each = bars.step * group / spec.barMs;
       state.hint = state.trade === null || state.trade === undefined
-        ? `${x.length.toLocaleString("en-US")} candles of ${each === 1 ? "one bar" : each.toLocaleString("en-US") + " bars"} each; ${seen.length.toLocaleString("en-US")} trades in view` + (fills ? "." : ": zoom in to see fills and stops.") : state.hint;
+        ? `${x.length.toLocaleString("en-US")} candles of ${each === 1 ? "one bar" : each.toLocaleString("en-US") + " bars"} each; ${seen.length.toLocaleString("en-US")} trade${seen.length === 1 ? "" : "s"} in view` + (fills ? "." : ": zoom in to see fills and stops.") : state.hint;
       const layout = layoutOf(spec, {
         xaxis: { type: "date", range: view.map((ms) => new Date(ms).toISOString().slice(0, 23)), rangeslider: { visible: false }, anchor: "y2", hoverformat: "%Y-%m-%d %H:%M" },
         yaxis: { domain: [0.17, 1], title: { text: "price" }, nticks: 8 }, yaxis2: { domain: [0, 0.12], range: [-1.2, 1.2], tickvals: [-1, 0, 1], ticktext: ["short", "flat", "long"], fixedrange: true, showgrid: false },

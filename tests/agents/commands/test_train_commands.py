@@ -11,6 +11,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -130,6 +131,23 @@ def test_a_recipe_with_a_mistake_is_refused_by_name(text: str, named: str, tmp_p
         AgentRecipe.read(tmp_path / "bad.yaml")
 
 
+def check_report_of_training(found: dict[str, Any], table: pd.DataFrame) -> None:
+    """The agent of a report is judged as `evaluate` judges it, and every section stands."""
+    (chapter,) = found["chapters"]
+    assert chapter["kind"] == "training" and "too short" in chapter["verdict"]
+    sections = {one["key"]: one for one in chapter["sections"]}
+    full = ("headline", "equity", "candles", "exposure", "trades", "regimes", "stress", "curves", "looked", "provenance")
+    assert {key for key in full if sections[key]["empty"]} <= {"trades"}, "an agent that learned nothing may stay flat"
+    (methods,) = [one for one in sections["headline"]["blocks"] if one["kind"] == "table"]
+    for row in methods["rows"]:
+        told = dict(zip(methods["columns"], row, strict=True))
+        assert told["score"] == table.loc[told["method"], "score"]
+        assert told["log_return"] == table.loc[told["method"], "log_return"]
+    importance = sections["looked"]["blocks"][0]
+    (shares,) = importance["series"].values()
+    assert importance["key"] == "importance" and all(0.0 <= share <= 1.0 for share in shares)
+
+
 def test_train_evaluate_play_export_import(
     recipe: Path, extractor: Extractor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +165,10 @@ def test_train_evaluate_play_export_import(
     assert main([*evaluate, "--out", str(table)]) == 0
     assert {"BC clone", "flat"} <= set(pd.read_csv(table, index_col=0).index)
     assert main(["evaluate", str(run), "--task", "easy", "--market-seed", "7", "--days", "3"]) == 0
+    report = tmp_path / "report.json"
+    judged = ["--task", "easy", "--markets", "2", "--days", "3"]
+    assert main(["report", str(run), *judged, "--format", "json", "--out", str(report)]) == 0
+    check_report_of_training(json.loads(report.read_text("utf-8")), pd.read_csv(table, index_col=0))
     (labelled,) = task_seeds("easy", "train", 1)
     assert main(["evaluate", str(run), "--task", "easy", "--market-seed", str(labelled)]) == 2
     assert "of the family 'train', which teaches" in capsys.readouterr().err
