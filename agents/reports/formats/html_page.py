@@ -28,6 +28,7 @@ from agents.reports.document.blocks import (
     Section,
     Table,
     Trades,
+    Value,
     Words,
 )
 from agents.reports.document.charts import Bars, Candles, Chart, Heat, Intervals, Lines
@@ -118,7 +119,7 @@ def chart_table(chart: Chart) -> Table:
             Column("line", "Line", "text"),
             *(Column(n, n, "number", style) for n in ("first", "lowest", "highest", "last")),
         )
-        rows = [
+        rows: list[tuple[Value, ...]] = [
             (line.name, *map(float, (line.y[0], line.y.min(), line.y.max(), line.y[-1])))
             for line in chart.lines
             if len(line.y)
@@ -162,12 +163,13 @@ def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(loader=PackageLoader("agents.reports", TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    found.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "ticked": _ticked,
         "kind": lambda block: KINDS[type(block)],
         "exact": exact,
         "as_table": chart_table,
     }
+    found.filters |= filters
     found.globals["places"] = places
     found.tests["charttable"] = lambda block: isinstance(block, Lines | Bars | Heat | Intervals)
     found.tests["number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)

@@ -70,9 +70,10 @@ def test_ranges_and_single_trades(opened: tuple[Any, list[str]], backtested: Pat
     tools.get_by_role("button", name="Next trade").click()
     assert shown.text_content(f"#{place} .hint").startswith(f"Trade 6 of {len(trades)}:")
     level = trades["entry_price"].iloc[5] * (1.0 - 0.02 * trades["side"].iloc[5])
-    stops = shown.evaluate(f"() => document.querySelector('#{place} .plot').data.filter(t => t.name === 'stop level')[0].y")
+    data = f"document.querySelector('#{place} .plot').data"
+    stops = shown.evaluate(f"() => {data}.filter(t => t.name === 'stop level')[0].y")
     assert any(one == pytest.approx(level, rel=1e-6) for one in stops if one is not None)
-    candles = shown.evaluate(f"() => {{ const t = document.querySelector('#{place} .plot').data[0]; return [t.x, t.open, t.high, t.low, t.close]; }}")
+    candles = shown.evaluate(f"() => ['x', 'open', 'high', 'low', 'close'].map(name => {data}[0][name])")
     bars = pd.read_parquet(backtested / "equity.parquet")
     opens = (bars.index - pd.Timedelta("1h")).tz_localize(None).astype("datetime64[ms]").astype("int64")
     bars.index = opens
@@ -85,7 +86,8 @@ def test_the_table_of_trades(opened: tuple[Any, list[str]], backtested: Path) ->
     shown, _ = opened
     trades = pd.read_parquet(backtested / "trades.parquet")
     table = shown.locator("#run0-trades-trades")
-    gains = "() => [...document.querySelectorAll('#run0-trades-trades tbody tr')].map(row => +row.children[9].dataset.value)"
+    rows_of = "[...document.querySelectorAll('#run0-trades-trades tbody tr')]"
+    gains = f"() => {rows_of}.map(row => +row.children[9].dataset.value)"
     table.get_by_role("button", name="Net gain", exact=True).click()
     first = shown.evaluate(gains)
     assert first == pytest.approx(trades["gain"].sort_values(ascending=False).head(len(first)).tolist(), rel=1e-7)
@@ -95,8 +97,10 @@ def test_the_table_of_trades(opened: tuple[Any, list[str]], backtested: Path) ->
     table.get_by_label("Side").select_option("short")
     table.get_by_label("Closed by").select_option("stop loss")
     wanted = trades[(trades["side"] < 0) & (trades["exit_kind"] == "stop_loss")]
-    assert 0 < len(wanted) and table.locator(".count").text_content().startswith(f"{len(wanted)} of {len(trades)} trades")
-    rows = list(csv.DictReader(io.StringIO(shown.evaluate("() => document.querySelector('#run0-trades-trades').csv()"))))
+    assert len(wanted) > 0
+    assert table.locator(".count").text_content().startswith(f"{len(wanted)} of {len(trades)} trades")
+    saved = shown.evaluate("() => document.querySelector('#run0-trades-trades').csv()")
+    rows = list(csv.DictReader(io.StringIO(saved)))
     assert len(rows) == len(wanted) and {row["side"] for row in rows} == {"short"}
     assert sorted(float(row["gain"]) for row in rows) == pytest.approx(sorted(wanted["gain"]), rel=1e-7)
     table.locator("tbody button").first.focus()
