@@ -137,7 +137,7 @@ def check_report_of_training(found: dict[str, Any], table: pd.DataFrame) -> None
     assert chapter["kind"] == "training" and "too short" in chapter["verdict"]
     sections = {one["key"]: one for one in chapter["sections"]}
     full = ("headline", "equity", "candles", "exposure", "trades", "regimes", "stress", "curves", "looked")
-    assert {key for key in (*full, "provenance") if sections[key]["empty"]} <= {"trades"}, "an agent that learned nothing may stay flat"
+    assert {key for key in (*full, "provenance") if sections[key]["empty"]} <= {"trades"}  # of who stays flat
     (methods,) = [one for one in sections["headline"]["blocks"] if one["kind"] == "table"]
     for row in methods["rows"]:
         told = dict(zip(methods["columns"], row, strict=True))
