@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from agents.evaluation.tables import evaluate_runs
 from agents.training.config import AgentTrainingConfig
@@ -27,10 +28,11 @@ def causality(file: Path, artifact: Path, decisions: int, streamed: int) -> dict
     found: dict[str, Any] = {}
     if decisions:
         began = time.monotonic()
-        found["decisions"] = check_predictions(segmenter, bars.iloc[-40_000:], decisions=decisions)
+        base = _base_bars(segmenter, bars.iloc[-40_000:])
+        found["decisions"] = check_predictions(segmenter, base, decisions=decisions)
         found["changed"], found["seconds"] = 0, round(time.monotonic() - began, 1)
     if streamed:
-        base = segmenter.market(bars.iloc[-3 * streamed - 12_000 :]).bars[["open", "high", "low", "close", "volume"]]
+        base = _base_bars(segmenter, bars.iloc[-3 * streamed - 24_000 :])
         batch = segmenter.predict(base)
         whole = batch.join(segmenter.states(batch))
         stream = SegmentStream(segmenter, base.iloc[:-streamed])
@@ -43,6 +45,11 @@ def causality(file: Path, artifact: Path, decisions: int, streamed: int) -> dict
         found |= {"streamed": streamed, "rows_that_differ": wrong}
         found |= {f"ms_per_bar_p{p}": round(float(np.percentile(took, p)), 2) for p in (50, 99)}
     return found
+
+
+def _base_bars(segmenter: Segmenter, bars: pd.DataFrame) -> pd.DataFrame:
+    """Bars of the segmenter's base timeframe."""
+    return segmenter.market(bars).bars[["open", "high", "low", "close", "volume"]]
 
 
 def agents(keep: Path, seeds: int, until: float, seconds: float = 90.0) -> bool:
