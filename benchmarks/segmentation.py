@@ -65,9 +65,14 @@ ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 12.0, 90.0
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
 ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
-FILTER, OBSERVER = "exact filter", "exact filter that estimates the volatility level"
-#: What nobody can beat: where markets have a latent level of volatility, the filter is given it, and no trader is.
-CEILINGS = {"standard": (FILTER, OBSERVER), "easy": (FILTER,), "joins": (FILTER,), "real": ()}
+FILTER = "exact filter"
+#: What nobody can beat; where markets have a latent level of volatility, the filter is given it, and no trader is.
+FILTERS = {
+    FILTER: EVERYTHING, "exact filter, the volatility level estimated": OBSERVABLE,
+    "exact filter without volume": Information(volume=False), "exact filter of 256 bars": Information(memory=256),
+    "exact filter of 64 bars": Information(memory=64),
+}  # fmt: skip
+CEILINGS = {"standard": tuple(FILTERS), "easy": (FILTER,), "joins": (FILTER,), "real": ()}
 _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
 
@@ -195,8 +200,7 @@ def _run_rivals(world: World, keep: Path, until: float) -> bool:
     recipe = joins()["tokens"] if world.part == "joins" else world.recipe
     parts = world.parts(replace(recipe, teacher=BARS if world.part == "real" else "regimes"))
     for name in ceilings:
-        information = OBSERVABLE if name == OBSERVER else EVERYTHING
-        _keep(keep, world.part, name, 0, judged(parts, _believed(world, information)))
+        _keep(keep, world.part, name, 0, judged(parts, _believed(world, FILTERS[name]), tune=name == FILTER))
     for name in todo:
         began = time.monotonic()
         if began + 15.0 * _wall_per_cpu() > until:
@@ -304,7 +308,7 @@ def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dic
         chance = _most_common(runs[FILTER][scale], len(classes))
         ways = [] if SEED_DESIGN not in runs else [f"{name}, {NO_MACHINE}" for name in joins()]
         rest = (f"{ANEW}, {NO_MACHINE}", "histogram gradient boosting", "logistic regression")
-        for name in (plain, OBSERVER, *rest, *ways):
+        for name in (plain, FULL, *list(FILTERS)[1:], *rest, *ways):
             if name not in runs:
                 continue
             told = share_of_ceiling(runs[name][scale], runs[FILTER][scale], chance, classes)
