@@ -208,7 +208,7 @@ def _of_agent(folder: Path, traded: Traded, charged: Charged, inputs: MarketInpu
     run = Run.load(folder)
     desk = charged.desk(agent_desk(with_impact(run.agent.settings)))
     settings = settings_at(desk, run.agent.settings)
-    source = str(traded.source) if isinstance(traded.source, Path) else traded.source
+    source = traded.market_source
     (market,) = own_markets(source, settings, run_maker(run, inputs, source))
     targets = agent_targets(run.agent, market, settings)
     earliest = market.first_decision(settings.window)

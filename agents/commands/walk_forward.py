@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agents.commands.options import (
+    TASK_HELP,
     Exogenous,
     Extractor,
     Features,
@@ -17,6 +18,7 @@ from agents.commands.options import (
     Steps,
     Timeframes,
     market_inputs,
+    one_source,
 )
 from agents.run_folders.new_outputs import told_when_interrupted
 
@@ -40,8 +42,11 @@ REGIMES = {
 def walk_forward(
     recipe: Annotated[str, typer.Argument(help="Of an agent: one that ships (ppo, dqn, ...) or a YAML file.")],
     bars: Annotated[
-        list[Path], typer.Option(help="Bars: a file, a saved market, or a store's series. Once per market.")
-    ],
+        list[Path] | None, typer.Option(help="Bars: a file, a saved market, or a store's series. Once per market.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help=f"{TASK_HELP} Its markets in place of --bars.")] = None,
+    markets: Annotated[int, typer.Option(help="Of --task, from its validation family.", min=1)] = 2,
+    days: Annotated[int, typer.Option(help="Tradable days of each market of --task.", min=1)] = 240,
     folds: Annotated[int, typer.Option(help="Parts of equal length that are judged.", min=1)] = 6,
     seeds: Annotated[int, typer.Option(help="Trainings of each fold.", min=1)] = 3,
     train: Annotated[str, typer.Option(help="Before the first fold: a share of time; with --test e.g. 12M.")] = "0.5",
@@ -51,6 +56,8 @@ def walk_forward(
     validation: Annotated[float, typer.Option(help="Share of what is learned from that is chosen by.")] = 0.25,
     embargo: Annotated[float, typer.Option(help="Days left out before every border.", min=0.0)] = 0.0,
     swing: Annotated[float, typer.Option(help="Rise or fall that begins a bull or bear regime.")] = 0.2,
+    segmenter: Annotated[str | None, typer.Option(help="Folder of a segmenter whose states are regimes, too.")] = None,
+    states: Annotated[str, typer.Option(help="Timescale of its states, as 4h, or all.")] = "all",
     extractor: Extractor = None,
     timeframes: Timeframes = None,
     features: Features = None,
@@ -67,10 +74,12 @@ def walk_forward(
 
     The same command goes on with an interrupted one.
     """
+    from agents.evaluation.backtest.traded import task_market_name
     from agents.evaluation.walk_forward.plan import WalkForwardPlan
     from agents.evaluation.walk_forward.regimes import RegimeRules
+    from agents.markets.expert_market import require_task
     from agents.training.recipe import AgentRecipe
-    from agents.training.walk_forward import WalkForward
+    from agents.training.walk_forward import StatesOf, WalkForward
     from agents.training.walk_forward import walk_forward as walked
 
     chosen = AgentRecipe.read(recipe).changed(extractor=extractor, seed=seed).with_steps(steps)
@@ -80,10 +89,19 @@ def walk_forward(
         folds, seeds, 0.5 if test else _share(train), test, train if test and train != "0.5" else "12M", not rolling,
         frozen, validation, embargo,
     )  # fmt: skip
-    walk = WalkForward(out, chosen, plan, tuple(str(one) for one in bars))
+    named = one_source(task, bars)
+    if named is None:
+        raise ValueError("say what is traded: --bars, or --task")
+    if task is not None:
+        require_task(task)
+        named = tuple(task_market_name(task, "validation", number, days) for number in range(markets))
+    walk = WalkForward(out, chosen, plan, (named,) if isinstance(named, str) else named)
     rules = RegimeRules(swing=swing)
     with told_when_interrupted(lambda: f"what is trained is kept in {out}: the same command goes on"):
-        found = walked(walk, workers=workers, ray=ray, ledger=ledger, rules=rules)
+        found = walked(
+            walk, workers=workers, ray=ray, ledger=ledger, rules=rules,
+            states=None if segmenter is None else StatesOf(segmenter, states),
+        )  # fmt: skip
     show(found, walk.recipe.algorithm, out)
 
 

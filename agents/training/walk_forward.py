@@ -19,6 +19,7 @@ import pandas as pd
 from agents.algorithms.threads import one_thread
 from agents.evaluation.backtest.backtesting import COSTS, buy_and_hold
 from agents.evaluation.backtest.judgement import as_text
+from agents.evaluation.backtest.traded import Traded
 from agents.evaluation.rollout import blocks, roll
 from agents.evaluation.stress import stress_table, stressed
 from agents.evaluation.tables import with_impact
@@ -41,11 +42,12 @@ from cryptoenv.files.durable_files import make_file, make_folder, write_file
 from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm, write_line
-from pretrain import Extractor
+from pretrain import Extractor, load
 from pretrain.data.folds import Border
 from pretrain.extractor.embedding_cache import keep_part
 from pretrain.fitting.artifact_folder import weights_bytes
 from pretrain.fitting.side_by_side import side_by_side
+from pretrain.segmenter.artifact import Segmenter
 from synthetic.installation import install_hint
 
 PLAN, RECIPE, MARKETS, CACHE, FOLDS = "plan.json", "recipe.yaml", "markets", "cache", "folds.parquet"
@@ -66,7 +68,7 @@ class WalkForward:
         folder: of everything.
         recipe: what is trained; its market is left aside.
         plan: how time is cut.
-        bars: files of bars, saved markets or series of a store, one per market.
+        bars: files of bars, saved markets or series of a store, or names of markets of a task, one per market.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ def walk_forward(
     ray: bool = False,
     ledger: Path | None = None,
     rules: RegimeRules | None = None,
+    states: StatesOf | None = None,
     progress: bool = True,
 ) -> Findings:
     """Train what is not trained yet, then trade all judged parts in a row and say what came of it.
@@ -110,7 +113,7 @@ def walk_forward(
         workers: processes side by side; as many as there are cores where None.
         ray: over Ray instead.
         ledger: of trials; `trials.jsonl` beside the folder where None.
-        rules: of the regimes.
+        rules: of the regimes. states: a segmenter whose states are regimes, too.
         progress: show a progress bar over trainings.
 
     Raises:
@@ -121,7 +124,9 @@ def walk_forward(
     settings = walk.recipe.training.settings_for(extractor)
     refuse_other(walk)
     maker = maker_for(extractor, walk.recipe.inputs, f"the extractor {walk.recipe.extractor}")
-    markets: Sequence[Market] = own_markets(walk.bars, settings, maker)
+    sources = [Traded.named(name).market_source for name in walk.bars]
+    markets: Sequence[Market] = own_markets(sources, settings, maker)
+    said = states.of(markets) if states is not None else ()
     borders = walk.plan.borders(markets, settings)
     for border in borders[:1] if walk.plan.frozen else borders:
         fold_markets(markets, border, settings, walk.plan)
@@ -135,11 +140,48 @@ def walk_forward(
         trained = [_told(walk.run_folder(*place)) for place in walk.places(borders)]
         what = hashlib.sha256(json.dumps(walk.identity, sort_keys=True).encode()).hexdigest()[:24]
         place = ledger or ledger_beside(walk.folder)
-        found = find_out(stitched, trained, borders, ledger=place, data=data_named(walk.bars), what=what, rules=rules)
+        data = data_named(sources)
+        found = find_out(
+            stitched, trained, borders, ledger=place, data=data, what=what, rules=rules, states=said
+        )  # fmt: skip
         _write(walk, found, stitched)
         _draw(walk.folder, found, stitched)
         shutil.rmtree(walk.folder / CACHE, ignore_errors=True)
     return found
+
+
+@dataclass(frozen=True)
+class StatesOf:
+    """States of a segmenter that are regimes.
+
+    Attributes:
+        segmenter: its folder.
+        timescale: whose states, such as "4h"; "all" is the machine over all of them.
+    """
+
+    segmenter: str
+    timescale: str = "all"
+
+    def of(self, markets: Sequence[Market]) -> list[pd.Series]:
+        """Per market, the state that is known at the close of each bar, by its open.
+
+        Raises:
+            ValueError: no segmenter, or no such timescale.
+        """
+        model = load(self.segmenter)
+        if not isinstance(model, Segmenter):
+            raise ValueError(f"{self.segmenter} holds a {type(model).__name__}: states are told by a segmenter")
+        column = "state" if self.timescale == "all" else f"state_{self.timescale}"
+        if column not in model.machines.state_columns:
+            known = ", ".join((*model.machines.timescales, "all"))
+            raise ValueError(f"{self.segmenter} has no states of {self.timescale!r}; it has {known}")
+        step = pd.Timedelta(timeframe_ms(model.layout.timeframes[0]), "ms")
+        found = []
+        for market in markets:
+            said = model.states(model.predict(model.market(market.bars)))[column].astype(object)
+            closes = market.bars.index + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
+            found.append(said.set_axis(said.index + step).reindex(closes, method="ffill").set_axis(market.bars.index))
+        return found
 
 
 def refuse_other(walk: WalkForward) -> None:
@@ -173,7 +215,9 @@ def _saved(walk: WalkForward, markets: Sequence[Market]) -> list[Market]:
             kept = market.save(place)
         found.append(kept)
     if not (walk.folder / PLAN).is_file():
-        write_agent_recipe(replace(walk.recipe, market=walk.bars), walk.folder / RECIPE)
+        tasks = {one.sample.task.name for one in map(Traded.named, walk.bars) if one.sample is not None}
+        market = tasks.pop() if tasks else walk.bars
+        write_agent_recipe(replace(walk.recipe, market=market), walk.folder / RECIPE)
         write_json(walk.folder / PLAN, walk.identity)
     return found
 

@@ -27,6 +27,7 @@ from pretrain.segmenter.classes import REGIME_NAMES, class_truth
 from pretrain.segmenter.recipe import SegmenterRecipe
 from synthetic import WARMUP_DAYS, RegimeSample, oracle_labels, regime_market, task_seeds
 
+_NAME = re.compile(r"(\w+), (\w+) (\d+), (\d+) days")
 TRUE_STATES, TRUE_DRIFT = "the same rule on true states", "the same rule on the true drift"
 
 
@@ -61,10 +62,23 @@ class Traded:
         require_task(task)
         require_judged(split)
         sample = regime_market(task, days, list(task_seeds(task, split, number + 1))[number])
-        name = f"{task}, {split} {number}, {days} days"
+        name = task_market_name(task, split, number, days)
         bars = sample.bars.copy()
         bars.attrs["name"] = name
         return cls(bars, name, name, sample)
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """A market by its name (`task_market_name`), or else the path of bars."""
+        found = None if Path(name).exists() else _NAME.fullmatch(name)
+        if found is None:
+            return cls.of_bars(Path(name))
+        return cls.of_task(found[1], found[2], int(found[3]), int(found[4]))
+
+    @property
+    def market_source(self) -> str | pd.DataFrame:
+        """As `agents.markets.own_markets` takes it."""
+        return str(self.source) if isinstance(self.source, Path) else self.source
 
     def plain_market(self, timeframe: str | None = None) -> Market:
         """The market without features, at its own timeframe or a longer one.
@@ -110,6 +124,11 @@ class Traded:
         first = found.trace.first
         last = first + len(found.targets) - 1
         return [backtest(found.market, at, found.desk, first=first, last=last, name=name) for name, at in kinds]
+
+
+def task_market_name(task: str, split: str, number: int, days: int) -> str:
+    """What a market of a task is called, by which it is found again."""
+    return f"{task}, {split} {number}, {days} days"
 
 
 def at_closes(values: NDArray[np.float64], sample: RegimeSample, market: Market) -> NDArray[np.float64]:

@@ -110,6 +110,7 @@ def find_out(
     data: str,
     what: str,
     rules: RegimeRules | None = None,
+    states: Sequence[pd.Series] = (),
     seed: int = 0,
 ) -> Findings:
     """Put the records of all seeds together.
@@ -120,7 +121,7 @@ def find_out(
         borders: of the folds.
         ledger: file of the ledger; each seed is a trial.
         data: what the ledger calls the markets. what: what it calls the recipe and the plan.
-        rules: of the regimes.
+        rules: of the regimes. states: of a segmenter, per market by the opens of its bars; each is a regime, too.
         seed: of resampling.
     """
     per_day = np.array([one.log_returns().sum(axis=1) / _days(one) for one in stitched])  # (seeds, markets)
@@ -142,7 +143,7 @@ def find_out(
     days: NDArray[np.float64] = np.mean([one.days() for one in stitched], axis=0)
     p_values = {f"random positions of equal turnover ({name})": value for name, value in chance.items()}
     said = verdict(days, search.trials, variance=search.variance, p_values=p_values, seed=seed)
-    return Findings(folds, _regime_table(stitched, rules), _methods(stitched, holding), figures, search, said)
+    return Findings(folds, _regime_table(stitched, rules, states), _methods(stitched, holding), figures, search, said)
 
 
 def _spread(per_day: NDArray[np.float64], seed: int) -> Interval:
@@ -185,13 +186,17 @@ def _moment(milliseconds: int) -> str:
     return pd.Timestamp(milliseconds, unit="ms", tz="UTC").isoformat()
 
 
-def _regime_table(stitched: Sequence[Stitched], rules: RegimeRules | None) -> pd.DataFrame:
+def _regime_table(
+    stitched: Sequence[Stitched], rules: RegimeRules | None, states: Sequence[pd.Series]
+) -> pd.DataFrame:
     """Per market, net log-return per day in each regime, over all seeds (bars are those of one)."""
     tables = []
     for number, first in enumerate(stitched[0].backtests):
         mean = np.mean([np.diff(np.log(one.backtests[number].equity)) for one in stitched], axis=0)
         held = np.diff(np.log(buy_and_hold(first).equity))
-        table = regime_table(first.market, first.trace.first, mean, held, rules)
+        table = regime_table(
+            first.market, first.trace.first, mean, held, rules, states[number] if states else None
+        )
         tables.append(table.assign(market=first.name))
     return pd.concat(tables, ignore_index=True)
 

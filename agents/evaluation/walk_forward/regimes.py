@@ -122,6 +122,7 @@ def regime_table(
     log_returns: NDArray[np.float64],
     held: NDArray[np.float64],
     rules: RegimeRules | None = None,
+    states: pd.Series | None = None,
 ) -> pd.DataFrame:
     """As `by_regime`, per day, beside buy and hold; a row per regime, and columns "market" and "regime" before all.
 
@@ -130,8 +131,12 @@ def regime_table(
         first: row of the first decision.
         log_returns: (S,) net log-returns of the steps from there on. held: (S,) those of buy and hold.
         rules: what a regime is.
+        states: (T,) names of states, known at the close of each bar; each is a regime, too.
     """
     regimes = regimes_of(market, first, rules)
+    if states is not None:
+        known = states.to_numpy()
+        regimes |= {f"state {name}": known == name for name in sorted(states.dropna().unique())}
     inside = {name: found[first : first + len(log_returns)] for name, found in regimes.items()}
     table = by_regime(log_returns, inside, DAY_MS / timeframe_ms(market.timeframes[0])).reset_index()
     table["buy_and_hold"] = by_regime(held, inside, 1.0)["log_return"].to_numpy()

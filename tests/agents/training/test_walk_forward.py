@@ -25,8 +25,10 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.recipe import AgentRecipe, write_agent_recipe
 from agents.training.walk_forward import FILES, TRAINED, WalkForward, walk_forward
 from cryptoenv.analysis.trial_ledger import tried
-from pretrain import Extractor
+from pretrain import Extractor, FitOptions
+from pretrain.segmenter.training import fit_segmenter
 from tests.naive.random_bars import random_bars
+from tests.pretrain.segmenter.conftest import planted_classes, pursued_market, quick_training, small_segmenter_config
 
 PLAN = WalkForwardPlan(folds=2, seeds=1)
 KILLS = 4  #: of a part of the slow test
@@ -149,6 +151,29 @@ def test_the_command_says_the_same(
         assert words in said, words
     assert main(["walk-forward", str(recipe), *bars, "--train", "12M", "--out", str(whole)]) == 2
     assert "give --test, too" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_on_markets_of_a_task_with_the_states_of_a_segmenter(
+    made: tuple[AgentRecipe, tuple[str, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught = [planted_classes(pursued_market(seed)) for seed in range(2)]
+    write_agent_recipe(made[0], tmp_path / "recipe.yaml")
+    place = tmp_path / "segmenter"
+    fit_segmenter(
+        taught[:1], taught[1:], small_segmenter_config(), quick_training(), seed=1, options=FitOptions(progress=False)
+    ).save(place)
+    task = ["--task", "easy", "--days", "60", "--markets", "1", "--folds", "2", "--seeds", "1"]
+    arguments = ["walk-forward", str(tmp_path / "recipe.yaml"), *task, "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--segmenter", str(place), "--states", "9h"]) == 2
+    assert "has no states of '9h'" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert main([*arguments, "--segmenter", str(place)]) == 0
+    regimes = pd.read_parquet(tmp_path / "run" / "regimes.parquet")
+    assert set(regimes["market"]) == {"easy, validation 0, 60 days"}
+    states = regimes[regimes["regime"].str.startswith("state ")]
+    whole = regimes[regimes["regime"] == "all"]["bars"].astype(float).iloc[0]
+    assert 0 < states["bars"].astype(float).sum() <= whole
+    assert "market: easy" in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
 def _command(recipe: Path, bars: tuple[str, ...], out: Path) -> list[str]:

@@ -329,5 +329,8 @@ def test_the_ceiling_is_what_the_environment_says(settings: TradingSettings) -> 
     assert oracle.log_return > found.log_return and by_states.name == TRUE_STATES
     hours = traded.plain_market("1h")
     np.testing.assert_array_equal(true_state_targets(traded.sample, hours, "4h", -1.0), asked[3::4])
+    again = Traded.named(traded.data)
+    assert again.sample is not None and again.sample.bars.equals(traded.sample.bars)
+    assert Traded.named("my, bars.csv").source == Path("my, bars.csv")
     with pytest.raises(ValueError, match="train"):
         Traded.of_task("easy", "train", 0, 4)

@@ -10,7 +10,7 @@ from agents.evaluation.backtest.backtesting import backtest
 from agents.evaluation.backtest.deciders import agent_desk
 from agents.evaluation.walk_forward.findings import NO_GAIN, efficiency
 from agents.evaluation.walk_forward.plan import WalkForwardPlan, fold_markets, judged_rows
-from agents.evaluation.walk_forward.regimes import TOO_FEW, RegimeRules, by_regime, regimes_of
+from agents.evaluation.walk_forward.regimes import TOO_FEW, RegimeRules, by_regime, regime_table, regimes_of
 from agents.evaluation.walk_forward.stitched import stitch
 from agents.markets.embedded import EmbeddingTable
 from agents.policies.agent import Agent
@@ -154,6 +154,15 @@ def test_regimes_know_no_later_bar() -> None:
     whole, half = (regimes_of(_market_of(part), 700) for part in (closes, closes[:1000]))
     for name in whole:
         np.testing.assert_array_equal(whole[name][:1000], half[name])
+
+
+def test_states_are_regimes_too() -> None:
+    market = _market_of(100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.0, 0.01, 1500))))
+    states = pd.Series([None] * 100 + ["bull"] * 800 + ["bear"] * 600, index=market.bars.index, dtype=object)
+    gains = np.full(1400, 0.001)
+    table = regime_table(market, 99, gains, gains, None, states).set_index("regime")
+    assert table.loc["state bull", "bars"] == 800 and table.loc["state bear", "bars"] == 599
+    assert table.loc["state bull", "log_return"] == pytest.approx(0.8)
 
 
 def test_a_rare_regime_is_too_few() -> None:
