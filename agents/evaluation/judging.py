@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -31,6 +31,7 @@ from agents.policies.agent import Agent
 from agents.run_folders.run_folder import Run
 from agents.settings import TradingSettings
 from cryptoenv.market.market import Market
+from pretrain.fitting.market_inputs import MarketMaker
 
 POLICY = "policy"  #: the policy's line in the table
 
@@ -99,6 +100,35 @@ def score(
     """
     agent = policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
     task = task_named(market)
+    settings = _settings_for(agent, task, settings, actions)
+    if observation not in (None, *OBSERVATIONS):
+        raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
+    if agent is not None and ((observation, actions) != (None, None) or settings.positions != agent.settings.positions):
+        raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, agent.continuous)
+    if agent is None:
+        small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
+        view.check(policy, small)
+    judged = _Judged(policy, agent, view, batched)
+    with one_thread():
+        if task is None:
+            return _on_own_markets(judged, market, split, settings, seed)
+        maker = judged.maker(market)
+        layout = None if maker is None else maker.layout
+        labelled, rule = judging_markets(task, split, markets, days, settings, layout=layout)
+        mine = roll_seen(judged.decider(labelled), labelled, whole_markets(labelled), settings, view.sight)
+        found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)
+    return score_table(found, labelled, settings, seed=seed)
+
+
+def _settings_for(
+    agent: Agent | None, task: str | None, settings: TradingSettings | None, actions: tuple[float, ...] | str | None
+) -> TradingSettings:
+    """The settings that count, with the positions that actions stand for.
+
+    Raises:
+        ValueError: actions by an unknown name.
+    """
     if settings is None:
         settings = TradingSettings() if agent is None else agent.settings
         settings = with_impact(settings) if task is None else settings
@@ -106,35 +136,40 @@ def score(
         raise ValueError(f"actions={actions!r} is unknown; pass {CONTINUOUS!r} or a tuple of target exposures")
     if actions is not None and not isinstance(actions, str):
         settings = replace(settings, positions=tuple(float(target) for target in actions))
-    if observation not in (None, *OBSERVATIONS):
-        raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
-    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, agent.continuous)
-    if agent is None:
-        small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
-        view.check(policy, small)
-    elif (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
-        raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+    return settings
 
-    maker = maker_for(agent.extractor, None) if agent else None
-    if isinstance(policy, Run):
-        maker = run_maker(policy, None, market)
 
-    def decider(labelled: Sequence[ExpertMarket]) -> Decide:
-        return view.decider(policy, batched) if agent is None else decided_by(agent.on(labelled))
+@dataclass(frozen=True)
+class _Judged:
+    """A policy of any kind, and how it looks at a market."""
 
-    with one_thread():
-        if task is None:
-            learned = learned_before([policy] if isinstance(policy, Run) else [], split)
-            parts, rule = judging_parts(market, split, settings, learned, maker=maker)
-            each = [roll_seen(decider(parts), parts, rows, settings, view.sight) for rows in rows_by_length(parts)]
-            others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
-            return plain_table({POLICY: each} | others, settings)
-        layout = None if maker is None else maker.layout
-        labelled, rule = judging_markets(task, split, markets, days, settings, layout=layout)
-        decide = decider(labelled)
-        mine = roll_seen(decide, labelled, whole_markets(labelled), settings, view.sight)
-        found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)
-    return score_table(found, labelled, settings, seed=seed)
+    policy: Any
+    agent: Agent | None
+    view: View
+    batched: bool
+
+    def maker(self, market: MarketSource) -> MarketMaker | None:
+        """What makes the markets that it reads; None where any will do."""
+        if isinstance(self.policy, Run):
+            return run_maker(self.policy, None, market)
+        return maker_for(self.agent.extractor, None) if self.agent else None
+
+    def decider(self, labelled: Sequence[ExpertMarket]) -> Decide:
+        """Its decisions on these markets."""
+        if self.agent is None:
+            return self.view.decider(self.policy, self.batched)
+        return decided_by(self.agent.on(labelled))
+
+
+def _on_own_markets(
+    judged: _Judged, market: MarketSource, split: str, settings: TradingSettings, seed: int
+) -> pd.DataFrame:
+    """Net figures on that part of one's own markets."""
+    learned = learned_before([judged.policy] if isinstance(judged.policy, Run) else [], split)
+    parts, rule = judging_parts(market, split, settings, learned, maker=judged.maker(market))
+    each = [roll_seen(judged.decider(parts), parts, rows, settings, judged.view.sight) for rows in rows_by_length(parts)]
+    others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
+    return plain_table({POLICY: each} | others, settings)
 
 
 def _small_market(task: str, split: str, settings: TradingSettings) -> Market:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,15 @@ from agents.evaluation.leakage import Suspects, check_leakage
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
 from agents.policies.policy_shape import PolicyShape
+from agents.policies.trading_policy import TablePolicy
 from agents.settings import TradingSettings
-from pretrain import Extractor
+from cryptoenv import Market
+from cryptoenv.features import FeatureBars, FeatureSpec, feature
+from pretrain import Extractor, FitOptions
+from pretrain.segmenter.training import fit_segmenter
 from tests.naive.random_bars import random_bars
+from tests.pretrain.forecaster import conftest as forecasters
+from tests.pretrain.segmenter import conftest as segmenters
 
 SUSPECT = '''
 def early(bars):
@@ -71,17 +78,96 @@ def test_a_model_and_an_agent(extractor: Extractor) -> None:
     found = dict(check_leakage(Suspects(table, features=None, model=extractor, agent=agent), looks=2))
     assert found == {"model": [], "agent": []}
 
-    class Early:
-        """The model, whose first column is a bar early."""
-
-        layout = extractor.layout
-
-        def predict(self, given: pd.DataFrame) -> pd.DataFrame:
-            told = extractor.predict(given)
-            return told.assign(**{told.columns[0]: told[told.columns[0]].shift(-1)})
-
-    ((_, (leak,)),) = check_leakage(Suspects(table, features=None, model=Early()), looks=2)
+    ((_, (leak,)),) = check_leakage(Suspects(table, features=None, model=Early(extractor)), looks=2)
     assert (leak.part, leak.column, leak.lag) == ("model", extractor.columns[0], 1)
+
+
+class Early:
+    """A model whose first column is a bar early."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self.layout, self.column = model, model.layout, str(model.columns[0])
+
+    def predict(self, given: pd.DataFrame) -> pd.DataFrame:
+        told = self._model.predict(given)
+        return told.assign(**{self.column: told[self.column].shift(-1)})
+
+
+class EarlyAgent(Agent):
+    """An agent that goes the way of the next bar."""
+
+    def on(self, markets: Any, table: Any = None) -> Any:
+        closes = markets[0].market.prices[:, 3]
+        ahead = np.sign(np.append(np.diff(closes), 0.0)).astype(np.int8) + 1
+        return TablePolicy([np.tile(ahead[:, None], (1, 3))], self.settings.positions)
+
+
+def _models() -> dict[str, Any]:
+    taught = [segmenters.planted_classes(segmenters.pursued_market(seed)) for seed in range(2)]
+    quiet = FitOptions(progress=False)
+    segmenter = fit_segmenter(
+        taught[:1], taught[1:], segmenters.small_segmenter_config(), segmenters.quick_training(), seed=1, options=quiet
+    )
+    hours = tuple(Market.from_bars(random_bars(70, seed, "1h"), forecasters.TIMEFRAMES) for seed in range(2))
+    return {"segmenter": segmenter, "forecaster": forecasters.tiny_forecaster(hours)}
+
+
+@pytest.mark.slow
+def test_a_planted_leak_of_every_family_is_named(extractor: Extractor) -> None:
+    """A feature, a column and a function a bar early, a smoothed label, a scaler of all, and every kind of model."""
+
+    @feature("early", bound=5.0)
+    def early(bars: FeatureBars) -> np.ndarray:
+        return np.append(np.diff(np.log(bars.close)), 0.0) * 100.0
+
+    for seed in range(3):
+        table = random_bars(64, seed, "1h")
+        log_close = np.log(table["close"])
+        vendor = table.assign(vendor=log_close.diff().shift(-1).fillna(0.0), mood=np.sin(np.arange(len(table))))
+        label = np.sign(log_close.shift(-4) - log_close).rolling(33, center=True, min_periods=1).mean()
+        spec = FeatureSpec().with_functions(early, roles=("base",))
+        suspects = Suspects(
+            vendor, ("1h", "4h"), spec, label.to_frame("label"), 4,
+            functions={"mean": lambda bars: bars[["close"]].rolling(3).mean().shift(-2)},
+            fits={"scaler": lambda bars: {"median": bars["close"].median()}}, until=len(table) // 2,
+        )  # fmt: skip
+        found = {part: {leak.column: leak.lag for leak in leaks} for part, leaks in check_leakage(suspects, looks=4)}
+        assert found.pop("features").keys() == {"early"}
+        assert found.pop("labels").keys() == {"label"}
+        assert found == {"columns of the bars": {"vendor": 1}, "mean": {"close": 2}, "scaler": {"median": None}}
+    models = {"extractor": extractor} | _models()
+    for name, model in models.items():
+        table = random_bars(70, 6) if name == "extractor" else random_bars(80, 6, "1h")
+        clean = dict(check_leakage(Suspects(table, features=None, model=model), looks=3))
+        assert clean == {"model": []}, name
+        ((_, leaks),) = check_leakage(Suspects(table, features=None, model=Early(model)), looks=3)
+        assert [(leak.part, leak.column, leak.lag) for leak in leaks] == [("model", str(model.columns[0]), 1)], name
+    settings = TradingSettings()
+    shape = PolicyShape(extractor.width, 3)
+    agent = EarlyAgent(extractor, new_policy(shape, 1), shape, settings)
+    ((_, leaks),) = check_leakage(Suspects(random_bars(66, 6), features=None, agent=agent), looks=3)
+    assert [(leak.part, leak.column, leak.lag) for leak in leaks] == [("agent", "target", 1)]
+
+
+@pytest.mark.slow
+def test_what_is_clean_is_clean_twenty_times_out_of_twenty(extractor: Extractor) -> None:
+    settings, clean = TradingSettings(), 0
+    shape = PolicyShape(extractor.width, 3)
+    for seed in range(20):
+        table = random_bars(62, seed)
+        log_close = np.log(table["close"])
+        mood = np.random.default_rng(seed).normal(size=len(table)).cumsum()
+        labels = np.sign(log_close.shift(-4) - log_close).to_frame("label")
+        suspects = Suspects(
+            table.assign(mood=mood, last=log_close.diff().fillna(0.0)), labels=labels, look_ahead=4, model=extractor,
+            agent=Agent(extractor, new_policy(shape, seed), shape, settings),
+            functions={"mean": lambda bars: bars[["close"]].rolling(3).mean()},
+            fits={"scaler": lambda bars: {"median": bars["close"].iloc[:2000].median()}}, until=2000,
+        )  # fmt: skip
+        found = dict(check_leakage(suspects, looks=2, seed=seed))
+        assert set(found) == {"features", "columns of the bars", "labels", "mean", "scaler", "model", "agent"}
+        clean += not any(found.values())
+    assert clean == 20
 
 
 @pytest.mark.parametrize(
