@@ -57,7 +57,8 @@ def evaluate(
     """Score a run's agent and clone beside the baselines on unseen markets; without --task and --bars, on its own.
 
     Of a forecaster: errors, CRPS and coverage by horizon beside persistence and historical volatility, and pictures.
-    Of a segmenter: scores by timescale beside the exact filter.
+    Of a segmenter: scores by timescale beside the exact filter. Of an extractor: what its own actions earn. Of a
+    forecaster of tokens: errors and pumps on the tokens and times that its run held out.
     """
     from pretrain.loading import holds
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.commands.evaluate_extractor import evaluate_extractor
 from synthetic import REGIME_NAMES, SEED_FAMILIES, TASKS, task_seeds
 
 if TYPE_CHECKING:
@@ -115,8 +116,29 @@ def _of_bars(model: Any, recipe: Any, files: Sequence[Path], inputs: MarketInput
     return [Judged(item) for item in parts], f"{names}, the {split} part in time; labels by hindsight"
 
 
+def evaluate_tokens(run: Path, choice: Choice, inputs: MarketInputs, out: Path | None) -> None:
+    """Judge a forecaster of tokens on the held-out tokens and times of its run, as `tokens --test-mode` does.
+
+    Raises:
+        ValueError: bars, a task or inputs, which it does not read; no run with its data.
+    """
+    from agents.commands.tokens import _test
+    from pretrain.fitting.run_folder import RECIPE
+    from pretrain.tokens.recipe import TokenRecipe
+    from pretrain.tokens.run import JudgingPlan
+
+    if choice.source is not None or inputs.given or out is not None:
+        told = "leave --task, --bars and --out out"
+        raise ValueError(f"{run} holds a forecaster of tokens, judged on its own tokens: {told}")
+    recipe = TokenRecipe.read(str(run / RECIPE))
+    _test(recipe, (None, 5), (run, None, "cpu"), (None, None), JudgingPlan(seed=recipe.seed), None)
+
+
 #: Kind of model -> how its run is evaluated: the run's folder, on what, with which inputs, and a table to write.
-EVALUATIONS: dict[str, Callable[[Path, Choice, Any, Path | None], None]] = {"cryptoenv-segmenter": evaluate_segmenter}
+EVALUATIONS: dict[str, Callable[[Path, Choice, Any, Path | None], None]] = {
+    "cryptoenv-segmenter": evaluate_segmenter, "cryptoenv-extractor": evaluate_extractor,
+    "cryptoenv-tokens": evaluate_tokens,
+}  # fmt: skip
 
 
 def _print(table: pd.DataFrame, title: str) -> None:

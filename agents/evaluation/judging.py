@@ -167,7 +167,8 @@ def _on_own_markets(
     """Net figures on that part of one's own markets."""
     learned = learned_before([judged.policy] if isinstance(judged.policy, Run) else [], split)
     parts, rule = judging_parts(market, split, settings, learned, maker=judged.maker(market))
-    each = [roll_seen(judged.decider(parts), parts, rows, settings, judged.view.sight) for rows in rows_by_length(parts)]
+    groups, sight = rows_by_length(parts), judged.view.sight
+    each = [roll_seen(judged.decider(parts), parts, rows, settings, sight) for rows in groups]
     others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
     return plain_table({POLICY: each} | others, settings)
 
