@@ -41,6 +41,7 @@ REDUCED = {
         PARSED,
     'cryptoenv backtest --rule "cross fast=16 slow=64 band=0.1" --bars my_bars.csv.gz --out runs/cross':
         PARSED,  # tests/agents/commands/test_backtest_command.py
+    "cryptoenv backtest runs/segmenter --states 4h --short --task standard --out runs/states": PARSED,
     "cryptoenv check-leakage --bars my_bars.csv.gz": PARSED,  # tests/agents/commands/test_check_leakage.py
     "cryptoenv check-leakage runs/ppo --bars my_bars.csv.gz": PARSED,
     "cryptoenv demo": PARSED,  # tests/agents/commands/test_demo.py runs it

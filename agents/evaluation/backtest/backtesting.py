@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryptoenv.analysis.figures import Figure, figures
-from cryptoenv.analysis.returns import bars_per_year, simple_returns
+from cryptoenv.analysis.returns import bars_per_year, period_returns, simple_returns
 from cryptoenv.analysis.trades import trades_of
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN
 from cryptoenv.bars.timeframe import DAY_MS, timeframe_ms
@@ -105,6 +105,14 @@ class Backtest:
     def days(self) -> NDArray[np.float64]:
         """(days,) net returns of whole UTC days, or of bars where those are longer; ends that are left are not told."""
         return daily_returns(self.equity, self.closes_ms)
+
+    def monthly_returns(self) -> dict[str, float]:
+        """Net return of each calendar month (UTC), as {"2024-01": 0.02}; the first and the last may be parts of one."""
+        months, gains = period_returns(self.equity, self.closes_ms)
+        return {
+            f"{1970 + month // 12}-{month % 12 + 1:02d}": gain
+            for month, gain in zip(months.tolist(), gains.tolist(), strict=True)
+        }
 
     def costs(self) -> dict[str, float]:
         """Costs by kind, quote currency."""

@@ -53,6 +53,7 @@ class Judged:
             "last": index[found.trace.first + len(found.targets)].isoformat(),
             "desk": asdict(found.desk),
             "figures": found.figures(self.held),
+            "monthly_returns": found.monthly_returns(),
             "buy_and_hold": self.held.figures(),
             "chance": _chance(self.chance),
             **({"chance_states": _chance(self.states)} if self.states is not None else {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -31,6 +32,9 @@ def test_a_grid_is_written_whole(bars: Path, tmp_path: Path, capsys: pytest.Capt
     equity = pd.read_parquet(out / "equity.parquet")
     assert equity["equity"].iloc[0] == told["desk"]["cash"] == 10_000.0
     assert equity["equity"].iloc[-1] / 10_000.0 - 1.0 == pytest.approx(told["figures"]["total_return"])
+    months = told["monthly_returns"]
+    assert list(months) == ["2021-01", "2021-02", "2021-03"]
+    assert np.prod([1.0 + one for one in months.values()]) - 1.0 == pytest.approx(told["figures"]["total_return"])
     trades = pd.read_parquet(out / "trades.parquet")
     assert trades["gain"].sum() == pytest.approx(equity["equity"].iloc[-1] - 10_000.0)
     assert len(pd.read_parquet(out / "sweep.parquet")) == 4 == told["search"]["trials"]
