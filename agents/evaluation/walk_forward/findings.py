@@ -129,9 +129,7 @@ def find_out(
     held = np.array([[one.log_return for one in holding]]) / _days(stitched[0])
     record_trials(ledger, [_trial(one, data, what) for one in stitched])
     search = tried(ledger, data)
-    chance = {
-        one.name: against_chance(one, seed=seed).p_value for one in stitched[0].backtests
-    }
+    chance = _chance(stitched, seed)
     folds = _fold_table(stitched, trained, borders)
     train, test = float(folds["train_per_day"].mean()), float(folds["test_per_day"].mean())
     improvement = stratified_interval(per_day, against=held, seed=seed)
@@ -144,6 +142,14 @@ def find_out(
     p_values = {f"random positions of equal turnover ({name})": value for name, value in chance.items()}
     said = verdict(days, search.trials, variance=search.variance, p_values=p_values, seed=seed)
     return Findings(folds, _regime_table(stitched, rules, states), _methods(stitched, holding), figures, search, said)
+
+
+def _chance(stitched: Sequence[Stitched], seed: int) -> dict[str, float]:
+    """Per market, the median over seeds of the p-value against random positions of equal dwell and turnover."""
+    return {
+        first.name: float(np.median([against_chance(one.backtests[m], seed=seed).p_value for one in stitched]))
+        for m, first in enumerate(stitched[0].backtests)
+    }
 
 
 def _spread(per_day: NDArray[np.float64], seed: int) -> Interval:
