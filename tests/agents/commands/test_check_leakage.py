@@ -77,8 +77,8 @@ def test_a_model_and_an_agent(extractor: Extractor) -> None:
     table = random_bars(66, 6)
     found = dict(check_leakage(Suspects(table, features=None, model=extractor, agent=agent), looks=2))
     assert found == {"model": [], "agent": []}
-
-    ((_, (leak,)),) = check_leakage(Suspects(table, features=None, model=Early(extractor, str(extractor.columns[0]))), looks=2)
+    early = Early(extractor, str(extractor.columns[0]))
+    ((_, (leak,)),) = check_leakage(Suspects(table, features=None, model=early), looks=2)
     assert (leak.part, leak.column, leak.lag) == ("model", extractor.columns[0], 1)
 
 
