@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.commands.evaluate_models import Choice
+    from agents.commands.evaluate_choice import Choice
     from pretrain.fitting.market_inputs import MarketInputs
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agents.commands.evaluate_choice import Choice as Choice  # where it was before
 from agents.commands.evaluate_extractor import evaluate_extractor
 from synthetic import REGIME_NAMES, SEED_FAMILIES, TASKS, task_seeds
 
@@ -34,18 +34,6 @@ def kind_of_run(run: Path) -> str | None:
     except ArtifactError:
         return None
     return kind if kind in EVALUATIONS else None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What to evaluate on: a task or paths of bars (None: the run's own task), the family or part, how many markets of
-    a task or which, and how many days of each."""
-
-    source: str | tuple[str, ...] | None
-    split: str
-    markets: int
-    seeds: tuple[int, ...]
-    days: int
 
 
 def evaluate_segmenter(run: Path, choice: Choice, inputs: MarketInputs, out: Path | None) -> None:
