@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ from agents.commands.sb3 import export, import_model  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
 from agents.commands.tokens import app as tokens_commands  # noqa: E402
+from agents.commands.trade import app as trade_commands  # noqa: E402
 from agents.commands.train import train  # noqa: E402
 from agents.commands.tune import tune  # noqa: E402
 from agents.commands.walk_forward import walk_forward  # noqa: E402
@@ -62,6 +64,7 @@ app = typer.Typer(
 app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
 app.add_typer(tokens_commands, name="tokens")
+app.add_typer(trade_commands, name="trade")
 app.command()(pretrain)
 app.command()(synth)
 app.command()(train)
@@ -89,11 +92,19 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def commands(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="Log as JSON lines on stderr: debug, info, warning or error.")
+    ] = None,
 ) -> None:
     """Trading environments, synthetic markets with a known optimum, and agents."""
+    if log_level is not None:
+        from cryptoenv.files.json_log import json_log
+
+        context.with_resource(json_log(log_level, run=f"{os.getpid():x}-{int(time.time()):x}"))
 
 
 @app.command()

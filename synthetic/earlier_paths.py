@@ -30,6 +30,7 @@ EARLIER_PATHS: Final = {
     "agents.index_replay": "agents.algorithms.index_replay",
     "agents.judging": "agents.evaluation.judging",
     "agents.material": "agents.markets.embedded",
+    "agents.missing_extra": "agents.commands.missing_extra",
     "agents.mlflow_log": "agents.training.mlflow_log",
     "agents.multi_seed": "agents.training.multi_seed",
     "agents.new_outputs": "agents.run_folders.new_outputs",

@@ -24,15 +24,15 @@ ROOMS = {
     ),
     "cryptoenv": (
         "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
-        "market", "analysis", "rendering", "env", "__init__",
+        "market", "analysis", "rendering", "env", "live", "__init__",
     ),
     "pretrain": (
         "data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "sentiment", "loading",
         "__init__",
     ),
     "agents": (
-        "missing_extra", "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
-        "evaluation", "reports", "training", "commands", "command_line", "__init__",
+        "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
+        "evaluation", "reports", "training", "live", "commands", "command_line", "__init__",
     ),
 }  # fmt: skip
 LARGEST_SHELF = 16  #: folders and files of a package that are seen at first sight

@@ -53,6 +53,13 @@ REDUCED = {
     "cryptoenv evaluate runs/ppo": PARSED,
     "cryptoenv evaluate runs/ppo --bars my_bars.csv.gz": PARSED,
     "cryptoenv signal runs/ppo --bars my_bars.csv.gz": PARSED,
+    "cryptoenv trade --signals my_signals.csv --timeframe 15m --paper --replay replayed.csv --state runs/paper":
+        "cryptoenv trade --signals my_signals.csv --timeframe 15m --paper --replay replayed.csv --state runs/paper "
+        "--times 100",
+    "cryptoenv trade runs/ppo --paper --replay my_bars.csv.gz --speed 1000 --state runs/ppo-paper": PARSED,
+    "cryptoenv trade runs/ppo --paper --exchange binance --symbol BTC/USDT:USDT --state runs/live-paper": PARSED,
+    "cryptoenv trade runs/ppo --live --exchange binance --symbol BTC/USDT:USDT --gradual --state runs/live": PARSED,
+    "cryptoenv trade reconcile runs/live": PARSED,  # tests/agents/live/test_trading.py
     "cryptoenv play runs/ppo --task standard --render ansi": PARSED,  # tests/agents/reports/test_playing.py
     "cryptoenv tune --agent --recipe sac --trials 20 --workers 2 --out runs/tune": PARSED,
     "cryptoenv tune --recipe default --seconds 60 --trials 20": PARSED,
@@ -213,7 +220,11 @@ def read_command(command: str, *, whole: bool) -> None:
 
 def read_own(words: list[str], whole: bool) -> None:
     command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+    while hasattr(command, "commands") and words:
+        if hasattr(command, "default") and words[0] not in (*command.commands, "--help"):
+            words = [command.default, *words]
+        if words[0].startswith("-"):
+            break
         assert words[0] in command.commands, f"no command {words[0]!r}"
         command, words = command.commands[words[0]], words[1:]
     shown = {name for option in command.params if not getattr(option, "hidden", False)

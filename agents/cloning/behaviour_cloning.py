@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.cloning.config_ranges import require_numbers
 from agents.cloning.demonstrations import Batches, Demonstrations
-from agents.missing_extra import imitation_is_missing
+from agents.cloning.imitation_extra import imitation_is_missing
 from agents.seeds import spread_seed
 from cryptoenv.progress import tqdm
 from pretrain.data.teachers import ORACLE_LABELS

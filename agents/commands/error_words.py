@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from agents.missing_extra import extra_is_missing
+from agents.commands.missing_extra import extra_is_missing
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 #: Arguments of the functions behind the commands that are options of `cryptoenv data clean`.

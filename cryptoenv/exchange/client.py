@@ -44,7 +44,15 @@ class BadPageError(Exception):
     """An answer that cannot be what was asked for; it is asked for again."""
 
 
-def new_client(exchange: str, urls: Mapping[str, str] | None = None, timeout: float = 20.0) -> Any:
+def new_client(
+    exchange: str,
+    urls: Mapping[str, Any] | None = None,
+    timeout: float = 20.0,
+    *,
+    keys: Mapping[str, str] | None = None,
+    sandbox: bool = False,
+    streams: bool = False,
+) -> Any:
     """An asynchronous ccxt client of `exchange` with its rate limit on.
 
     Args:
@@ -52,6 +60,9 @@ def new_client(exchange: str, urls: Mapping[str, str] | None = None, timeout: fl
         urls: other addresses of its API, by ccxt's names; all of them must be named (a partial override leaves the
             rest on the real exchange).
         timeout: seconds for one request.
+        keys: of an account, by ccxt's names (`apiKey`, `secret`, `password`, ...); none for public data.
+        sandbox: the exchange's own sandbox, where it has one.
+        streams: a client of ccxt pro, which hears websockets, too.
 
     Raises:
         ImportError: ccxt is missing, with the line that installs it. UnknownMarketError: ccxt has no such exchange.
@@ -63,10 +74,12 @@ def new_client(exchange: str, urls: Mapping[str, str] | None = None, timeout: fl
         raise ImportError(f"the downloader needs ccxt: {install_hint('data')}") from error
     if exchange not in ccxt.exchanges:
         raise UnknownMarketError(f"exchange {exchange!r} is unknown to ccxt; see ccxt.exchanges")
-    options: dict[str, Any] = {"enableRateLimit": True, "timeout": int(1000 * timeout)}
+    options: dict[str, Any] = {"enableRateLimit": True, "timeout": int(1000 * timeout), **(keys or {})}
     if exchange.startswith("binance"):
         options["options"] = {"fetchCurrencies": False, "fetchMargins": False}
-    client = _careful(getattr(ccxt, exchange))(options)
+    client = _careful(_streaming(exchange) if streams else getattr(ccxt, exchange))(options)
+    if sandbox:
+        client.set_sandbox_mode(True)  # before other addresses are set: it would put its own in their place
     logging.getLogger("ccxt").setLevel(max(logging.INFO, logging.getLogger("ccxt").level))  # DEBUG shows keys
     if urls is not None:
         api = client.urls["api"]
@@ -74,6 +87,14 @@ def new_client(exchange: str, urls: Mapping[str, str] | None = None, timeout: fl
             raise ValueError(f"urls leave out {missing[0]!r} of {exchange}: name every one of {sorted(api)}")
         client.urls["api"] = dict(urls)
     return client
+
+
+def _streaming(exchange: str) -> type[Any]:
+    """ccxt pro's class of an exchange; the plain one where it has none."""
+    import ccxt.async_support as plain
+    import ccxt.pro as streaming
+
+    return getattr(streaming, exchange) if exchange in streaming.exchanges else getattr(plain, exchange)
 
 
 def _careful(base: type[Any]) -> type[Any]:

@@ -70,6 +70,8 @@ class Loopback:
             def do_GET(self) -> None:
                 exchange.serve(self)
 
+            do_POST = do_DELETE = do_GET
+
             def log_message(self, *_: Any) -> None:
                 pass
 

@@ -10,15 +10,6 @@ def how_to_install(extra: str) -> str:
     return install_hint(extra)
 
 
-def imitation_is_missing(error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """The error to raise when `imitation`, or what it needs, cannot be imported."""
-    how = (
-        f"{how_to_install('agents,imitation-deps')}, then pip install --no-deps imitation==1.0.1 (its metadata pins "
-        "old releases of gymnasium and Stable-Baselines3; it runs on the current ones)"
-    )
-    return ModuleNotFoundError(f"behaviour cloning needs {error.name!r}: {how}", name=error.name)
-
-
 #: The extra that brings a module which is imported when it is needed; all others come with `agents`.
 EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",

@@ -1,0 +1,272 @@
+"""`cryptoenv trade`: an agent, a model or signals, on paper over a replay, on paper on live bars, or for real."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from agents.live.trading_loop import Traded
+    from cryptoenv.live.executor import Policies
+
+LOG = "log.jsonl"
+FRESH_SECONDS = 10.0
+
+
+class TradeGroup(TyperGroup):
+    """`trade RUN` where no command follows: what is no command's name is a run's folder."""
+
+    default = "run"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before what is no command."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=TradeGroup, no_args_is_help=True, help="Trade on paper or for real, as bars close.")
+
+State = Annotated[Path, typer.Option("--state", help="Folder of the journal; one that is there is gone on with.")]
+StateFolder = Annotated[Path, typer.Argument(help="Folder of the journal.", exists=True, file_okay=False)]
+
+
+@app.command("run")
+def trade(
+    what: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Folder of an agent's run, a segmenter or a forecaster.")
+    ] = None,
+    signals: Annotated[
+        Path | None, typer.Option(help="A file of signals: time, target and, if it has one, confidence.")
+    ] = None,
+    states: Annotated[str | None, typer.Option(help="Of a segmenter: the timescale whose state is traded.")] = None,
+    short: Annotated[bool, typer.Option("--short", help="Of a model: sell short where it says down.")] = False,
+    timeframe: Annotated[str | None, typer.Option(help="Of the bars that signals are traded on: 1h.")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="On paper: no order leaves this machine.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="For real, with the account's money.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --live: do not ask before the first order.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="Bars to trade on paper, one after the other.")] = None,
+    speed: Annotated[float, typer.Option(help="Of a replay: times as fast as the market; 0 waits not at all.")] = 0.0,
+    exchange: Annotated[str | None, typer.Option(help="Exchange, by ccxt's name: binance.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Market, by ccxt's name: BTC/USDT.")] = None,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="The exchange's sandbox.")] = False,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, mode 600; else the environment's.")] = None,
+    state: State = Path("runs/trade"),
+    cash: Annotated[float, typer.Option(help="Quote currency of a paper account that begins.", min=1e-6)] = 10_000.0,
+    size: Annotated[str, typer.Option(help="Of orders: fixed, or by confidence.")] = "fixed",
+    gradual: Annotated[
+        bool, typer.Option("--gradual", help="A tenth of the capital first; more only after a shown record.")
+    ] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Take what the account holds for one's own.")] = False,
+    max_exposure: Annotated[
+        float | None, typer.Option(help="Largest exposure, a multiple of equity; what was trained where none is given.")
+    ] = None,
+    max_order: Annotated[float | None, typer.Option(help="Largest order, quote currency.")] = None,
+    max_orders: Annotated[int, typer.Option(help="Orders an hour, at most.", min=1)] = 60,
+    max_daily_loss: Annotated[float, typer.Option(help="Share of equity that a day may lose before all halts.")] = 0.1,
+    max_drawdown: Annotated[float, typer.Option(help="Fall from the highest equity at which all halts.")] = 0.25,
+    flatten: Annotated[bool, typer.Option("--flatten", help="Close the position when a breaker trips.")] = False,
+    times: Annotated[int | None, typer.Option(help="Stop after so many bars.", min=1)] = None,
+) -> None:
+    """Trade what RUN or --signals ask for at each close."""
+    from agents.live.desk import named_decider
+
+    _require_one_way(paper, live, replay, exchange)
+    if size not in ("fixed", "confidence"):
+        raise ValueError(f"--size {size!r} is not allowed: fixed or confidence")
+    if exchange is not None and symbol is None:
+        raise ValueError("--exchange needs --symbol, such as BTC/USDT")
+    named = named_decider(what, signals, states, timeframe, short=short)
+    policies = _policies(
+        named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
+        daily=max_daily_loss, drawdown=max_drawdown,
+    )  # fmt: skip
+    if replay is not None:
+        _replayed(named, replay, speed, state, policies, cash, times)
+        return
+    from agents.live.venues import trade_on_exchange
+
+    assert exchange is not None and symbol is not None
+    trade_on_exchange(named, exchange, symbol, state, policies, live=live, yes=yes, sandbox=sandbox, keys=keys,
+                      cash=cash, adopt=adopt, times=times)  # fmt: skip
+
+
+def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str | None) -> None:
+    if paper == live:
+        raise ValueError("say --paper or --live: one of them")
+    if (replay is None) == (exchange is None):
+        raise ValueError("say where bars come from: --replay FILE, or --exchange NAME --symbol BTC/USDT; one of them")
+    if live and replay is not None:
+        raise ValueError("--replay is for --paper: nothing can be bought in the past")
+
+
+def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: float | None, order: float | None,
+              orders: int, daily: float, drawdown: float) -> Policies:  # fmt: skip
+    from cryptoenv.live.deployment import GRADUAL, WHOLE
+    from cryptoenv.live.executor import Policies
+    from cryptoenv.live.safeguards import SanityLimits, TradeLimits
+
+    most = named.settings.limits.exposure if exposure is None else exposure
+    limits = TradeLimits(most * (1.0 + named.settings.limits.rebalance_tolerance) if exposure is None else most,
+                         order, orders, daily, drawdown, flatten=flatten)  # fmt: skip
+    sanity = SanityLimits(lowest=named.decider.lowest, highest=named.decider.highest)
+    return Policies(sanity, limits, GRADUAL if gradual else WHOLE, sized=size == "confidence")
+
+
+def _replayed(
+    named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None
+) -> None:
+    from agents.live.desk import first_of_replay, live_environment, own_folder
+    from agents.live.trading_loop import TradingLoop
+    from cryptoenv.bars.timeframe import timeframe_ms
+    from cryptoenv.files.json_log import json_log
+    from cryptoenv.live.feed import ReplayFeed
+    from cryptoenv.live.paper_broker import PaperBroker
+    from cryptoenv.market.stored_bars import bars_at, name_of_place
+
+    decider = named.decider
+    bars = bars_at(replay, decider.columns)
+    account = {"broker": "paper", "bars": name_of_place(replay), "decider": named.name}
+    with ExitStack() as stack:
+        stack.enter_context(own_folder(state, account))
+        stack.enter_context(json_log("info", state.name, file=state / LOG))
+        first = first_of_replay(bars, named, state, timeframe_ms(decider.timeframes[0]))
+        feed = ReplayFeed(
+            bars, decider.timeframes[0], first, columns=decider.columns, speed=speed if speed > 0.0 else None
+        )
+        env = live_environment(named, PaperBroker(cash), feed, state, policies, cash=cash, durable=False)
+        stack.callback(env.close)
+        stack.enter_context(env.executor.switch.on_signals())
+        print(f"on paper: {named.name} on {account['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "
+              f"halt with `cryptoenv trade halt {state}`", flush=True)  # fmt: skip
+        loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if times is None else times))
+        traded = loop.run(times)
+    tell(traded, state)
+
+
+def _progress(total: int | None) -> Any:
+    from cryptoenv.progress import tqdm
+
+    bar = tqdm(total=total, desc="trading", unit="bar")
+
+    def shown(traded: Traded, info: dict[str, Any]) -> None:
+        bar.set_postfix_str(f"equity {info['equity']:,.2f} exposure {info['exposure']:+.2f}", refresh=False)
+        bar.update(traded.bars - bar.n)
+        if traded.stopped:
+            bar.close()
+
+    return shown
+
+
+def tell(traded: Traded, state: Path) -> None:
+    """Print what a loop did, in a few lines; and draw it into the folder `state`."""
+    gain = traded.last_equity / traded.first_equity - 1.0
+    print(f"{traded.bars:,} bars, {traded.orders:,} orders, equity {traded.first_equity:,.2f} to "
+          f"{traded.last_equity:,.2f} ({100.0 * gain:+.2f}%); stopped: {traded.stopped}")  # fmt: skip
+    for reason, count in sorted(traded.held.items(), key=lambda item: -item[1]):
+        print(f"no order {count:,} times: {reason}")
+    if traded.outages:
+        print(f"no bar to be had {traded.outages:,} times")
+    try:
+        from agents.live.pictures import draw_traded
+    except ModuleNotFoundError as error:
+        print(f"cryptoenv: note: no picture without {error.name}", file=sys.stderr)
+        return
+    print(f"picture: {draw_traded(traded, state / 'trade.png')}")
+
+
+@app.command()
+def status(state: StateFolder = Path("runs/trade")) -> None:
+    """What an account holds, whether it is halted, and what happened last."""
+    import pandas as pd
+
+    from agents.live.desk import told_of
+    from cryptoenv.live.journal import Journal
+    from cryptoenv.live.kill_switch import KillSwitch
+    from cryptoenv.trading.account import EQUITY, EXPOSURE, QUANTITY
+
+    told = told_of(state)
+    print(", ".join(f"{name} {value}" for name, value in sorted(told.items())))
+    journal = Journal(state)
+    try:
+        kept = journal.last_book()
+        if kept is None:
+            print("nothing was traded yet")
+        else:
+            bar, account = kept
+            print(f"at the close of the bar of {pd.Timestamp(bar, unit='ms')} UTC: equity {account[EQUITY]:,.2f}, "
+                  f"holds {account[QUANTITY]:g}, exposure {account[EXPOSURE]:+.3f}")  # fmt: skip
+        print("orders: " + (", ".join(f"{count:,} {name}" for name, count in journal.counts().items()) or "none"))
+        halted = KillSwitch(state).reason
+        latched = journal.latched()
+        print(f"halted: {halted}" if halted else "not halted by hand")
+        for name, reason in latched.items():
+            print(f"breaker {name} has tripped: {reason}")
+        for at, event, detail in journal.events(10):
+            said = " ".join(f"{key}={value}" for key, value in detail.items())
+            print(f"{pd.Timestamp(at, unit='ms'):%Y-%m-%d %H:%M:%S} {event} {said}")
+    finally:
+        journal.close()
+
+
+@app.command()
+def halt(
+    state: StateFolder = Path("runs/trade"),
+    reason: Annotated[str, typer.Option(help="Why, for who reads it later.")] = "by hand",
+) -> None:
+    """Stop trading: no order from now on, open ones are taken back; it stays so until `resume`."""
+    from agents.live.desk import told_of
+    from cryptoenv.live.kill_switch import KillSwitch
+
+    told_of(state)
+    switch = KillSwitch(state)
+    switch.halt(reason)
+    print(f"halted: {switch.path}; go on with `cryptoenv trade resume {state}`")
+
+
+@app.command()
+def resume(state: StateFolder = Path("runs/trade")) -> None:
+    """Lift the halt and release breakers that have tripped; the next start reconciles before it trades."""
+    from agents.live.desk import told_of
+    from cryptoenv.live.journal import Journal
+    from cryptoenv.live.kill_switch import KillSwitch
+
+    told_of(state)
+    journal = Journal(state)
+    try:
+        latched = journal.latched()
+        journal.release()
+    finally:
+        journal.close()
+    KillSwitch(state).lift()
+    released = "; ".join(f"{name}: {reason}" for name, reason in latched.items()) or "no breaker had tripped"
+    print(f"trading may go on; {released}")
+
+
+@app.command()
+def reconcile(
+    state: StateFolder = Path("runs/trade"),
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, mode 600; else the environment's.")] = None,
+) -> None:
+    """Compare an account with its journal and hear of every order; nothing is traded."""
+    from agents.live.desk import told_of
+
+    told = told_of(state)
+    if told.get("broker") == "paper":
+        from cryptoenv.live.journal import Journal
+
+        journal = Journal(state)
+        try:
+            undone = len(journal.undone())
+        finally:
+            journal.close()
+        print(f"on paper: the journal is the venue; {undone} order(s) under way when it stopped")
+        return
+    from agents.live.venues import reconcile_account
+
+    print(reconcile_account(state, told, keys))

@@ -1,0 +1,301 @@
+"""What decides at each close of a live market: an agent, a segmenter, a forecaster or a file of signals.
+
+Each takes in bars one at a time and asks for a target; all of them go through one executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from agents.evaluation.backtest.signals import SignalsError, checked_signals
+from agents.markets.embedded import EmbeddingTable
+from agents.policies.agent import Agent
+from agents.policies.decision import shares
+from agents.policies.segmented_extractor import SegmentedExtractor
+from cryptoenv.bars.price_columns import BAR_COLUMNS
+from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.live.feed import FeedBar
+from cryptoenv.live.growing_market import BOUND_REACHED
+from cryptoenv.market.market import Market
+from pretrain import ArtifactError, Extractor, MarketLayout, Predictor
+from pretrain.fitting.blocks import Block
+from pretrain.fitting.predicting import on_one_thread
+
+STRAIN = "strain"  #: column of the share of features that stand at their bound
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for at a close.
+
+    Attributes:
+        target: signed exposure. confidence: 0 to 1.
+        probabilities: that it was chosen from, or None.
+        strain: share of features at their bound.
+    """
+
+    target: float
+    confidence: float = 1.0
+    probabilities: tuple[float, ...] | None = None
+    strain: float = 0.0
+
+
+class Decider(Protocol):
+    """What decides.
+
+    Attributes:
+        timeframes: of the bars, base first. window: bars per timeframe that it reads.
+        columns: further columns that bars must bring.
+        lowest, highest: targets that it can ask for.
+    """
+
+    timeframes: tuple[str, ...]
+    window: tuple[int, ...]
+    columns: tuple[str, ...]
+    lowest: float
+    highest: float
+
+    def begin(self, history: pd.DataFrame) -> None:
+        """Take in the bars that have closed until now."""
+        ...
+
+    def add(self, bar: FeedBar) -> None:
+        """Take in the next closed bar."""
+        ...
+
+    def decide(self, account: NDArray[np.float32]) -> Asked:
+        """What to ask for at the newest close, with the account as observed, (5,) float32."""
+        ...
+
+
+class EmbeddingReader(Predictor):
+    """An extractor's embeddings as a table, one row per bar, with the share of its newest features at their bound.
+
+    Args:
+        extractor: the artifact.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor, self.device = extractor, extractor.device
+
+    @property
+    def layout(self) -> MarketLayout:
+        """Of the extractor."""
+        return self.extractor.layout
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """D embeddings, then the strain."""
+        return (*(f"e{k}" for k in range(self.extractor.width)), STRAIN)
+
+    def read(self, block: Block) -> NDArray[np.float32]:
+        """(S, D + 1) float32."""
+        embedded = self.extractor.embedded(block).cpu().numpy()
+        newest = (block.places[0] + self.layout.window[0] - 1).clamp(max=block.bars.shape[1] - 1)
+        rows = block.bars[0][newest].cpu().numpy()
+        strain = (~(np.abs(rows) < BOUND_REACHED)).mean(axis=1) if rows.shape[1] else np.zeros(len(rows))
+        return np.concatenate([embedded, strain.astype(np.float32)[:, None]], axis=1)
+
+    def to(self, device: str) -> Self:
+        """Its extractor on another device."""
+        self.device = self.extractor.to(device).device
+        return self
+
+    def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
+        """Nothing to draw."""
+        return ()
+
+
+class _StreamDecider:
+    """Reads a model's predictions bar by bar; the first is of the last bar of the history."""
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, model: Any, layout: MarketLayout) -> None:
+        if layout.reference:
+            raise ArtifactError("its features are taken against a reference market, which live feeds do not bring yet")
+        self._model = model
+        self.timeframes, self.window = layout.timeframes, layout.window
+        self.columns = layout.columns
+        self._stream: Any = None
+        self._newest: pd.Series | None = None
+
+    def begin(self, history: pd.DataFrame) -> None:
+        """See `Decider`."""
+        self._stream, self._newest = self._started(history.iloc[:-1]), None
+        self._take(history.iloc[[-1]])
+
+    def _started(self, history: pd.DataFrame) -> Any:
+        return self._model.stream(history, timeframe=self.timeframes[0])
+
+    def add(self, bar: FeedBar) -> None:
+        """See `Decider`."""
+        self._newest = None
+        self._take(bar_frame(bar))
+
+    def _take(self, bars: pd.DataFrame) -> None:
+        table = self._stream.append(bars)
+        self._newest = table.iloc[-1] if len(table) else None
+
+    def said(self) -> pd.Series:
+        """What was predicted at the newest close.
+
+        Raises:
+            RuntimeError: nothing was.
+        """
+        if self._newest is None:
+            raise RuntimeError("there is no prediction of the newest bar")
+        return self._newest
+
+
+class AgentDecider(_StreamDecider):
+    """A trained agent, with the code path and the bits of its evaluation.
+
+    Args:
+        agent: whose.
+
+    Raises:
+        ArtifactError: an agent that reads a segmenter's states, or features against a reference market.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        if isinstance(agent.extractor, SegmentedExtractor):
+            raise ArtifactError("an agent that reads a segmenter's states cannot be traded bar by bar yet")
+        super().__init__(EmbeddingReader(agent.extractor), agent.extractor.layout)
+        self._agent = agent
+        self._table = EmbeddingTable([np.zeros((1, agent.extractor.width), np.float32)])
+        self._policy = agent.decide_on(self._table)
+        self._index = np.zeros((1, 2), dtype=np.int64)
+        low, high = agent.settings.exposure_bounds
+        self.lowest = low if agent.continuous else min(agent.actions)
+        self.highest = high if agent.continuous else max(agent.actions)
+
+    def decide(self, account: NDArray[np.float32]) -> Asked:
+        """See `Decider`; `account` (5,) float32."""
+        row = self.said()
+        embedding = row.iloc[:-1].to_numpy(np.float32)
+        if not np.isfinite(embedding).all():
+            raise ValueError("the embedding of the newest bar is not finite")
+        self._table.rows[0] = embedding
+        seen = np.asarray(account, np.float32)[None]
+        with on_one_thread():
+            target = float(self._policy.targets(self._index, seen)[0])
+            if self._agent.continuous:
+                return Asked(target, strain=float(row.iloc[-1]))
+            chances = tuple(map(float, shares(self._policy.preferences(self._index, seen)[0])))
+        at = int(np.abs(np.array(self._agent.actions) - target).argmin())
+        return Asked(target, min(chances[at], 1.0), chances, float(row.iloc[-1]))
+
+
+class StateDecider(_StreamDecider):
+    """Long while a segmenter's likeliest state of a timescale is "bull", `below` while it is "bear", else as before.
+
+    Args:
+        model: a segmenter.
+        timescale: whose columns count, such as "4h".
+        below: exposure in a bear state.
+
+    Raises:
+        SignalsError: no such columns.
+    """
+
+    def __init__(self, model: Predictor, timescale: str, below: float = 0.0) -> None:
+        super().__init__(model, model.layout)
+        ending = f"_{timescale}"
+        self._names = [str(name) for name in model.columns if str(name).endswith(ending)]
+        states = [name.removesuffix(ending) for name in self._names]
+        if not {"bull", "bear"} <= set(states):
+            raise SignalsError(f"no columns 'bull{ending}' and 'bear{ending}' in {list(model.columns)[:40]}")
+        self._targets = {f"bull{ending}": 1.0, f"bear{ending}": below}
+        self._held = 0.0
+        self.lowest, self.highest = min(below, 0.0), 1.0
+
+    def decide(self, account: NDArray[np.float32]) -> Asked:
+        """See `Decider`; `account` (5,) float32."""
+        said = self.said()[self._names].to_numpy(np.float64)
+        best = int(said.argmax())
+        self._held = self._targets.get(self._names[best], self._held)
+        return Asked(self._held, float(np.clip(said[best], 0.0, 1.0)), tuple(map(float, said)))
+
+
+class ForecastDecider(_StreamDecider):
+    """Long where a forecaster says up with enough certainty, `below` where it says down, else flat.
+
+    Args:
+        model: a forecaster.
+        horizon: whose direction counts, in base bars; its first where None.
+        least: probability that a side needs.
+        below: exposure where it says down.
+
+    Raises:
+        SignalsError: it says no direction over that horizon.
+    """
+
+    def __init__(self, model: Predictor, horizon: int | None = None, least: float = 0.5, below: float = 0.0) -> None:
+        super().__init__(model, model.layout)
+        known = [str(name).split("_")[1] for name in model.columns if str(name).endswith("_up")]
+        chosen = str(horizon) if horizon is not None else (known[0] if known else "")
+        if chosen not in known:
+            raise SignalsError(f"the model says no direction over {chosen or 'any number of'} bars; known are {known}")
+        self._names = [f"direction_{chosen}_{side}" for side in ("down", "flat", "up")]
+        self._least, self._below = least, below
+        self.lowest, self.highest = min(below, 0.0), 1.0
+
+    def decide(self, account: NDArray[np.float32]) -> Asked:
+        """See `Decider`; `account` (5,) float32."""
+        said = tuple(map(float, self.said()[self._names]))
+        down, _, up = said
+        if max(up, down) < self._least:
+            return Asked(0.0, 1.0, said)
+        return Asked(1.0, up, said) if up >= down else Asked(self._below, down, said)
+
+
+class SignalDecider:
+    """Targets of a table of signals: the last that was known at each close.
+
+    Args:
+        signals: as `read_signals` gives them.
+        timeframe: of the bars.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, signals: pd.DataFrame, timeframe: str) -> None:
+        known = checked_signals(signals)
+        self._times = pd.DatetimeIndex(known.index).as_unit("ms").asi8
+        self._targets, self._confidence = known["target"].to_numpy(), known["confidence"].to_numpy()
+        self.timeframes, self.window = (timeframe,), (2,)
+        self._close_ms, self._step = 0, timeframe_ms(timeframe)
+        self.lowest, self.highest = min(float(self._targets.min()), 0.0), max(float(self._targets.max()), 0.0)
+
+    def begin(self, history: pd.DataFrame) -> None:
+        """See `Decider`."""
+        self._close_ms = int(pd.DatetimeIndex(history.index[-1:]).as_unit("ms").asi8[0]) + self._step
+
+    def add(self, bar: FeedBar) -> None:
+        """See `Decider`."""
+        self._close_ms = bar.open_ms + self._step
+
+    def decide(self, account: NDArray[np.float32]) -> Asked:
+        """See `Decider`; `account` (5,) float32."""
+        at = int(np.searchsorted(self._times, self._close_ms, side="right")) - 1
+        return Asked(0.0) if at < 0 else Asked(float(self._targets[at]), float(self._confidence[at]))
+
+
+def bar_frame(bar: FeedBar) -> pd.DataFrame:
+    """A bar as a table of one row, with the further columns that came with it."""
+    values: Mapping[str, float] = {**dict(zip(BAR_COLUMNS, bar.ohlcv, strict=True)), **bar.columns}
+    index = pd.DatetimeIndex([pd.Timestamp(bar.open_ms, unit="ms", tz="UTC")], name="timestamp")
+    return pd.DataFrame([values], index=index)
+
+
+def bar_frames(bars: Sequence[FeedBar]) -> pd.DataFrame:
+    """Bars as a table."""
+    return pd.concat([bar_frame(bar) for bar in bars])

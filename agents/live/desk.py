@@ -1,0 +1,188 @@
+"""What a trading command sets up: a decider for what is named, the folder of its journal, and the environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from agents.evaluation.backtest.signals import read_signals
+from agents.evaluation.charges import with_impact
+from agents.live.deciders import AgentDecider, Decider, ForecastDecider, SignalDecider, StateDecider
+from agents.run_folders.run_folder import CONFIG, Run
+from agents.settings import TradingSettings
+from cryptoenv.files.bounded_json import parse_json
+from cryptoenv.files.durable_files import make_folder, read_regular, write_file
+from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
+from cryptoenv.live.broker import Broker
+from cryptoenv.live.environment import CryptoLiveEnv
+from cryptoenv.live.executor import Executor, Policies
+from cryptoenv.live.feed import Feed
+from cryptoenv.live.journal import JOURNAL, Journal
+from cryptoenv.live.kill_switch import KillSwitch
+
+TOLD = "trade.json"  #: in the folder of a journal: which account it is of
+LARGEST = 100_000
+
+
+@dataclass(frozen=True)
+class Named:
+    """What decides, and how it trades.
+
+    Attributes:
+        name: for people.
+        decider: what decides.
+        settings: instrument, costs and limits.
+    """
+
+    name: str
+    decider: Decider
+    settings: TradingSettings
+
+
+def named_decider(
+    what: Path | None, signals: Path | None, states: str | None, timeframe: str | None, *, short: bool = False
+) -> Named:
+    """The decider of a run's or a model's folder, or of a file of signals.
+
+    Args:
+        what: folder of an agent's run, of a segmenter or of a forecaster.
+        signals: file of signals.
+        states: timescale of a segmenter.
+        timeframe: of the bars that signals are traded on.
+        short: a model's bear is sold short.
+
+    Raises:
+        ValueError: nothing that decides, or too much.
+    """
+    below = -1.0 if short else 0.0
+    instrument: Any = "perpetual" if short else "spot"
+    if (what is None) == (signals is None):
+        raise ValueError("say what decides: the folder of a run or a model, or --signals FILE; one of them")
+    if signals is not None:
+        chosen = SignalDecider(read_signals(signals), timeframe or "1h")
+        kind: Any = "perpetual" if chosen.lowest < 0.0 else "spot"
+        return Named(signals.stem, chosen, _plain(chosen, kind))
+    assert what is not None
+    if (what / CONFIG).is_file() and (what / "agent").is_dir():
+        if states is not None:
+            raise ValueError(f"{what} holds an agent, which decides itself: leave --states out")
+        agent = Run.load(what).agent
+        return Named(what.name, AgentDecider(agent), with_impact(agent.settings))
+    import pretrain
+
+    model = pretrain.load(what)
+    if not isinstance(model, pretrain.Predictor):
+        raise ValueError(f"{what} holds a {type(model).__name__}, which predicts nothing of bars")
+    decider = ForecastDecider(model, below=below) if states is None else StateDecider(model, states, below)
+    return Named(what.name, decider, _plain(decider, instrument))
+
+
+def _plain(decider: Decider, instrument: Any) -> TradingSettings:
+    positions = (-1.0, 0.0, 1.0) if instrument != "spot" else (0.0, 1.0)
+    return TradingSettings(decider.timeframes, decider.window, instrument, positions, continuous=True)
+
+
+@contextmanager
+def own_folder(folder: Path, account: dict[str, Any]) -> Iterator[bool]:
+    """Be the only one who trades with the journal of a folder, which is made where there is none.
+
+    Args:
+        folder: of the journal.
+        account: what is traded; a folder of another is refused.
+
+    Yields:
+        Whether a journal was there already.
+
+    Raises:
+        FileExistsError: the folder holds something else, or the journal of another account.
+        FolderLockedError: another process trades with it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is no folder: choose another --state")
+    there = folder.is_dir() and any(entry.name != ".lock" for entry in folder.iterdir())
+    if there and not (folder / TOLD).is_file():
+        raise FileExistsError(f"{folder} holds something else than a journal of trades: choose another --state")
+    make_folder(folder)
+    with folder_lock(folder, f"the account of {folder}", FolderLockedError):
+        if there and (known := told_of(folder)) != account:
+            differ = sorted(name for name in {*known, *account} if known.get(name) != account.get(name))
+            raise FileExistsError(
+                f"{folder} is the journal of another account ({', '.join(differ)} differ): choose another --state"
+            )
+        if not there:
+            write_file(folder / TOLD, json.dumps(account, indent=2, sort_keys=True) + "\n")
+        yield (folder / JOURNAL).exists()
+
+
+def told_of(folder: Path) -> dict[str, Any]:
+    """Which account a folder's journal is of.
+
+    Raises:
+        FileNotFoundError: no journal of trades. ValueError: it cannot be read.
+    """
+    path = folder / TOLD
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no journal of trades: it has no {TOLD}")
+    found = parse_json(read_regular(path, LARGEST), str(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return found
+
+
+def live_environment(
+    named: Named, broker: Broker, feed: Feed, folder: Path, policies: Policies, *, cash: float, adopt: bool = False,
+    durable: bool = True,
+) -> CryptoLiveEnv:  # fmt: skip
+    """The environment in front of a broker, for what decides.
+
+    Args:
+        named: what decides.
+        broker, feed: of the account.
+        folder: of the journal.
+        policies: what orders are held to.
+        cash: of a paper account that begins.
+        adopt: take what is held for one's own.
+        durable: the journal outlasts a power cut.
+    """
+    from cryptoenv.bars.timeframe import timeframe_ms
+
+    settings = named.settings
+    journal = Journal(folder, durable=durable, clock=feed.now_ms)
+    executor = Executor(broker, journal, KillSwitch(folder), timeframe_ms(settings.timeframes[0]), policies)
+    return CryptoLiveEnv(
+        broker, feed, executor, timeframes=settings.timeframes, window=settings.window,
+        instrument=settings.instrument, actions="continuous" if settings.continuous else settings.positions,
+        observation="index", reward=settings.reward, costs=settings.costs, limits=settings.limits,
+        rules=settings.rules, sizing=settings.sizing, reward_adaptation=settings.reward_adaptation,
+        initial_cash=cash, adopt=adopt,
+    )  # fmt: skip
+
+
+def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int) -> int:
+    """How many bars of a replay are history: up to the bar that the journal stands at, else the least that will do.
+
+    Raises:
+        ValueError: too few bars.
+    """
+    from cryptoenv.bars.series import base_series
+    from cryptoenv.features import FeatureSpec
+    from cryptoenv.market.market import Market
+
+    decider = named.decider
+    start = base_series(bars, decider.timeframes[0]).start_ms
+    if (folder / JOURNAL).exists():
+        journal = Journal(folder)
+        kept = journal.last_book()
+        journal.close()
+        if kept is not None:
+            return (kept[0] - start) // step_ms + 1
+    layout = getattr(getattr(decider, "_model", None), "layout", None)
+    features = FeatureSpec.none() if layout is None else layout.features
+    market = Market.from_bars(bars, decider.timeframes, features=features)
+    return market.first_decision(decider.window) + 1

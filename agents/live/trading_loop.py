@@ -1,0 +1,177 @@
+"""The loop: decide at each close, execute, wait for the next bar; it outlives what exchanges do and stops when told."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from agents.live.deciders import Asked, Decider
+from cryptoenv.live.broker import BrokerError
+from cryptoenv.live.environment import CryptoLiveEnv
+from cryptoenv.live.feed import FeedError
+from cryptoenv.live.journal import JournalError
+
+log = logging.getLogger(__name__)
+RECENT = 5_000  #: bars whose latencies and equities are kept
+RETRY_SECONDS, LONGEST_RETRY = 1.0, 60.0
+
+
+@dataclass
+class Traded:
+    """What a loop did.
+
+    Attributes:
+        bars: that were decided at. orders: that went out. held: signals that became no order, by reason.
+        outages: times that no bar could be had.
+        equity: of the last bars, with their times (ms).
+        fills: of the last bars: time (ms), price, signed quantity.
+        latencies: seconds from a bar being known to its order being answered, of the last orders.
+        stopped: why it ended.
+    """
+
+    bars: int = 0
+    orders: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+    outages: int = 0
+    equity: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    fills: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    stopped: str = ""
+
+    @property
+    def first_equity(self) -> float:
+        """The first that is kept."""
+        return self.equity[0][1] if self.equity else math.nan
+
+    @property
+    def last_equity(self) -> float:
+        """The newest."""
+        return self.equity[-1][1] if self.equity else math.nan
+
+
+class TradingLoop:
+    """Trades until the replay ends, the switch is thrown, the account is ruined or so many bars have passed.
+
+    Args:
+        env: observation "index": the decider makes its own features.
+        decider: what decides.
+        sleep: waits some seconds.
+        shown: called after each bar with what was done so far and the bar's info.
+    """
+
+    def __init__(
+        self,
+        env: CryptoLiveEnv,
+        decider: Decider,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        shown: Callable[[Traded, dict[str, Any]], None] = lambda traded, info: None,
+    ) -> None:
+        self._env, self._decider, self._sleep, self._shown = env, decider, sleep, shown
+        self.traded = Traded()
+
+    def run(self, bars: int | None = None) -> Traded:
+        """Trade.
+
+        Args:
+            bars: that are decided at, at most; None for no end.
+
+        Raises:
+            BrokerError: book and venue cannot be brought together at the start.
+        """
+        env, traded = self._env, self.traded
+        observation, info = env.reset()
+        self._decider.begin(env.feed.history())
+        self._note(info)
+        while traded.stopped == "":
+            if (reason := self._stop(bars)) is not None:
+                traded.stopped = reason
+                break
+            heard = time.perf_counter()
+            asked = self._asked(observation["account"])
+            execution = env.ask(
+                asked.target, asked.confidence, probabilities=asked.probabilities, decided_ms=env.close_time,
+                strain=asked.strain,
+            )  # fmt: skip
+            traded.bars += 1
+            if execution.client_id:
+                traded.orders += 1
+                traded.latencies.append(time.perf_counter() - heard)
+            if execution.objection:
+                reason = execution.objection.split(":")[0]
+                traded.held[reason] = traded.held.get(reason, 0) + 1
+            arrived = self._waited()
+            if arrived is None:
+                continue
+            observation, terminated, truncated, info = arrived
+            for bar in env.newest:
+                self._take(bar)
+            self._note(info)
+            if terminated or truncated:
+                traded.stopped = "the account is ruined" if terminated else "the bars are at their end"
+        failed = env.executor.take_back() if env.executor.switch.reason is not None else []
+        for words in failed:
+            log.error("could not be taken back: %s", words)
+        self._keep_halt()
+        log.info("stopped: %s", traded.stopped)
+        return traded
+
+    def _stop(self, bars: int | None) -> str | None:
+        if (reason := self._env.executor.switch.reason) is not None:
+            return reason
+        return f"{bars:,} bars, as asked" if bars is not None and self.traded.bars >= bars else None
+
+    def _asked(self, account: np.ndarray) -> Asked:
+        try:
+            return self._decider.decide(account)
+        except Exception as error:  # a model that fails asks for nothing: the executor refuses what is no number
+            log.exception("no decision: %s", error)
+            return Asked(math.nan)
+
+    def _take(self, bar: Any) -> None:
+        try:
+            self._decider.add(bar)
+        except Exception as error:  # no prediction of this bar, and none is made up
+            log.exception("bar of %d: no prediction: %s", bar.open_ms, error)
+
+    def _waited(self) -> tuple[dict[str, np.ndarray], bool, bool, dict[str, Any]] | None:
+        """What `env.wait` gives, without the reward, however long the feed is dead; None where trading is stopped."""
+        pause, again = RETRY_SECONDS, False
+        while True:
+            try:
+                if again:  # what happened could not be written down: book and venue are brought together anew
+                    observation, info = self._env.reset()
+                    return observation, False, False, info
+                observation, _, terminated, truncated, info = self._env.wait()
+                return observation, terminated, truncated, info
+            except (FeedError, BrokerError, JournalError) as error:
+                again = again or not isinstance(error, FeedError)
+                self.traded.outages += 1
+                log.error("no bar: %s", error)
+                for words in self._env.executor.take_back():
+                    log.error("could not be taken back: %s", words)
+                if (reason := self._env.executor.switch.reason) is not None:
+                    self.traded.stopped = reason
+                    return None
+                self._sleep(pause)
+                pause = min(2.0 * pause, LONGEST_RETRY)
+
+    def _keep_halt(self) -> None:
+        """What halted this process by a signal halts the next one, too."""
+        switch = self._env.executor.switch
+        if switch.reason is not None and not switch.path.exists():
+            switch.halt(switch.reason)
+
+    def _note(self, info: dict[str, Any]) -> None:
+        at = self._env.close_time
+        self.traded.equity.append((at, info["equity"], info["close"]))
+        if info["fill_quantity"]:
+            self.traded.fills.append((self._env.bar_time, info["fill_price"], info["fill_quantity"]))
+        self._shown(self.traded, info)

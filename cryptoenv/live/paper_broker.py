@@ -1,0 +1,120 @@
+"""A venue on paper: the kernel's own fill on live or replayed bars, the same as in the simulator, bit for bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoenv.live.broker import Book, Order, OrderKind, OrderPhase, OrderRefusedError, OrderReport, Step
+from cryptoenv.trading.account import (
+    ACCOUNT_WIDTH,
+    CASH,
+    ENTRY_PRICE,
+    EXIT_KIND,
+    EXIT_PRICE,
+    FILL_PRICE,
+    FILL_QUANTITY,
+    QUANTITY,
+    STEP_FEES,
+)
+from cryptoenv.trading.kernel import hold, transition
+
+
+class PaperBroker:
+    """Fills market orders at the next open, as `cryptoenv.trading.kernel` does; it does no arithmetic of its own.
+
+    Args:
+        cash: quote currency at the start.
+        account: (36,) float64, an account to go on with (of the journal) instead.
+
+    Attributes:
+        account: (36,) float64, the venue's side of the account, as of the last close.
+    """
+
+    name = "paper"
+    is_live = False
+    step_size = 0.0
+
+    def __init__(self, cash: float = 10_000.0, *, account: NDArray[np.float64] | None = None) -> None:
+        if not (math.isfinite(cash) and cash > 0.0):
+            raise ValueError(f"cash={cash} is not allowed: > 0")
+        self.account_id = "paper"
+        self.account = np.zeros(ACCOUNT_WIDTH) if account is None else np.array(account, dtype=np.float64)
+        if account is None:
+            self.account[CASH] = cash
+        self._pending: Order | None = None
+        self._done: dict[str, OrderReport] = {}
+
+    def connect(self) -> None:
+        """See `Broker`: nothing to do."""
+
+    def now_ms(self) -> int | None:
+        """See `Broker`: the feed's clock counts."""
+        return None
+
+    def begin_again(self, cash: float) -> None:
+        """Forget what was traded: `cash` of quote currency and nothing else."""
+        self.account[:] = 0.0
+        self.account[CASH] = cash
+        self._pending = None
+
+    def book(self) -> Book:
+        """See `Broker`."""
+        waiting = () if self._pending is None else (_report(self._pending, OrderPhase.OPEN),)
+        return Book(
+            float(self.account[CASH]), float(self.account[QUANTITY]), float(self.account[ENTRY_PRICE]), waiting
+        )
+
+    def place(self, order: Order) -> OrderReport:
+        """See `Broker`: it fills when the next bar has closed, at that bar's open."""
+        if self._pending is not None:
+            raise OrderRefusedError(f"{self._pending.client_id} is still to be filled: one order a bar")
+        self._pending = order
+        return _report(order, OrderPhase.OPEN)
+
+    def find(self, client_id: str, kind: OrderKind = OrderKind.MARKET) -> OrderReport:
+        """See `Broker`; what was waiting when an earlier process ended was never filled."""
+        if self._pending is not None and self._pending.client_id == client_id:
+            return _report(self._pending, OrderPhase.OPEN)
+        return self._done.get(client_id, OrderReport(client_id, "", OrderPhase.CANCELED, 0.0))
+
+    def cancel(self, report: OrderReport) -> None:
+        """See `Broker`."""
+        if self._pending is not None and self._pending.client_id == report.client_id:
+            self._done = {report.client_id: _report(self._pending, OrderPhase.CANCELED)}
+            self._pending = None
+
+    def carry(self, account: NDArray[np.float64], step: Step) -> tuple[OrderReport, ...]:
+        """See `Broker`; `account` (36,) is carried by the kernel's `transition`.
+
+        The kernel sizes the order anew from the same account, price and target that sized the one that was placed.
+        What the venue would refuse (NO_VOLUME, and so on) it refuses here.
+        """
+        cancelled = bool(step.client_id) and self._pending is None
+        if step.holds or cancelled:
+            hold(account, step.prices, 0, step.parameters)
+        else:
+            transition(account, step.prices, 0, step.target, step.parameters)
+        self.account[:] = account
+        reports = []
+        if step.client_id:
+            filled = float(account[FILL_QUANTITY])
+            phase = OrderPhase.FILLED if filled else OrderPhase.CANCELED
+            reports.append(OrderReport(
+                step.client_id, step.client_id, phase, self._pending.quantity if self._pending else 0.0, abs(filled),
+                float(account[FILL_PRICE]), float(account[STEP_FEES]),
+            ))  # fmt: skip
+            self._done = {step.client_id: reports[-1]}
+        elif account[EXIT_KIND]:
+            reports.append(OrderReport("", "exit", OrderPhase.FILLED, 0.0, 0.0, float(account[EXIT_PRICE])))
+        self._pending = None
+        return tuple(reports)
+
+    def close(self) -> None:
+        """See `Broker`."""
+
+
+def _report(order: Order, phase: OrderPhase) -> OrderReport:
+    return OrderReport(order.client_id, order.client_id, phase, order.quantity, kind=order.kind)

@@ -1,0 +1,227 @@
+"""Agents and signals trade on paper as they are backtested; the command, its journal and halts; no key in a log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from agents.command_line import main
+from agents.evaluation.backtest.backtesting import backtest
+from agents.evaluation.backtest.deciders import agent_desk, agent_targets
+from agents.evaluation.charges import with_impact
+from agents.live.deciders import AgentDecider, SignalDecider
+from agents.live.desk import Named, live_environment, own_folder
+from agents.live.trading_loop import TradingLoop
+from agents.live.venues import account_keys, one_instance
+from agents.markets.expert_market import ExpertMarket
+from agents.policies.agent import Agent
+from agents.policies.heads import new_policy
+from agents.policies.policy_shape import PolicyShape
+from agents.settings import TradingSettings
+from cryptoenv.files.folder_lock import FolderLockedError
+from cryptoenv.files.json_log import json_log
+from cryptoenv.live.broker import BrokerError
+from cryptoenv.live.executor import Policies
+from cryptoenv.live.feed import FeedError, ReplayFeed
+from cryptoenv.live.journal import Journal
+from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.safeguards import SanityLimits, TradeLimits
+from pretrain import Extractor
+from tests.naive.random_bars import random_bars
+
+LOOSE = Policies(
+    SanityLimits(constant_bars=None), TradeLimits(exposure=9.0, orders_per_hour=None, daily_loss=None, drawdown=None)
+)
+
+
+def test_an_agent_trades_on_paper_as_it_is_backtested(
+    extractor: Extractor, labelled: tuple[ExpertMarket, ...], tmp_path: Path
+) -> None:
+    settings = with_impact(TradingSettings())
+    market = labelled[0].market
+    shape = PolicyShape(extractor.embed(market).shape[1], 3)
+    agent = Agent(extractor, new_policy(shape, 3), shape, settings)
+    told = backtest(market, agent_targets(agent, market), agent_desk(settings), first=labelled[0].first)
+    assert len(set(told.targets.tolist())) > 1
+    bars, steps = market.bars, 60
+    decider = AgentDecider(agent)
+    feed = ReplayFeed(bars, "15m", labelled[0].first + 1)
+    tmp_path.joinpath("state").mkdir()
+    env = live_environment(
+        Named("agent", decider, settings), PaperBroker(), feed, tmp_path / "state", LOOSE, cash=10_000.0, durable=False
+    )
+    traded = TradingLoop(env, decider).run(steps)
+    np.testing.assert_array_equal([equity for _, equity, _ in traded.equity], told.equity[: steps + 1])
+    assert not traded.held and traded.bars == steps
+
+
+def signals_file(folder: Path, bars: pd.DataFrame) -> Path:
+    times = bars.index[150::7] + pd.Timedelta("1h")
+    table = pd.DataFrame({"time": times, "target": np.arange(len(times)) % 2, "confidence": 0.5})
+    table.to_csv(folder / "signals.csv", index=False)
+    return folder / "signals.csv"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    bars = random_bars(15, seed=4, timeframe="1h")
+    bars.to_csv("bars.csv")
+    signals_file(tmp_path, bars)
+    return tmp_path
+
+
+TRADE = ["trade", "--signals", "signals.csv", "--paper", "--replay", "bars.csv", "--timeframe", "1h"]
+
+
+def test_the_command_trades_halts_resumes_and_goes_on(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRADE, "--state", "a"]) == 0
+    whole = capsys.readouterr().out
+    assert "stopped: the bars are at their end" in whole
+    assert main([*TRADE, "--state", "b", "--times", "100"]) == 0
+    assert "100 bars, as asked" in capsys.readouterr().out
+    assert main(["trade", "status", "b"]) == 0
+    assert "not halted by hand" in capsys.readouterr().out
+    assert main(["trade", "halt", "b", "--reason", "looking"]) == 0
+    assert main([*TRADE, "--state", "b"]) == 0
+    assert "0 bars, 0 orders" in capsys.readouterr().out
+    assert main(["trade", "status", "b"]) == 0 and "looking" in capsys.readouterr().out
+    assert main(["trade", "reconcile", "b"]) == 0
+    assert main(["trade", "resume", "b"]) == 0
+    assert main([*TRADE, "--state", "b"]) == 0
+    books = []
+    for name in ("a", "b"):
+        journal = Journal(Path(name))
+        kept = journal.last_book()
+        assert kept is not None
+        books.append((kept[0], kept[1].tobytes()))
+        journal.close()
+    assert books[0] == books[1]  # in two parts, with a halt between: the same account, bit for bit
+    lines = [json.loads(line) for line in Path("a/log.jsonl").read_text("utf-8").splitlines()]
+    assert lines and {"time", "level", "logger", "run", "message"} <= set(lines[0])
+    assert Path("a/trade.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trade", "--signals", "signals.csv", "--replay", "bars.csv"], "--paper or --live"),
+        ([*TRADE, "--live"], "--paper or --live"),
+        (["trade", "--signals", "signals.csv", "--live", "--replay", "bars.csv"], "nothing can be bought in the past"),
+        (["trade", "--signals", "signals.csv", "--paper"], "say where bars come from"),
+        (["trade", "--paper", "--replay", "bars.csv"], "say what decides"),
+        (["trade", "--signals", "signals.csv", "--paper", "--exchange", "binance"], "--exchange needs --symbol"),
+        (["trade", "--signals", "signals.csv", "--live", "--exchange", "binance", "--symbol", "BTC/USDT"], "no keys"),
+        (["trade", "status", "nowhere"], "nowhere"),
+        (["trade", "halt", "."], "holds no journal"),
+        ([*TRADE, "--state", "bars.csv"], "is no folder"),
+        ([*TRADE, "--state", "."], "holds something else"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_and_trades_nothing(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.delenv("BINANCE_API_KEY", raising=False)
+    before = sorted(path.name for path in files.iterdir())
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said and len(said.strip().splitlines()) == 1
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+def test_a_second_instance_and_another_account_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOENV_STATE", str(tmp_path))
+    with own_folder(tmp_path / "s", {"broker": "paper"}), pytest.raises(FolderLockedError):
+        own_folder(tmp_path / "s", {"broker": "paper"}).__enter__()
+    with pytest.raises(FileExistsError, match="another account"), own_folder(tmp_path / "s", {"broker": "binance"}):
+        pass
+    with one_instance("abc"):
+        with pytest.raises(BrokerError, match="this account"), one_instance("abc"):
+            pass
+        with one_instance("other"):
+            pass
+
+
+def test_keys_come_of_the_environment_or_of_a_file_that_nobody_else_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"apiKey": "k", "secret": "s"}))
+    file.chmod(0o644)
+    with pytest.raises(PermissionError, match="chmod 600"):
+        account_keys("binance", file)
+    file.chmod(0o600)
+    assert account_keys("binance", file) == {"apiKey": "k", "secret": "s"}
+    monkeypatch.setenv("KRAKEN_API_KEY", "a")
+    monkeypatch.setenv("KRAKEN_API_SECRET", "b")
+    assert account_keys("kraken", None) == {"apiKey": "a", "secret": "b"}
+    file.write_text(json.dumps({"apiKey": "k", "url": "s"}))
+    with pytest.raises(ValueError, match="must hold"):
+        account_keys("binance", file)
+
+
+def test_logs_are_json_and_hold_no_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    canary = "canary-7f3a9c"
+    with json_log("debug", "run-1", secrets=[canary], file=tmp_path / "log.jsonl"):
+        for name in ("cryptoenv.live", "agents", "pretrain.fitting", "synthetic", "ccxt.base"):
+            logging.getLogger(name).warning("key %s and signature=abcdef0123&x=1 and apiKey: %s", canary, canary)
+        try:
+            raise ValueError(f"GET https://host/order?apiKey={canary}&signature=00ff")
+        except ValueError:
+            logging.getLogger("cryptoenv.live").exception("lost")
+        logging.getLogger("ccxt.base").debug("X-MBX-APIKEY: something")
+    text = (tmp_path / "log.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == 6 and {line["run"] for line in lines} == {"run-1"}
+    assert canary not in text and "abcdef0123" not in text and "00ff" not in text and "something" not in text
+    assert "ValueError" in lines[-1]["exception"]
+    logging.getLogger("cryptoenv.live").debug("afterwards nothing is written")
+    assert (tmp_path / "log.jsonl").read_text("utf-8") == text
+    with pytest.raises(ValueError, match="choose one of"), json_log("loud"):
+        pass
+
+
+class OutageFeed(ReplayFeed):
+    """A replay whose exchange is down for a while."""
+
+    fails = 0
+
+    def next_bars(self, after_ms: int) -> Any:
+        if self.fails:
+            self.fails -= 1
+            raise FeedError("the exchange is down")
+        return super().next_bars(after_ms)
+
+
+def test_the_loop_outlives_an_outage_without_orders(files: Path) -> None:
+    bars = random_bars(15, seed=4, timeframe="1h")
+    decider = SignalDecider(pd.read_csv("signals.csv"), "1h")
+    feed, broker = OutageFeed(bars, "1h", 160), PaperBroker()
+    (files / "state").mkdir()
+    settings = TradingSettings(("1h",), (2,), "spot", (0.0, 1.0), continuous=True)
+    named = Named("signals", decider, settings)
+    env = live_environment(named, broker, feed, files / "state", LOOSE, cash=10_000.0, durable=False)
+    feed.fails = 30
+    slept: list[float] = []
+    traded = TradingLoop(env, decider, sleep=slept.append).run(40)
+    assert traded.outages == 30 and len(slept) == 30 and max(slept) == 60.0
+    assert traded.bars == 40 and sum(env.executor.journal.counts().values()) == traded.orders
+
+
+def test_a_decider_that_fails_asks_for_nothing(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = random_bars(15, seed=4, timeframe="1h")
+    decider = SignalDecider(pd.read_csv("signals.csv"), "1h")
+    monkeypatch.setattr(decider, "decide", lambda account: 1 / 0)
+    (files / "state").mkdir()
+    settings = replace(TradingSettings(("1h",), (2,), "spot", (0.0, 1.0)), continuous=True)
+    feed = ReplayFeed(bars, "1h", 160)
+    env = live_environment(Named("x", decider, settings), PaperBroker(), feed, files / "state", LOOSE, cash=1e4)
+    traded = TradingLoop(env, decider).run(10)
+    assert traded.orders == 0 and sum(traded.held.values()) == 10 and traded.last_equity == 10_000.0

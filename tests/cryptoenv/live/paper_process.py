@@ -1,0 +1,51 @@
+"""`python -m tests.cryptoenv.live.paper_process FOLDER [POINT]`: trades on paper, and kills itself at a write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from cryptoenv.live.environment import CryptoLiveEnv
+from cryptoenv.live.executor import Executor
+from cryptoenv.live.feed import ReplayFeed
+from cryptoenv.live.journal import JOURNAL, Journal
+from cryptoenv.live.kill_switch import KillSwitch
+from cryptoenv.live.paper_broker import PaperBroker
+from tests.cryptoenv.live.conftest import BASE, OPEN, STEP
+from tests.naive.random_bars import random_bars
+
+FIRST, BARS = 300, 40
+
+
+def trade(folder: Path, killed_at: int | None = None) -> float:
+    """Trade 40 bars of a replay, targets a function of the bar; the final equity. Goes on where a journal stands."""
+    bars = random_bars(4.5, seed=3)
+    first, start = FIRST, int(bars.index[0].value // 1_000_000)
+    if (folder / JOURNAL).exists():
+        before = Journal(folder)
+        kept = before.last_book()
+        before.close()
+        if kept is not None:
+            first = (kept[0] - start) // STEP + 1
+    writes = [0]
+
+    def persisted(what: str) -> None:
+        writes[0] += 1
+        if writes[0] == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    feed, broker = ReplayFeed(bars, BASE, first), PaperBroker(10_000.0)
+    journal = Journal(folder, durable=False, clock=feed.now_ms, persisted=persisted)
+    executor = Executor(broker, journal, KillSwitch(folder), STEP, OPEN, sleep=lambda seconds: None)
+    env = CryptoLiveEnv(broker, feed, executor, timeframes=(BASE,), window=(4,), observation="index")
+    env.reset()
+    while (number := (env.bar_time - start) // STEP) < FIRST + BARS:
+        env.ask(float(number * 7 % 5 - 2) / 2.0)
+        env.wait()
+    return float(env.account[0])
+
+
+if __name__ == "__main__":
+    print(repr(trade(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)))

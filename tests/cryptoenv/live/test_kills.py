@@ -1,0 +1,57 @@
+"""Killed at any write and started again, a paper account ends as if nothing had been: no order twice, none lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryptoenv.live.journal import Journal
+from tests.cryptoenv.live.paper_process import trade
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def killed_and_resumed(folder: Path, points: list[int]) -> tuple[str, int]:
+    """Kill at each of the points in turn, then run to the end: what it prints, and how often it was killed."""
+    folder.mkdir()
+    for kills, point in enumerate([*points, None]):
+        command = [sys.executable, "-m", "tests.cryptoenv.live.paper_process", str(folder)]
+        command += [] if point is None else [str(point)]
+        unjitted = {**os.environ, "NUMBA_DISABLE_JIT": "1"}  # the same bits, sooner
+        done = subprocess.run(command, cwd=ROOT, env=unjitted, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        if done.returncode == 0:
+            return done.stdout.strip(), kills
+    raise AssertionError("it did not come to its end")
+
+
+def orders(folder: Path) -> list[tuple[int, float]]:
+    """Bar and quantity of each order that has filled."""
+    journal = Journal(folder)
+    rows = journal._rows("SELECT bar_ms, quantity FROM intents WHERE filled > 0 ORDER BY id")
+    unknown = journal.undone()
+    journal.close()
+    assert not unknown
+    return [(int(bar), float(quantity)) for bar, quantity in rows]
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_at_any_write_change_nothing(tmp_path: Path, kills: int) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = trade(tmp_path / "whole")
+    expected = orders(tmp_path / "whole")
+    assert len(expected) > 20
+    draws, done, batch = np.random.default_rng(1), 0, 0
+    while done < kills:
+        points = draws.integers(1, 40, min(kills - done, 20)).tolist()
+        said, killed = killed_and_resumed(tmp_path / f"killed-{batch}", points)
+        assert said == repr(whole)
+        assert orders(tmp_path / f"killed-{batch}") == expected
+        assert killed > 0
+        done, batch = done + killed, batch + 1

@@ -1,0 +1,333 @@
+"""A Binance-like exchange that trades, spot and perpetual, on the loopback interface, and fails as exchanges do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.loopback.exchange import Answer, Loopback, bar, route
+
+KEY, SECRET = "canary-key-5f1e0c9d7b", "canary-secret-a83d41e6f2"
+FEE = 0.001
+SYMBOL = "BTCUSDT"
+#: What may become of a request: the order is worked on or not, and the reply is one of these.
+LOST = ("timeout", "503", "reset", "truncated", "empty", "html", "-1001")
+
+
+class Refused(Exception):
+    """An error as the exchange tells it: code, words, HTTP status."""
+
+    def __init__(self, code: int, words: str, status: int = 400) -> None:
+        super().__init__(words)
+        self.answer = status, {"code": code, "msg": words}
+
+
+@dataclass
+class Account:
+    """What is held: spot coins and cash, or a perpetual's wallet and position."""
+
+    cash: float = 10_000.0
+    coins: float = 0.0
+    entry: float = 0.0
+    leverage: int = 20
+    margin: str = "cross"
+
+
+@dataclass
+class TradingExchange(Loopback):
+    """The running exchange.
+
+    Attributes:
+        account: what its one account holds.
+        perpetual: whether orders are of the perpetual.
+        order_fault: called with the number of a new order; one of `LOST` (worked on, the reply is lost), "dropped"
+            (never arrives), "late" (the reply says that it failed; it is worked on after `late` seconds), "hidden" (the
+            reply is lost, and it is not to be found for `late` seconds), or None.
+        fills: share of a market order that fills; the rest expires.
+        fee_in_coins: purchases are charged in coins.
+        orders: by id.
+        posts: how many orders were sent.
+        caps_leverage: the most that is given, whatever is asked for.
+    """
+
+    account: Account = field(default_factory=Account)
+    perpetual: bool = False
+    order_fault: Callable[[int], str | None] = lambda _: None
+    fills: float = 1.0
+    fee_in_coins: bool = False
+    late: float = 0.3
+    caps_leverage: int = 125
+    orders: dict[int, dict[str, Any]] = field(default_factory=dict)
+    posts: int = 0
+    down: bool = False
+    state_fault: Callable[[str], Any] = lambda _: None
+    skew: int = 0
+
+    def __post_init__(self) -> None:
+        self._book = threading.RLock()
+        self._hidden: dict[int, float] = {}
+        self._timers: list[threading.Timer] = []
+
+    def __exit__(self, *error: object) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        super().__exit__(*error)
+
+    def answer(self, path: str, query: Mapping[str, str]) -> Any:
+        """What a healthy exchange says; it takes stops and take-profits, too."""
+        told = super().answer(path, query)
+        if path.endswith("exchangeInfo"):
+            for listed in told["symbols"]:
+                listed["orderTypes"] = ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
+                                        "TAKE_PROFIT_LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]  # fmt: skip
+        return told
+
+    def price(self) -> float:
+        """The last price."""
+        now = self.market.now()
+        return bar(SYMBOL, now // 60_000 * 60_000, 60_000)[0]
+
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer a request, public ones as the exchange without an account does."""
+        parts = urlsplit(handler.path)
+        length = int(handler.headers.get("Content-Length") or 0)
+        text = parts.query or handler.rfile.read(length).decode()
+        query = dict(parse_qsl(text))
+        if self.down:
+            self.send(handler, 503, {}, b"<html>down</html>")
+            return
+        if "signature" not in query:
+            super().serve(handler)
+            return
+        try:
+            self.signed(handler, text, query)
+            answer, fault = self.private(handler.command, parts.path, query)
+        except Refused as refused:
+            status, told = refused.answer
+            self.send(handler, status, {}, json.dumps(told).encode())
+            return
+        body = json.dumps(answer).encode()
+        if fault == "reset":
+            handler.close_connection = True
+            handler.connection.close()
+        elif fault == "timeout":
+            time.sleep(0.5)
+            handler.close_connection = True
+        elif fault in ("503", "late", "hidden", "dropped"):
+            self.send(handler, 503, {}, b"<html>unavailable</html>")
+        elif fault == "truncated":
+            self.send(handler, 200, {}, body[: len(body) // 2])
+        elif fault == "empty":
+            self.send(handler, 200, {}, b"")
+        elif fault == "html":
+            self.send(handler, 200, {}, b"<html>hello</html>")
+        elif fault == "-1001":
+            self.send(handler, 400, {}, json.dumps({"code": -1001, "msg": "Internal error"}).encode())
+        else:
+            self.send(handler, 200, {}, body)
+
+    def send(self, handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        handler.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def signed(self, handler: BaseHTTPRequestHandler, text: str, query: Mapping[str, str]) -> None:
+        """Refuse what is not signed by the account's secret, or too old."""
+        before, _, signature = text.rpartition("&signature=")
+        expected = hmac.new(SECRET.encode(), before.encode(), hashlib.sha256).hexdigest()
+        if handler.headers.get("X-MBX-APIKEY") != KEY or signature != expected:
+            raise Refused(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+        now, sent = self.market.now() + self.skew, int(query["timestamp"])
+        if abs(now - sent) > 600_000_000_000:
+            raise Refused(-1021, "Timestamp for this request is outside of the recvWindow.")
+
+    def private(self, method: str, path: str, query: Mapping[str, str]) -> tuple[Any, str | None]:
+        """Answer and fault of a signed request."""
+        name = path.rpartition("/")[2]
+        planted = self.state_fault(f"{method} {name}")
+        if isinstance(planted, str):
+            return {}, planted
+        if planted is not None:
+            return planted, None
+        with self._book:
+            if name == "order" and method == "POST":
+                return self.post(query)
+            if name == "order":
+                order = self.known(query)
+                if method == "DELETE" and order["status"] == "NEW":
+                    order["status"] = "CANCELED"
+                elif method == "DELETE":
+                    raise Refused(-2011, "Unknown order sent.")
+                return order, None
+            if name == "openOrders":
+                return [order for order in self.orders.values() if order["status"] == "NEW"], None
+            if name == "myTrades" or name == "userTrades":
+                return [trade for trade in self.trades if str(trade["orderId"]) == query.get("orderId")], None
+            return self.other(name, query), None
+
+    def other(self, name: str, query: Mapping[str, str]) -> Any:
+        """Answers about account and margin."""
+        account, price = self.account, self.price()
+        if name == "account" and not self.perpetual:
+            held = (("USDT", account.cash), ("BTC", account.coins))
+            return {"balances": [{"asset": coin, "free": f"{x:.10f}", "locked": "0"} for coin, x in held],
+                    "updateTime": self.market.now()}  # fmt: skip
+        profit = account.coins * (price - account.entry) if account.coins else 0.0
+        if name == "account":
+            equity = f"{account.cash + profit:.8f}"
+            return {"assets": [{"asset": "USDT", "walletBalance": f"{account.cash:.8f}", "marginBalance": equity,
+                                "availableBalance": equity, "initialMargin": "0", "updateTime": 1}]}  # fmt: skip
+        if name == "positionRisk":
+            return [{"symbol": SYMBOL, "positionSide": "BOTH", "positionAmt": f"{account.coins:.5f}",
+                     "entryPrice": f"{account.entry:.8f}", "markPrice": f"{price:.2f}",
+                     "unRealizedProfit": f"{profit:.8f}", "liquidationPrice": "0", "isolatedMargin": "1",
+                     "notional": f"{account.coins * price:.8f}", "isolatedWallet": "1",
+                     "updateTime": self.market.now(), "initialMargin": "1", "maintMargin": "1"}]  # fmt: skip
+        if name == "leverageBracket":
+            return [{"symbol": SYMBOL, "brackets": [{"bracket": 1, "initialLeverage": 125, "notionalFloor": 0,
+                                                     "notionalCap": 1e9, "maintMarginRatio": 0.004}]}]  # fmt: skip
+        if name == "symbolConfig":
+            return [{"symbol": SYMBOL, "marginType": "CROSSED" if account.margin == "cross" else "ISOLATED",
+                     "leverage": account.leverage, "isAutoAddMargin": "false", "maxNotionalValue": "1"}]  # fmt: skip
+        if name == "leverage":
+            account.leverage = min(int(query["leverage"]), self.caps_leverage)
+            return {"symbol": SYMBOL, "leverage": account.leverage, "maxNotionalValue": "1"}
+        if name == "marginType":
+            account.margin = "cross" if query["marginType"] == "CROSSED" else "isolated"
+            return {"code": 200, "msg": "success"}
+        raise Refused(-1, f"unknown {name}")
+
+    @property
+    def trades(self) -> list[dict[str, Any]]:
+        """One trade for each order that has filled."""
+        return [
+            {"symbol": SYMBOL, "id": order["orderId"], "orderId": order["orderId"], "side": order["side"],
+             "price": order["avgPrice"], "qty": order["executedQty"], "commission": order["charged"],
+             "commissionAsset": "USDT", "time": self.market.now(), "isBuyer": order["side"] == "BUY"}
+            for order in self.orders.values() if float(order["executedQty"]) > 0.0
+        ]  # fmt: skip
+
+    def known(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """The order of an id or a client id."""
+        for ident, order in self.orders.items():
+            named = query.get("origClientOrderId") in (order["clientOrderId"], None)
+            if named and query.get("orderId") in (str(ident), None):
+                if self._hidden.get(ident, 0.0) > time.monotonic():
+                    break
+                return order
+        raise Refused(-2013, "Order does not exist.")
+
+    def post(self, query: Mapping[str, str]) -> tuple[Any, str | None]:
+        """A new order."""
+        number = self.posts
+        self.posts += 1
+        fault = self.order_fault(number)
+        if fault == "dropped":
+            return {}, "reset"
+        if any(order["clientOrderId"] == query["newClientOrderId"] for order in self.orders.values()):
+            raise Refused(-2010, "Duplicate order sent.")
+        if fault == "late":
+            timer = threading.Timer(self.late, lambda: self.work(query))
+            timer.daemon = True
+            timer.start()
+            self._timers.append(timer)
+            return {}, fault
+        order = self.work(query)
+        if fault == "hidden":
+            self._hidden[order["orderId"]] = time.monotonic() + self.late
+        return order, fault
+
+    def work(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Fill what can be filled of an order, and keep it."""
+        with self._book:
+            return self._work(query)
+
+    def _work(self, query: Mapping[str, str]) -> dict[str, Any]:
+        quantity, kind, side = float(query["quantity"]), query["type"], query["side"]
+        price = self.price()
+        if round(quantity / 0.00001) * 0.00001 - quantity > 1e-9 or quantity * price < 5.0:
+            raise Refused(-1013, "Filter failure: NOTIONAL")
+        ident = len(self.orders) + 1
+        order: dict[str, Any] = {
+            "symbol": SYMBOL, "orderId": ident, "clientOrderId": query["newClientOrderId"],
+            "price": query.get("price", "0"), "stopPrice": query.get("stopPrice", "0"), "origQty": query["quantity"],
+            "executedQty": "0", "cummulativeQuoteQty": "0", "cumQuote": "0", "avgPrice": "0", "status": "NEW",
+            "timeInForce": "GTC", "type": kind, "side": side, "transactTime": self.market.now(),
+            "time": self.market.now(), "updateTime": self.market.now(), "fills": [], "charged": "0",
+        }  # fmt: skip
+        crossed = False
+        if kind in ("STOP_LOSS", "STOP_MARKET"):
+            trigger = float(query["stopPrice"])
+            crossed = price <= trigger if side == "SELL" else price >= trigger
+            if crossed and not self.perpetual:
+                crossed = True  # it goes at once
+        if kind == "LIMIT":
+            crossed = float(query["price"]) >= price if side == "BUY" else float(query["price"]) <= price
+        if kind == "MARKET" or crossed:
+            self.fill(order, round(quantity * self.fills, 5), price)
+        self.orders[ident] = order
+        return order
+
+    def fill(self, order: dict[str, Any], quantity: float, price: float) -> None:
+        """Book a fill of an order at a price; the rest of it expires."""
+        sign = 1.0 if order["side"] == "BUY" else -1.0
+        price = round(price * (1.0 + sign * 1e-4), 2)
+        cost, account = quantity * price, self.account
+        if not self.perpetual and sign > 0.0 and cost > account.cash:
+            raise Refused(-2010, "Account has insufficient balance for requested action.")
+        if not self.perpetual and sign < 0.0 and quantity > account.coins + 1e-12:
+            raise Refused(-2010, "Account has insufficient balance for requested action.")
+        in_coins = self.fee_in_coins and sign > 0.0 and not self.perpetual
+        fee = quantity * FEE if in_coins else cost * FEE
+        if self.perpetual:
+            before, after = account.coins, round(account.coins + sign * quantity, 10)
+            if before * sign < 0.0:
+                closed = min(quantity, abs(before))
+                account.cash += closed * (price - account.entry) * (1.0 if before > 0.0 else -1.0)
+                account.entry = account.entry if after * before > 0.0 else price
+            else:
+                account.entry = (account.entry * abs(before) + cost) / abs(after)
+            account.coins, account.cash = after, account.cash - fee
+        else:
+            account.coins += sign * quantity - (fee if in_coins else 0.0)
+            account.cash -= sign * cost + (0.0 if in_coins else fee)
+        whole = quantity >= float(order["origQty"]) - 1e-12
+        order |= {
+            "executedQty": f"{quantity:.5f}", "cummulativeQuoteQty": f"{cost:.8f}", "cumQuote": f"{cost:.8f}",
+            "avgPrice": f"{price:.2f}", "status": "FILLED" if whole else "EXPIRED", "charged": f"{fee:.10f}",
+        }  # fmt: skip
+        if not self.perpetual:
+            charged = {"commission": f"{fee:.10f}", "commissionAsset": "BTC" if in_coins else "USDT"}
+            fill = {"price": f"{price:.2f}", "qty": f"{quantity:.5f}", "tradeId": order["orderId"]}
+            order["fills"] = [fill | charged]
+
+    def client(self, exchange: str = "binance", *, streams: bool = False, keys: bool = True) -> Any:
+        """The real ccxt client with the account's keys, every address of it pointed here."""
+        from cryptoenv.exchange.client import new_client
+
+        probe = new_client(exchange, streams=streams)
+        routes: dict[str, Any] = {
+            name: dict.fromkeys(known, "ws://127.0.0.1:9") if isinstance(known, dict) else self.base + route(name)
+            for name, known in probe.urls["api"].items()
+        }
+        given = {"apiKey": KEY, "secret": SECRET} if keys else None
+        client = new_client(exchange, urls=routes, timeout=0.3, keys=given, streams=streams)
+        client.enableRateLimit = self.limits_rate
+        client.options["fetchMarkets"] = {"types": ["linear" if self.perpetual else "spot"]}
+        client.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
+        return client
+
+
+def plain(answer: Any) -> Answer:
+    """An answer with status 200."""
+    return 200, {}, json.dumps(answer).encode()
