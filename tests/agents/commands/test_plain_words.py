@@ -14,9 +14,9 @@ import pytest
 
 from agents.command_line import main
 from agents.commands.error_words import error_in_words, hint_that_fits
+from agents.commands.missing_extra import EXTRA_OF, OF_LEARNING, extra_is_missing
 from agents.evaluation.tables import charged_in_words
 from agents.markets.expert_market import split_bars
-from agents.commands.missing_extra import EXTRA_OF, OF_LEARNING, extra_is_missing
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
 from agents.policies.policy_shape import PolicyShape
