@@ -12,9 +12,9 @@ Verified first: the truth as prediction has every score at its best, and statist
 Then measured, per timescale: classes (balanced accuracy, macro-F1, MCC, each class), probabilities (log loss, expected
 calibration error), changes (boundary F1 within MARGIN bars, covering, delay, false changes per 1,000 bars), and the
 delay at a fixed rate of false changes: each method with the state machine that, on validation markets, detects soonest
-at no more than FALSE_SHARE of the labels' own changes. Trainings have the steps of the recipe, one thread;
-those that begin anew have equal CPU seconds. Intervals: 95%, bootstrap over seeds and markets, paired where two are
-compared.
+at no more than FALSE_SHARE of the labels' own changes. Trainings have the steps of the recipe (or of STEPS), one
+thread; those that begin anew have equal CPU seconds. Intervals: 95%, bootstrap over seeds and markets, paired where two
+are compared.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ from synthetic import EVERYTHING, OBSERVABLE, TASKS, Information, filter_beliefs
 
 SEEDS = 3
 #: CPU seconds of what begins anew: parts taken away, each way of joining, the founding design.
-ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 12.0, 90.0
+ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 8.0, 60.0
+STEPS = {"easy": 60, "real": 60}  #: of each training that does not, where they are not the recipe's
 FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
 FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
 ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
@@ -115,6 +116,8 @@ def trained(recipe: SegmenterRecipe, parts: Parts, part: str, seed: int) -> Segm
         design = recipe == SegmenterRecipe.read("segmenter_seed")
         seconds = DESIGN_SECONDS if design else JOIN_SECONDS if part == "joins" else ANEW_SECONDS
         training = replace(training, max_seconds=seconds, steps=100_000, validate_every=25, patience=1_000)
+    elif part in STEPS:
+        training = replace(training, steps=STEPS[part], validate_every=20)
     start = None if recipe.start is None else loaded_start(recipe.start)
     return fit_segmenter(
         parts.train, parts.validation, recipe.architecture, training, choice=recipe.machine, balance=recipe.balance,
@@ -167,10 +170,10 @@ def says_of(segmenter: Segmenter, *, machine: bool) -> NAMED_SAYS:
     return say
 
 
-def run_part(world: World, keep: Path, until: float) -> bool:
+def run_part(world: World, keep: Path, until: float, *, rivals_too: bool = True) -> bool:
     """Run what is not kept yet; whether all is."""
     chosen = joins() if world.part == "joins" else variants(world.recipe, world.part)
-    longest = 60.0
+    longest = 30.0
     for name, recipe in chosen.items():
         seeds = range(1 if name == SEED_DESIGN else SEEDS)
         todo = [seed for seed in seeds if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
@@ -188,7 +191,7 @@ def run_part(world: World, keep: Path, until: float) -> bool:
             longest = max(longest, time.monotonic() - began)
             if name == FULL:
                 segmenter.save(keep / f"{world.part}-{seed}")
-    return _run_rivals(world, keep, until)
+    return rivals_too and _run_rivals(world, keep, until)
 
 
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
@@ -349,6 +352,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("standard", "easy", "real", "joins", "causality", "agents"))
     parser.add_argument("--minutes", type=float, default=9.0, help="nothing is begun that would end later")
+    parser.add_argument("--no-rivals", action="store_true", help="the segmenters alone; the rivals another time")
     parser.add_argument("--real", type=Path, help="folder of the two files of real bars")
     parser.add_argument("--keep", type=Path, default=Path("runs/segmentation-kept"))
     parser.add_argument("--decisions", type=int, default=1_000)
@@ -377,7 +381,7 @@ def main() -> None:
         return
     real = given.part == "real"
     chosen = replace(recipe, teacher=BARS) if real else recipe
-    done = run_part(World(given.part, chosen, given.real), given.keep, until)
+    done = run_part(World(given.part, chosen, given.real), given.keep, until, rivals_too=not given.no_rivals)
     print("all is kept" if done else "not all is kept yet: again, with the same command", flush=True)
 
 
@@ -386,7 +390,7 @@ def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
     told = [json.loads(path.read_text()) for path in sorted(keep.glob("causality-*.json"))]
     result = header() | {
         "margin_bars": MARGIN, "false_share": FALSE_SHARE, "seeds": SEEDS,
-        "cpu_seconds": {"begun anew": ANEW_SECONDS, "joins": JOIN_SECONDS, SEED_DESIGN: DESIGN_SECONDS},
+        "steps": STEPS, "cpu_seconds": {"begun anew": ANEW_SECONDS, "joins": JOIN_SECONDS, SEED_DESIGN: DESIGN_SECONDS},
         "tasks": sorted(TASKS), "absent": absent(), **parts,
         "agents": agents_collected(keep, SEEDS),
         "causality": {name: value for one in told for name, value in one.items()},

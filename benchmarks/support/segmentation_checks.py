@@ -52,7 +52,7 @@ def _base_bars(segmenter: Segmenter, bars: pd.DataFrame) -> pd.DataFrame:
     return segmenter.market(bars).bars[["open", "high", "low", "close", "volume"]]
 
 
-def agents(keep: Path, seeds: int, until: float, seconds: float = 90.0) -> bool:
+def agents(keep: Path, seeds: int, until: float, seconds: float = 60.0) -> bool:
     """A clone of the oracle on the shipped extractor, without and with the segmenter's states as features; whether all
     runs are kept. A run: its seed, and its score on each of the test markets together."""
     for seed in range(seeds):
@@ -63,11 +63,11 @@ def agents(keep: Path, seeds: int, until: float, seconds: float = 90.0) -> bool:
             if time.monotonic() + seconds > until:
                 return False
             segments = str(keep / "standard-0") if name == "with" else None
-            config = AgentTrainingConfig(train_markets=8, validation_markets=4, days=30)
+            config = AgentTrainingConfig(train_markets=6, validation_markets=3, days=20)
             with tempfile.TemporaryDirectory() as place:
                 run = train("bc", market="standard", segments=segments, config=config, out=Path(place) / "run",
                             seed=seed, progress=False)  # fmt: skip
-                table = evaluate_runs([run], market="standard", split="test", markets=12, days=30)
+                table = evaluate_runs([run], market="standard", split="test", markets=8, days=30)
             write_result(path, {"seed": seed, "features": name, "score": float(table["score"].iloc[0])})
             print(f"agents: {name} segments, seed {seed}: {table['score'].iloc[0]:.3f}", flush=True)
     return True

@@ -22,7 +22,7 @@ from pretrain.segmenter.scores import confusion_counts, summary_scores
 
 PACKAGES = ("statsmodels", "jumpmodels", "hmmlearn", "stumpy", "ruptures")
 TRAINING_ROWS = 30_000
-FLOSS_BARS = 1_600  #: of each market that FLOSS is judged on
+FLOSS_BARS = 1_000  #: of each market that FLOSS is judged on
 FITTED_BARS = 6_000  #: that models of a single series are fitted on
 
 
@@ -233,7 +233,7 @@ def _floss(train: Sequence[LabelledMarket], _: Sequence[LabelledMarket], s: int)
     curve of the newest points falls below a quarter; borders only."""
     import stumpy
 
-    window, start, every = 24, 150, 4
+    window, start, every = 24, 120, 4
 
     def say(item: LabelledMarket) -> Any:
         close = np.log(item.market.prices[rows_of(item), CLOSE])

@@ -13,7 +13,7 @@ from pretrain.data.splits import split_markets
 from pretrain.segmenter.classes import labelled_parts, labelled_task
 from pretrain.segmenter.recipe import SegmenterRecipe
 
-MARKETS = {"standard": (24, 3, 10), "easy": (12, 3, 10), "joins": (12, 3, 10)}  #: to learn from, to tune on, to test on
+MARKETS = {"standard": (24, 3, 10), "easy": (8, 2, 6), "joins": (8, 2, 6)}  #: to learn from, to tune on, to test on
 DAYS = 60
 FILES = ("binance_spot_BTCUSDT_5m_20230101_20240906.csv.gz", "binance_spot_ETHUSDT_5m_20230101_20240906.csv.gz")
 
