@@ -44,6 +44,14 @@ REDUCED = {
     "cryptoenv backtest runs/segmenter --states 4h --short --task standard --out runs/states": PARSED,
     "cryptoenv check-leakage --bars my_bars.csv.gz": PARSED,  # tests/agents/commands/test_check_leakage.py
     "cryptoenv check-leakage runs/ppo --bars my_bars.csv.gz": PARSED,
+    "cryptoenv report runs/ppo": PARSED,  # tests/agents/reports/, tests/agents/commands/test_train_commands.py
+    "cryptoenv report runs/cross --open": PARSED,
+    "cryptoenv report runs/walk --format markdown --out walk.md": PARSED,
+    "cryptoenv report runs/ppo runs/dqn --out both.html": PARSED,
+    "cryptoenv synth --kind regime --task standard --seed 7 --out sample": PARSED,
+    'cryptoenv backtest --rule "cross fast=16 slow=96 band=0.2" --bars sample/bars.parquet --stop-loss 0.05 '
+    "--out runs/sample": PARSED,
+    "cryptoenv report runs/sample": PARSED,
     "cryptoenv demo": PARSED,  # tests/agents/commands/test_demo.py runs it
     "cryptoenv demo --bars my_bars.csv.gz --out runs/mine": PARSED,
     "cryptoenv train --algo ppo --task standard --out runs/ppo": PARSED,  # test_train_commands.py

@@ -38,7 +38,8 @@ class Packer:
         if not np.isfinite(array).all():
             return self._raw(array)
         digits = decimals(array)
-        scaled = np.rint(array * 10.0**digits)
+        with np.errstate(over="ignore"):
+            scaled = np.rint(array * 10.0**digits)
         if np.abs(scaled).max(initial=0.0) > 2.0**52:
             return self._raw(array)
         return self._whole(scaled.astype(np.int64), 10**digits)
@@ -99,7 +100,9 @@ def decimals(values: NDArray[np.float64]) -> int:
     if largest == 0.0:
         return 0
     for digits in range(MOST_DIGITS + 1):
-        scaled = values * 10.0**digits
-        if (np.abs(scaled - np.rint(scaled)) <= 1e-14 * np.maximum(np.abs(scaled), 1.0)).all():
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers so large that no digit after the point is left
+            scaled = values * 10.0**digits
+            exact = np.abs(scaled - np.rint(scaled)) <= 1e-14 * np.maximum(np.abs(scaled), 1.0)
+        if exact.all():
             return digits
     return max(0, min(SIGNIFICANT - 1 - int(np.floor(np.log10(largest))), 15))

@@ -85,6 +85,7 @@ class Record:
         judged: what the verdict rests on, in words.
         tracks: accounts over time.
         methods: a row per method with figures, the agent's first; its index names them.
+        trades: of an account whose equity over time is lost.
         folds, regimes, stress, sweep: tables, as the commands write them.
         curves: of the training.
         looked: attention of the model's summary.
@@ -105,6 +106,7 @@ class Record:
     judged: str = ""
     tracks: tuple[Track, ...] = ()
     methods: pd.DataFrame | None = None
+    trades: pd.DataFrame | None = None
     folds: pd.DataFrame | None = None
     regimes: pd.DataFrame | None = None
     stress: pd.DataFrame | None = None

@@ -35,7 +35,7 @@ def backtest_record(folder: Path) -> Record:
     return Record(
         folder, "backtest", name, metrics, verdict_in(metrics), "net returns of days",
         () if track is None else (track,),
-        _methods(metrics, name), None, regimes, _by_name(stress), sweep,
+        _methods(metrics, name), trades if track is None else None, None, regimes, _by_name(stress), sweep,
         settings={"desk": desk} if isinstance(desk, dict) else {}, sources=_sources(metrics),
         missing=reading.missing | {"curves": "nothing was trained: a rule, signals or a finished model decided"},
         notes=tuple(reading.notes),

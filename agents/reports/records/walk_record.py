@@ -44,7 +44,7 @@ def walk_record(folder: Path) -> Record:
     return Record(
         folder, "walk-forward", _algorithm(recipe) + (f" on {', '.join(names[:4])}" if names else ""), metrics,
         verdict_in(metrics), "net returns of days, the mean over seeds and markets", tracks, tables["methods"],
-        folds, tables["regimes"], tables["stress"], None, settings={"plan": plan.get("plan", {})},
+        None, folds, tables["regimes"], tables["stress"], None, settings={"plan": plan.get("plan", {})},
         listings={"recipe.yaml": recipe} if recipe else {}, sources=_sources(folder, metrics, plan, reading),
         missing=reading.missing | {"curves": "each fold's training keeps its figures in fold-*/seed-*/metrics.json"},
         notes=tuple(reading.notes),

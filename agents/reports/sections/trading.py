@@ -195,6 +195,8 @@ def trades(record: Record) -> Section:
     """Every trade, to be sorted, filtered and saved."""
     title = "Trades"
     kept = [track for track in record.tracks if track.trades is not None]
+    if record.trades is not None:
+        kept = [Track(record.name, np.empty(0, dtype=np.int64), 0, {record.name: np.empty(0)}, trades=record.trades)]
     if not kept:
         return Section("trades", title, (), record.missing.get("trades", "the run kept no trades"))
     tables = [dated_trades(track).assign(account=track.name, chart=candle_key(record, track)) for track in kept]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from agents.command_line import main
 from agents.reports.report_files import make_report, write_report
+from benchmarks.support.browser import NoBrowserError, chromium
 from tests.naive.random_bars import random_bars
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Names that would run, were they not escaped.
 STRATEGY = """rule "a" & 'b' </script><script>window.planted = 1</script><img src=x onerror="window.planted = 2">"""
 MARKET = "<script>window.planted = 3</script>"
@@ -59,12 +60,9 @@ def page(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium, driven by Playwright; tests skip where there is none."""
-    library = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-    with library.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = next((path for name in BROWSERS if (path := shutil.which(name))), str(own) if own.exists() else None)
-        if found is None:
-            pytest.skip(f"no Chromium is installed: none of {BROWSERS}, and none of `playwright install chromium`")
-        driven = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+    with ExitStack() as stack:
+        try:
+            driven = stack.enter_context(chromium())
+        except NoBrowserError as error:
+            pytest.skip(str(error))
         yield driven
-        driven.close()

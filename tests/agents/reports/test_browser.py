@@ -11,30 +11,24 @@ from typing import Any
 import pandas as pd
 import pytest
 
-DRAWN = """() => Object.fromEntries([...document.querySelectorAll('[data-chart]')].map(one => [one.dataset.chart,
-  [...one.querySelectorAll('.plot path, path')].filter(path => (path.getAttribute('d') || '').length > 8).length]))"""
+from benchmarks.support.browser import PATHS
+from benchmarks.support.browser import opened as open_page
+
 WIDER = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
 @pytest.fixture(scope="module")
 def opened(browser: Any, page: Path) -> Iterator[tuple[Any, list[str]]]:
     """The page, drawn, and what its console said."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light", offline=True)
-    shown = context.new_page()
-    said: list[str] = []
-    shown.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
-    shown.goto(page.as_uri())
-    shown.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+    shown, said = open_page(browser, page, viewport={"width": 1440, "height": 900}, color_scheme="light")
     yield shown, said
-    context.close()
+    shown.context.close()
 
 
 def test_everything_is_drawn_and_nothing_planted_runs(opened: tuple[Any, list[str]]) -> None:
     shown, said = opened
     assert shown.get_attribute("html", "data-drawn") == "true" and shown.text_content("#status") == ""
-    drawn = shown.evaluate(DRAWN)
+    drawn = shown.evaluate(PATHS)
     assert len(drawn) >= 9 and all(count > 0 for count in drawn.values()), drawn
     assert shown.evaluate("() => window.planted") is None
     assert said == []
