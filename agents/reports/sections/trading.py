@@ -24,6 +24,7 @@ from agents.reports.records.record import COSTS, Record, Track
 from cryptoenv.analysis.trades import exit_levels
 from cryptoenv.bars.timeframe import DAY_MS
 
+MONDAY = 3  #: days from one to 1970-01-01
 MOST_STEPS = 6_000  #: closes that an exposure is drawn at
 MOST_CHARTS = 2  #: markets whose candles are shown
 PRICE = Style(1.0, ",.8g")
@@ -150,13 +151,14 @@ def costs(record: Record) -> Section:
         why = record.missing.get("accounts") or record.missing.get("equity")
         return Section("costs", title, (), why or "the run kept no costs over time")
     unit, width = _period(paid[0].closes_ms)
-    periods, labels = _labels(paid[0].closes_ms, unit, width)
+    found = [_periods(track.closes_ms, width) for track in paid]
+    first, last = min(int(one[0]) for one in found), max(int(one[-1]) for one in found)
+    labels = _starts(np.arange(first, last + 1), width)
     series = {kind: np.zeros(len(labels)) for kind in COSTS}
-    for track in paid:
+    for track, periods in zip(paid, found, strict=True):
         assert track.costs is not None
-        numbers, _ = _labels(track.closes_ms, unit, width, first=int(periods[0]), count=len(labels))
         for kind in COSTS:
-            series[kind] += np.bincount(np.clip(numbers, 0, len(labels) - 1), track.costs[kind], len(labels))
+            series[kind] += np.bincount(periods - first, track.costs[kind], len(labels))
     shown = {kind: values for kind, values in series.items() if np.any(values != 0.0)}
     if not shown:
         return Section("costs", title, (), "nothing was paid: no order was filled")
@@ -175,20 +177,21 @@ def _period(closes: NDArray[np.int64]) -> tuple[str, int]:
     return ("month", 0) if days > 120 else ("week", 7) if days > 21 else ("day", 1)
 
 
-def _labels(
-    closes: NDArray[np.int64], unit: str, width: int, first: int | None = None, count: int | None = None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Periods of marks, counted from `first` on, with the labels of all; without `first` as they are since 1970."""
-    moments = (closes - 1).astype("datetime64[ms]")
+def _periods(closes: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Months, or weeks from Monday on, or days since 1970 of marks; one at midnight belongs to what ends there."""
+    moments = closes - 1
     if width == 0:
-        periods = moments.astype("datetime64[M]").astype(np.int64)
-    else:
-        periods = (closes - 1) // (width * DAY_MS)
-    if first is not None:
-        return periods - first, ()
-    every = np.arange(periods.min(), periods.max() + 1)
-    starts = every.astype("datetime64[M]") if width == 0 else (every * width).astype("datetime64[D]")
-    return every, tuple(str(one) for one in starts)
+        return moments.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+    shift = MONDAY if width == 7 else 0
+    return (moments + shift * DAY_MS) // (width * DAY_MS)
+
+
+def _starts(periods: NDArray[np.int64], width: int) -> tuple[str, ...]:
+    """The first day or the month of each period."""
+    if width == 0:
+        return tuple(map(str, periods.astype("datetime64[M]")))
+    shift = MONDAY if width == 7 else 0
+    return tuple(map(str, (periods * width - shift).astype("datetime64[D]")))
 
 
 def trades(record: Record) -> Section:

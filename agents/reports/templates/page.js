@@ -226,14 +226,14 @@
       if (fills && seen.length) {
         const ep = numbers(t.entry_price), xp = numbers(t.exit_price), result = numbers(t.return), how = (i) => wordAt(t.exit_kind, i);
         const mark = (rows, name, xs, ys, symbol, shade, words) => rows.length && traces.push({ type: "scatter", mode: "markers", name, x: rows.map((i) => xs[i]), y: rows.map((i) => ys[i]), text: rows.map(words), hovertemplate: "%{text}<extra></extra>",
-          marker: { symbol, size: 10, color: colour(shade), line: { width: 1, color: colour("page") } } });
+          marker: { symbol, size: symbol.startsWith("triangle") ? 12 : 9, color: colour(shade), line: { width: symbol.includes("open") ? 2 : 1, color: colour(symbol.includes("open") ? shade : "page") } } });
         const longs = seen.filter((i) => side[i] === long), shorts = seen.filter((i) => side[i] !== long);
-        mark(longs, "enter long", entry, ep, "triangle-up", "main", (i) => `long at ${short(ep[i])}`);
-        mark(shorts, "enter short", entry, ep, "triangle-down", "second", (i) => `short at ${short(ep[i])}`);
-        const kinds = { order: ["exit", "x", "text"], "stop loss": ["stop", "square-x", "loss"], "take profit": ["take profit", "star", "gain"], liquidation: ["liquidation", "cross", "loss"], "still open": ["open at the end", "circle-open", "quiet"] };
+        const kinds = { order: ["exit", "x-thin-open", "text"], "stop loss": ["stop", "square-x", "loss"], "take profit": ["take profit", "star", "gain"], liquidation: ["liquidation", "cross", "loss"], "still open": ["open at the end", "circle-open", "quiet"] };
         for (const [kind, [name, symbol, shade]] of Object.entries(kinds)) {
           mark(seen.filter((i) => how(i) === kind), name, exit, xp, symbol, shade, (i) => `${name} at ${short(xp[i])}, ${(100 * result[i]).toFixed(2)}%`);
         }
+        mark(longs, "enter long", entry, ep, "triangle-up", "main", (i) => `long at ${short(ep[i])}`);
+        mark(shorts, "enter short", entry, ep, "triangle-down", "second", (i) => `short at ${short(ep[i])}`);
         if (seen.length <= 60) {
           for (const [id, name, shade] of [[t.stop, "stop level", "loss"], [t.profit, "take-profit level", "gain"]]) {
             const levels = numbers(id);
