@@ -126,7 +126,7 @@ def draw_machines(machines: Machines, tables: Sequence[pd.DataFrame], path: Path
         _draw_machine(axis, machine, [own[:, s] for own in numbers])
         title = "the market as a whole" if name == OVERALL else name
         extra = f"\n{machine.agreement} of {len(machines.timescales)} timescales must agree" if name == OVERALL else ""
-        axis.set_title(f"{title}{extra}", fontsize=11)
+        axis.set_title(f"{title}{extra}", fontsize=11, y=0.93, pad=0.0)
     save_figure(pyplot, figure, path)
 
 
