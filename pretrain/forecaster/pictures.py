@@ -25,8 +25,10 @@ from pretrain.fitting.drawing import (
 )
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.evaluation import (
+    FORECASTER,
     HISTORICAL,
     PERSISTENCE,
+    TRACKED,
     Forecasts,
     Truth,
     forecasts_of,
@@ -34,6 +36,7 @@ from pretrain.forecaster.evaluation import (
     historical_forecasts,
     judge,
     persistence_forecasts,
+    tracked,
     truth_of,
 )
 from pretrain.forecaster.prediction_pictures import FAN, PREDICTED, draw_predictions
@@ -57,12 +60,12 @@ def draw_run(
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), MOST_ROWS)).round().astype(np.int64))
     truth, said = truth_of(dataset, rows), forecasts_of(forecaster, dataset, rows)
     contenders = {
-        "forecaster": said,
+        FORECASTER: said,
         PERSISTENCE: persistence_forecasts(truth, said.levels),
         HISTORICAL: historical_forecasts(truth, said.levels),
     }
     draw_errors(judge(truth, contenders), folder / ERRORS)
-    shown = {name: contenders[name] for name in ("forecaster", HISTORICAL)}
+    shown = {FORECASTER: said, TRACKED: tracked(truth, said), HISTORICAL: contenders[HISTORICAL]}
     draw_calibration(truth, shown, folder / CALIBRATION, rows_are)
     part = held_out[0]
     market = part.market if part.end == len(part.market) else part.market.part(0, part.end)
