@@ -74,12 +74,7 @@ class TradingExchange(Loopback):
     def __post_init__(self) -> None:
         self._book = threading.RLock()
         self._hidden: dict[int, float] = {}
-        self._timers: list[threading.Timer] = []
-
-    def __exit__(self, *error: object) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        super().__exit__(*error)
+        self._coming: list[tuple[float, Mapping[str, str]]] = []
 
     def answer(self, path: str, query: Mapping[str, str]) -> Any:
         """What a healthy exchange says; it takes stops and take-profits, too."""
@@ -160,6 +155,8 @@ class TradingExchange(Loopback):
         if planted is not None:
             return planted, None
         with self._book:
+            while self._coming and self._coming[0][0] <= self.market.now():
+                self._work(self._coming.pop(0)[1])
             if name == "order" and method == "POST":
                 return self.post(query)
             if name == "order":
@@ -222,7 +219,7 @@ class TradingExchange(Loopback):
         for ident, order in self.orders.items():
             named = query.get("origClientOrderId") in (order["clientOrderId"], None)
             if named and query.get("orderId") in (str(ident), None):
-                if self._hidden.get(ident, 0.0) > time.monotonic():
+                if self._hidden.get(ident, 0.0) > self.market.now():
                     break
                 return order
         raise Refused(-2013, "Order does not exist.")
@@ -237,22 +234,15 @@ class TradingExchange(Loopback):
         if any(order["clientOrderId"] == query["newClientOrderId"] for order in self.orders.values()):
             raise Refused(-2010, "Duplicate order sent.")
         if fault == "late":
-            timer = threading.Timer(self.late, lambda: self.work(query))
-            timer.daemon = True
-            timer.start()
-            self._timers.append(timer)
+            self._coming.append((self.market.now() + 1000.0 * self.late, query))
             return {}, fault
-        order = self.work(query)
+        order = self._work(query)
         if fault == "hidden":
-            self._hidden[order["orderId"]] = time.monotonic() + self.late
+            self._hidden[order["orderId"]] = self.market.now() + 1000.0 * self.late
         return order, fault
 
-    def work(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Fill what can be filled of an order, and keep it."""
-        with self._book:
-            return self._work(query)
-
     def _work(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Fill what can be filled of an order, and keep it."""
         quantity, kind, side = float(query["quantity"]), query["type"], query["side"]
         price = self.price()
         if round(quantity / 0.00001) * 0.00001 - quantity > 1e-9 or quantity * price < 5.0:

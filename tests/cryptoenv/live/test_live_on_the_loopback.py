@@ -1,0 +1,226 @@
+"""The live environment on an exchange that trades and fails, hour after simulated hour: no order twice, books equal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryptoenv.exchange.client_thread import ClientThread
+from cryptoenv.live.broker import BrokerError
+from cryptoenv.live.ccxt_broker import CcxtBroker
+from cryptoenv.live.ccxt_feed import CcxtFeed
+from cryptoenv.live.environment import CryptoLiveEnv
+from cryptoenv.live.executor import Executor, Patience, Policies
+from cryptoenv.live.feed import FeedError
+from cryptoenv.live.journal import Journal
+from cryptoenv.live.kill_switch import KillSwitch
+from cryptoenv.live.reconciliation import UnreconciledError
+from cryptoenv.live.safeguards import SanityLimits, TradeLimits
+from cryptoenv.trading.account import CASH, QUANTITY
+from tests.cryptoenv.live.test_ccxt_feed import START, Clock
+from tests.loopback.exchange import MINUTE, Market
+from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
+
+POLICIES = Policies(
+    SanityLimits(), TradeLimits(orders_per_hour=None, daily_loss=None, drawdown=None), patience=Patience(10.0, 0.5)
+)
+
+
+class Stand:
+    """An exchange on simulated time, and environments in front of it that follow each other, as after restarts."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.clock, self.folder = Clock(), folder
+        self.exchange = TradingExchange(Market(now=self.clock), limits_rate=False, late=3.0, **options)
+        self.exchange.__enter__()
+        self.env: CryptoLiveEnv | None = None
+        self._open: list[Any] = []
+
+    def begin(self, *, adopt: bool = False) -> CryptoLiveEnv:
+        """Another process, as it were: all but the journal is new."""
+        self.end()
+        self.folder.mkdir(exist_ok=True)
+        symbol = "BTC/USDT:USDT" if self.exchange.perpetual else "BTC/USDT"
+        keys = {"apiKey": KEY, "secret": SECRET}
+        broker = CcxtBroker("binance", symbol, keys=keys, client=self.exchange.client, timeout=2.0, leverage=2.0)
+        broker.connect()
+        public = ClientThread(lambda: self.exchange.client(keys=False), 2.0)
+        feed = CcxtFeed(public, symbol, "1m", 60, streams=False, clock=self.clock, sleep=self.clock.sleep)
+        journal = Journal(self.folder, durable=False, clock=feed.now_ms)
+        executor = Executor(
+            broker, journal, KillSwitch(self.folder), MINUTE, POLICIES, sleep=self.clock.sleep, clock=self.clock
+        )
+        self._open = [broker, public, journal]
+        self.env = CryptoLiveEnv(
+            broker, feed, executor, timeframes=("1m",), window=(4,), observation="index", actions="continuous",
+            instrument="perpetual" if self.exchange.perpetual else "spot", adopt=adopt,
+            rules=replace(broker.rules),
+        )  # fmt: skip
+        return self.env
+
+    def end(self) -> None:
+        for one in self._open:
+            one.close()
+        self._open = []
+
+    def close(self) -> None:
+        self.end()
+        self.exchange.__exit__()
+
+    def agrees(self) -> bool:
+        """Whether the book is the exchange's."""
+        assert self.env is not None
+        held, cash = self.exchange.account.coins, self.exchange.account.cash
+        if self.exchange.perpetual:
+            cash -= held * self.exchange.account.entry
+        account = self.env.account
+        return bool(abs(account[QUANTITY] - held) < 1e-5 and abs(account[CASH] - cash) < 0.05)
+
+    def counts(self) -> tuple[int, int]:
+        """Orders at the exchange, and of them those with a client id that another has, too."""
+        ids = [order["clientOrderId"] for order in self.exchange.orders.values()]
+        return len(ids), len(ids) - len(set(ids))
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Callable[..., Stand]]:
+    made: list[Stand] = []
+
+    def make(**options: Any) -> Stand:
+        made.append(Stand(tmp_path / "state", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def trade(stand: Stand, bars: int, draws: np.random.Generator, *, low: float = 0.0) -> int:
+    """So many decisions; how many of them were late or held."""
+    env, odd = stand.env, 0
+    assert env is not None
+    for _ in range(bars):
+        execution = env.ask(float(np.round(draws.uniform(low, 1.0), 2)))
+        while True:
+            try:
+                _, reward, _, _, info = env.wait()
+                break
+            except FeedError:
+                stand.clock.sleep(5.0)
+        assert np.isfinite(reward)
+        odd += bool(execution.objection) or info["live"]["late_bars"] > 0
+        if env.executor.reconciled and not env.executor.journal.undone():
+            assert stand.agrees(), (env.account[[CASH, QUANTITY]], stand.exchange.account)
+    return odd
+
+
+@pytest.mark.parametrize("perpetual", [False, True])
+def test_an_hour_without_faults(stand: Callable[..., Stand], perpetual: bool) -> None:
+    made = stand(perpetual=perpetual)
+    env = made.begin()
+    _, info = env.reset()
+    assert info["equity"] == 10_000.0 and made.exchange.posts == 0
+    assert trade(made, 12, np.random.default_rng(0), low=-1.0 if perpetual else 0.0) == 0
+    assert made.counts()[0] > 8 and made.counts()[1] == 0
+    info = env.step(np.array([0.5], np.float32))[-1]
+    assert info["fill_price"] > 0.0 and abs(info["live"]["slippage_against_open"]) < 0.01
+    held = made.exchange.account.coins
+    again = made.begin()  # a restart: the position is found, agrees with the journal, and nothing is traded
+    posts = made.exchange.posts
+    again.reset()
+    assert again.account[QUANTITY] == pytest.approx(held) and made.exchange.posts == posts and made.agrees()
+
+
+def test_a_position_that_the_journal_does_not_know_is_refused(stand: Callable[..., Stand]) -> None:
+    made = stand()
+    made.exchange.account.coins = 0.1
+    env = made.begin()
+    with pytest.raises(UnreconciledError, match=r"holds 0\.1, and the journal knows of nothing"):
+        env.reset()
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.ask(0.5)
+    made.begin(adopt=True).reset()
+    assert made.agrees() and made.exchange.posts == 0
+
+
+def test_an_order_under_way_when_the_process_died_is_found(stand: Callable[..., Stand]) -> None:
+    """The reply is lost, the process dies, the next one begins: one order, and the position is the exchange's."""
+    made = stand(order_fault=lambda number: "503")
+    made.begin().reset()
+    assert made.env is not None
+    made.env.ask(0.5)
+    env = made.begin()
+    env.reset()
+    assert made.agrees() and env.account[QUANTITY] > 0.0 and made.exchange.posts == 1
+
+
+def test_an_outage_sends_nothing_and_is_over_within_two_bars(stand: Callable[..., Stand]) -> None:
+    made = stand()
+    env = made.begin()
+    env.reset()
+    env.ask(0.5)
+    made.exchange.down = True
+    posts = made.exchange.posts
+    for _ in range(3):
+        with pytest.raises(FeedError, match="since"):
+            env.wait()
+        made.clock.sleep(1200.0)
+    assert made.exchange.posts == posts
+    made.exchange.down = False
+    _, _, _, _, info = env.wait()
+    assert info["live"]["late_bars"] > 50
+    trade(made, 2, np.random.default_rng(0))
+    assert env.ask(1.0).client_id and made.counts()[1] == 0
+    env.wait()
+    assert made.agrees()
+
+
+def faults(made: Stand, draws: np.random.Generator) -> None:
+    """Random failures of orders, of answers about the account and of bars."""
+    kinds = (*LOST, "late", "hidden", "dropped")
+    made.exchange.order_fault = lambda number: str(draws.choice(kinds)) if draws.random() < 0.2 else None
+    made.exchange.state_fault = lambda what: (
+        str(draws.choice(("503", "html", "empty", "reset"))) if "order" not in what and draws.random() < 0.03 else None
+    )
+    made.exchange.fault = lambda *_: (503, {}, b"x") if draws.random() < 0.03 else None
+
+
+@pytest.mark.parametrize("minutes", [25, pytest.param(1_440, marks=pytest.mark.slow)])
+def test_a_day_with_random_faults(stand: Callable[..., Stand], minutes: int) -> None:
+    made, draws = stand(fee_in_coins=True), np.random.default_rng(7)
+    env = made.begin()
+    env.reset()
+    faults(made, draws)
+    decided, memory = 0, []
+    while decided < minutes:
+        trade(made, 12, draws)
+        decided += 12
+        if decided % 120 == 0:
+            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        if draws.random() < 0.2:  # a restart in the middle of all that
+            while True:
+                try:
+                    env = made.begin()
+                    env.reset()
+                    break
+                except (BrokerError, FeedError):
+                    made.clock.sleep(2.0)
+    made.exchange.order_fault = lambda number: None
+    made.exchange.state_fault = lambda what: None
+    made.exchange.fault = lambda *_: None
+    trade(made, 3, draws)
+    env.executor.settle_all()
+    counts, (orders, twice) = env.executor.journal.counts(), made.counts()
+    assert twice == 0 and made.agrees()
+    assert not env.executor.journal.latched(), env.executor.journal.latched()
+    assert counts.get("filled", 0) + counts.get("canceled", 0) <= made.exchange.posts
+    assert sum(float(order["executedQty"]) > 0.0 for order in made.exchange.orders.values()) == counts["filled"]
+    assert env.bar_time > START and orders > minutes // 3
+    if memory:
+        assert memory[-1] - memory[1] < 40_000_000, memory
