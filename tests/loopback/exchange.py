@@ -16,7 +16,8 @@ import numpy as np
 
 MINUTE = 60_000
 #: Weeks are counted from the epoch: they open on Thursdays.
-STEPS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "8h": 480 * MINUTE, "1w": 10_080 * MINUTE}
+MINUTES = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "8h": 480, "1w": 10_080}
+STEPS = {name: count * MINUTE for name, count in MINUTES.items()}
 FUNDING_STEP = 480 * MINUTE
 SYMBOLS = {"BTCUSDT": ("BTC", 30_000.0), "ETHUSDT": ("ETH", 2_000.0)}
 

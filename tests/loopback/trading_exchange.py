@@ -70,6 +70,7 @@ class TradingExchange(Loopback):
     down: bool = False
     state_fault: Callable[[str], Any] = lambda _: None
     skew: int = 0
+    arrived: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._book = threading.RLock()
@@ -226,6 +227,7 @@ class TradingExchange(Loopback):
 
     def post(self, query: Mapping[str, str]) -> tuple[Any, str | None]:
         """A new order."""
+        self.arrived.append(time.perf_counter())
         number = self.posts
         self.posts += 1
         fault = self.order_fault(number)

@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 
 from cryptoenv import Costs, CryptoTradeEnv, Market, RiskLimits, Sizing, VenueRules, read_bars
-from cryptoenv.features import FeatureSpec
+from cryptoenv.features import FeatureSpec, Returns, TimeframeFeatures, Volatility
 from cryptoenv.live.environment import CryptoLiveEnv
 from cryptoenv.live.feed import ReplayFeed
 from cryptoenv.live.paper_broker import PaperBroker
 from tests.cryptoenv.live.conftest import executor_of
 from tests.naive.random_bars import random_bars
 
+#: Features that are soon made; the default set is that of the slow test.
+FEW = FeatureSpec(*[TimeframeFeatures(8, 8, returns=Returns(), volatility=Volatility())] * 4)
 TIMEFRAMES, WINDOW = ("15m", "1h", "4h"), (6, 3, 2)
 TRADING: dict[str, dict[str, Any]] = {
     "spot": {"rules": VenueRules(step_size=0.001, tick_size=0.01, min_notional=5.0)},
@@ -32,11 +34,11 @@ def both(bars: pd.DataFrame, first: int, folder: Path, **trading: Any) -> tuple[
     """The simulator on the whole market, and the live environment over a replay from bar `first` on."""
     funding = trading.pop("funding", None)
     asked = {"timeframes": TIMEFRAMES, "window": WINDOW, **trading}
-    spec = FeatureSpec.none() if trading.get("observation") == "index" else None
+    spec = FeatureSpec.none() if trading.get("observation") == "index" else FEW
     market = Market.from_bars(bars, TIMEFRAMES, funding=funding, features=spec)
     simulator = CryptoTradeEnv(market, episode_bars=10**6, random_start=False, **asked)
     feed, broker = ReplayFeed(bars, "15m", first + 1, funding=funding), PaperBroker(10_000.0)
-    return simulator, CryptoLiveEnv(broker, feed, executor_of(folder, broker, feed), **asked)
+    return simulator, CryptoLiveEnv(broker, feed, executor_of(folder, broker, feed), features=FEW, **asked)
 
 
 def same(told: tuple[Any, ...], live: tuple[Any, ...]) -> None:
@@ -70,18 +72,16 @@ def run(simulator: CryptoTradeEnv, live: CryptoLiveEnv, start: int, steps: int, 
 
 @pytest.mark.parametrize("instrument", TRADING)
 def test_a_replay_is_the_simulator(instrument: str, tmp_path: Path) -> None:
-    """Windows of features with the perpetual; the others without features, which spares their making."""
-    features = instrument == "perpetual"
-    bars = random_bars(37 if features else 6, seed=5)
-    start = Market.from_bars(bars, TIMEFRAMES).first_decision(WINDOW) if features else 250
+    bars = random_bars(21, seed=5)
+    start = Market.from_bars(bars, TIMEFRAMES, features=FEW).first_decision(WINDOW)
     bars = bars.drop(bars.index[start + 80 : start + 83])  # a gap: three flat bars without volume in both
-    arguments = {"observation": "window" if features else "index", **TRADING[instrument]}
+    arguments = dict(TRADING[instrument])
     if instrument == "perpetual":
         due = pd.date_range(bars.index[0].floor("8h"), bars.index[-1] + pd.Timedelta("8h"), freq="8h")
         rates = np.round(1e-4 * np.sin(np.arange(len(due))), 8)
         arguments["funding"] = pd.Series(rates, index=due)
     simulator, live = both(bars, start, tmp_path / "state", instrument=instrument, **arguments)
-    assert live.observation_space == simulator.observation_space or not features  # an index has no last bar here
+    assert live.observation_space == simulator.observation_space
     assert live.action_space == simulator.action_space
     assert run(simulator, live, start, 250, seed=1) > 20
     assert run(simulator, live, start + 40, 120, seed=2) > 10  # a second episode of the same environments
