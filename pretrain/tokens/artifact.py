@@ -36,7 +36,7 @@ from pretrain.tokens.rollout import sampled_paths
 from pretrain.tokens.series import FEATURES, PRICE, SeriesError, TokenSeries
 from pretrain.tokens.windows import first_decision
 
-FORMAT, FORMAT_VERSION = "cryptoenv-tokens", 1
+FORMAT, FORMAT_VERSION = "cryptoenv-tokens", 2
 WEIGHTS: Final = "model.safetensors"
 CONTENT = (WEIGHTS, CONFIG)
 KEYS = (

@@ -1,7 +1,8 @@
 """From a token's six features to what the network reads and predicts, and back.
 
 Volume, buys and sells are measured against the pool, so that tokens of any currency and size look alike: the logarithm
-of 1 plus the traded value in percent of the liquidity one row before. Of price and liquidity the *changes* are
+of 1 plus the traded value in basis points of the liquidity one row before (in percent, the many small trades of who
+gathers quietly would all be next to 0). Of price and liquidity the *changes* are
 predicted: the return, and the change of the pool's depth `k = liquidity^2 / price`, which only deposits and withdrawals
 move in a constant-product pool. Market cap is price times supply and never predicted.
 
@@ -20,7 +21,7 @@ from pretrain.tokens.series import BUYS, FEATURES, LIQUIDITY, MARKET_CAP, PRICE,
 
 Floats = NDArray[np.float64]
 
-PERCENT: Final = 100.0
+BASIS_POINTS: Final = 1e4
 PREDICTED: Final = ("return", "buys", "sells", "volume", "depth")
 """What is predicted of the next row, in the order in which the head says it: each knows those before it."""
 RETURN, BUY, SELL, TURNOVER, DEPTH = range(5)
@@ -31,8 +32,8 @@ NORMAL_IQR: Final = 1.349
 
 
 def share_of_pool(value: Floats, liquidity: Floats) -> Floats:
-    """log(1 + percent of the pool) of traded values."""
-    return np.log1p(PERCENT * value / liquidity)
+    """log(1 + basis points of the pool) of traded values."""
+    return np.log1p(BASIS_POINTS * value / liquidity)
 
 
 def channels(values: Floats) -> Floats:

@@ -17,6 +17,7 @@ _SIZES = {
     "pump_ahead": Range(1, 100_000), "rise": Range(0.0, 1_000.0, above=True),
 }  # fmt: skip
 MOST_QUANTILES: Final = 64
+MOST_SCALES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TokenModelConfig:
         layers: blocks.
         embedding: "conv" (a causal convolution over `kernel` rows) or "linear" (each row alone).
         kernel: rows that the convolution sees.
+        scales: rows over which the embedded rows are averaged, beside each row; none: attention has to.
         encoder: "transformer", or "lstm" to compare with.
         head_width: units of the head's hidden layers.
         quantiles: levels that the head says, strictly increasing in (0, 1), the median among them.
@@ -50,6 +52,7 @@ class TokenModelConfig:
     layers: int = 2
     embedding: str = "conv"
     kernel: int = 5
+    scales: tuple[int, ...] = (5, 20, 80)
     encoder: str = "transformer"
     head_width: int = 64
     quantiles: tuple[float, ...] = (
@@ -66,6 +69,8 @@ class TokenModelConfig:
         require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "0 <= dropout < 1")
         require(self.embedding in EMBEDDINGS, "embedding", self.embedding, f"one of {EMBEDDINGS}")
         require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
+        few = len(self.scales) <= MOST_SCALES and all(1 <= scale <= 100_000 for scale in self.scales)
+        require(few, "scales", self.scales, f"at most {MOST_SCALES} numbers of rows from 1 to 100000")
         levels = self.quantiles
         rising = all(a < b for a, b in pairwise((0.0, *levels, 1.0)))
         fits = 3 <= len(levels) <= MOST_QUANTILES and rising and 0.5 in levels

@@ -68,8 +68,12 @@ def said_by(
     """(N, S, Q) what a forecaster's sampled paths say."""
     presents = [(tokens[origin.token], origin.row) for origin in origins]
     drawn = forecaster.forecasts(presents, steps=max(steps), paths=paths, seed=seed)
-    now = np.array([token.values[row, PRICE] for token, row in presents])
-    chosen = np.log(drawn[:, :, np.array(steps) - 1, PRICE] / now[:, None, None])
+    return said_in(drawn, np.array([token.values[row, PRICE] for token, row in presents]), steps)
+
+
+def said_in(paths: Floats, present: Floats, steps: Sequence[int]) -> Floats:
+    """(N, S, Q) what sampled paths (N, P, most steps, 6) from prices (N,) say."""
+    chosen = np.log(paths[:, :, np.array(steps) - 1, PRICE] / present[:, None, None])
     return np.moveaxis(np.quantile(chosen, LEVELS, axis=1), 0, -1)
 
 

@@ -7,6 +7,7 @@ last row without reading the others again.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -18,19 +19,70 @@ from pretrain.tokens.channels import PREDICTED
 from pretrain.tokens.config import TokenModelConfig
 from pretrain.tokens.series import FEATURES
 
+CHUNK = 128  #: rows that are averaged at once
 CHANCES = ("pump", "rise")  #: what the second head says: a pump starts, the price rises
 
 
 class Remembered(NamedTuple):
     """What a forecast goes on from: the newest rows for the convolution, and the state of every layer.
 
-    `recent` (P, kernel - 1, 6); `layers`: keys and values (P, heads, L, D / heads) of attention, the first `rows` of
-    which are known, or hidden and cell states (layers, P, D) of an LSTM; `rows`: how many were read.
+    `recent` (P, kernel - 1, 6); `means` (P, scales, D), see `RunningMeans`; `layers`: keys and values (P, heads, L,
+    D / heads) of attention, the first `rows` of which are known, or hidden and cell states (layers, P, D) of an LSTM;
+    `rows`: how many were read.
     """
 
     recent: Tensor
+    means: Tensor
     layers: tuple[tuple[Tensor, Tensor], ...]
     rows: int
+
+
+class RunningMeans(nn.Module):
+    """Exponentially weighted means of all rows so far, over several scales at once, mixed into one vector a row.
+
+    Who gathers before a pump shows in many rows a little, in none much: a sum over scores of rows is what tells, and
+    attention over rows that all look alike is slow to learn it. The weight of a row falls by `e` in `scale` rows.
+
+    Args:
+        scales: in rows; none: every row gets zeros.
+        width: `D`, of what is averaged.
+    """
+
+    within: Tensor
+    decays: Tensor
+
+    def __init__(self, scales: Sequence[int], width: int) -> None:
+        super().__init__()
+        age = torch.arange(CHUNK)[:, None] - torch.arange(CHUNK)[None]
+        decays = torch.exp(-1.0 / torch.tensor(scales, dtype=torch.float64))
+        weights = torch.where(age >= 0, decays[:, None, None] ** age.clamp(min=0), 0.0)
+        self.register_buffer("within", ((1.0 - decays)[:, None, None] * weights).float(), persistent=False)
+        self.register_buffer("decays", decays, persistent=False)
+        self.mix = nn.Linear(len(scales) * width, width) if len(scales) else None
+
+    def forward(self, rows: Tensor, before: Tensor | None = None, seen: int = 0) -> tuple[Tensor, Tensor]:
+        """(B, N, D) mixed means of rows (B, N, D), and what goes on from the last (B, scales, D).
+
+        Args:
+            rows: to average.
+            before: what was returned of the rows before, of which there were `seen`; None at the start.
+            seen: so many.
+        """
+        carried = rows.new_zeros(len(rows), len(self.decays), rows.shape[2]) if before is None else before
+        if self.mix is None:
+            return torch.zeros_like(rows), carried
+        parts = []
+        for start in range(0, rows.shape[1], CHUNK):
+            part = rows[:, None, start : start + CHUNK]
+            count = part.shape[2]
+            age = torch.arange(1, count + 1, device=rows.device)
+            fading = (self.decays[:, None] ** age).to(rows)
+            means = self.within[:, :count, :count] @ part + fading[:, :, None] * carried[:, :, None]
+            carried = means[:, :, -1]
+            known = 1.0 - self.decays[:, None] ** (age + seen + start)  # the weight of the rows that were there
+            parts.append(means / known.to(rows)[:, :, None])
+        found = torch.cat(parts, dim=2)  # (B, scales, N, D)
+        return self.mix(found.permute(0, 2, 1, 3).flatten(2)), carried
 
 
 class TokenModel(nn.Module):
@@ -49,6 +101,7 @@ class TokenModel(nn.Module):
         width = config.embed_size
         kernel = config.kernel if config.embedding == "conv" else 1
         self.embed = nn.Conv1d(len(FEATURES), width, kernel)
+        self.means = RunningMeans(config.scales, width)
         # a function of the place, not a weight: it is not saved
         self.register_buffer("positions", sinusoids(config.seq_length, width), persistent=False)
         if config.encoder == "lstm":
@@ -67,7 +120,7 @@ class TokenModel(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, N, D) of normalised channels (B, N, 6), N <= L; row n depends on rows up to n alone."""
-        hidden = self._embedded(F.pad(rows, (0, 0, self.reach, 0)), 0)
+        hidden, _ = self._embedded(F.pad(rows, (0, 0, self.reach, 0)), 0)
         if self.config.encoder == "lstm":
             return self.norm(self.lstm(hidden)[0])
         for block in self.blocks:
@@ -77,28 +130,28 @@ class TokenModel(nn.Module):
     def begin(self, rows: Tensor) -> tuple[Tensor, Remembered]:
         """As `forward`, of the last row alone (P, D), with what `extend` goes on from."""
         padded = F.pad(rows, (0, 0, self.reach, 0))
-        hidden, count = self._embedded(padded, 0), rows.shape[1]
+        (hidden, means), count = self._embedded(padded, 0), rows.shape[1]
         recent = padded[:, padded.shape[1] - self.reach :]
         if self.config.encoder == "lstm":
             out, (state, cell) = self.lstm(hidden)
-            return self.norm(out[:, -1]), Remembered(recent, ((state, cell),), count)
+            return self.norm(out[:, -1]), Remembered(recent, means, ((state, cell),), count)
         layers = []
         for block in self.blocks:
             hidden, keys, values = cast(AttentionBlock, block).remembered(hidden, self.config.seq_length)
             layers.append((keys, values))
-        return self.norm(hidden[:, -1]), Remembered(recent, tuple(layers), count)
+        return self.norm(hidden[:, -1]), Remembered(recent, means, tuple(layers), count)
 
     def extend(self, row: Tensor, before: Remembered) -> tuple[Tensor, Remembered]:
         """The next row (P, 6): its (P, D), and what the row after it goes on from (`before` is used up)."""
         seen = torch.cat([before.recent, row[:, None]], dim=1)
-        hidden = self._embedded(seen, before.rows)
+        hidden, means = self._embedded(seen, before.rows, before.means)
         recent = seen[:, seen.shape[1] - self.reach :]
         if self.config.encoder == "lstm":
             out, state = self.lstm(hidden, before.layers[0])
-            return self.norm(out[:, 0]), Remembered(recent, (state,), before.rows + 1)
+            return self.norm(out[:, 0]), Remembered(recent, means, (state,), before.rows + 1)
         for block, (keys, values) in zip(self.blocks, before.layers, strict=True):
             hidden = cast(AttentionBlock, block).extend(hidden, keys, values, before.rows)
-        return self.norm(hidden[:, 0]), Remembered(recent, before.layers, before.rows + 1)
+        return self.norm(hidden[:, 0]), Remembered(recent, means, before.layers, before.rows + 1)
 
     def quantiles(self, hidden: Tensor, known: Tensor, column: int) -> Tensor:
         """(..., Q) quantiles of predicted `column`, given `hidden` (..., D) and those before it, `known` (..., 5)."""
@@ -113,12 +166,14 @@ class TokenModel(nn.Module):
         """(..., 5, Q) of every predicted column, each given the true ones before it."""
         return torch.stack([self.quantiles(hidden, known, column) for column in range(len(PREDICTED))], dim=-2)
 
-    def _embedded(self, rows: Tensor, first: int) -> Tensor:
-        """(B, N, D) of (B, reach + N, 6), the first of which stands at place `first` of the window."""
+    def _embedded(self, rows: Tensor, first: int, means: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, N, D) of (B, reach + N, 6), the first of which stands at place `first` of the window, with the means."""
         hidden = self.embed(rows.transpose(1, 2)).transpose(1, 2)
+        usual, means = self.means(F.gelu(hidden), means, first)
+        hidden = hidden + usual
         if self.config.encoder == "lstm":  # a recurrence knows the order
-            return hidden
-        return hidden + self.positions[first : first + hidden.shape[1]]
+            return hidden, means
+        return hidden + self.positions[first : first + hidden.shape[1]], means
 
 
 def sinusoids(length: int, width: int) -> Tensor:

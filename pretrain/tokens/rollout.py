@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pretrain.tokens.channels import (
+    BASIS_POINTS,
     BOUND,
     BUY,
     DEPTH,
-    PERCENT,
     PREDICTED,
     RETURN,
     SELL,
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 #: Bounds of what is drawn: a return of a row, a trade of a hundred times the pool, a change of its depth.
 LEAST: Final = torch.tensor([-3.0, 0.0, 0.0, 0.0, -4.0], dtype=torch.float64)
-MOST: Final = torch.tensor([3.0, 9.3, 9.3, 9.3, 4.0], dtype=torch.float64)
+MOST: Final = torch.tensor([3.0, 13.9, 13.9, 13.9, 4.0], dtype=torch.float64)
 PATHS_AT_ONCE: Final = 512
 
 
@@ -156,7 +156,7 @@ class _Rolling:
 
     def _features(self, drawn: Tensor, price: Tensor, depth: Tensor, pool: Tensor) -> Tensor:
         """(P, 6) the row in its own units."""
-        traded = torch.expm1(drawn) / PERCENT * pool[:, None]
+        traded = torch.expm1(drawn) / BASIS_POINTS * pool[:, None]
         columns = {PRICE: torch.exp(price), VOLUME: traded[:, TURNOVER] / torch.exp(price),
                    LIQUIDITY: torch.exp(0.5 * (depth + price)), BUYS: traded[:, BUY], SELLS: traded[:, SELL],
                    MARKET_CAP: torch.exp(price + self._log_supply)}  # fmt: skip

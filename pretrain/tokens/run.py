@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryptoenv.files.durable_files import write_file
 from cryptoenv.files.typed_values import ConfigError, written_values
+from cryptoenv.progress import tqdm
 from pretrain.data.splits import PARTS, Span, Splits, draw_splits
 from pretrain.fitting.drawing import CURVES, draw_learning_curves
 from pretrain.fitting.fitting import LOG, FitOptions
@@ -26,7 +28,7 @@ from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, RECIPE, held, write_once
 from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.hdf5_store import METADATA, StoreError, TokenStore
-from pretrain.tokens.judging import STEPS, Origin, errors, outlook, said_by, spread_origins, summary, true_returns
+from pretrain.tokens.judging import STEPS, errors, outlook, said_in, spread_origins, summary, true_returns
 from pretrain.tokens.pictures import (
     EXTENDED_PICTURE,
     IMAGES,
@@ -44,6 +46,8 @@ from pretrain.tokens.series import PRICE, TokenSeries, require_one_step, synthet
 from pretrain.tokens.training import fit_tokens, split_tokens
 from pretrain.tokens.windows import first_decision, known_chances, normalization_of
 from synthetic.installation import install_hint
+
+Floats = NDArray[np.float64]
 
 DATA, SPLITS_PICTURE, METRICS = "data", "splits.png", "metrics.json"
 
@@ -152,6 +156,8 @@ def judge_tokens(
     splits: Splits | None,
     plan: JudgingPlan,
     out: Path,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Forecast the chosen tokens, draw them, and write what the forecasts are worth to `metrics.json`.
 
@@ -162,6 +168,7 @@ def judge_tokens(
         splits: of the data set; rows outside the test are judged, too, where there is none.
         plan: how far, how often.
         out: the run folder.
+        progress: show how many tokens were forecast.
 
     Returns:
         What `metrics.json` holds: `forecast` (measure, step, value), the same and the `outlook` by token, and `pumps`.
@@ -169,33 +176,41 @@ def judge_tokens(
     rows = judged_rows(tokens, chosen, splits, first_decision(forecaster.config))
     steps = tuple(step for step in STEPS if step <= plan.extended)
     found: dict[str, Any] = {"tokens": {}, "steps": list(steps), "artifact": forecaster.hash}
-    presents = [Origin(number, rows[number][0]) for number in chosen]
-    fans = forecaster.forecasts(
-        [(tokens[o.token], o.row) for o in presents],
-        steps=max(plan.forecast, plan.extended), paths=plan.paths, seed=plan.seed,
-    )  # fmt: skip
-    for origin, fan in zip(presents, fans, strict=True):
-        token, name = tokens[origin.token], f"token_{origin.token}"
-        draw_features(token, out / IMAGES / name)
-        draw_correlations(token, out / IMAGES / name)
-        folder = out / PREDICTIONS / name
-        draw_forecast(token, origin.row, fan[:, : plan.forecast], folder / SHORT_PICTURE)
-        draw_forecast(token, origin.row, fan[:, : plan.extended], folder / EXTENDED_PICTURE)
-        seen = outlook(fan[:, : plan.forecast], float(token.values[origin.row, PRICE]))
-        found["tokens"][str(origin.token)] = {"address": token.address, "from_row": origin.row, "outlook": seen}
-    spans = [Span(number, start, stop) for number, (start, stop) in rows.items()]
-    origins = spread_origins(tokens, spans, plan.origins, max(steps))
-    said = said_by(forecaster, tokens, origins, steps, paths=plan.paths, seed=plan.seed)
-    now = np.array([tokens[o.token].values[o.row, PRICE] for o in origins])
-    measured = errors(said, true_returns(tokens, origins, steps), now)
-    for number in chosen:
-        mine = np.array([o.token == number for o in origins])
-        part = {name: values[mine] for name, values in measured.items()}
-        found["tokens"][str(number)]["forecast"] = summary(part, steps)
-    found["forecast"] = summary(measured, steps)
+    parts = []
+    for number in tqdm(chosen, desc="forecasting", unit="token", disable=not progress):
+        span = Span(number, *rows[number])
+        measured, seen = _judge_token(forecaster, tokens, span, plan, out)
+        parts.append(measured)
+        address = tokens[number].address
+        found["tokens"][str(number)] = {
+            "address": address, "from_row": span.start, "outlook": seen, "forecast": summary(measured, steps)
+        }  # fmt: skip
+    together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found["forecast"] = summary(together, steps)
     found["pumps"] = _pumps(forecaster, tokens, rows, out)
     write_file(out / METRICS, json.dumps(_plain(found), indent=1, allow_nan=False) + "\n")
     return found
+
+
+def _judge_token(
+    forecaster: TokenForecaster, tokens: Sequence[TokenSeries], span: Span, plan: JudgingPlan, out: Path
+) -> tuple[dict[str, Floats], dict[str, list[float]]]:
+    """Errors (origins, steps) of forecasts from within a span, and the outlook from its first row, which is drawn."""
+    token, name = tokens[span.market], f"token_{span.market}"
+    steps = tuple(step for step in STEPS if step <= plan.extended)
+    origins = spread_origins(tokens, [span], plan.origins, max(steps))
+    ahead = max(plan.forecast, plan.extended)
+    fans = forecaster.forecasts(
+        [(token, o.row) for o in origins], steps=ahead, paths=plan.paths, seed=plan.seed + span.market
+    )  # fmt: skip
+    draw_features(token, out / IMAGES / name)
+    draw_correlations(token, out / IMAGES / name)
+    folder = out / PREDICTIONS / name
+    draw_forecast(token, span.start, fans[0, :, : plan.forecast], folder / SHORT_PICTURE)
+    draw_forecast(token, span.start, fans[0, :, : plan.extended], folder / EXTENDED_PICTURE)
+    seen = outlook(fans[0, :, : plan.forecast], float(token.values[span.start, PRICE]))
+    now = np.array([token.values[o.row, PRICE] for o in origins])
+    return errors(said_in(fans, now, steps), true_returns(tokens, origins, steps), now), seen
 
 
 def said_chances(

@@ -13,7 +13,7 @@ from cryptoenv.files.typed_values import ConfigError
 from pretrain.networks.encoders import AttentionBlock
 from pretrain.tokens import rollout
 from pretrain.tokens.channels import PREDICTED, channels, next_rows, normalised, target_scales
-from pretrain.tokens.model import TokenModel, sinusoids
+from pretrain.tokens.model import RunningMeans, TokenModel, sinusoids
 from pretrain.tokens.rollout import drawn_at, sampled_paths
 from pretrain.tokens.series import BUYS, FEATURES, LIQUIDITY, MARKET_CAP, PRICE, SELLS, VOLUME, TokenSeries
 from tests.pretrain.tokens.conftest import new_model, small_config
@@ -77,6 +77,27 @@ def test_positions_are_sines() -> None:
         assert found[place, column] == pytest.approx(np.cos(angle) if column % 2 else np.sin(angle), abs=1e-6)
 
 
+@pytest.mark.parametrize("split", [1, 128, 200])
+def test_running_means_are_those_of_plain_sums(split: int) -> None:
+    """Longer than one chunk, and cut anywhere: a mean of the rows so far, whose weights fall by e in `scale` rows."""
+    torch.manual_seed(0)
+    rows, means = torch.randn(2, 300, 4), RunningMeans((3, 50), 4)
+    with torch.no_grad():
+        first, state = means(rows[:, :split])
+        second, _ = means(rows[:, split:], state, split)
+        plain = np.zeros((2, 300, 2, 4))
+        for place, scale in enumerate((3, 50)):
+            for t in (0, 1, 127, 128, 199, 200, 299):
+                weights = np.exp(-np.arange(t, -1, -1) / scale)
+                plain[:, t, place] = np.einsum("t,btd->bd", weights / weights.sum(), rows[:, : t + 1].numpy())
+        assert means.mix is not None
+        expected = means.mix(torch.from_numpy(plain.reshape(2, 300, 8)).float())
+    shown = [0, 1, 127, 128, 199, 200, 299]
+    np.testing.assert_allclose(torch.cat([first, second], dim=1)[:, shown], expected[:, shown], atol=2e-6)
+    nothing, _ = RunningMeans((), 4)(rows)
+    assert not nothing.any()
+
+
 def test_values_are_drawn_from_the_distribution_that_quantiles_say() -> None:
     levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.float64)
     said = torch.tensor([[-3.0, -1.0, 0.5, 1.0, 4.0]], dtype=torch.float64)
@@ -94,9 +115,9 @@ def test_channels_say_all_six_features(tokens: tuple[TokenSeries, ...]) -> None:
     read, said = channels(values), next_rows(values)
     pool = values[:-1, LIQUIDITY]
     np.testing.assert_allclose(np.exp(np.cumsum(said[:-1, 0])) * values[0, PRICE], values[1:, PRICE])
-    np.testing.assert_allclose(np.expm1(said[:-1, 1]) / 100 * pool, values[1:, BUYS], atol=1e-9)
-    np.testing.assert_allclose(np.expm1(said[:-1, 2]) / 100 * pool, values[1:, SELLS], atol=1e-9)
-    np.testing.assert_allclose(np.expm1(said[:-1, 3]) / 100 * pool / values[1:, PRICE], values[1:, VOLUME], atol=1e-3)
+    np.testing.assert_allclose(np.expm1(said[:-1, 1]) / 1e4 * pool, values[1:, BUYS], atol=1e-9)
+    np.testing.assert_allclose(np.expm1(said[:-1, 2]) / 1e4 * pool, values[1:, SELLS], atol=1e-9)
+    np.testing.assert_allclose(np.expm1(said[:-1, 3]) / 1e4 * pool / values[1:, PRICE], values[1:, VOLUME], atol=1e-3)
     depth = np.log(values[0, LIQUIDITY] ** 2 / values[0, PRICE]) + np.cumsum(said[:-1, 4])
     np.testing.assert_allclose(np.exp((depth + np.log(values[1:, PRICE])) / 2), values[1:, LIQUIDITY])
     np.testing.assert_allclose(np.exp(read[:, MARKET_CAP]), values[:, MARKET_CAP])
