@@ -22,29 +22,20 @@ from numpy.typing import NDArray
 
 from agents.evaluation.scoring import mean
 from benchmarks.support.machine import header
+from benchmarks.support.pump_scores import detector_means, pump_scores, taught_rows
 from benchmarks.support.results import write_result
-from pretrain.data.splits import Span
 from pretrain.fitting.fitting import FitOptions
-from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.baselines import BASELINES
 from pretrain.tokens.hdf5_store import TokenStore
 from pretrain.tokens.judging import LEVELS, STEPS, Origin, errors, said_by, spread_origins, true_returns
 from pretrain.tokens.model import CHANCES
-from pretrain.tokens.pumps import (
-    Judged,
-    alarms_a_day,
-    average_precision,
-    fitted_detectors,
-    rule_scores,
-    summaries,
-)
+from pretrain.tokens.pumps import fitted_detectors
 from pretrain.tokens.recipe import TokenRecipe
-from pretrain.tokens.run import said_chances
-from pretrain.tokens.series import PRICE, TokenSeries, sampled_tokens
+from pretrain.tokens.series import PRICE, sampled_tokens
 from pretrain.tokens.swaps import read_tokens
 from pretrain.tokens.training import fit_tokens, split_tokens
-from pretrain.tokens.windows import first_decision, known_chances
-from synthetic.tokens.ceiling import known_futures, pump_chances
+from pretrain.tokens.windows import first_decision
+from synthetic.tokens.ceiling import known_futures
 from synthetic.tokens.market import TokenSample, token_market
 
 Floats = NDArray[np.float64]
@@ -56,33 +47,50 @@ SHOWN = ("mae", "rmse", "mape", "log_error", "direction", "coverage_80", "covera
 
 @dataclass(frozen=True)
 class Counts:
-    """How much is measured; `origins` in all, at least one of each tested token."""
+    """How much is measured.
+
+    Attributes:
+        seeds: trainings of each kind.
+        tokens: of a split by tokens; `few_tokens`: of the others.
+        rows: of each token.
+        steps: of a training; `brief_steps`: of those that are compared with each other.
+        origins: presents of forecasts in all, at least one of each tested token.
+        paths: of a forecast; `known_paths`: of the bound's.
+        other_tokens: of another seed, on which pumps are judged.
+        stored_tokens, stored_rows: of the store.
+    """
 
     seeds: int = 3
-    tokens: int = 15
+    tokens: int = 120
+    few_tokens: int = 12
     rows: int = 8_000
-    steps: int = 300
+    steps: int = 2_000
+    brief_steps: int = 300
     origins: int = 8
     paths: int = 12
     known_paths: int = 16
-    other_tokens: int = 6
+    other_tokens: int = 12
     stored_tokens: int = 1_000
     stored_rows: int = 4_000
 
 
 FULL = Counts()
-QUICK = Counts(1, 5, 1_600, 20, 5, 8, 8, 2, 20, 400)
+QUICK = Counts(1, 10, 5, 1_600, 20, 10, 5, 8, 8, 2, 20, 400)
 
 
 def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe:
-    """What a piece trains: "conv", "linear" or "lstm"."""
+    """What a piece trains: "conv", or briefly "conv_brief", "linear_brief", "lstm_brief"."""
     base = TokenRecipe.read("tokens_trained")
-    embedding = "linear" if method == "linear" else "conv"
-    encoder = "lstm" if method == "lstm" else "transformer"
+    kind, brief = method.removesuffix("_brief"), method.endswith("_brief")
+    steps = counts.brief_steps if brief else counts.steps
     return replace(
-        base, num_tokens=counts.tokens, timesteps=counts.rows, split_strategy=split, seed=seed,
-        architecture=replace(base.architecture, embedding=embedding, encoder=encoder),
-        training=replace(base.training, steps=counts.steps, validate_every=max(1, counts.steps // 4)),
+        base, num_tokens=counts.tokens if split == "token" else counts.few_tokens, timesteps=counts.rows,
+        split_strategy=split, split_fractions=base.split_fractions if split == "token" else (0.4, 0.2, 0.4), seed=seed,
+        architecture=replace(
+            base.architecture, embedding="linear" if kind == "linear" else "conv",
+            encoder="lstm" if kind == "lstm" else "transformer",
+        ),
+        training=replace(base.training, steps=steps, validate_every=max(1, steps // 5)),
     )  # fmt: skip
 
 
@@ -101,7 +109,7 @@ def verify() -> None:
 
 
 def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[str, Any]:
-    """Errors of one trained forecaster by token; of the baselines and the bound, too, where the method is "conv"."""
+    """Errors of one trained forecaster by token; once a split and seed of the baselines and the bound, too."""
     recipe = recipe_of(counts, split, method, seed)
     sample = token_market(recipe.world, seed)
     tokens = sampled_tokens(sample)
@@ -112,7 +120,8 @@ def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[s
     ahead = max(STEPS)
     origins = spread_origins(tokens, splits.test, max(1, counts.origins // len(splits.test)), ahead)
     said = {method: said_by(made, tokens, origins, STEPS, paths=counts.paths, seed=seed)}
-    if method == "conv":
+    first = method == "conv" or split != "token"
+    if first:
         said |= {name: baseline(tokens, splits.train, origins, STEPS) for name, baseline in BASELINES.items()}
         said["bound"] = _bound(sample, origins, counts, seed)
     truth = true_returns(tokens, origins, STEPS)
@@ -120,15 +129,18 @@ def forecast_piece(counts: Counts, split: str, method: str, seed: int) -> dict[s
     found = {name: _by_token(errors(one, truth, now), origins) for name, one in said.items()}
     pumps = None
     if split == "token":
-        taught = [fitted_detectors(*_taught(tokens, splits.train, made, column)) for column in range(len(CHANCES))]
+        taught = [
+            fitted_detectors(*taught_rows(tokens, splits.train, made, column)) if first else {}
+            for column in range(len(CHANCES))
+        ]
         rows = {span.market: (span.start, span.stop) for span in splits.test}
-        pumps = _pump_scores(made, taught, (sample, tokens), rows)
+        pumps = pump_scores(made, taught, (sample, tokens), rows)
         other = token_market(replace(recipe.world, tokens=counts.other_tokens), OTHER_SEEDS + seed)
         strangers = sampled_tokens(other)
         whole = {n: (first_decision(made.config), len(token)) for n, token in enumerate(strangers)}
         pumps |= {
             f"{target}, other seed": scores
-            for target, scores in _pump_scores(made, taught, (other, strangers), whole).items()
+            for target, scores in pump_scores(made, taught, (other, strangers), whole).items()
         }
     kept = made.provenance.metrics
     return {"seconds": seconds, "validation": kept, "errors": found, "pumps": pumps}
@@ -159,76 +171,6 @@ def _by_token(found: dict[str, Floats], origins: Sequence[Origin]) -> dict[str, 
             count = known.sum(axis=0)
             rows.append([float(t / c) if c else None for t, c in zip(total, count, strict=True)])
         out[name] = rows
-    return out
-
-
-def _pump_scores(
-    made: TokenForecaster,
-    taught: Sequence[dict[str, Any]],
-    market: tuple[TokenSample, Sequence[TokenSeries]],
-    rows: dict[int, tuple[int, int]],
-) -> dict[str, Any]:
-    """By target and detector, what it is worth on rows of tokens: forecaster, rule, `taught` detectors, bound."""
-    config = made.config
-    sample, tokens = market
-    chances = said_chances(made, tokens, rows)
-    came = {n: known_chances(tokens[n], config)[a:b] for n, (a, b) in rows.items()}
-    names = list(sample.bars)
-    seen = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()}
-    found: dict[str, Any] = {}
-    for column, target in enumerate(CHANCES):
-        scores = {
-            "forecaster": {n: chances[n][target].to_numpy() for n in rows},
-            "z-score rule": {n: rule_scores(tokens[n])[a:b] for n, (a, b) in rows.items()},
-        }
-        for name, model in taught[column].items():
-            scores[name] = {n: model.predict_proba(part)[:, 1] for n, part in seen.items()}
-        if target == "pump":
-            scores["bound"] = {
-                n: pump_chances(sample, names[n], config.pump_ahead)[a:b] for n, (a, b) in rows.items()
-            }
-        found[target] = {
-            name: _worth(one, came, column, rows, tokens, config.pump_ahead) for name, one in scores.items()
-        }
-    return found
-
-
-def _taught(
-    tokens: Sequence[TokenSeries], spans: Sequence[Span], made: TokenForecaster, column: int
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Summaries of every third row of training, and what came."""
-    x = np.concatenate([summaries(tokens[s.market])[s.start : s.stop : 3] for s in spans])
-    y = np.concatenate([known_chances(tokens[s.market], made.config)[s.start : s.stop : 3, column] for s in spans])
-    return x[np.isfinite(y)], y[np.isfinite(y)] == 1.0
-
-
-def _worth(
-    scores: dict[int, Floats],
-    came: dict[int, Floats],
-    column: int,
-    rows: dict[int, tuple[int, int]],
-    tokens: Sequence[TokenSeries],
-    ahead: int,
-) -> dict[str, Any]:
-    """Average precision by token and together; alarms at one false one a token and day; reliability of chances."""
-    alone = []
-    for n, part in scores.items():
-        known = np.isfinite(came[n][:, column])
-        alone.append(average_precision(part[known], came[n][known, column] == 1.0))
-    said = np.concatenate([scores[n] for n in rows])
-    seen = np.concatenate([came[n][:, column] for n in rows])
-    known = np.isfinite(seen)
-    said, happened = said[known], seen[known] == 1.0
-    out: dict[str, Any] = {
-        "average_precision": average_precision(said, happened), "by_token": alone, "share": float(happened.mean())
-    }  # fmt: skip
-    if column == 0:
-        judged = [Judged(scores[n], rows[n][0], tokens[n].pumps or ()) for n in rows]
-        out["alarms"] = asdict(alarms_a_day(judged, ahead, tokens[0].step_ms))
-    if said.min() >= 0.0 and said.max() <= 1.0:
-        edges = np.array_split(np.argsort(said, kind="stable"), 10)
-        out["reliability"] = [[float(said[g].mean()), float(happened[g].mean())] for g in edges]
-        out["brier"] = float(((said - happened) ** 2).mean())
     return out
 
 
@@ -281,7 +223,8 @@ def store_piece(counts: Counts) -> dict[str, Any]:
 def pieces(counts: Counts, data: Path | None) -> dict[str, Callable[[], dict[str, Any]]]:
     """What is to be measured, by name, in the order in which it is."""
     found: dict[str, Callable[[], dict[str, Any]]] = {"store": lambda: store_piece(counts)}
-    trained = [("token", method) for method in ("conv", "linear", "lstm")] + [("time", "conv"), ("mixed", "conv")]
+    brief = [("token", f"{kind}_brief") for kind in ("conv", "linear", "lstm")]
+    trained = [("token", "conv"), *brief, ("time", "conv_brief"), ("mixed", "conv_brief")]
     for split, method in trained:
         for seed in range(counts.seeds):
             found[f"forecast-{split}-{method}-{seed}"] = _bind(counts, split, method, seed)
@@ -309,8 +252,8 @@ def joined(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
             for method, one in piece["errors"].items():
                 tables.setdefault(split, {}).setdefault(method, []).append(one)
             for target, scores in (piece["pumps"] or {}).items():
-                if name.split("-")[2] != "conv":
-                    scores = {f"forecaster, {name.split('-')[2]}": scores["forecaster"]}
+                if (method := name.split("-")[2]) != "conv":
+                    scores = {f"forecaster, {method}": scores["forecaster"]}
                 for detector, one in scores.items():
                     pumps.setdefault(target, {}).setdefault(detector, []).append(one)
         if name.startswith("real-"):
@@ -321,7 +264,7 @@ def joined(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for split, by in tables.items()
     }
     out["pumps"] = {
-        target: {detector: _detector(parts) for detector, parts in by.items()} for target, by in pumps.items()
+        target: {detector: detector_means(parts) for detector, parts in by.items()} for target, by in pumps.items()
     }
     return out
 
@@ -338,28 +281,6 @@ def _measures(parts: list[dict[str, Any]], steps: Sequence[int]) -> dict[str, di
                 root = [float(np.sqrt(x)) for x in figures] if measure == "rmse" else list(figures)
                 out.setdefault(measure, {})[str(step)] = [*root, len(values)]
     return out
-
-
-def _detector(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds; the interval of average precision over tokens."""
-    alone = [value for part in parts for value in part["by_token"] if value is not None]
-    by_token = mean(np.array(alone))
-    out: dict[str, Any] = {"by_token": [by_token.value, by_token.low, by_token.high, len(alone)]}
-    for name in ("average_precision", "share", "brier"):
-        if name in parts[0]:
-            out[name] = _known_mean([part[name] for part in parts])
-    if "alarms" in parts[0]:
-        for name in ("recall", "false_a_day", "lead", "lead_to_peak"):
-            out[name] = _known_mean([part["alarms"][name] for part in parts])
-        out["pumps"] = sum(part["alarms"]["pumps"] for part in parts)
-    if "reliability" in parts[0]:
-        out["reliability"] = np.mean([part["reliability"] for part in parts], axis=0).round(4).tolist()
-    return out
-
-
-def _known_mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _plain(value: Any) -> Any:

@@ -69,6 +69,8 @@ def tokens(
     given = {name: value for name, value in context.params.items() if value is not None}
     chosen = _recipe(given)
     if test_mode:
+        if show_data_splits or resume:
+            raise ValueError(f"--{'resume' if resume else 'show-data-splits'} and --test-mode: give one of them")
         from pretrain.tokens.run import JudgingPlan
 
         plan = JudgingPlan(forecast, forecast_extended, paths, seed=chosen.seed)
@@ -78,6 +80,10 @@ def tokens(
     if test_token_id is not None or test_token_range is not None:
         raise ValueError("--test-token-id and --test-token-range go with --test-mode")
     _refuse_other_outputs(out, resume=resume)
+    if device == "cuda":
+        from pretrain.fitting.predicting import chosen_device
+
+        chosen_device(device)  # what is not there is told before a folder is begun
     start = None if load_model is None else loaded(load_model, "cpu", _sizes(given))
     if start is not None:
         chosen = replace(chosen, architecture=start.config)

@@ -162,9 +162,7 @@ class TokenForecaster:
         return {"features": list(FEATURES), "predicted": list(PREDICTED), "columns": list(self.columns)}
 
     @classmethod
-    def load(
-        cls, folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()
-    ) -> Self:
+    def load(cls, folder: str | Path, *, device: str = "cpu", functions: Sequence[FeatureFunction] = ()) -> Self:
         """The forecaster kept in `folder`, after every check.
 
         Args:

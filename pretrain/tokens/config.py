@@ -52,7 +52,7 @@ class TokenModelConfig:
     layers: int = 2
     embedding: str = "conv"
     kernel: int = 5
-    scales: tuple[int, ...] = (5, 20, 80)
+    scales: tuple[int, ...] = (4, 16, 64, 256)
     encoder: str = "transformer"
     head_width: int = 64
     quantiles: tuple[float, ...] = (

@@ -36,6 +36,16 @@ class Remembered(NamedTuple):
     layers: tuple[tuple[Tensor, Tensor], ...]
     rows: int
 
+    def of(self, paths: Tensor) -> Remembered:
+        """What is remembered of these paths, (M,) int64, in a memory of its own; one may be there several times."""
+        layers = tuple((_of(first, paths), _of(second, paths)) for first, second in self.layers)
+        return Remembered(self.recent[paths], self.means[paths], layers, self.rows)
+
+
+def _of(state: Tensor, paths: Tensor) -> Tensor:
+    """Of keys and values (P, heads, L, D / heads) or recurrent states (layers, P, D)."""
+    return state[paths] if state.ndim == 4 else state[:, paths]
+
 
 class RunningMeans(nn.Module):
     """Exponentially weighted means of all rows so far, over several scales at once, mixed into one vector a row.

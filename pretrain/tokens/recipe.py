@@ -60,7 +60,7 @@ class TokenRecipe(ModelRecipe):
     split_fractions: tuple[float, float, float] = (0.4, 0.2, 0.4)
     train_token_ratio: float | None = None
     overlap: int = 10
-    chances_weight: float = 0.2
+    chances_weight: float = 10.0
     seed: int = 0
     architecture: TokenModelConfig = field(default_factory=TokenModelConfig)
     training: PretrainingConfig = field(default_factory=design_training)

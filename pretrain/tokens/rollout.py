@@ -88,7 +88,8 @@ def sampled_paths(
         mine = owner[first : first + PATHS_AT_ONCE]
         with torch.inference_mode():
             rolling = _Rolling(model, normalization, present[mine], supply[mine])
-            parts.append(rolling.roll(rows[mine], places[:, first : first + PATHS_AT_ONCE]))
+            pasts_here, past = torch.unique(mine, return_inverse=True)
+            parts.append(rolling.roll(rows[pasts_here], past, places[:, first : first + PATHS_AT_ONCE]))
     return np.concatenate(parts).reshape(len(pasts), paths, steps, len(FEATURES))
 
 
@@ -109,14 +110,16 @@ class _Rolling:
         self._price = torch.log(present[:, PRICE])
         self._depth = 2.0 * torch.log(present[:, LIQUIDITY]) - self._price
 
-    def roll(self, seen: Tensor, place: Tensor) -> Floats:
-        """(P, steps, 6) from normalised rows (P, n, 6) and probabilities (steps, P, 5)."""
+    def roll(self, pasts: Tensor, past: Tensor, place: Tensor) -> Floats:
+        """(P, steps, 6) from normalised rows (N, n, 6), which of them each path goes on from, (P,), and probabilities
+        (steps, P, 5)."""
         steps, count = place.shape[:2]
         length = self._model.config.seq_length
         price, depth = self._price, self._depth
         out = torch.empty(count, steps, len(FEATURES), dtype=torch.float64)
-        hidden, state = self._begin(seen)
-        recent = [seen]
+        hidden, state = self._begin(pasts)  # paths of one past read it once
+        hidden, state = hidden[past], state.of(past.to(self._device))
+        recent = [pasts[past]]
         for step in range(steps):
             drawn = self._draw(hidden, place[step])
             pool = torch.exp(0.5 * (depth + price))  # liquidity one row before

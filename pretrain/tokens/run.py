@@ -1,8 +1,8 @@
 """The run folder of a token forecaster: trained, then tested; every file under the name that the design gives it.
 
-    recipe.yaml, data/ (a `TokenStore`), splits.png, checkpoints/, tensorboard/, artifact/, learning_curves.png
-    img/token_N/{features,correlations}.png, predictions/token_N/{prediction_short,prediction_extended}.png
-    metrics.json, reliability.png
+recipe.yaml, data/ (a `TokenStore`), splits.png, checkpoints/, tensorboard/, artifact/, learning_curves.png
+img/token_N/{features,correlations}.png, predictions/token_N/{prediction_short,prediction_extended}.png
+metrics.json, reliability.png
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, RECIPE, held, write_once
 from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.hdf5_store import METADATA, StoreError, TokenStore
-from pretrain.tokens.judging import STEPS, errors, outlook, said_in, spread_origins, summary, true_returns
+from pretrain.tokens.judging import LEVELS, STEPS, errors, outlook, said_in, spread_origins, summary, true_returns
 from pretrain.tokens.pictures import (
     EXTENDED_PICTURE,
     IMAGES,
@@ -199,18 +199,24 @@ def _judge_token(
     token, name = tokens[span.market], f"token_{span.market}"
     steps = tuple(step for step in STEPS if step <= plan.extended)
     origins = spread_origins(tokens, [span], plan.origins, max(steps))
-    ahead = max(plan.forecast, plan.extended)
-    fans = forecaster.forecasts(
-        [(token, o.row) for o in origins], steps=ahead, paths=plan.paths, seed=plan.seed + span.market
+    fan = forecaster.forecast(
+        token, span.start, steps=max(plan.forecast, plan.extended), paths=plan.paths, seed=plan.seed + span.market
     )  # fmt: skip
     draw_features(token, out / IMAGES / name)
     draw_correlations(token, out / IMAGES / name)
     folder = out / PREDICTIONS / name
-    draw_forecast(token, span.start, fans[0, :, : plan.forecast], folder / SHORT_PICTURE)
-    draw_forecast(token, span.start, fans[0, :, : plan.extended], folder / EXTENDED_PICTURE)
-    seen = outlook(fans[0, :, : plan.forecast], float(token.values[span.start, PRICE]))
+    draw_forecast(token, span.start, fan[:, : plan.forecast], folder / SHORT_PICTURE)
+    draw_forecast(token, span.start, fan[:, : plan.extended], folder / EXTENDED_PICTURE)
+    seen = outlook(fan[:, : plan.forecast], float(token.values[span.start, PRICE]))
+    said = np.full((len(origins), len(steps), len(LEVELS)), np.nan)
     now = np.array([token.values[o.row, PRICE] for o in origins])
-    return errors(said_in(fans, now, steps), true_returns(tokens, origins, steps), now), seen
+    said[:1] = said_in(fan[None], now[:1], steps)
+    known = tuple(step for step in steps if len(origins) > 1 and origins[1].row + step < len(token))
+    if known:  # from later presents no further than there is a truth
+        presents = [(token, o.row) for o in origins[1:]]
+        fans = forecaster.forecasts(presents, steps=known[-1], paths=plan.paths, seed=plan.seed + span.market + 1)
+        said[1:, : len(known)] = said_in(fans, now[1:], known)
+    return errors(said, true_returns(tokens, origins, steps), now), seen
 
 
 def said_chances(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -51,15 +52,28 @@ def read_tokens(path: str | Path, bar_seconds: int = BAR_SECONDS) -> tuple[Token
         raise FileNotFoundError(f"{place}: no such file; allowed: a store's folder, or a file that ends in {ENDINGS}")
     if not place.name.lower().endswith(ENDINGS):
         raise SeriesError(f"{place}: allowed are a store's folder, or files that end in {', '.join(ENDINGS)}")
-    table = pd.read_parquet(place) if place.suffix == ".parquet" else pd.read_csv(place)
+    table = _table(place)
+    if "side" in table.columns:
+        return _from_swaps(table, place, bar_seconds)
+    return _from_bars(table, place)
+
+
+def _table(place: Path) -> pd.DataFrame:
+    """What is in a file, by time."""
+    try:
+        table = pd.read_parquet(place) if place.suffix.lower() == ".parquet" else pd.read_csv(place)
+    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are ValueErrors
+        raise SeriesError(f"{place} cannot be read as a table: {error}") from error
     if "timestamp" not in table.columns:
         table = table.reset_index()
     if "timestamp" not in table.columns:
         raise SeriesError(f"{place}: column 'timestamp' is missing; it has {list(table.columns)}")
-    table = table.assign(timestamp=pd.to_datetime(table["timestamp"], utc=True)).sort_values("timestamp", kind="stable")
-    if "side" in table.columns:
-        return _from_swaps(table, place, bar_seconds)
-    return _from_bars(table, place)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a format that pandas has to guess
+            times = pd.to_datetime(table["timestamp"], utc=True)
+    except (ValueError, TypeError) as error:
+        raise SeriesError(f"{place}: column 'timestamp' holds no times: {error}") from error
+    return table.assign(timestamp=times).sort_values("timestamp", kind="stable")
 
 
 def _column(table: pd.DataFrame, name: str, place: Path, *, needed: bool = True) -> str | None:

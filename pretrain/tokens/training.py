@@ -101,4 +101,3 @@ def _provenance(
     learned = LearnedFrom(TEACHER, len({s.market for s in splits.train}), begins, ends, digest)
     earlier = () if start is None else start.provenance.data
     return Provenance(TEACHER, digest, recipe.digest, versions(), metrics, (*earlier, learned))
-

@@ -24,7 +24,7 @@ def test_pieces_are_joined_over_seeds_and_tokens() -> None:
         {
             "forecast-token-conv-0": piece(1.0, {"pump": {"forecaster": detector(0.2, None)}}),
             "forecast-token-conv-1": piece(3.0, {"pump": {"forecaster": detector(0.4, 5.0)}}),
-            "forecast-token-lstm-0": piece(9.0, {"pump": {"forecaster": detector(0.1, 1.0)}}),
+            "forecast-token-lstm_brief-0": piece(9.0, {"pump": {"forecaster": detector(0.1, 1.0)}}),
         }
     )
     table = found["forecasts"]["token"]["conv"]["mae"]
@@ -32,7 +32,7 @@ def test_pieces_are_joined_over_seeds_and_tokens() -> None:
     assert table["10"][0] == pytest.approx((1 + 3 + 9) / 3) and table["10"][1] <= table["10"][0] <= table["10"][2]
     pump = found["pumps"]["pump"]
     assert pump["forecaster"]["average_precision"] == pytest.approx(0.3) and pump["forecaster"]["lead"] == 5.0
-    assert pump["forecaster"]["pumps"] == 8 and pump["forecaster, lstm"]["average_precision"] == 0.1
+    assert pump["forecaster"]["pumps"] == 8 and pump["forecaster, lstm_brief"]["average_precision"] == 0.1
     assert pump["forecaster"]["by_token"][3] == 2
 
 

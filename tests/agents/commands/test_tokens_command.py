@@ -78,7 +78,7 @@ def test_the_split_is_shown_without_training(run: Path, tmp_path: Path, capfd: p
 def test_it_is_tuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = TokenRecipe.read("tokens_trained")
     small = recipe.changed(num_tokens=4, timesteps=200, split_strategy="time")
-    text = small.text().replace("seq_length: 128", "seq_length: 16").replace("steps: 1500", "steps: 4")
+    text = small.text().replace("seq_length: 256", "seq_length: 16").replace("steps: 2000", "steps: 4")
     (tmp_path / "r.yaml").write_text(text.replace("validate_every: 250", "validate_every: 2"))
     tune = ["tokens", "tune", "--recipe", str(tmp_path / "r.yaml"), "--trials", "2", "--out", str(tmp_path / "study")]
     assert main(tune) == 0
@@ -112,6 +112,9 @@ def test_bad_input_is_told_in_one_line(run: Path, tmp_path: Path, capfd: pytest.
         ([*test, "--test-token-range", "all"], "'all' is no range"),
         ([*test, "--test-token-id", "1", "--test-token-range", "0-1"], "give one of them"),
         (["--test-token-id", "1"], "go with --test-mode"),
+        ([*test, "--resume"], "--resume and --test-mode: give one of them"),
+        ([*test, "--embed-size", "16"], "--embed-size 16 does not fit the model in"),
+        ([*SMALL, "--load-model", str(run), "--seq-length", "8", "--out", str(tmp_path / "x")], "which has 16"),
         ([*SMALL, "--nhead", "3", "--out", str(tmp_path / "x")], "nhead=3 is not allowed: a divisor of embed_size=8"),
         ([*SMALL, "--dropout", "1.5", "--out", str(tmp_path / "x")], "dropout=1.5 is not allowed"),
         ([*SMALL, "--seq-length", "240", "--out", str(tmp_path / "x")], "seq_length=240 is not allowed here"),

@@ -57,6 +57,8 @@ def test_what_is_no_token_is_told(tmp_path: Path) -> None:
         ("c.csv", table.iloc[:4], "no token has 8 rows"),
         ("d.csv", table.drop(columns=["side"]).rename(columns={"sol": "buys"}), "column 'volume' is missing"),
         ("e.csv", table.drop(columns="timestamp"), "column 'timestamp' is missing"),
+        ("f.csv", table.assign(timestamp="soon"), "f.csv: column 'timestamp' holds no times"),
+        ("g.csv", pd.DataFrame(), "g.csv cannot be read as a table"),
     ):
         made.to_csv(tmp_path / name, index=False)
         with pytest.raises(SeriesError, match=message):
