@@ -117,15 +117,13 @@ def tune_tokens(
     from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study
     from pretrain.tokens import tuning
     from pretrain.tokens.recipe import TokenRecipe
-    from pretrain.tokens.training import split_tokens
 
     study = Study(out, trials, workers, seed)
     if not (out / JOURNAL).exists():
         refuse_earlier_run(out)
     chosen = TokenRecipe.read(recipe)
-    if data is not None:
-        split_tokens(read(chosen, data, bar_seconds), chosen)  # what cannot be split is told before the search
     objective = tuning.TokenObjective(chosen, seconds, None if data is None else str(data), bar_seconds)
+    objective.require_splits()
     with told_when_interrupted(lambda: f"the trials that had ended are kept in {out}: the same command goes on"):
         table = tuning.tune_tokens(study, objective)
     print(table.head(10).to_string(index=False))

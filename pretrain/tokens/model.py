@@ -20,6 +20,8 @@ from pretrain.tokens.config import TokenModelConfig
 from pretrain.tokens.series import FEATURES
 
 CHUNK = 128  #: rows that are averaged at once
+FAINT = 0.1  #: how much of a head's first weights is left where it begins at what is usual
+LEAST_STEP = 1e-3  #: from one quantile to the next, and of a share, where a head begins
 CHANCES = ("pump", "rise")  #: what the second head says: a pump starts, the price rises
 
 
@@ -175,6 +177,24 @@ class TokenModel(nn.Module):
     def all_quantiles(self, hidden: Tensor, known: Tensor) -> Tensor:
         """(..., 5, Q) of every predicted column, each given the true ones before it."""
         return torch.stack([self.quantiles(hidden, known, column) for column in range(len(PREDICTED))], dim=-2)
+
+    def begin_at(self, usual: Tensor, share: Tensor) -> None:
+        """Set the heads so that, before any training, every row says nearly what is usual.
+
+        Args:
+            usual: (5, Q) quantiles of the predicted columns.
+            share: (2,) of the rows that a pump starts after, and a rise.
+        """
+        middle = self.config.median
+        with torch.no_grad():
+            for head, levels in zip(self.heads, usual, strict=True):
+                steps = torch.log(torch.expm1(levels.diff().clamp(LEAST_STEP, 50.0)))  # what softplus makes them of
+                last = cast(nn.Sequential, head)[-1]
+                last.weight.mul_(FAINT)
+                last.bias.copy_(torch.cat([steps[:middle], levels[middle : middle + 1], steps[middle:]]))
+            last = cast(nn.Sequential, self.chances)[-1]
+            last.weight.mul_(FAINT)
+            last.bias.copy_(torch.logit(share.clamp(LEAST_STEP, 1.0 - LEAST_STEP)))
 
     def _embedded(self, rows: Tensor, first: int, means: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, N, D) of (B, reach + N, 6), the first of which stands at place `first` of the window, with the means."""

@@ -70,7 +70,9 @@ def fit_tokens(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = TokenModel(config)
-    if start is not None:
+    if start is None:
+        model.begin_at(*train.usual(config.quantiles))
+    else:
         model.load_state_dict(start.model.state_dict())
     training = recipe.training.over(len(train))
     batches = (

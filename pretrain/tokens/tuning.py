@@ -42,6 +42,14 @@ class TokenObjective:
         """What trials are judged on, for the ledger."""
         return f"{self.recipe.num_tokens} synthetic tokens" if self.source is None else Path(self.source).name
 
+    def require_splits(self) -> None:
+        """What cannot be split is told before a search.
+
+        Raises:
+            SeriesError, ValueError: as `split_tokens`.
+        """
+        split_tokens(_tokens(self.recipe, self.source, self.bar_seconds), self.recipe)
+
     def suggested(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> TokenRecipe:
         """The recipe with the values of a trial: embedding, heads, length, feed-forward, dropout, rate, batch."""
         longest = self.recipe.architecture.seq_length

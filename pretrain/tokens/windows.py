@@ -99,6 +99,16 @@ class TokenWindows:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def usual(self, quantiles: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(5, Q) quantiles of what is predicted of the rows that are learned from, and (2,) means of the chances (a
+        half where none is known)."""
+        targets = np.concatenate([part[np.isfinite(part[:, 0])] for part in self._targets])
+        chances = np.concatenate(self._chances)
+        known = np.isfinite(chances)
+        share = (np.where(known, chances, 0.0).sum(axis=0) + 0.5) / (known.sum(axis=0) + 1.0)
+        levels = np.quantile(targets, quantiles, axis=0).T
+        return torch.from_numpy(levels.astype(np.float32)), torch.from_numpy(share.astype(np.float32))
+
     def batch(self, rows: NDArray[np.int64]) -> TokenBatch:
         """The windows of these numbers, (B,) int64: B windows of W rows, as `TokenBatch` has them."""
         cut = [(number, slice(end - self.length + 1, end + 1)) for number, end in self.ends[rows]]
