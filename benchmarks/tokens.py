@@ -51,7 +51,7 @@ class Counts:
 
     Attributes:
         seeds: trainings of each kind.
-        tokens: of a split by tokens; `few_tokens`: of the others.
+        tokens: of a split by tokens; `brief_tokens`, where trained briefly; `few_tokens`: of the other splits.
         rows: of each token.
         steps: of a training; `brief_steps`: of those that are compared with each other.
         origins: presents of forecasts in all, at least one of each tested token.
@@ -62,10 +62,11 @@ class Counts:
 
     seeds: int = 3
     tokens: int = 120
+    brief_tokens: int = 40
     few_tokens: int = 12
     rows: int = 8_000
-    steps: int = 2_000
-    brief_steps: int = 300
+    steps: int = 1_500
+    brief_steps: int = 250
     origins: int = 8
     paths: int = 12
     known_paths: int = 16
@@ -75,7 +76,7 @@ class Counts:
 
 
 FULL = Counts()
-QUICK = Counts(1, 10, 5, 1_600, 20, 10, 5, 8, 8, 2, 20, 400)
+QUICK = Counts(1, 10, 10, 5, 1_600, 20, 10, 5, 8, 8, 2, 20, 400)
 
 
 def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe:
@@ -83,8 +84,9 @@ def recipe_of(counts: Counts, split: str, method: str, seed: int) -> TokenRecipe
     base = TokenRecipe.read("tokens_trained")
     kind, brief = method.removesuffix("_brief"), method.endswith("_brief")
     steps = counts.brief_steps if brief else counts.steps
+    by_token = counts.brief_tokens if brief else counts.tokens
     return replace(
-        base, num_tokens=counts.tokens if split == "token" else counts.few_tokens, timesteps=counts.rows,
+        base, num_tokens=by_token if split == "token" else counts.few_tokens, timesteps=counts.rows,
         split_strategy=split, split_fractions=base.split_fractions if split == "token" else (0.4, 0.2, 0.4), seed=seed,
         architecture=replace(
             base.architecture, embedding="linear" if kind == "linear" else "conv",

@@ -22,7 +22,7 @@ from synthetic.tokens.market import TokenSample
 
 Floats = NDArray[np.float64]
 
-EVERY: Final = 8  #: rows of training that the detectors are taught on: one in so many
+EVERY: Final = 12  #: rows of training that the detectors are taught on: one in so many
 
 
 def pump_scores(
@@ -37,7 +37,7 @@ def pump_scores(
     chances = said_chances(made, tokens, rows)
     came = {n: known_chances(tokens[n], config)[a:b] for n, (a, b) in rows.items()}
     names = list(sample.bars)
-    seen = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()}
+    seen = {n: summaries(tokens[n])[a:b] for n, (a, b) in rows.items()} if taught[0] else {}
     found: dict[str, Any] = {}
     for column, target in enumerate(CHANCES):
         scores = {
@@ -59,7 +59,7 @@ def pump_scores(
 def taught_rows(
     tokens: Sequence[TokenSeries], spans: Sequence[Span], made: TokenForecaster, column: int
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Summaries of every eighth row of training, and what came."""
+    """Summaries of every twelfth row of training, and what came."""
     x = np.concatenate([summaries(tokens[s.market])[s.start : s.stop : EVERY] for s in spans])
     y = np.concatenate([known_chances(tokens[s.market], made.config)[s.start : s.stop : EVERY, column] for s in spans])
     return x[np.isfinite(y)], y[np.isfinite(y)] == 1.0

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 LAGS = 8  #: of the autoregression
 RIDGE_ROWS, RIDGE_PENALTY = 32, 10.0
+RIDGE_MOST = 60_000  #: rows that it is fitted on, evenly spread over training
 PATHS = 256
 
 
@@ -98,11 +99,12 @@ def ridge(
     """
     fallback = persistence(tokens, train, origins, steps)
     present = np.stack([_recent(tokens[o.token], np.array([o.row]))[0] for o in origins])
+    every = max(1, sum(span.stop - span.start for span in train) // RIDGE_MOST)
     for s, step in enumerate(steps):
         rows, wanted = [], []
         for span in train:
             price = np.log(tokens[span.market].values[:, PRICE])
-            at = np.arange(max(span.start, RIDGE_ROWS), span.stop - step)
+            at = np.arange(max(span.start, RIDGE_ROWS), span.stop - step, every)
             if len(at):
                 rows.append(_recent(tokens[span.market], at))
                 wanted.append(price[at + step] - price[at])

@@ -22,7 +22,7 @@ from synthetic.installation import install_hint
 Floats = NDArray[np.float64]
 
 DAY_MS: Final = 86_400_000
-THRESHOLDS: Final = 400
+THRESHOLDS: Final = 200
 RULE_ROWS: Final = 120  #: rows that the rule compares the present with
 
 

@@ -78,7 +78,7 @@ def test_the_split_is_shown_without_training(run: Path, tmp_path: Path, capfd: p
 def test_it_is_tuned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     recipe = TokenRecipe.read("tokens_trained")
     small = recipe.changed(num_tokens=4, timesteps=200, split_strategy="time", split_fractions=(0.4, 0.2, 0.4))
-    text = small.text().replace("seq_length: 256", "seq_length: 16").replace("steps: 2000", "steps: 4")
+    text = small.text().replace("seq_length: 256", "seq_length: 16").replace("steps: 1500", "steps: 4")
     (tmp_path / "r.yaml").write_text(text.replace("validate_every: 250", "validate_every: 2"))
     tune = ["tokens", "tune", "--recipe", str(tmp_path / "r.yaml"), "--trials", "2", "--out", str(tmp_path / "study")]
     assert main(tune) == 0
