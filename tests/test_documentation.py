@@ -48,9 +48,8 @@ REDUCED = {
     "cryptoenv report runs/cross --open": PARSED,
     "cryptoenv report runs/walk --format markdown --out walk.md": PARSED,
     "cryptoenv report runs/ppo runs/dqn --out both.html": PARSED,
-    "cryptoenv synth --kind regime --task standard --seed 7 --out sample": PARSED,
-    'cryptoenv backtest --rule "cross fast=16 slow=96 band=0.2" --bars sample/bars.parquet --stop-loss 0.05 '
-    "--out runs/sample": PARSED,
+    'cryptoenv backtest --task standard --rule "cross fast=16 slow=96 band=0.2" --stop-loss 0.05 --out runs/sample':
+        PARSED,
     "cryptoenv report runs/sample": PARSED,
     "cryptoenv demo": PARSED,  # tests/agents/commands/test_demo.py runs it
     "cryptoenv demo --bars my_bars.csv.gz --out runs/mine": PARSED,

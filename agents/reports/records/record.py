@@ -44,6 +44,11 @@ class Track:
     take_profit: float | None = None
 
     @property
+    def market(self) -> str:
+        """The market's name, without the seed."""
+        return self.name.rpartition(", seed ")[0] or self.name
+
+    @property
     def lead(self) -> str:
         """The account's own name among the equities."""
         return next(iter(self.equity))
@@ -120,6 +125,13 @@ class Record:
     sources: tuple[Mapping[str, Any], ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def called(self, track: Track) -> str:
+        """What an account is called in charts: what tells it apart from the others, or else what traded."""
+        if len(self.tracks) < 2:
+            return track.lead
+        one_market = len({one.market for one in self.tracks}) == 1
+        return track.name.removeprefix(f"{track.market}, ") if one_market else track.name
 
 
 class Reading:

@@ -15,6 +15,8 @@ OLDER = "the run was written by an earlier version, which did not keep it: make 
 CUT = "the file is missing: the run did not end, or parts of it were removed"
 STRESS_COLUMNS = ("stress", "total_return", "change")
 HOLDING = "buy and hold"
+#: Columns of `equity.parquet` that are no account's equity but the own one's.
+OF_BARS = ("equity", "open", "high", "low", "close", "exposure", "target", "turnover", *COSTS)
 
 
 def backtest_record(folder: Path) -> Record:
@@ -78,7 +80,9 @@ def _by_name(stress: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _methods(metrics: dict[str, Any], name: str) -> pd.DataFrame | None:
+    ceilings = metrics.get("ceilings", {})
     found = {name: metrics.get("figures"), HOLDING: metrics.get("buy_and_hold")}
+    found |= ceilings if isinstance(ceilings, dict) else {}
     lines = {key: values for key, values in found.items() if isinstance(values, dict)}
     return pd.DataFrame.from_dict(lines, orient="index") if lines else None
 
@@ -95,8 +99,8 @@ def _sources(metrics: dict[str, Any]) -> tuple[dict[str, Any], ...]:
 def _track(metrics: dict[str, Any], name: str, equity: pd.DataFrame, trades: pd.DataFrame | None) -> Track:
     closes = milliseconds(pd.DatetimeIndex(equity.index))
     curves = {name: finite_curve(equity["equity"].to_numpy(), "equity.parquet")}
-    if "buy_and_hold" in equity:
-        curves[HOLDING] = finite_curve(equity["buy_and_hold"].to_numpy(), "equity.parquet")
+    for column in equity.columns.difference(OF_BARS, sort=False):  # buy and hold, and ceilings of synthetic markets
+        curves[str(column).replace("_", " ")] = finite_curve(equity[column].to_numpy(), "equity.parquet")
     limits = metrics.get("desk", {}).get("trading", {}).get("limits", {})
     market = metrics.get("market", {}).get("name") or "market"
     return Track(

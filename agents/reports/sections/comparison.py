@@ -98,7 +98,6 @@ def _days(record: Record) -> dict[tuple[str, int], float]:
     """(market, day) -> net return, the mean over accounts of a market."""
     found: dict[tuple[str, int], list[float]] = {}
     for track in record.tracks:
-        market = track.name.rpartition(", seed ")[0] or track.name
         for day, value in dated_days(track).items():
-            found.setdefault((market, day), []).append(value)
+            found.setdefault((track.market, day), []).append(value)
     return {key: math.fsum(values) / len(values) for key, values in found.items()}

@@ -155,7 +155,9 @@ def _methods(record: Record) -> list[Block]:
 
 def _keys(record: Record, table: Table) -> dict[tuple[int, int], str]:
     """Where the cells stand in `metrics.json`."""
-    places = {"backtest": ("figures", "buy_and_hold")}.get(record.kind, ())
+    places: tuple[str, ...] = ()
+    if record.kind == "backtest":
+        places = ("figures", "buy_and_hold", *(f"ceilings.{name}" for name in record.metrics.get("ceilings", {})))
     in_metrics = record.metrics.get("table", {})
     found = {}
     for i, row in enumerate(table.rows):

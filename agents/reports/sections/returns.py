@@ -19,8 +19,8 @@ MOST_LINES = 6  #: accounts in one chart
 LOST = 0.1  #: share of the start; who ends below it, and is not the account itself, hides in the legend
 MOST_TABLES = 4  #: accounts that get a heat map each
 WINDOWS = (30, 90)  #: days of the rolling Sharpe ratio
-#: Colours of methods that are compared with.
-OTHERS = {"buy and hold": "held", "filter oracle": "best"}
+#: Part of a name -> colour of methods that are compared with.
+OTHERS = {"buy and hold": "held", "oracle": "best", "optimum": "best"}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
 
 
@@ -42,13 +42,13 @@ def _together(record: Record) -> list[Block]:
     """Accounts that follow each other's bars (the seeds of a walk-forward): a chart per market."""
     by_market: dict[str, list[Track]] = {}
     for track in record.tracks:
-        by_market.setdefault(track.name.rpartition(", seed ")[0] or track.name, []).append(track)
+        by_market.setdefault(track.market, []).append(track)
     charts: list[Block] = []
     for number, (market, tracks) in enumerate(by_market.items()):
         shown = tracks[:MOST_LINES]
         lines = [Line(t.name.rpartition(", ")[2], t.own / t.own[0], t.closes_ms, SERIES[i])
                  for i, t in enumerate(shown)]  # fmt: skip
-        lines += [Line(name, curve / curve[0], tracks[0].closes_ms, OTHERS.get(name, "held"), dashed=True)
+        lines += [Line(name, curve / curve[0], tracks[0].closes_ms, _colour(name) or "held", dashed=True)
                   for name, curve in tracks[0].equity.items() if name != tracks[0].lead]  # fmt: skip
         ends = ", ".join(f"{line.name} {PERCENT.shown(float(line.y[-1]) - 1.0)}" for line in lines)
         charts.append(Lines(f"equity-{number}", f"Equity on {market}", f"Total return: {ends}.", tuple(lines),
@@ -60,14 +60,19 @@ def _equity_chart(track: Track, key: str) -> Lines:
     lines, series = [], iter(SERIES[1:] * 4)
     for name, curve in track.equity.items():
         own = name == track.lead
-        colour = "main" if own else OTHERS.get(name) or next(series)
+        colour = "main" if own else _colour(name) or next(series)
         lost = not own and float(curve[-1]) < LOST * float(curve[0]) and track.own[-1] > LOST * track.own[0]
-        lines.append(Line(name, curve, track.closes_ms, colour, dashed=not own and name in OTHERS, hidden=lost))
+        lines.append(Line(name, curve, track.closes_ms, colour, dashed=not own and _colour(name) != "", hidden=lost))
     hidden = [line.name for line in lines if line.hidden]
     ends = ", ".join(f"{name} {PERCENT.shown(total_return(curve))}" for name, curve in track.equity.items())
     return Lines(key, f"Equity on {track.name}", f"Total return: {ends}."
                  + (f" In the legend alone: {', '.join(hidden)}." if hidden else ""), tuple(lines),
                  "equity, quote currency", log=_wide([line for line in lines if not line.hidden]))  # fmt: skip
+
+
+def _colour(name: str) -> str:
+    """The colour of a method that every chart has, by a part of its name; "" of others."""
+    return next((colour for part, colour in OTHERS.items() if part in name), "")
 
 
 def _wide(lines: list[Line]) -> bool:
@@ -81,10 +86,11 @@ def drawdown(record: Record) -> Section:
     title = "Drawdown"
     if not record.tracks:
         return Section("drawdown", title, (), _why(record, "equity"))
-    lines = [Line(_name(record, t), -drawdown_curve(t.own), t.closes_ms, SERIES[i], filled=i == 0)
+    lines = [Line(record.called(t), -drawdown_curve(t.own), t.closes_ms, SERIES[i], filled=i == 0)
              for i, t in enumerate(record.tracks[:MOST_LINES])]  # fmt: skip
     first = record.tracks[0]
     falls = deepest_drawdowns(first.own, 3)
+    falls = [fall for fall in falls if fall.depth >= 0.1 * falls[0].depth]  # the others are noise
     said = "; ".join(
         f"{SHARE.shown(fall.depth)} from {shown_time(int(first.closes_ms[fall.peak]))[:10]} to "
         f"{shown_time(int(first.closes_ms[fall.valley]))[:10]}, "
@@ -117,7 +123,7 @@ def months(record: Record) -> Section:
             f"{PERCENT.shown(float(found.min()))}."
         )
         blocks.append(Heat(
-            f"months-{number}", f"Returns of months, {_name(record, track)}", message, tuple(map(str, table.index)),
+            f"months-{number}", f"Returns of months, {record.called(track)}", message, tuple(map(str, table.index)),
             MONTHS, values, row_title="year", column_title="month (UTC)",
         ))  # fmt: skip
     left = len(record.tracks) - MOST_TABLES
@@ -138,7 +144,7 @@ def rolling(record: Record) -> Section:
         for j, window in enumerate(WINDOWS[:1] if several else WINDOWS):
             values = rolling_sharpe(returns, window, 365.0)
             if len(values):
-                name = f"{_name(record, track)}, {window} days" if several else f"{window} days"
+                name = f"{record.called(track)}, {window} days" if several else f"{window} days"
                 lines.append(Line(name, values, ends[window - 1 :], SERIES[i + j]))
     if not lines:
         days = max(len(days_of(track)) for track in record.tracks)
@@ -187,10 +193,6 @@ def _histogram(returns: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray
     bins = int(np.clip(np.sqrt(len(returns)), 9, 41))
     counts, edges = np.histogram(np.clip(returns, low, high), bins=bins, range=(float(low), float(high)))
     return counts, edges
-
-
-def _name(record: Record, track: Track) -> str:
-    return track.name if len(record.tracks) > 1 else track.lead
 
 
 def _why(record: Record, what: str) -> str:

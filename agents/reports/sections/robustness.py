@@ -68,6 +68,7 @@ def folds(record: Record) -> Section:
     days = ("test_from", "test_to", "trained_from", "trained_to", "chosen_to")
     frame = frame.assign(**{name: frame[name].map(lambda text: str(text)[:10]) for name in days if name in frame})
     frame = frame.assign(weights=frame["weights"].map(lambda text: str(text)[:12]))
+    frame = frame.drop(columns="market") if "market" in frame and frame["market"].nunique() == 1 else frame
     columns = [
         Column("fold", "Fold", "number", COUNT), Column("seed", "Seed", "number", COUNT),
         Column("market", "Market", "text"), Column("test_from", "Judged from", "text"),
@@ -127,7 +128,7 @@ def stress(record: Record) -> Section:
 def _accounts(frame: pd.DataFrame) -> pd.Series:
     """Market and seed of each row, as far as there are several."""
     parts = [frame[name].map(lambda value, name=name: f"seed {value:.0f}" if name == "seed" else str(value))
-             for name in ("market", "seed") if name in frame]  # fmt: skip
+             for name in ("market", "seed") if name in frame and frame[name].nunique() > 1]  # fmt: skip
     if not parts:
         return pd.Series("", index=frame.index)
     return parts[0] if len(parts) == 1 else parts[0] + ", " + parts[1]

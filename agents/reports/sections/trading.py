@@ -51,7 +51,8 @@ def candles(record: Record) -> Section:
         return Section(
             "candles", title, (), why or "the run kept no prices of its bars: make it again with this version"
         )
-    return Section("candles", title, tuple(_candles(track, i) for i, track in enumerate(drawn[:MOST_CHARTS])))
+    charts = [_candles(track, record.called(track), i) for i, track in enumerate(drawn[:MOST_CHARTS])]
+    return Section("candles", title, tuple(charts))
 
 
 def candle_key(record: Record, track: Track) -> str:
@@ -65,10 +66,9 @@ def _a_track_per_market(record: Record) -> list[Track]:
     """The first account of each market that traded, or the first."""
     found: dict[str, Track] = {}
     for track in record.tracks:
-        market = track.name.rpartition(", seed ")[0] or track.name
-        before = found.get(market)
+        before = found.get(track.market)
         if before is None or (not _traded(before) and _traded(track)):
-            found[market] = track
+            found[track.market] = track
     return list(found.values())
 
 
@@ -76,7 +76,7 @@ def _traded(track: Track) -> bool:
     return track.trades is not None and len(track.trades) > 0
 
 
-def _candles(track: Track, number: int) -> Candles:
+def _candles(track: Track, name: str, number: int) -> Candles:
     assert track.bars is not None and track.trades is not None
     trades = dated_trades(track)
     stops = int((trades["exit_kind"] == "stop loss").sum())
@@ -84,11 +84,11 @@ def _candles(track: Track, number: int) -> Candles:
     prices = {name: track.bars[name].to_numpy(dtype=np.float64) for name in ("open", "high", "low", "close")}
     won, many = int((trades["gain"] > 0).sum()), "trade" if len(trades) == 1 else "trades"
     message = (
-        f"{len(opens):,} bars and {len(trades):,} {many} of {track.lead}, {won:,} of them "
+        f"{len(opens):,} bars and {len(trades):,} {many} of {name}, {won:,} of them "
         f"with a gain, {stops:,} closed by a stop. Prices go from {PRICE.shown(float(prices['open'][0]))} to "
         f"{PRICE.shown(float(prices['close'][-1]))}."
     )
-    return Candles(f"candles-{number}", f"{track.name}: candles with the fills of {track.lead}", message, opens,
+    return Candles(f"candles-{number}", f"{track.market}: candles with the fills of {name}", message, opens,
                    track.step_ms, **prices, trades=trades)  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def exposure(record: Record) -> Section:
         return Section("exposure", title, (), why or "the run kept no exposures over time")
     first = drawn[0]
     daily = len(first.closes_ms) > MOST_STEPS
-    lines = [_held_line(track, track.name if len(drawn) > 1 else track.lead, SERIES[i], daily)
+    lines = [_held_line(track, record.called(track), SERIES[i], daily)
              for i, track in enumerate(drawn[:4])]  # fmt: skip
     assert first.exposure is not None
     held = first.exposure
@@ -202,7 +202,9 @@ def trades(record: Record) -> Section:
         kept = [Track(record.name, np.empty(0, dtype=np.int64), 0, {record.name: np.empty(0)}, trades=record.trades)]
     if not kept:
         return Section("trades", title, (), record.missing.get("trades", "the run kept no trades"))
-    tables = [dated_trades(track).assign(account=track.name, chart=candle_key(record, track)) for track in kept]
+    tables = [
+        dated_trades(track).assign(account=record.called(track), chart=candle_key(record, track)) for track in kept
+    ]
     table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     if not len(table):
         return Section("trades", title, (), "there was no trade: the position never changed")
