@@ -94,6 +94,15 @@ class SegmenterRecipe(MarketRecipe):
         scales = tuple(Timescale.read(one, f"{path}: timescales[{k}]") for k, one in enumerate(listed))
         return super().of(values | {"timescales": scales}, path)
 
+    def with_inputs(self, inputs: MarketInputs) -> Self:
+        """As `MarketRecipe.with_inputs`; of other timeframes each has the pursued window of the one in its place."""
+        told = super().with_inputs(inputs)
+        windows, count = told.reads.pursuit_window, len(told.architecture.timeframes)
+        if len(windows) == count:
+            return told
+        placed = tuple(windows[min(place, len(windows) - 1)] for place in range(count))
+        return replace(told, reads=replace(told.reads, pursuit_window=placed))
+
     @property
     def layout(self) -> MarketLayout:
         """What its model sees of a market: features that were named, else those that `reads` says.

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from agents.command_line import main
+from agents.commands.pretrain_models import TRAININGS, chosen_recipe
 from cryptoenv.files.durable_files import make_folder
+from pretrain.fitting.market_inputs import MarketInputs
 from pretrain.segmenter.recipe import SegmenterRecipe
 from synthetic import regime_market
 
@@ -129,6 +131,19 @@ def test_what_cannot_be_meant_is_one_line(
     told = capsys.readouterr().err
     assert words in told and told.count("\n") == 1
     assert not out.exists()
+
+
+def test_what_cannot_begin_with_the_extractor_that_ships_begins_anew() -> None:
+    named, start = chosen_recipe("segmenter", None, MarketInputs(timeframes=("1m", "15m")), bars=True)
+    training = TRAININGS[named.model](named, start)
+    assert training.recipe.start is None and training.layout.timeframes == ("1m", "15m")
+    assert training.recipe.training == SegmenterRecipe.read("segmenter_anew").training
+    assert training.recipe.reads.pursuit_window == (64, 48)
+    named, start = chosen_recipe("segmenter", None, MarketInputs(), bars=True)
+    usual = TRAININGS[named.model](named, start)
+    assert usual.recipe.start == "default" and usual.layout.timeframes == ("15m", "4h", "1d")
+    named, start = chosen_recipe("segmenter", "none", MarketInputs(), bars=True)
+    assert TRAININGS[named.model](named, start).recipe.start is None
 
 
 def test_labels_that_miss_every_bar_are_refused(runs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
