@@ -86,6 +86,18 @@ class TradingLoop:
         Raises:
             BrokerError: book and venue cannot be brought together at the start.
         """
+        try:
+            self._trade(bars)
+        except KeyboardInterrupt:
+            self.traded.stopped = "interrupted"
+        if self._env.executor.switch.reason is not None or self.traded.stopped == "interrupted":
+            for words in self._env.executor.take_back():
+                log.error("could not be taken back: %s", words)
+        self._keep_halt()
+        log.info("stopped: %s", self.traded.stopped)
+        return self.traded
+
+    def _trade(self, bars: int | None) -> None:
         env, traded = self._env, self.traded
         observation, info = env.reset()
         self._decider.begin(env.feed.history())
@@ -116,12 +128,6 @@ class TradingLoop:
             self._note(info)
             if terminated or truncated:
                 traded.stopped = "the account is ruined" if terminated else "the bars are at their end"
-        failed = env.executor.take_back() if env.executor.switch.reason is not None else []
-        for words in failed:
-            log.error("could not be taken back: %s", words)
-        self._keep_halt()
-        log.info("stopped: %s", traded.stopped)
-        return traded
 
     def _stop(self, bars: int | None) -> str | None:
         if (reason := self._env.executor.switch.reason) is not None:

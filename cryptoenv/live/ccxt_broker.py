@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,9 @@ class CcxtBroker:
         self._market: dict[str, Any] = {}
         self._size = 1.0
         self._ready = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # `gymnasium.make` copies what an environment is made with
 
     @property
     def is_perpetual(self) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,9 @@ class CcxtFeed:
         self._pages = Pages(self._fetch, self._step, page, 0.2)
         if streams and thread.client.has.get("watchOHLCV"):
             self._stream = _Stream(thread, symbol, timeframe, self._step)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # `gymnasium.make` copies what an environment is made with
 
     def history(self) -> pd.DataFrame:
         """See `Feed`; asked for the first time, it is fetched."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,11 +20,13 @@ from cryptoenv.env.episode import ACCOUNT_OBSERVATION, mask_actions, observe_acc
 from cryptoenv.env.single import CUMULATIVE, EXIT_KINDS, NOT_FILLED, ORDER_STATUSES, QUIET
 from cryptoenv.env.spec import DEFAULT_WINDOW, FLOAT32_EXACT, EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.features import FeatureSpec
+from cryptoenv.files.durable_files import make_folder
 from cryptoenv.live.broker import Broker, Step
 from cryptoenv.live.executor import Execution, Executor, Seen
 from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
 from cryptoenv.live.growing_market import GrowingMarket
-from cryptoenv.live.journal import JournalError
+from cryptoenv.live.journal import Journal, JournalError
+from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.reconciliation import Reconciliation, check_book, reconcile
 from cryptoenv.market.market import Market
@@ -79,7 +82,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
     Args:
         broker: `PaperBroker`, `CcxtBroker`, or what has their methods.
         feed: of closed base bars.
-        executor: signals become orders by it; its broker is `broker`.
+        executor: signals become orders by it, and its broker is `broker`; or a folder, which is made where there is
+            none: an executor with the default limits then keeps its journal there.
         timeframes, window, instrument, actions, observation, reward, costs, limits, rules, sizing, reward_adaptation:
             as of `CryptoTrade-v0`; what an artifact was trained with.
         features: which; the default set where None.
@@ -97,7 +101,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self,
         broker: Broker,
         feed: Feed,
-        executor: Executor,
+        executor: Executor | Path | str,
         *,
         timeframes: Sequence[str] = ("15m", "4h", "1d"),
         window: Sequence[int] | None = None,
@@ -115,6 +119,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         episode_bars: int | None = None,
         adopt: bool = False,
     ) -> None:
+        if not isinstance(executor, Executor):
+            executor = _executor_in(Path(executor), broker, feed)
         if executor.broker is not broker:
             raise ValueError("the executor has another broker than the environment")
         if timeframes[0] != feed.timeframe:
@@ -386,6 +392,14 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         return info
 
     def close(self) -> None:
-        """Let go of feed and broker."""
+        """Let go of feed, broker and journal."""
         self.feed.close()
         self.broker.close()
+        self.executor.journal.close()
+
+
+def _executor_in(folder: Path, broker: Broker, feed: Feed) -> Executor:
+    """An executor with the default limits, its journal in a folder."""
+    make_folder(folder)
+    journal = Journal(folder, clock=feed.now_ms)
+    return Executor(broker, journal, KillSwitch(folder), timeframe_ms(feed.timeframe))

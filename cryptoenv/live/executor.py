@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +150,9 @@ class Executor:
         self._prefix = _prefix(broker.account_id)
         self._seen: Seen | None = None
         self._skew_seen = -math.inf
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # `gymnasium.make` copies what an environment is made with
 
     def see(self, seen: Seen) -> None:
         """Take the newest closed bar and the account for what signals are executed on."""

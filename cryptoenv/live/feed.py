@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -116,6 +116,9 @@ class ReplayFeed:
         self._due = np.zeros(len(self._ohlcv)) if funding is None else funding_due(funding, opens)
         self._sleep, self._pause = sleep, 0.0 if speed is None else self._step / 1000.0 / speed
         self.rewind(first)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # `gymnasium.make` copies what an environment is made with
 
     def __len__(self) -> int:
         return len(self._ohlcv)

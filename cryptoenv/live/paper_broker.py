@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,9 @@ class PaperBroker:
             self.account[CASH] = cash
         self._pending: Order | None = None
         self._done: dict[str, OrderReport] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # `gymnasium.make` copies what an environment is made with
 
     def connect(self) -> None:
         """See `Broker`: nothing to do."""

@@ -188,6 +188,18 @@ def test_logs_are_json_and_hold_no_key(capsys: pytest.CaptureFixture[str], tmp_p
         pass
 
 
+def test_any_command_logs_by_its_level(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = pd.read_csv("bars.csv").iloc[:160]
+    bars.to_csv("few.csv", index=False)
+    few = [*TRADE[:4], "--replay", "few.csv", "--timeframe", "1h"]
+    assert main(["--log-level", "loud", *few, "--state", "x"]) == 2 and not Path("x").exists()
+    assert "choose one of" in capsys.readouterr().err
+    assert main(["--log-level", "info", *few, "--state", "y"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert lines and lines[-1]["message"].startswith("stopped: ") and lines[-1]["level"] == "info"
+    assert not logging.getLogger("agents").handlers
+
+
 class OutageFeed(ReplayFeed):
     """A replay whose exchange is down for a while."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,6 +112,19 @@ def test_a_replay_ends_as_the_data_do(tmp_path: Path) -> None:
     run(simulator, live, len(bars) - 5, 10, seed=0)
     with pytest.raises(RuntimeError, match="call reset"):
         live.step(0)
+
+
+def test_it_is_made_as_environments_are(tmp_path: Path) -> None:
+    feed, broker = ReplayFeed(random_bars(6, seed=5), "15m", 300), PaperBroker(500.0)
+    env = gym.make(
+        "CryptoLive-v0", broker=broker, feed=feed, executor=tmp_path / "made", timeframes=("15m",), window=(3,),
+        features=FEW, instrument="spot", initial_cash=500.0,
+    )  # fmt: skip
+    observation, info = env.reset()
+    assert env.observation_space.contains(observation) and info["equity"] == 500.0
+    observation, _, _, _, info = env.step(1)
+    assert env.observation_space.contains(observation) and info["exposure"] == pytest.approx(1.0, abs=0.02)
+    env.close()
 
 
 @pytest.mark.slow
