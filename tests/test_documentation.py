@@ -66,7 +66,7 @@ REDUCED = {
     "cryptoenv trade runs/ppo --paper --replay my_bars.csv.gz --speed 1000 --state runs/ppo-paper": PARSED,
     "cryptoenv trade runs/ppo --paper --exchange binance --symbol BTC/USDT:USDT --state runs/live-paper": PARSED,
     "cryptoenv trade runs/ppo --live --exchange binance --symbol BTC/USDT:USDT --gradual --state runs/live": PARSED,
-    "cryptoenv trade reconcile runs/live": PARSED,  # tests/agents/live/test_trading.py
+    "cryptoenv trade reconcile runs/live": "cryptoenv trade reconcile runs/paper",  # tests/agents/live/test_venues.py
     "cryptoenv play runs/ppo --task standard --render ansi": PARSED,  # tests/agents/reports/test_playing.py
     "cryptoenv tune --agent --recipe sac --trials 20 --workers 2 --out runs/tune": PARSED,
     "cryptoenv tune --recipe default --seconds 60 --trials 20": PARSED,
