@@ -151,10 +151,10 @@ def cases(repetitions: int) -> dict[str, Callable[[], Row]]:
         ("GARCH, t(5)", 0.0, 5.0, True), ("autocorrelated 0.6", 0.6, None, False),
     ]  # fmt: skip
     for count in reversed(LENGTHS):
-        for name, *what in kinds:
+        for name, dependence, tails, clustered in kinds:
             for statistic in STATISTICS:
                 told = f"coverage of the {statistic}: {name}, n = {count}"
-                found[told] = partial(coverage, statistic, count, *what, repetitions)  # type: ignore[arg-type]
+                found[told] = partial(coverage, statistic, count, dependence, tails, clustered, repetitions)
     found["coverage over seeds and markets"] = partial(stratified, repetitions)
     found["best of noise"] = partial(best_of_noise, repetitions // 4)
     found["overfitting of noise"] = partial(overfitting, 0.0, repetitions // 20)

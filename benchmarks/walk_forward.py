@@ -2,8 +2,8 @@
 
     python -m benchmarks.walk_forward FILE [FILE ...] [--recipe ppo] [--folds 6] [--seeds 3] [--work DIR] [--out FILE]
 
-It is `cryptoenv walk-forward` on the same folder: interrupted, it goes on where it was. `cpu_seconds` are those of this
-call and of the processes that it began; of a call that found everything trained they are those of trading and judging.
+It is `cryptoenv walk-forward` on the same folder: interrupted, it goes on where it was; where that is finished, it only
+writes the JSON. `cpu_seconds` are those of the last call and of the processes that it began.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 
 from agents.commands.walk_forward import show
-from agents.evaluation.walk_forward.findings import Findings
 from agents.evaluation.walk_forward.plan import WalkForwardPlan
+from agents.run_folders.run_folder import METRICS, read_json
 from agents.training.recipe import AgentRecipe
-from agents.training.walk_forward import WalkForward, walk_forward
+from agents.training.walk_forward import FOLDS, WalkForward, walk_forward
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from cryptoenv.analysis.trial_ledger import ledger_beside
@@ -32,26 +32,23 @@ def cpu_seconds() -> float:
                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))  # fmt: skip
 
 
-def told(found: Findings) -> dict[str, Any]:
-    """Tables and verdict as plain values; folds as means over seeds, with the first digits of their weights."""
-    folds = [
-        {
-            "fold": int(fold), "market": str(market), "test_from": str(of["test_from"].iloc[0])[:10],
+def told(folder: Path) -> dict[str, Any]:
+    """Tables and verdict of a finished walk-forward; folds as means over seeds, with first digits of their weights."""
+    folds, found = pd.read_parquet(folder / FOLDS), []
+    for (fold, market), of in folds.groupby(["fold", "market"]):
+        earned = of["test_per_day"].astype(float)
+        found.append({
+            "fold": int(str(fold)), "market": str(market), "test_from": str(of["test_from"].iloc[0])[:10],
             "trained_to": str(of["trained_to"].iloc[0])[:10], "weights": [str(one)[:12] for one in of["weights"]],
-            "train_per_day": float(of["train_per_day"].mean()), "test_per_day": float(of["test_per_day"].mean()),
-            "test_per_day_of_seeds": [float(one) for one in of["test_per_day"]],
-        }
-        for (fold, market), of in found.folds.groupby(["fold", "market"])
-    ]  # fmt: skip
+            "train_per_day": float(of["train_per_day"].astype(float).mean()), "test_per_day": float(earned.mean()),
+            "test_per_day_of_seeds": earned.tolist(),
+        })  # fmt: skip
     columns = ["total_return", "annualised_return", "sharpe", "max_drawdown", "trades", "win_rate", "turnover_per_day",
                "time_in_market", "cost_share"]  # fmt: skip
-    methods = {str(name): {c: _plain(row[c]) for c in columns} for name, row in found.methods.iterrows()}
-    regimes = [{str(k): _plain(v) for k, v in row.items()} for row in found.regimes.to_dict("records")]
-    return {"folds": folds, "methods": methods, "regimes": regimes, **found.metrics()}
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str) else None if pd.isna(value) else float(value)
+    methods = pd.read_parquet(folder / "methods.parquet")[columns].to_dict("index")
+    regimes = pd.read_parquet(folder / "regimes.parquet").to_dict("records")
+    metrics = {name: value for name, value in read_json(folder / METRICS).items() if name != "origin"}
+    return {"folds": found, "methods": methods, "regimes": regimes, **metrics}
 
 
 def main() -> None:
@@ -67,12 +64,16 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = WalkForwardPlan(arguments.folds, arguments.seeds)
     walk = WalkForward(arguments.work, AgentRecipe.read(arguments.recipe), plan, tuple(arguments.bars))
-    began, before = time.monotonic(), cpu_seconds()
-    found = walk_forward(walk, workers=arguments.workers, ledger=ledger_beside(arguments.work))
-    spent = {"wall_seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - before}
-    show(found, walk.recipe.algorithm, arguments.work)
+    spent = {}
+    if not (arguments.work / METRICS).is_file():
+        began, before = time.monotonic(), cpu_seconds()
+        found = walk_forward(walk, workers=arguments.workers, ledger=ledger_beside(arguments.work))
+        spent = {"wall_seconds": time.monotonic() - began, "cpu_seconds": cpu_seconds() - before}
+        show(found, walk.recipe.algorithm, arguments.work)
     names = [Path(one).name for one in arguments.bars]
-    write_result(arguments.out, header() | {"bars": names, "recipe": arguments.recipe} | spent | told(found))
+    result = {"bars": names, "recipe": arguments.recipe, "seeds": arguments.seeds} | spent | told(arguments.work)
+    write_result(arguments.out, header() | result)
+    print(result["verdict"]["word"], result["verdict"]["because"])
 
 
 if __name__ == "__main__":

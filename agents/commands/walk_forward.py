@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,7 @@ FOLDS = {
     "weights": ("weights", 1.0, "s"), "train_per_day": ("train % / day", 100.0, "+.3f"),
     "test_per_day": ("test % / day", 100.0, "+.3f"), "efficiency": ("efficiency", 1.0, ".2f"),
 }  # fmt: skip
+LONGEST_NAME = 24  #: of a market, in a table
 REGIMES = {
     "bars": ("bars", 1.0, ",.0f"), "log_return_per_day": ("log-return % / day", 100.0, "+.3f"),
     "log_return": ("log-return %", 100.0, "+.1f"), "buy_and_hold": ("buy and hold %", 100.0, "+.1f"),
@@ -109,11 +111,31 @@ def show(found: Findings, algorithm: str, out: Path) -> None:
     """Print folds, regimes, figures and the verdict."""
     from agents.reports.backtest_table import SHOWN, print_figures
 
-    print_figures(_folds(found.folds), f"{algorithm}, mean over seeds", columns=FOLDS, first="fold, market")
-    regimes = found.regimes.set_index(found.regimes["market"] + ", " + found.regimes["regime"])
+    short = short_names([str(name) for name in found.folds["market"].unique()])
+    folds = found.folds.assign(market=found.folds["market"].map(short))
+    print_figures(_folds(folds), f"{algorithm}, mean over seeds", columns=FOLDS, first="fold, market")
+    regimes = found.regimes.set_index(found.regimes["market"].map(short) + ", " + found.regimes["regime"])
     print_figures(regimes, "regimes, mean over seeds", columns=REGIMES, first="market, regime")
-    print_figures(found.methods, "over all folds, one account each", columns=SHOWN, lines=[
-        *found.lines(), f"written:    {out}", f"report:     cryptoenv report {shlex.quote(str(out))}"])  # fmt: skip
+    methods = found.methods.rename(index=lambda name: _shortened(str(name), short))
+    lines = [_shortened(line, short) for line in found.lines()]
+    print_figures(methods, "over all folds, one account each", columns=SHOWN, lines=[
+        *lines, f"written:    {out}", f"report:     cryptoenv report {shlex.quote(str(out))}"])  # fmt: skip
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tells markets apart: long names without the parts that all of them have; a long name alone is cut."""
+    if max(map(len, names)) <= LONGEST_NAME:
+        return {name: name for name in names}
+    parts = [name.split("_") for name in names]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(names) > 1 else set()
+    found = ["_".join(part for part in of if part not in shared)[:LONGEST_NAME] for of in parts]
+    return dict(zip(names, found if len(set(found)) == len(names) and all(found) else names, strict=True))
+
+
+def _shortened(text: str, short: dict[str, str]) -> str:
+    for name, instead in short.items():
+        text = text.replace(name, instead)
+    return text
 
 
 def _folds(table: pd.DataFrame) -> pd.DataFrame:

@@ -180,7 +180,8 @@ class StatesOf:
         for market in markets:
             said = model.states(model.predict(model.market(market.bars)))[column].astype(object)
             closes = market.bars.index + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
-            found.append(said.set_axis(said.index + step).reindex(closes, method="ffill").set_axis(market.bars.index))
+            moments = pd.DatetimeIndex(said.index) + step
+            found.append(said.set_axis(moments).reindex(closes, method="ffill").set_axis(market.bars.index))
         return found
 
 
@@ -216,8 +217,8 @@ def _saved(walk: WalkForward, markets: Sequence[Market]) -> list[Market]:
         found.append(kept)
     if not (walk.folder / PLAN).is_file():
         tasks = {one.sample.task.name for one in map(Traded.named, walk.bars) if one.sample is not None}
-        market = tasks.pop() if tasks else walk.bars
-        write_agent_recipe(replace(walk.recipe, market=market), walk.folder / RECIPE)
+        learned = tasks.pop() if tasks else walk.bars
+        write_agent_recipe(replace(walk.recipe, market=learned), walk.folder / RECIPE)
         write_json(walk.folder / PLAN, walk.identity)
     return found
 

@@ -212,7 +212,7 @@ class _Rules(NamedTuple):
 
     lines: int
     rules: int
-    count: int
+    number: int
     figures: int
     every: int
     marks: int
@@ -221,7 +221,7 @@ class _Rules(NamedTuple):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _sweep(tape: _Tape, rules: _Rules, opening: Opening, stay_out: bool) -> None:
-    for k in range(rules.count):
+    for k in range(rules.number):
         _run(tape, rules, k, opening, stay_out)
 
 

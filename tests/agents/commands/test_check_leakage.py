@@ -146,7 +146,8 @@ def test_a_planted_leak_of_every_family_is_named(extractor: Extractor) -> None:
     settings = TradingSettings()
     shape = PolicyShape(extractor.width, 3)
     agent = EarlyAgent(extractor, new_policy(shape, 1), shape, settings)
-    ((_, leaks),) = check_leakage(Suspects(random_bars(66, 6), features=None, agent=agent), looks=3)
+    # At half of the bars the poison goes the same way by chance: enough looks.
+    ((_, leaks),) = check_leakage(Suspects(random_bars(66, 6), features=None, agent=agent), looks=8)
     assert [(leak.part, leak.column, leak.lag) for leak in leaks] == [("agent", "target", 1)]
 
 

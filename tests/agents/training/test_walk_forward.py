@@ -19,6 +19,7 @@ import pytest
 import agents.training.walk_forward as module
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.command_line import main
+from agents.commands.walk_forward import short_names
 from agents.evaluation.walk_forward.plan import WalkForwardPlan
 from agents.run_folders.run_folder import Run
 from agents.training.config import AgentTrainingConfig
@@ -213,6 +214,13 @@ def test_twenty_kills_change_nothing(
             _finish(_command(recipe, made[1], out), out, whole)
             assert all(path.stat().st_mtime_ns == moment for path, moment in finished.items())
             number, finished = number + 1, {}
+
+
+def test_long_names_of_markets_are_told_apart_in_tables() -> None:
+    long = ["exchange_spot_BTCUSDT_5m_20230101", "exchange_spot_ETHUSDT_5m_20230101"]
+    assert list(short_names(long).values()) == ["BTCUSDT", "ETHUSDT"]
+    assert short_names(["a", "b"]) == {"a": "a", "b": "b"}
+    assert len(short_names(long[:1])[long[0]]) == 24
 
 
 def _finish(command: list[str], out: Path, whole: Path) -> None:
