@@ -13,7 +13,7 @@ def how_to_install(extra: str) -> str:
 #: The extra that brings a module which is imported when it is needed; all others come with `agents`.
 EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
-    "plotly": "report", "jinja2": "report", "markupsafe": "report",
+    "plotly": "report", "jinja2": "report",
     "optuna": "tuning",
     "ccxt": "data",
     "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",

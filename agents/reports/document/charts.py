@@ -115,7 +115,7 @@ class Heat(Chart):
 
 @dataclass(frozen=True)
 class Intervals(Chart):
-    """Values by name with their 95% intervals (NaN where there is none)."""
+    """Values (n,) by name with their 95% intervals, `low` and `high` (n,), NaN where there is none."""
 
     names: tuple[str, ...] = ()
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -165,7 +165,7 @@ class Candles(Chart):
 
 
 def extremes(values: NDArray[np.float64], most: int) -> NDArray[np.int64]:
-    """Rows, in order, of the first, lowest, highest and last value of each of `most // 4` columns of equal width.
+    """Rows, in order, of the first, lowest, highest and last of values (n,) in each of `most // 4` equal columns.
 
     What is drawn from them looks as all of it does at that width, and every value is one of the given.
     """

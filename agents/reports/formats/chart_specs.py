@@ -131,7 +131,7 @@ def trades_spec(trades: Trades, packer: Packer) -> dict[str, Any]:
 
 
 def significant(values: NDArray[Any], digits: int = SIGNIFICANT) -> NDArray[Any]:
-    """Values rounded to so many significant digits of the largest; whole numbers as they are."""
+    """Values (n,) rounded to so many significant digits of the largest; whole numbers as they are."""
     array = np.asarray(values)
     if array.dtype.kind in "iub" or not len(array):
         return array
@@ -144,5 +144,5 @@ def significant(values: NDArray[Any], digits: int = SIGNIFICANT) -> NDArray[Any]
 
 
 def plain(values: NDArray[Any]) -> list[float | None]:
-    """Values for JSON; what is not finite is null."""
+    """Values (n,) for JSON; what is not finite is null."""
     return [float(one) if math.isfinite(one) else None for one in np.asarray(values, dtype=np.float64)]

@@ -45,7 +45,7 @@ class Packer:
         return self._whole(scaled.astype(np.int64), 10**digits)
 
     def words(self, values: NDArray[Any]) -> dict[str, Any]:
-        """Keep a column of text: its different words, and their numbers by row."""
+        """Keep a column of text (n,): its different words, and their numbers by row."""
         found, numbers = np.unique(np.asarray(values, dtype=str), return_inverse=True)
         return {"words": found.tolist(), "codes": self.add(numbers.astype(np.int64))}
 
@@ -95,7 +95,7 @@ def packed(data: bytes) -> str:
 
 
 def decimals(values: NDArray[np.float64]) -> int:
-    """Digits after the point that say all values exactly, or those of `SIGNIFICANT` significant ones."""
+    """Digits after the point that say all values (n,) exactly, or those of `SIGNIFICANT` significant ones."""
     largest = float(np.abs(values).max(initial=0.0))
     if largest == 0.0:
         return 0

@@ -61,7 +61,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure over the steps of a training."""
+    """A figure over the steps of a training: `steps` (n,) and `values` (n,)."""
 
     name: str
     steps: NDArray[np.float64]
@@ -70,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Attention:
-    """Where a model's summary looks: share of the attention by timeframe and age of the patch in bars."""
+    """Where a model's summary looks: `shares` (n,) of the attention by timeframe and age (n,) of patches in bars."""
 
     timeframe: str
     ages: NDArray[np.float64]
@@ -190,7 +190,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def finite_curve(values: NDArray[np.float64], where: str) -> NDArray[np.float64]:
-    """An equity curve that figures can be reckoned of.
+    """An equity curve (n,) that figures can be reckoned of.
 
     Raises:
         ValueError: fewer than two marks, or one that is not finite.
