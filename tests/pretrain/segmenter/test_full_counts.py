@@ -1,4 +1,5 @@
-"""The recipe's segmenter on ten thousand real bars: each is said as it closes what all bars together say of it."""
+"""The recipe in full: what it knows of markets it never saw, beside the exact filter; and ten thousand real bars, of
+which each is said as it closes what all bars together say of it."""
 
 from __future__ import annotations
 
@@ -11,13 +12,37 @@ import pytest
 
 from cryptoenv.bar_files.reading import read_bars
 from pretrain.segmenter.classes import labelled_task
+from pretrain.segmenter.judging import FILTER, LIKELIEST, MAJORITY, judged_task, score_table
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.recipe_runs import start_of
 from pretrain.segmenter.stream import SegmentStream
 from pretrain.segmenter.training import fit_segmenter
+from synthetic import task_seeds
 from tests.pretrain.segmenter.conftest import QUIET
 
 STREAMED, HISTORY = 10_000, 8_000  #: bars of 15 minutes
+
+
+@pytest.mark.slow
+def test_the_recipe_has_four_fifths_of_what_the_exact_filter_knows_beyond_chance() -> None:
+    recipe = SegmenterRecipe.read("segmenter")
+    train, validation = (
+        labelled_task(
+            recipe.task, family, count, recipe.days, timescales=recipe.timescales, layout=recipe.layout,
+            teacher=recipe.teacher, progress=False,
+        )
+        for family, count in (("extractor", 16), ("validation", 3))
+    )  # fmt: skip
+    segmenter = fit_segmenter(
+        train, validation, recipe.architecture, recipe.training, choice=recipe.machine, options=QUIET,
+        start=start_of(recipe),
+    )  # fmt: skip
+    unseen = task_seeds(recipe.task, "validation", 11)[3:]
+    judged = judged_task(segmenter, recipe.timescales, recipe.task, unseen, recipe.days, progress=False)
+    accuracy = score_table(segmenter, judged)["accuracy"]
+    for scale in segmenter.config.timescales:
+        own, best, chance = (accuracy[scale, method] for method in (LIKELIEST, FILTER, MAJORITY))
+        assert (own - chance) / (best - chance) > 0.8, (scale, own, best, chance)
 
 
 @pytest.mark.slow
