@@ -45,6 +45,7 @@ from cryptoenv.trading.account import (
     STEP_FEES,
     STEP_FUNDING,
     STEP_SLIPPAGE,
+    OrderStatus,
 )
 from cryptoenv.trading.config import (
     EXPOSURE_LIMIT,
@@ -310,7 +311,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         holds = execution.holds or late
         step = Step(
             self._growing.prices, execution.target, execution.parameters, fills, holds,
-            "" if late else execution.client_id, execution.status,
+            "" if late else execution.client_id, execution.status if paper else _status(execution, fills, late),
         )  # fmt: skip
         done = (*reports, *self.broker.carry(self.account, step))
         reward = float(weighted_reward(self.account, self.setup.world.weights, self._parameters[REWARD_ADAPTATION]))
@@ -396,6 +397,16 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self.feed.close()
         self.broker.close()
         self.executor.journal.close()
+
+
+def _status(execution: Execution, fills: NDArray[np.float64], late: bool) -> int:
+    """What has become of a step's order at a venue: what it has not filled stays due, as in the kernel."""
+    if not execution.client_id or late:
+        return int(OrderStatus.NONE if execution.holds or late else execution.status)
+    done = abs(float(fills[:, 0].sum())) / abs(execution.quantity)
+    if done >= 1.0 - 1e-9:
+        return execution.status
+    return int(OrderStatus.PARTIAL if done > 0.0 else OrderStatus.NO_VOLUME)
 
 
 def _executor_in(folder: Path, broker: Broker, feed: Feed) -> Executor:

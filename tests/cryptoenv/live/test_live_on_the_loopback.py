@@ -22,7 +22,7 @@ from cryptoenv.live.journal import Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.reconciliation import UnreconciledError
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
-from cryptoenv.trading.account import CASH, QUANTITY
+from cryptoenv.trading.account import CASH, QUANTITY, OrderStatus
 from tests.cryptoenv.live.test_ccxt_feed import START, Clock
 from tests.loopback.exchange import MINUTE, Market
 from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
@@ -126,8 +126,8 @@ def test_an_hour_without_faults(stand: Callable[..., Stand], perpetual: bool) ->
     env = made.begin()
     _, info = env.reset()
     assert info["equity"] == 10_000.0 and made.exchange.posts == 0
-    assert trade(made, 12, np.random.default_rng(0), low=-1.0 if perpetual else 0.0) == 0
-    assert made.counts()[0] > 8 and made.counts()[1] == 0
+    assert trade(made, 6, np.random.default_rng(0), low=-1.0 if perpetual else 0.0) == 0
+    assert made.counts()[0] > 3 and made.counts()[1] == 0
     info = env.step(np.array([0.5], np.float32))[-1]
     assert info["fill_price"] > 0.0 and abs(info["live"]["slippage_against_open"]) < 0.01
     held = made.exchange.account.coins
@@ -158,6 +158,19 @@ def test_an_order_under_way_when_the_process_died_is_found(stand: Callable[..., 
     env = made.begin()
     env.reset()
     assert made.agrees() and env.account[QUANTITY] > 0.0 and made.exchange.posts == 1
+
+
+def test_what_the_exchange_did_not_fill_has_its_status(stand: Callable[..., Stand]) -> None:
+    made = stand(fills=0.5)
+    env = made.begin()
+    env.reset()
+    assert env.step(np.array([0.8], np.float32))[-1]["order_status"] is OrderStatus.PARTIAL
+    made.exchange.order_fault = lambda number: "dropped"
+    info = env.step(np.array([0.0], np.float32))[-1]
+    assert info["order_status"] is OrderStatus.NO_VOLUME and info["fill_quantity"] == 0.0 and made.agrees()
+    made.exchange.order_fault, made.exchange.fills = (lambda number: None), 1.0
+    info = env.step(np.array([0.0], np.float32))[-1]
+    assert info["order_status"] is OrderStatus.FILLED and made.exchange.account.coins == pytest.approx(0.0, abs=1e-9)
 
 
 def test_an_outage_sends_nothing_and_is_over_within_two_bars(stand: Callable[..., Stand]) -> None:
@@ -191,7 +204,7 @@ def faults(made: Stand, draws: np.random.Generator) -> None:
     made.exchange.fault = lambda *_: (503, {}, b"x") if draws.random() < 0.03 else None
 
 
-@pytest.mark.parametrize("minutes", [25, pytest.param(1_440, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("minutes", [13, pytest.param(1_440, marks=pytest.mark.slow)])
 def test_a_day_with_random_faults(stand: Callable[..., Stand], minutes: int) -> None:
     made, draws = stand(fee_in_coins=True), np.random.default_rng(7)
     env = made.begin()
