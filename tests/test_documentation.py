@@ -162,7 +162,7 @@ def sample_files(folder: Path) -> None:
     bars.to_csv(folder / "my_bars.csv.gz")
     due = pd.date_range(bars.index[0].floor("8h"), bars.index[-1], freq="8h", name="timestamp")
     pd.Series(1e-4, due, name="rate").to_csv(folder / "my_funding.csv")
-    for run in ("ppo", "segmenter", "my-segmenter", "forecaster", "hybrid"):
+    for run in ("ppo", "segmenter", "my-segmenter", "forecaster", "hybrid", "live"):
         (folder / "runs" / run).mkdir(parents=True)
     (folder / "agent.zip").touch()
     (folder / "labels.csv").touch()
