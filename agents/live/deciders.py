@@ -271,7 +271,8 @@ class SignalDecider:
         known = checked_signals(signals)
         self._times = pd.DatetimeIndex(known.index).as_unit("ms").asi8
         self._targets, self._confidence = known["target"].to_numpy(), known["confidence"].to_numpy()
-        self.timeframes, self.window = (timeframe,), (2,)
+        self.timeframes: tuple[str, ...] = (timeframe,)
+        self.window: tuple[int, ...] = (2,)
         self._close_ms, self._step = 0, timeframe_ms(timeframe)
         self.lowest, self.highest = min(float(self._targets.min()), 0.0), max(float(self._targets.max()), 0.0)
 

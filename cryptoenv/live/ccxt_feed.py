@@ -105,7 +105,7 @@ class CcxtFeed:
                 f"the newest bar of {self._symbol} is of {_utc(max(piece.rows))}, {_utc(end - self._step)} is due: a "
                 "dead market, or a late exchange"
             )
-        self._rows = _filled(piece.rows, min(piece.rows), end, self._step)
+        self._rows = {**_filled(piece.rows, min(piece.rows), end, self._step)}
 
     def now_ms(self) -> int:
         """See `Feed`: the exchange's clock, by this machine's and their difference."""

@@ -60,7 +60,8 @@ class Deployment:
         try:
             found = json.loads(said) if said is not None else None
             self._stage = 0 if found is None else min(int(found["stage"]), len(stages) - 1)
-            self._since, self._equity = (None, 0.0) if found is None else (int(found["since"]), float(found["equity"]))
+            self._since: int | None = None if found is None else int(found["since"])
+            self._equity = 0.0 if found is None else float(found["equity"])
         except (ValueError, KeyError, TypeError) as error:
             raise JournalError(f"{journal.path}: the stage of deployment cannot be read: {said!r:.100}") from error
 
