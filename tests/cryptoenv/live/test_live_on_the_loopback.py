@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cryptoenv.exchange.client_thread import ClientThread
-from cryptoenv.live.broker import BrokerError
+from cryptoenv.live.broker import BrokerError, Order, OrderReport
 from cryptoenv.live.ccxt_broker import CcxtBroker
 from cryptoenv.live.ccxt_feed import CcxtFeed
 from cryptoenv.live.environment import CryptoLiveEnv
@@ -158,6 +158,45 @@ def test_an_order_under_way_when_the_process_died_is_found(stand: Callable[..., 
     env = made.begin()
     env.reset()
     assert made.agrees() and env.account[QUANTITY] > 0.0 and made.exchange.posts == 1
+
+
+class Killed(BaseException):
+    """The process is gone at this point, as by SIGKILL: nothing after it happens."""
+
+
+def test_killed_at_every_write_and_between_sending_and_hearing(stand: Callable[..., Stand]) -> None:
+    """Of an account for real: the journal and the exchange are what is left, and the next process goes on from them."""
+    made, draws, kills = stand(), np.random.default_rng(3), 0
+    made.begin().reset()
+    for point in range(7):  # 0: the order is at the exchange, its answer was never heard
+        env = made.env
+        assert env is not None
+        left = [point]
+
+        def written(what: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+
+        def placed(order: Order, place: Any = env.broker.place) -> OrderReport:
+            place(order)
+            raise Killed
+
+        env.executor.journal._persisted = written
+        if point == 0:
+            env.broker.place = placed  # type: ignore[method-assign]
+        try:
+            trade(made, 2, draws)
+        except Killed:
+            kills += 1
+        posts = made.exchange.posts
+        env = made.begin()
+        env.reset()
+        assert made.exchange.posts == posts and made.agrees(), point
+        assert made.counts()[1] == 0 and not env.executor.journal.undone()
+    assert kills >= 6
+    trade(made, 2, draws)
+    assert made.agrees() and not made.env.executor.journal.latched()  # type: ignore[union-attr]
 
 
 def test_what_the_exchange_did_not_fill_has_its_status(stand: Callable[..., Stand]) -> None:
