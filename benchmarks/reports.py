@@ -6,13 +6,14 @@ Each number of bars is a backtest of a rule that trades often, on drawn bars of 
 writes it (not timed). Timed are reading and making the page (in a process that has compiled), then opening it from
 its file without a network, from the start of the navigation until all charts are drawn: the median of three, a fresh
 context each. Before that is believed: every figure on the page is that of metrics.json, digit by digit, every chart
-has paths, and the browser's console is silent.
+has paths, and the browser's console is silent. `load` is how many processes ran on the machine before.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import tempfile
 import time
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10,000 bars alone")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/reports.json"))
     given = parser.parse_args()
-    found = header() | {"rows": []}
+    found = header() | {"load": os.getloadavg()[0], "rows": []}
     with tempfile.TemporaryDirectory() as name:
         for bars in given.bars or ((10_000,) if given.quick else BARS):
             row = measured(backtested(bars, Path(name)), Path(name))
