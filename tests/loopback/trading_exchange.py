@@ -115,7 +115,7 @@ class TradingExchange(Loopback):
             handler.close_connection = True
             handler.connection.close()
         elif fault == "timeout":
-            time.sleep(0.5)
+            time.sleep(1.0)  # longer than the client waits
             handler.close_connection = True
         elif fault in ("503", "late", "hidden", "dropped"):
             self.send(handler, 503, {}, b"<html>unavailable</html>")
@@ -313,7 +313,7 @@ class TradingExchange(Loopback):
             for name, known in probe.urls["api"].items()
         }
         given = {"apiKey": KEY, "secret": SECRET} if keys else None
-        client = new_client(exchange, urls=routes, timeout=0.3, keys=given, streams=streams)
+        client = new_client(exchange, urls=routes, timeout=0.8, keys=given, streams=streams)
         client.enableRateLimit = self.limits_rate
         client.options["fetchMarkets"] = {"types": ["linear" if self.perpetual else "spot"]}
         client.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
