@@ -182,7 +182,7 @@ def real_piece(folder: Path, seed: int) -> dict[str, Any]:
     base = TokenRecipe.read("tokens_trained")
     small: dict[str, Any] = {"seq_length": 16, "embed_size": 32, "dim_feedforward": 64, "pump_ahead": 6, "rise": 0.3}
     recipe = replace(
-        base, split_strategy="token", seed=seed, overlap=16,
+        base, split_strategy="token", split_fractions=(0.4, 0.2, 0.4), seed=seed, overlap=16,
         architecture=replace(base.architecture, **small),
         training=replace(base.training, steps=200, batch=16, learning_rate=1e-3, validate_every=20, patience=5),
     )  # fmt: skip
