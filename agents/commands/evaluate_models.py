@@ -110,7 +110,7 @@ def evaluate_tokens(run: Path, choice: Choice, inputs: MarketInputs, out: Path |
     Raises:
         ValueError: bars, a task or inputs, which it does not read; no run with its data.
     """
-    from agents.commands.tokens import _test
+    from agents.commands.tokens_testing import Asked, judged_in_test_mode
     from pretrain.fitting.run_folder import RECIPE
     from pretrain.tokens.recipe import TokenRecipe
     from pretrain.tokens.run import JudgingPlan
@@ -119,7 +119,8 @@ def evaluate_tokens(run: Path, choice: Choice, inputs: MarketInputs, out: Path |
         told = "leave --task, --bars and --out out"
         raise ValueError(f"{run} holds a forecaster of tokens, judged on its own tokens: {told}")
     recipe = TokenRecipe.read(str(run / RECIPE))
-    _test(recipe, (None, 5), (run, None, "cpu"), (None, None), JudgingPlan(seed=recipe.seed), None)
+    asked = Asked(run, None, "cpu", None, 5, None, None, None)
+    judged_in_test_mode(recipe, {}, asked, JudgingPlan(seed=recipe.seed))
 
 
 #: Kind of model -> how its run is evaluated: the run's folder, on what, with which inputs, and a table to write.

@@ -179,7 +179,7 @@ class StatesOf:
         found = []
         for market in markets:
             said = model.states(model.predict(model.market(market.bars)))[column].astype(object)
-            closes = market.bars.index + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
+            closes = pd.DatetimeIndex(market.bars.index) + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
             moments = pd.DatetimeIndex(said.index) + step
             found.append(said.set_axis(moments).reindex(closes, method="ffill").set_axis(market.bars.index))
         return found

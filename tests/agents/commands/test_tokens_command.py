@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import pretrain
 from agents.command_line import main
 from agents.commands import tokens as command
+from pretrain.tokens import run as module
 from pretrain.tokens.artifact import TokenForecaster
 from pretrain.tokens.hdf5_store import TokenStore
 from pretrain.tokens.recipe import TokenRecipe
@@ -138,3 +141,15 @@ def test_bad_input_is_told_in_one_line(run: Path, tmp_path: Path, capfd: pytest.
     bars = ["predict", str(run / "artifact"), "--bars", str(run / "recipe.yaml"), "--out", str(tmp_path / "p")]
     assert main(bars) == 2
     assert "holds a token forecaster" in capfd.readouterr().err
+
+
+def test_evaluate_tests_a_run_of_tokens(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    plan = functools.partial(module.JudgingPlan, 8, 16, 4)
+    monkeypatch.setattr(module, "JudgingPlan", plan)
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "log_error" in capfd.readouterr().out
+    assert main(["evaluate", str(run), "--task", "easy"]) == 2
+    assert "judged on its own tokens" in capfd.readouterr().err
