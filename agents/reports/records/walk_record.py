@@ -86,7 +86,7 @@ def _tracks(
     step = int(closes[1] - closes[0])
     markets = reading.attempt("candles", lambda: _markets(folder)) or {}
     accounts, trades = tables["accounts"], tables["trades"]
-    curves = {name: finite_curve(equity[name].to_numpy(), "equity.parquet") for name in equity}
+    curves = {str(name): finite_curve(equity[name].to_numpy(), "equity.parquet") for name in equity}
     found = []
     for name in curves:
         market, _, seed = name.rpartition(", ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ def compared(records: Sequence[Record], names: Sequence[str]) -> tuple[Section, 
 
 
 def _figures(records: Sequence[Record], names: Sequence[str]) -> Section:
-    lines = [record.methods.iloc[0] if record.methods is not None and len(record.methods) else {} for record in records]
+    tables = [record.methods for record in records]
+    lines: list[Any] = [{} if table is None or not len(table) else table.iloc[0] for table in tables]
     shown = [name for name in METHODS if any(name in line for line in lines)]
     columns = [Column("run", "Run", "text"), Column("verdict", "Verdict", "text"), *(column_of(name) for name in shown)]
     rows: list[tuple[Value, ...]] = []
