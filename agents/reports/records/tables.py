@@ -99,7 +99,8 @@ def _sources(metrics: dict[str, Any]) -> tuple[dict[str, Any], ...]:
 def _track(metrics: dict[str, Any], name: str, equity: pd.DataFrame, trades: pd.DataFrame | None) -> Track:
     closes = milliseconds(pd.DatetimeIndex(equity.index))
     curves = {name: finite_curve(equity["equity"].to_numpy(), "equity.parquet")}
-    for column in [name for name in equity.columns if name not in OF_BARS]:  # buy and hold, and ceilings of synthetic markets
+    others = [name for name in equity.columns if name not in OF_BARS]  # buy and hold, ceilings of synthetic markets
+    for column in others:
         curves[str(column).replace("_", " ")] = finite_curve(equity[column].to_numpy(), "equity.parquet")
     limits = metrics.get("desk", {}).get("trading", {}).get("limits", {})
     market = metrics.get("market", {}).get("name") or "market"
