@@ -122,7 +122,7 @@ def submits(desk: Opened, count: int, faults: tuple[str | None, ...], **options:
     cycle = itertools.cycle(faults)
     made = desk(order_fault=lambda number: next(cycle), **options)
     for number in range(count):
-        made.ask(0.5 if number % 2 == 0 else 0.1)
+        made.ask(0.1 if made.account[QUANTITY] > 0.1 else 0.5)  # of about 0.36 coins: an order is due each time
         made.executor.settle_all()
         made.carry()
         assert made.agrees(), (number, made.account[QUANTITY], made.exchange.account)
