@@ -189,10 +189,10 @@ class TokenModel(nn.Module):
         with torch.no_grad():
             for head, levels in zip(self.heads, usual, strict=True):
                 steps = torch.log(torch.expm1(levels.diff().clamp(LEAST_STEP, 50.0)))  # what softplus makes them of
-                last = cast(nn.Sequential, head)[-1]
+                last = cast(nn.Linear, cast(nn.Sequential, head)[-1])
                 last.weight.mul_(FAINT)
                 last.bias.copy_(torch.cat([steps[:middle], levels[middle : middle + 1], steps[middle:]]))
-            last = cast(nn.Sequential, self.chances)[-1]
+            last = cast(nn.Linear, cast(nn.Sequential, self.chances)[-1])
             last.weight.mul_(FAINT)
             last.bias.copy_(torch.logit(share.clamp(LEAST_STEP, 1.0 - LEAST_STEP)))
 
