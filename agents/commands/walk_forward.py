@@ -47,7 +47,7 @@ def walk_forward(
         list[Path] | None, typer.Option(help="Bars: a file, a saved market, or a store's series. Once per market.")
     ] = None,
     task: Annotated[str | None, typer.Option(help=f"{TASK_HELP} Its markets in place of --bars.")] = None,
-    markets: Annotated[int, typer.Option(help="Of --task, from its validation family.", min=1)] = 2,
+    markets: Annotated[int, typer.Option(help="How many markets of --task, from its validation family.", min=1)] = 2,
     days: Annotated[int, typer.Option(help="Tradable days of each market of --task.", min=1)] = 240,
     folds: Annotated[int, typer.Option(help="Parts of equal length that are judged.", min=1)] = 6,
     seeds: Annotated[int, typer.Option(help="Trainings of each fold.", min=1)] = 3,
