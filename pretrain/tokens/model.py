@@ -56,7 +56,7 @@ class RunningMeans(nn.Module):
     attention over rows that all look alike is slow to learn it. The weight of a row falls by `e` in `scale` rows.
 
     Args:
-        scales: in rows; none: every row gets zeros.
+        scales: (S,) in rows; none: every row gets zeros.
         width: `D`, of what is averaged.
     """
 

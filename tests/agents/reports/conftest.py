@@ -57,9 +57,12 @@ def page(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium, driven by Playwright; tests skip where there is none."""
+    """A headless Chromium, driven by Playwright; tests skip where there is none.
+
+    A module's: while Playwright is there, its thread has an event loop, and `asyncio.run` of other tests is refused.
+    """
     with ExitStack() as stack:
         try:
             driven = stack.enter_context(chromium())
