@@ -63,7 +63,8 @@ class Packer:
 
     def text(self) -> str:
         """Everything as base64 of gzip: length of the JSON (uint32, little-endian), JSON, bytes of the arrays."""
-        head = json.dumps({"arrays": self._arrays, **self.content}, allow_nan=False, separators=(",", ":")).encode()
+        content = {"arrays": self._arrays, **self.content}
+        head = json.dumps(content, allow_nan=False, separators=(",", ":"), default=scalar).encode()
         head += b" " * (-len(head) % 4)
         whole = np.array([len(head)], dtype="<u4").tobytes() + head + b"".join(self._bytes)
         return packed(whole)
@@ -87,6 +88,13 @@ class Packer:
         self._bytes.append(data)
         self._length += len(data)
         return len(self._arrays) - 1
+
+
+def scalar(value: Any) -> Any:
+    """NumPy's scalar as Python's, for `json.dumps(..., default=scalar)`; nothing else is taken."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def packed(data: bytes) -> str:

@@ -12,6 +12,7 @@ from agents.reports.document.blocks import Block, Figures, Listing, Picture, Rep
 from agents.reports.document.charts import Bars, Candles, Heat, Intervals, Lines
 from agents.reports.formats.chart_specs import OVERVIEW
 from agents.reports.formats.chart_specs import plain as numbers
+from agents.reports.formats.packing import scalar
 
 FORMAT = 1
 
@@ -28,7 +29,7 @@ def report_json(report: Report) -> str:
         } for chapter in report.chapters
     ]  # fmt: skip
     whole = {"format": FORMAT, "title": report.title, "versions": dict(report.versions), "chapters": chapters}
-    return json.dumps(whole, allow_nan=False) + "\n"
+    return json.dumps(whole, allow_nan=False, default=scalar) + "\n"
 
 
 def _block(block: Block) -> dict[str, Any]:

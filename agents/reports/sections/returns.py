@@ -61,7 +61,7 @@ def _equity_chart(track: Track, key: str) -> Lines:
     for name, curve in track.equity.items():
         own = name == track.lead
         colour = "main" if own else _colour(name) or next(series)
-        lost = not own and float(curve[-1]) < LOST * float(curve[0]) and track.own[-1] > LOST * track.own[0]
+        lost = not own and bool(curve[-1] < LOST * curve[0] and track.own[-1] > LOST * track.own[0])
         lines.append(Line(name, curve, track.closes_ms, colour, dashed=not own and _colour(name) != "", hidden=lost))
     hidden = [line.name for line in lines if line.hidden]
     ends = ", ".join(f"{name} {PERCENT.shown(total_return(curve))}" for name, curve in track.equity.items())

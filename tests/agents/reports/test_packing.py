@@ -78,6 +78,15 @@ def test_candles_and_words() -> None:
     assert "<" not in packer.text() and packer.text() == packer.text()
 
 
+def test_scalars_of_numpy_are_taken_and_nothing_else() -> None:
+    packer = Packer()
+    packer.content = {"hidden": np.bool_(True), "bars": np.int64(3), "price": np.float64(1.5)}
+    assert unpacked(packer.text())[0] == {"arrays": [], "hidden": True, "bars": 3, "price": 1.5}
+    packer.content = {"odd": {1, 2}}
+    with pytest.raises(TypeError, match="set"):
+        packer.text()
+
+
 def test_bytes_are_the_same_for_the_same_bytes() -> None:
     assert packed(b"bars") == packed(b"bars") != packed(b"barz")
 
