@@ -19,7 +19,7 @@ SECONDS = BARS.index.as_unit("s").asi8
 ROWS = BARS.to_numpy().tolist()
 
 
-def same(bars: pd.DataFrame, expected: pd.DataFrame = BARS) -> None:
+def assert_same(bars: pd.DataFrame, expected: pd.DataFrame = BARS) -> None:
     pd.testing.assert_frame_equal(
         bars[list(expected)], expected, check_freq=False, check_index_type=False, check_exact=True
     )
@@ -41,9 +41,9 @@ def test_cryptodatadownload(tmp_path: Path) -> None:
     columns |= {"Volume BTC": BARS["volume"].to_numpy(), "Volume USD": QUOTE.to_numpy()}
     newest_first = {name: np.asarray(values)[::-1] for name, values in columns.items() if name != "symbol"}
     path = csv(tmp_path, newest_first | {"symbol": "BTC/USD"}, "https://www.CryptoDataDownload.com\n")
-    same(read_bars(path))
+    assert_same(read_bars(path))
     table, report = import_bars(path)
-    same(table[::-1])
+    assert_same(table[::-1])
     np.testing.assert_array_equal(table["quote_volume"][::-1], QUOTE)
     assert report.columns["volume"] == "Volume BTC"
     assert report.columns["quote_volume"] == "Volume USD"
@@ -77,7 +77,7 @@ def test_binance_dump_without_names(tmp_path: Path, unit: str) -> None:
     path = tmp_path / "BTCUSDT-15m-2025-01.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("BTCUSDT-15m-2025-01.csv", table.to_csv(index=False, header=False))
-    same(read_bars(path))
+    assert_same(read_bars(path))
     bars, report = import_bars(path, keep=("trades",))
     assert list(bars) == ["open", "high", "low", "close", "volume", "quote_volume", "trades"]
     assert "columns have no names" in str(report)
@@ -89,7 +89,7 @@ def test_binance_names(tmp_path: Path) -> None:
     columns |= {"Volume": BARS["volume"].to_numpy(), "Close time": BARS.index.as_unit("ms").asi8 + 899_999}
     columns |= {"Quote asset volume": QUOTE.to_numpy(), "Number of trades": 3}
     assert import_bars(csv(tmp_path, columns))[1].columns["quote_volume"] == "Quote asset volume"
-    same(read_bars(csv(tmp_path, columns, sep=";")))
+    assert_same(read_bars(csv(tmp_path, columns, sep=";")))
 
 
 @pytest.mark.parametrize("kind", ["arrays", "text", "wrapped", "records", "lines", "columns", "gzip", "short names"])
@@ -107,32 +107,32 @@ def test_json(tmp_path: Path, kind: str) -> None:
     }.get(kind, json.dumps(records))
     path = tmp_path / "bars.json"
     path.write_bytes(gzip.compress(text.encode()) if kind == "gzip" else text.encode())
-    same(read_bars(path))
+    assert_same(read_bars(path))
 
 
 def test_feather(tmp_path: Path) -> None:
     BARS.reset_index().rename(columns={"timestamp": "date"}).to_feather(tmp_path / "BTC_USDT-15m.feather")
-    same(read_bars(tmp_path / "BTC_USDT-15m.feather"))
+    assert_same(read_bars(tmp_path / "BTC_USDT-15m.feather"))
 
 
 def test_an_index_without_a_name(tmp_path: Path) -> None:
     BARS.rename_axis(None).to_csv(tmp_path / "bars.csv")
-    same(read_bars(tmp_path / "bars.csv"))
+    assert_same(read_bars(tmp_path / "bars.csv"))
 
 
 def test_units_may_change_within_a_file(tmp_path: Path) -> None:
     times = np.where(np.arange(len(BARS)) < 100, SECONDS, SECONDS * 1000)
     path = csv(tmp_path, {"unix": times} | {c: BARS[c].to_numpy() for c in BARS})
-    same(read_bars(path))
+    assert_same(read_bars(path))
     assert "100 rows in seconds, 188 rows in milliseconds" in import_bars(path)[1].times
 
 
 def test_offsets_and_zones(tmp_path: Path) -> None:
     plain = {c: BARS[c].to_numpy() for c in BARS}
     there = BARS.index.tz_convert("Asia/Tokyo")
-    same(read_bars(csv(tmp_path, {"time": [t.isoformat() for t in there]} | plain)))
+    assert_same(read_bars(csv(tmp_path, {"time": [t.isoformat() for t in there]} | plain)))
     local = csv(tmp_path, {"time": there.strftime("%Y-%m-%d %H:%M:%S")} | plain)
-    same(read_bars(local, time_zone="Asia/Tokyo"))
+    assert_same(read_bars(local, time_zone="Asia/Tokyo"))
     with pytest.raises(BarsError, match=r"column 'time'.*does not say that it is UTC.*time_zone="):
         read_bars(local)
     with pytest.raises(BarsError, match=r"time_zone='Mars'"):
@@ -158,25 +158,25 @@ def test_two_volumes_are_told_apart_by_the_price_or_not_at_all(tmp_path: Path, n
         path = csv(tmp_path, plain | {base: BARS["volume"].to_numpy(), quote: QUOTE.to_numpy()})
         table, report = import_bars(path)
         assert (report.columns["volume"], report.columns["quote_volume"]) == (base, quote)
-        same(table)
+        assert_same(table)
         assert "is the base volume" in str(report)
     unclear = csv(tmp_path, plain | {names[0]: BARS["volume"].to_numpy(), names[1]: BARS["volume"].to_numpy()[::-1]})
     with pytest.raises(BarsError, match=r"may each be the base volume.*volume="):
         import_bars(unclear)
-    same(import_bars(unclear, volume=names[0])[0])
+    assert_same(import_bars(unclear, volume=names[0])[0])
 
 
 def test_the_symbol_tells_the_volumes(tmp_path: Path) -> None:
     columns = {"time": SECONDS, "symbol": "ETH/BTC"} | prices("open", "high", "low", "close")
     columns |= {"Volume BTC": QUOTE.to_numpy(), "Volume ETH": BARS["volume"].to_numpy()}
-    same(read_bars(csv(tmp_path, columns)))
+    assert_same(read_bars(csv(tmp_path, columns)))
 
 
 def test_spreadsheets(tmp_path: Path) -> None:
     path, table = tmp_path / "bars.csv", BARS.set_axis(BARS.index.strftime("%m/%d/%Y %I:%M %p"), axis=0)
     for options in ({"sep": ";", "decimal": ","}, {"sep": "\t"}, {"lineterminator": "\r\n"}):
         table.rename_axis("Date").to_csv(path, **options)
-        same(read_bars(path, time_zone="UTC", day_first=False))
+        assert_same(read_bars(path, time_zone="UTC", day_first=False))
     table.assign(close=[f"{close:,.2f}" for close in BARS["close"] * 100]).rename_axis("Date").to_csv(path)
     assert import_bars(path, time_zone="UTC", day_first=False)[0]["close"].tolist() == [
         round(close * 100, 2) for close in BARS["close"]
@@ -200,14 +200,14 @@ def test_what_is_not_clear_asks(tmp_path: Path) -> None:
         with pytest.raises(BarsError, match=message):
             read_bars(file)
         if settled:
-            same(read_bars(file, **settled))
+            assert_same(read_bars(file, **settled))
 
 
 def test_columns_may_be_renamed(tmp_path: Path) -> None:
     path = csv(tmp_path, {"wann": SECONDS} | {f"x{i}": BARS[c].to_numpy() for i, c in enumerate(BARS)})
     with pytest.raises(BarsError, match="column 'open' is missing"):
         read_bars(path)
-    same(read_bars(path, columns=("time", *BARS)))
+    assert_same(read_bars(path, columns=("time", *BARS)))
     with pytest.raises(BarsError, match="names 5 columns; the file has 6"):
         read_bars(path, columns=tuple(BARS))
 
@@ -240,7 +240,7 @@ def test_a_gzip_of_several_members_and_padding_is_one_file(tmp_path: Path) -> No
     text = BARS.to_csv().encode()
     path = tmp_path / "bars.csv.gz"
     path.write_bytes(gzip.compress(text[:777]) + bytes(100) + gzip.compress(text[777:]) + bytes(512))
-    same(read_bars(path))
+    assert_same(read_bars(path))
     for damaged in (path.read_bytes()[:-600], gzip.compress(text) + b"more", gzip.compress(text)[:-8] + bytes(8)):
         path.write_bytes(damaged)
         with pytest.raises(BarsError, match="damaged"):

@@ -68,7 +68,7 @@ class Venue:
     def stored(self, folder: Path) -> pd.DataFrame:
         return BarStore(folder).read(SeriesKey(self.exchange, SYMBOL, "funding"))
 
-    def holds(self, folder: Path, times: np.ndarray) -> None:
+    def assert_holds(self, folder: Path, times: np.ndarray) -> None:
         found = self.stored(folder)
         assert pd.DatetimeIndex(found.index).as_unit("ms").asi8.tolist() == times.tolist()
         assert found["rate"].tolist() == [rate(int(at)) for at in times]
@@ -79,13 +79,13 @@ class Venue:
 def test_all_rates_come_however_the_venue_numbers_its_pages(exchange: str, cap: int, tmp_path: Path) -> None:
     venue = Venue(exchange, cap=cap)
     first = venue.fetch(tmp_path, ALL[100], ALL[400] + 1)
-    venue.holds(tmp_path, ALL[100:401])
+    venue.assert_holds(tmp_path, ALL[100:401])
     assert (first.bars, first.missing, first.notes) == (301, 0, [])
     before = venue.pages
     assert venue.fetch(tmp_path, ALL[100], ALL[400] + 1).bars == 0
     assert venue.pages == before
     venue.fetch(tmp_path, ALL[0])  # what lies before it, and after it
-    venue.holds(tmp_path, ALL)
+    venue.assert_holds(tmp_path, ALL)
 
 
 def test_pages_that_move_on_while_they_are_read_lose_nothing(tmp_path: Path) -> None:
@@ -98,13 +98,13 @@ def test_pages_that_move_on_while_they_are_read_lose_nothing(tmp_path: Path) -> 
 
     venue.answer = answer  # type: ignore[method-assign]
     venue.fetch(tmp_path, ALL[0], ALL[-5])
-    venue.holds(tmp_path, ALL[:-5])
+    venue.assert_holds(tmp_path, ALL[:-5])
 
 
 def test_a_venue_without_a_way_back_is_said_to_be_incomplete(tmp_path: Path) -> None:
     venue = Venue("hashkey")
     report = venue.fetch(tmp_path, ALL[0])
-    venue.holds(tmp_path, ALL[-100:])
+    venue.assert_holds(tmp_path, ALL[-100:])
     assert len(report.notes) == 1
     assert "no funding rate came between" in report.notes[0]
     covered = BarStore(tmp_path).manifest(SeriesKey("hashkey", SYMBOL, "funding")).covered
@@ -125,7 +125,7 @@ def test_a_rate_that_is_missing_between_two_is_asked_for_and_not_covered(
     assert all(not (a < hole[1] and b > hole[0]) for a, b in covered for hole in holes)
     venue.times = ALL[ALL[300] != ALL]
     venue.fetch(tmp_path, ALL[0])
-    venue.holds(tmp_path, venue.times)
+    venue.assert_holds(tmp_path, venue.times)
     later = asking.wall_ms() + 2 * LATER_MS
     monkeypatch.setattr(asking, "wall_ms", lambda: later)
     venue.fetch(tmp_path, ALL[0])  # asked for at two times: the venue has none
@@ -148,7 +148,7 @@ def test_a_rate_that_one_answer_leaves_out_comes_with_the_next(tmp_path: Path) -
 
     venue.answer = answer  # type: ignore[method-assign]
     assert venue.fetch(tmp_path, ALL[0]).missing == 0
-    venue.holds(tmp_path, ALL)
+    venue.assert_holds(tmp_path, ALL)
 
 
 def test_a_change_of_interval_is_no_hole() -> None:

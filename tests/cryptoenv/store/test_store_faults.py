@@ -95,8 +95,11 @@ def unchanged(folder: Path, before: dict[str, bytes]) -> bool:
         return False
 
 
-def killed_and_resumed(processes: ForkServerContext, folder: Path, kills: int) -> int:
-    """Kills `kills` downloads at random points, the last one runs to its end; how many kills left files over."""
+def killed_and_resumed(processes: ForkServerContext, folder: Path, kills: int) -> tuple[int, int]:
+    """Kills `kills` downloads at random points, the last one runs to its end.
+
+    Returns how many bars were asked for, and how many kills left files over.
+    """
     rng = np.random.default_rng(5)
     count, left_over, rows = 40 * kills + 2_000, 0, 0
     series = KEY.folder(folder)
@@ -118,23 +121,31 @@ def killed_and_resumed(processes: ForkServerContext, folder: Path, kills: int) -
             p.name.startswith(TEMPORARY) or (named_part(p) and p.name not in parts) for p in series.iterdir()
         )
     append_pages(folder, count, 1_000)
+    return count, left_over
+
+
+def assert_as_if_never_killed(folder: Path, count: int) -> None:
+    """The store holds the whole truth, no file beside it, and byte for byte what one download at once writes."""
+    series = KEY.folder(folder)
     assert readable(folder, count) == len(truth(count))
     assert sum(named_part(p) is not None for p in series.iterdir()) == len(BarStore(folder).manifest(KEY).parts)
     assert not list(series.glob(TEMPORARY + "*"))
     append_pages(folder / "at once", count, count)
-    assert contents(KEY.folder(folder)) == contents(KEY.folder(folder / "at once"))
-    return left_over
+    assert contents(series) == contents(KEY.folder(folder / "at once"))
 
 
 def test_kill_9_while_appending(processes: ForkServerContext, tmp_path: Path) -> None:
     """D1, 8 points."""
-    killed_and_resumed(processes, tmp_path, 8)
+    count, _ = killed_and_resumed(processes, tmp_path, 8)
+    assert_as_if_never_killed(tmp_path, count)
 
 
 @pytest.mark.slow
 def test_kill_9_while_appending_at_50_points(processes: ForkServerContext, tmp_path: Path) -> None:
     """D1. Some of the kills must have come in the middle of a write, or the test shows nothing."""
-    assert killed_and_resumed(processes, tmp_path, 50) >= 5
+    count, left_over = killed_and_resumed(processes, tmp_path, 50)
+    assert_as_if_never_killed(tmp_path, count)
+    assert left_over >= 5
 
 
 class _Killed(BaseException):
