@@ -152,7 +152,8 @@ def duration_us(name: str, value: str | pd.Timedelta) -> int:
         BarsError: none, or a negative one; the message calls it `name`.
     """
     # "1d" is how timeframes are written here; pandas wants "1D".
-    spelled = re.sub(r"(?<=\d)[dw]$", lambda unit: unit[0].upper(), value) if isinstance(value, str) else value
+    letter = r"(?<![a-zA-Z])[dw](?![a-zA-Z])"  # the unit alone, wherever it stands: "1 d", "1d12h"
+    spelled = re.sub(letter, lambda unit: unit[0].upper(), value) if isinstance(value, str) else value
     try:
         micros = -(-pd.Timedelta(spelled).as_unit("ns").value // 1000)
     except (ValueError, TypeError, OverflowError, AttributeError) as error:

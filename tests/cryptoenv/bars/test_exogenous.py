@@ -1,4 +1,5 @@
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from cryptoenv import BarsError
 from cryptoenv.bar_files.reading import read_bars
-from cryptoenv.bars.exogenous import join_exogenous
+from cryptoenv.bars.exogenous import duration_us, join_exogenous
 from tests.naive.random_bars import random_bars
 
 BARS = random_bars(4, seed=3)
@@ -105,6 +106,16 @@ def test_what_cannot_be_joined_is_refused() -> None:
     ):
         with pytest.raises(BarsError, match=message):
             join_exogenous(bars, wrong, **options)
+
+
+@pytest.mark.parametrize(
+    ("said", "hours"),
+    [("1d", 24), ("1 d", 24), ("1d12h", 36), ("2w", 336), ("1w 1d", 192), ("1 day", 24), ("90min", 1.5)],
+)
+def test_durations_as_timeframes_spell_them_warn_of_nothing(said: str, hours: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert duration_us("known_after", said) == hours * 3_600_000_000
 
 
 def test_real_funding_rates(real_data: Path) -> None:
