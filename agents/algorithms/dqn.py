@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class Guidance:
     batch: int
 
 
-class _Guided:
+class _Guided(ABC):
     """What both algorithms do alike, as a mixin of Stable-Baselines3's."""
 
     guidance: Guidance | None = None
@@ -78,13 +79,13 @@ class _Guided:
             loss = loss + left * guidance.margin_weight * lead
         return loss
 
+    @abstractmethod
     def values_of(self, observations: Observation) -> torch.Tensor:
         """(B, A) Q-values of the network that learns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _values_and_error(self, samples: ReplayBufferSamples) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, A) Q-values of the samples' observations, and the scalar loss of the temporal difference."""
-        raise NotImplementedError
 
     def predict(
         self: Any, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False

@@ -130,12 +130,15 @@ class Sb3VecEnv(VecEnv):
         return [getattr(self._envs, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Not supported: rows share everything.
+        """Refused, as no row of a native vector env has attributes of its own; `set_costs` changes the costs of all.
 
         Raises:
-            NotImplementedError: always.
+            AttributeError: always.
         """
-        raise NotImplementedError(f"the rows of a native vector env share {attr_name!r}; make a new vector env instead")
+        raise AttributeError(
+            f"{attr_name!r} cannot be set: the rows of a native vector env share everything. Change costs with "
+            "set_costs(), anything else by making a new vector env"
+        )
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
@@ -143,11 +146,10 @@ class Sb3VecEnv(VecEnv):
         """`action_masks`, which sb3-contrib's MaskablePPO asks for: an (A,) bool mask per row asked for.
 
         Raises:
-            NotImplementedError: another method; rows are not objects.
-            AttributeError: continuous actions have no mask.
+            AttributeError: another method, as rows are not objects; continuous actions have no mask.
         """
         if method_name != "action_masks":
-            raise NotImplementedError(f"the rows of a native vector env are not objects with a method {method_name!r}")
+            raise AttributeError(f"the rows of a native vector env are not objects with a method {method_name!r}")
         masks = self._envs.action_masks()
         return [masks[i] for i in self._get_indices(indices)]
 
