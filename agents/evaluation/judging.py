@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation.outside_policy import CONTINUOUS, INDEX, OBSERVATIONS, View
-from agents.evaluation.rollout import Decide, decided_by, roll_seen, rows_by_length, whole_markets
+from agents.evaluation.rollout import Rollout, RolloutRows, decided_by, roll_seen, rows_by_length, whole_markets
 from agents.evaluation.tables import (
     DEFAULT_SPLIT,
     baseline_policies,
@@ -98,27 +98,26 @@ def score(
         >>> float(table.loc["policy", "score"]), float(table.loc["filter oracle", "score"])
         (0.0, 1.0)
     """
-    agent = policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
     task = task_named(market)
-    settings = _settings_for(agent, task, settings, actions)
-    if observation not in (None, *OBSERVATIONS):
-        raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
-    if agent is not None and ((observation, actions) != (None, None) or settings.positions != agent.settings.positions):
-        raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
-    view = View.of(policy, observation, actions, settings) if agent is None else View(INDEX, settings, agent.continuous)
-    if agent is None:
+    settings = _settings_for(_agent_of(policy), task, settings, actions)
+    judged = _Judged.of(policy, observation, actions, settings, batched)
+    if judged.agent is None:
         small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
-        view.check(policy, small)
-    judged = _Judged(policy, agent, view, batched)
+        judged.view.check(policy, small)
     with one_thread():
         if task is None:
-            return _on_own_markets(judged, market, split, settings, seed)
+            return _on_own_markets(judged, market, split, seed)
         maker = judged.maker(market)
         layout = None if maker is None else maker.layout
         labelled, rule = judging_markets(task, split, markets, days, settings, layout=layout)
-        mine = roll_seen(judged.decider(labelled), labelled, whole_markets(labelled), settings, view.sight)
+        mine = judged.rolled(labelled, whole_markets(labelled))
         found = {POLICY: mine} | rollouts(baseline_policies(labelled, settings, rule, seed), labelled, settings)
     return score_table(found, labelled, settings, seed=seed)
+
+
+def _agent_of(policy: Any) -> Agent | None:
+    """The agent that a policy is or holds; None of any other kind."""
+    return policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
 
 
 def _settings_for(
@@ -148,27 +147,50 @@ class _Judged:
     view: View
     batched: bool
 
+    @classmethod
+    def of(
+        cls,
+        policy: Any,
+        observation: str | None,
+        actions: tuple[float, ...] | str | None,
+        settings: TradingSettings,
+        batched: bool,
+    ) -> Self:
+        """As `score` is told.
+
+        Raises:
+            ValueError: an unknown observation; an agent that is to observe or trade other than it was trained to.
+        """
+        if observation not in (None, *OBSERVATIONS):
+            raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
+        agent = _agent_of(policy)
+        if agent is None:
+            return cls(policy, None, View.of(policy, observation, actions, settings), batched)
+        if (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
+            raise ValueError("an agent observes and trades what it was trained on: leave observation and actions out")
+        return cls(policy, agent, View(INDEX, settings, agent.continuous), batched)
+
     def maker(self, market: MarketSource) -> MarketMaker | None:
         """What makes the markets that it reads; None where any will do."""
         if isinstance(self.policy, Run):
             return run_maker(self.policy, None, market)
         return maker_for(self.agent.extractor, None) if self.agent else None
 
-    def decider(self, labelled: Sequence[ExpertMarket]) -> Decide:
-        """Its decisions on these markets."""
+    def rolled(self, labelled: Sequence[ExpertMarket], rows: RolloutRows) -> Rollout:
+        """What it does on rows of these markets."""
         if self.agent is None:
-            return self.view.decider(self.policy, self.batched)
-        return decided_by(self.agent.on(labelled))
+            decide = self.view.decider(self.policy, self.batched)
+        else:
+            decide = decided_by(self.agent.on(labelled))
+        return roll_seen(decide, labelled, rows, self.view.settings, self.view.sight)
 
 
-def _on_own_markets(
-    judged: _Judged, market: MarketSource, split: str, settings: TradingSettings, seed: int
-) -> pd.DataFrame:
+def _on_own_markets(judged: _Judged, market: MarketSource, split: str, seed: int) -> pd.DataFrame:
     """Net figures on that part of one's own markets."""
+    settings = judged.view.settings
     learned = learned_before([judged.policy] if isinstance(judged.policy, Run) else [], split)
     parts, rule = judging_parts(market, split, settings, learned, maker=judged.maker(market))
-    groups, sight = rows_by_length(parts), judged.view.sight
-    each = [roll_seen(judged.decider(parts), parts, rows, settings, sight) for rows in groups]
+    each = [judged.rolled(parts, rows) for rows in rows_by_length(parts)]
     others = rollouts_of_each(baseline_policies(parts, settings, rule, seed), parts, settings)
     return plain_table({POLICY: each} | others, settings)
 

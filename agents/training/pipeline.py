@@ -127,12 +127,7 @@ def learn(
             `resume` is False.
         FolderLockedError: another process trains in `out`.
     """
-    if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
-        raise ValueError(f"config.learning={config.learning!r} is not the configuration of {algorithm!r}")
-    require_actions(algorithm, config.settings_for(extractor).continuous)
-    labelled, validation = markets
-    refuse_families(markets_of(labelled), ("extractor", *JUDGED_BY), "train")
-    refuse_families(markets_of(validation), ("extractor", "train", *JUDGED_BY), "validation")
+    _require_fit(algorithm, extractor, markets, config)
     logs, began = out / LOG if out else None, perf_counter()
     checkpoints = None
     with ExitStack() as stack:
@@ -140,16 +135,10 @@ def learn(
         if out is not None and algorithm != "bc":
             made_of = identity(algorithm, extractor, markets, config, seed)
             checkpoints = Checkpoints(out / CHECKPOINTS, made_of, force=force)
-            _require_checkpoints(checkpoints, out, resume)
-            stack.enter_context(checkpoints.held())
-            _require_checkpoints(checkpoints, out, resume)
-            if resume and not checkpoints.generations():
-                warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=2)
+            _hold(stack, checkpoints, out, resume)
         with embedding_on(extractor, config.accelerator):
-            training_markets = TrainingMarkets(
-                EmbeddedMarkets.of(extractor, labelled, progress=progress),
-                EmbeddedMarkets.of(extractor, validation, progress=progress),
-            )
+            train, validation = (EmbeddedMarkets.of(extractor, part, progress=progress) for part in markets)
+        training_markets = TrainingMarkets(train, validation)
         start = cloned(
             extractor, training_markets, config.settings_for(extractor), config.cloning,
             seed=seed, correction=config.dagger,
@@ -158,16 +147,13 @@ def learn(
         metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
         if algorithm == "bc":
             return Trained(start, start, metrics)
-        found = ALGORITHMS[algorithm]
         began = perf_counter()
-        learner, schedule = _learner(
-            algorithm, start, training_markets.train, config, seed=spread_seed(seed, "learning")
-        )
+        learner, schedule = _learner(algorithm, start, train, config, seed=spread_seed(seed, "learning"))
         if checkpoints is None:
             schedule = replace(schedule, checkpoint_every=0)
+        kind = (algorithm, ALGORITHMS[algorithm].for_actions(start.settings.continuous)[1])
         result = improve(
-            learner, start, (algorithm, found.for_actions(start.settings.continuous)[1]), training_markets.validation,
-            schedule,
+            learner, start, kind, validation, schedule,
             checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
         )  # fmt: skip
     metrics |= {
@@ -177,6 +163,29 @@ def learn(
         **result.metrics,
     }
     return Trained(start, result.agent, metrics)
+
+
+def _require_fit(
+    algorithm: str,
+    extractor: Extractor,
+    markets: tuple[Sequence[ExpertMarket], Sequence[ExpertMarket]],
+    config: AgentTrainingConfig,
+) -> None:
+    """Refuse what does not go together, and markets that are kept to judge by."""
+    if algorithm != "bc" and not isinstance(config.learning, (type(new_config(algorithm)), type(None))):
+        raise ValueError(f"config.learning={config.learning!r} is not the configuration of {algorithm!r}")
+    require_actions(algorithm, config.settings_for(extractor).continuous)
+    refuse_families(markets_of(markets[0]), ("extractor", *JUDGED_BY), "train")
+    refuse_families(markets_of(markets[1]), ("extractor", "train", *JUDGED_BY), "validation")
+
+
+def _hold(stack: ExitStack, checkpoints: Checkpoints, out: Path, resume: bool) -> None:
+    """Keep other processes from `out` until the stack is left; what is there is looked at before and after."""
+    _require_checkpoints(checkpoints, out, resume)
+    stack.enter_context(checkpoints.held())
+    _require_checkpoints(checkpoints, out, resume)
+    if resume and not checkpoints.generations():
+        warnings.warn(f"{out} has no checkpoint yet: the training begins anew", stacklevel=3)
 
 
 def _require_checkpoints(checkpoints: Checkpoints, out: Path, resume: bool) -> None:
