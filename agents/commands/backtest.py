@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agents.commands.strategy_options import StrategyOptions, takes_strategy
-from agents.run_folders.new_outputs import require_new_file, require_new_folder, write_new_file, write_new_folder
+from agents.run_folders.new_outputs import require_new_file, require_new_folder, write_new_folder, write_table
 
 if TYPE_CHECKING:
     from agents.evaluation.backtest.backtesting import Backtest
@@ -44,7 +44,7 @@ def backtest(
     require_new_folder(out)
     told, traded = given.prepared()
     found, sweep = given.run(told)
-    ceilings = told.ceilings(found)
+    ceilings = told.ceilings(found, sweep)
     judged = judge(
         found, ledger or ledger_beside(out), traded.data, sweep=sweep, chances=chances, seed=given.seed,
         ceilings=ceilings, states=given.states is not None,
@@ -80,9 +80,7 @@ def stress(
         raise ValueError(f"--rule names {len(sweep.rules)} rules: stress one of them")
     table = stress_table(list(stressed(found, StressConfig(seed=given.seed))))
     print_figures(table, f"{found.name}: {traded.data}, {span_of(found)}", columns=STRESSES, first="stress")
-    if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
+    write_table(table, out)
 
 
 def span_of(found: Backtest) -> str:

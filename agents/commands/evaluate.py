@@ -26,7 +26,7 @@ from agents.commands.options import (
     of_earlier,
     one_source,
 )
-from agents.run_folders.new_outputs import require_new_file, write_new_file
+from agents.run_folders.new_outputs import require_new_file, write_table
 
 SPLIT_HELP = "validation to choose by, test for final figures: a task's seed family, or a part in time of your bars."
 
@@ -109,9 +109,7 @@ def evaluate(
         title += f"\n{KEPT_CLONE}" + (" (= clone)" if len(runs) > 1 else "")
     funded = not is_task and pays_funding(chosen, run_maker(runs[0], inputs, chosen).inputs)
     print_table(table, title, charged=charged_in_words(runs[0].agent.settings, real=not is_task, funded=funded))
-    if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
+    write_table(table, out)
 
 
 def _number(

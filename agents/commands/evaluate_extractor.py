@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from agents.commands.evaluate_choice import Choice
+    from agents.evaluation.extractor_trader import ExtractorTrader
     from pretrain.fitting.market_inputs import MarketInputs
+
+NAME = "extractor"  #: its line in the table
 
 
 def evaluate_extractor(run: Path, choice: Choice, inputs: MarketInputs, out: Path | None) -> None:
@@ -19,21 +25,10 @@ def evaluate_extractor(run: Path, choice: Choice, inputs: MarketInputs, out: Pat
         ValueError: markets that do not fit it, an unknown split, or bars that it has learned from.
     """
     from agents.algorithms.threads import one_thread
-    from agents.evaluation.charges import charged_in_words, with_impact
+    from agents.evaluation.charges import charged_in_words
     from agents.evaluation.extractor_trader import ExtractorTrader
-    from agents.evaluation.rollout import roll, rows_by_length
-    from agents.evaluation.tables import (
-        baseline_policies,
-        judging_markets,
-        judging_parts,
-        plain_table,
-        rollouts_of_each,
-        score_table,
-    )
-    from agents.markets.expert_market import synthetic_markets
-    from agents.markets.own_markets import maker_for
     from agents.reports.table import print_table
-    from agents.run_folders.new_outputs import write_new_file
+    from agents.run_folders.new_outputs import write_table
     from agents.training.config import AgentTrainingConfig
     from pretrain import Extractor, load
     from pretrain.fitting.run_folder import RECIPE
@@ -45,37 +40,52 @@ def evaluate_extractor(run: Path, choice: Choice, inputs: MarketInputs, out: Pat
     recipe: Any = read_recipe(run / RECIPE)
     inputs = inputs.over(recipe.inputs)
     inputs.require_fits(extractor.layout, str(run))
-    settings = AgentTrainingConfig().settings_for(extractor)
     source = recipe.task if choice.source is None else choice.source
-    trader = ExtractorTrader(extractor, settings)
+    trader = ExtractorTrader(extractor, AgentTrainingConfig().settings_for(extractor))
+    on_task = isinstance(source, str) and source in TASKS
     with one_thread():
-        if isinstance(source, str) and source in TASKS:
-            labelled, rule = judging_markets(
-                source, choice.split, choice.markets, choice.days, settings, seeds=choice.seeds, layout=extractor.layout
-            )
-            if choice.split == "test":
-                chosen_by = synthetic_markets(
-                    source, "validation", 8, choice.days, settings, layout=extractor.layout, progress=False
-                )
-                trader = trader.tuned(chosen_by)
-            title = f"{len(labelled)} markets of {choice.split!r}, task {source!r}, an extractor's own actions"
-        else:
-            settings = with_impact(settings)
-            learned = _learned(extractor)
-            parts, rule = judging_parts(source, choice.split, settings, learned, maker=maker_for(extractor, inputs))
-            labelled = tuple(parts)
-            title = f"the {choice.split} part in time of {source}, an extractor's own actions"
-        others = rollouts_of_each(baseline_policies(labelled, settings, rule, 0), labelled, settings)
-        groups = rows_by_length(labelled)
-        mine = [roll(trader.on(labelled), labelled, rows, settings) for rows in groups]
-    if isinstance(source, str) and source in TASKS:
-        table = score_table({"extractor": mine[0]} | {name: one[0] for name, one in others.items()}, labelled, settings)
-    else:
-        table = plain_table({"extractor": mine} | others, settings)
-    print_table(table, title, charged=charged_in_words(settings, real=source not in TASKS, funded=False))
-    if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
+        table, judged = _on_task(trader, source, choice) if on_task else _on_bars(trader, source, choice, inputs)
+    charged = charged_in_words(trader.settings, real=not on_task, funded=False)
+    print_table(table, f"{judged}, an extractor's own actions", charged=charged)
+    write_table(table, out)
+
+
+def _on_task(trader: ExtractorTrader, task: str, choice: Choice) -> tuple[pd.DataFrame, str]:
+    """Scores on unseen markets of a task, and what those are called."""
+    from agents.evaluation.rollout import roll, whole_markets
+    from agents.evaluation.tables import baseline_policies, judging_markets, rollouts, score_table
+    from agents.markets.expert_market import synthetic_markets
+
+    settings, layout = trader.settings, trader.extractor.layout
+    labelled, rule = judging_markets(
+        task, choice.split, choice.markets, choice.days, settings, seeds=choice.seeds, layout=layout
+    )
+    if choice.split == "test":
+        trader = trader.tuned(
+            synthetic_markets(task, "validation", 8, choice.days, settings, layout=layout, progress=False)
+        )
+    found = {NAME: roll(trader.on(labelled), labelled, whole_markets(labelled), settings)}
+    found |= rollouts(baseline_policies(labelled, settings, rule, 0), labelled, settings)
+    return score_table(found, labelled, settings), f"{len(labelled)} markets of {choice.split!r}, task {task!r}"
+
+
+def _on_bars(
+    trader: ExtractorTrader, source: str | Sequence[str], choice: Choice, inputs: MarketInputs
+) -> tuple[pd.DataFrame, str]:
+    """Net figures on a part in time of bars of one's own, with market impact, and what that is called."""
+    from agents.evaluation.charges import with_impact
+    from agents.evaluation.rollout import roll, rows_by_length
+    from agents.evaluation.tables import baseline_policies, judging_parts, plain_table, rollouts_of_each
+    from agents.markets.own_markets import maker_for, several
+    from cryptoenv.bar_files.reading import file_stem
+
+    settings = with_impact(trader.settings)
+    maker = maker_for(trader.extractor, inputs)
+    parts, rule = judging_parts(source, choice.split, settings, _learned(trader.extractor), maker=maker)
+    mine = [roll(trader.on(parts), parts, rows, settings) for rows in rows_by_length(parts)]
+    others = rollouts_of_each(baseline_policies(parts, settings, rule, 0), parts, settings)
+    names = ", ".join(file_stem(Path(str(one))) for one in several(source))
+    return plain_table({NAME: mine} | others, settings), f"{names}, the {choice.split} part in time"
 
 
 def _learned(extractor: Any) -> list[Any]:

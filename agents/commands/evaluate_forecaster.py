@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.run_folders.new_outputs import require_new_file, write_new_file
+from agents.run_folders.new_outputs import require_new_file, write_table
 from cryptoenv.files.typed_values import ConfigError
 
 if TYPE_CHECKING:
@@ -62,9 +62,8 @@ def evaluate_forecaster_command(
         print(f"the weights saw bars from {told.first} to {told.last} ({told.markets} market(s))")
     table = evaluate_forecaster(model, parts)
     _print(table, f"{len(parts)} market(s), {split}")
+    write_table(table, out)
     if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
         for picture in draw_run(model, parts, out.with_suffix("")):
             print(f"picture: {picture}")
 
@@ -114,9 +113,7 @@ def evaluate_external_command(
     print("what data its weights saw is not known here")
     table = judge_beside_baselines(recipe.external, model, dataset, rows)
     _print(table, f"{len(parts)} market(s), {len(rows):,} decisions")
-    if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
+    write_table(table, out)
 
 
 def _check(source: tuple[str | None, Sequence[Path] | None, str, int], split: str, out: Path | None) -> None:

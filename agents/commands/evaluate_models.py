@@ -42,7 +42,7 @@ def evaluate_segmenter(run: Path, choice: Choice, inputs: MarketInputs, out: Pat
     Raises:
         ValueError: markets that do not fit it, or an unknown split.
     """
-    from agents.run_folders.new_outputs import write_new_file
+    from agents.run_folders.new_outputs import write_table
     from pretrain.fitting.run_folder import RECIPE
     from pretrain.loading import load, read_recipe
     from pretrain.segmenter.judging import score_table
@@ -59,9 +59,7 @@ def evaluate_segmenter(run: Path, choice: Choice, inputs: MarketInputs, out: Pat
         judged, title = _of_bars(model, recipe, files, inputs, choice.split)
     table = score_table(model, judged)
     _print(table, title)
-    if out is not None:
-        write_new_file(out, table.to_csv)
-        print(f"table: {out}")
+    write_table(table, out)
 
 
 def _of_task(model: Any, recipe: Any, task: str, choice: Choice) -> tuple[list[Any], str]:

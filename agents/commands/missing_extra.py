@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-
-def how_to_install(extra: str) -> str:
-    """The command that adds an extra; what knows the installation is imported when something is missing."""
-    from synthetic.installation import install_hint
-
-    return install_hint(extra)
-
-
 #: The extra that brings a module which is imported when it is needed; all others come with `agents`.
 EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
@@ -38,5 +30,6 @@ def extra_is_missing(error: ModuleNotFoundError, command: str) -> str:
     """One line that says which extra a command needs."""
     if not error.name or "pip install" in str(error):
         return str(error)  # says so itself
-    extra = extra_for(error.name, command)
-    return f"`cryptoenv {command}` needs the module {error.name!r}: {how_to_install(extra)}"
+    from synthetic.installation import install_hint  # only when something is missing
+
+    return f"`cryptoenv {command}` needs the module {error.name!r}: {install_hint(extra_for(error.name, command))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agents.evaluation.backtest.backtesting import Backtest, Desk
+    from agents.evaluation.backtest.rule import Rule
     from agents.evaluation.backtest.sweeping import Sweep
     from agents.evaluation.backtest.traded import Traded
     from cryptoenv.market.market import Market
     from pretrain.fitting.market_inputs import MarketInputs
+
+BY_CONFIDENCE = ", by confidence"  #: behind the name of what is sized so
+
 
 @dataclass(frozen=True)
 class Charged:
@@ -57,7 +62,7 @@ class Prepared:
     Attributes:
         market, desk, name: what is traded, how, and what decides.
         targets: (T,), or None where rules do.
-        rules: one or a grid. table: of a model, whose columns they read.
+        rules: one, or a grid that is swept. table: of a model, whose columns they read.
         earliest: bar of the first decision that is allowed.
         traded: where the market comes from. states, below: of a segmenter, its timescale and the exposure in "bear".
     """
@@ -66,16 +71,19 @@ class Prepared:
     desk: Desk
     name: str
     targets: NDArray[np.float64] | None
-    rules: Any = None
+    rules: Sequence[Rule] = ()
     table: pd.DataFrame | None = None
     earliest: int = 0
     traded: Traded | None = None
     states: str | None = None
     below: float = 0.0
 
-    def ceilings(self, found: Backtest) -> list[Backtest]:
-        """What nobody can beat, where the truth is known (`Traded.ceilings`)."""
-        return [] if self.traded is None else self.traded.ceilings(found, self.states, self.below)
+    def ceilings(self, found: Backtest, sweep: Sweep | None) -> list[Backtest]:
+        """What nobody can beat, where the truth is known (`Traded.ceilings`), of what `run` gave."""
+        if self.traded is None:
+            return []
+        rules = self.rules if sweep is None else (sweep.rules[sweep.best],)
+        return self.traded.ceilings(found, self.states, self.below, rules[0] if rules else None)
 
     def run(self, first: int, last: int) -> tuple[Backtest, Sweep | None]:
         """The backtest from one decision to another; of a grid the best rule's, and the sweep."""
@@ -149,7 +157,7 @@ class Given:
 
     def _of_bars(self, traded: Traded, timeframe: str | None, desk: Desk) -> Prepared:
         from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import BY_CONFIDENCE, read_signals, signal_targets
+        from agents.evaluation.backtest.signals import read_signals, signal_targets
 
         market = traded.plain_market(timeframe)
         if self.signals is not None:
@@ -161,12 +169,7 @@ class Given:
     def _of_model(self, traded: Traded, desk: Desk) -> Prepared:
         import pretrain
         from agents.evaluation.backtest.rule import parse_rules
-        from agents.evaluation.backtest.signals import (
-            BY_CONFIDENCE,
-            by_rise_confidence,
-            by_state_confidence,
-            state_targets,
-        )
+        from agents.evaluation.backtest.signals import by_rise_confidence, by_state_confidence, state_targets
         from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
         from pretrain.segmenter.artifact import Segmenter
 
@@ -194,7 +197,7 @@ class Given:
             if len(rules) > 1:
                 raise ValueError(f"--rule names {len(rules)} rules: --size confidence trades one")
             targets = by_rise_confidence(rules[0], market, table, shorts=desk.trading.shorts_allowed)
-            return Prepared(market, desk, rules[0].words + BY_CONFIDENCE, targets, earliest=earliest)
+            return Prepared(market, desk, rules[0].words + BY_CONFIDENCE, targets, rules, earliest=earliest)
         return Prepared(market, desk, "", None, rules, table, earliest)
 
 

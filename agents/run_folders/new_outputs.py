@@ -7,6 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INTERRUPTED = 130  #: exit code after Ctrl-C, as shells have it
 
@@ -61,6 +65,17 @@ def write_new_file(path: Path, make: Callable[[Path], object]) -> None:
 
     make_folder(path.parent)
     make_file(path, make)
+
+
+def write_table(table: pd.DataFrame, out: Path | None) -> None:
+    """Write the table of a command that has --out as CSV, and say so; nothing where `out` is None.
+
+    Raises:
+        FileExistsError, NotADirectoryError, PermissionError, OSError: as `write_new_file`.
+    """
+    if out is not None:
+        write_new_file(out, table.to_csv)
+        print(f"table: {out}")
 
 
 def write_new_folder(folder: Path, make: Callable[[Path], object]) -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 from agents.algorithms.threads import one_thread
 from agents.evaluation.backtest.backtesting import COSTS, buy_and_hold
 from agents.evaluation.backtest.judgement import as_text
+from agents.evaluation.backtest.signals import state_column
 from agents.evaluation.backtest.traded import Traded
 from agents.evaluation.rollout import blocks, roll
 from agents.evaluation.stress import stress_table, stressed
@@ -171,7 +172,7 @@ class StatesOf:
         model = load(self.segmenter)
         if not isinstance(model, Segmenter):
             raise ValueError(f"{self.segmenter} holds a {type(model).__name__}: states are told by a segmenter")
-        column = "state" if self.timescale == "all" else f"state_{self.timescale}"
+        column = state_column(self.timescale)
         if column not in model.machines.state_columns:
             known = ", ".join((*model.machines.timescales, "all"))
             raise ValueError(f"{self.segmenter} has no states of {self.timescale!r}; it has {known}")

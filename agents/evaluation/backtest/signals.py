@@ -18,7 +18,6 @@ from cryptoenv.bars.times import TimeReading, utc_times
 from cryptoenv.market.market import Market
 
 TARGET, CONFIDENCE = "target", "confidence"
-BY_CONFIDENCE = ", by confidence"  #: behind the name of what is sized so
 
 
 class SignalsError(BarsError):
@@ -111,6 +110,11 @@ def signal_targets(signals: pd.DataFrame, market: Market, *, sized: bool = False
     return targets
 
 
+def state_column(timescale: str) -> str:
+    """Where a segmenter's table has the states of a timescale, such as "4h"; "all" is the machine over all of them."""
+    return "state" if timescale == "all" else f"state_{timescale}"
+
+
 def state_targets(
     table: pd.DataFrame, market: Market, timescale: str, *, long: float = 1.0, below: float = 0.0
 ) -> NDArray[np.float64]:
@@ -129,7 +133,7 @@ def state_targets(
     Raises:
         SignalsError: no such columns, or no such states.
     """
-    held = "state" if timescale == "all" else f"state_{timescale}"
+    held = state_column(timescale)
     if held in table.columns:
         state = table[held].astype(object).reindex(market.bars.index)
         if table[held].dtype == "category" and not {"bull", "bear"} <= set(table[held].cat.categories):

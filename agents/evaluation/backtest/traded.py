@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from agents.evaluation.backtest.backtesting import Backtest, backtest
-from agents.evaluation.backtest.rule import grid_of, parse_rules
-from agents.evaluation.backtest.signals import BY_CONFIDENCE
+from agents.evaluation.backtest.rule import Rule, grid_of
 from agents.evaluation.tables import ORACLE, require_judged
 from agents.markets.expert_market import require_task
 from agents.markets.own_markets import data_named
@@ -103,24 +102,27 @@ class Traded:
         begin = self.sample.bars.index[0] + pd.Timedelta(WARMUP_DAYS, "D")
         return max(int(market.bars.index.searchsorted(begin)) - 1, 0)
 
-    def ceilings(self, found: Backtest, states: str | None, below: float) -> list[Backtest]:
+    def ceilings(
+        self, found: Backtest, states: str | None = None, below: float = 0.0, rule: Rule | None = None
+    ) -> list[Backtest]:
         """What nobody can beat, or no rule of this kind, at the same desk over the same bars; none on one's own.
 
-        The causal optimum (the filter oracle, which reckons with fee and half-spread, as scores do), and the rule of
-        `found` where it trades a model's table: on the true states, or on the true drift in place of a forecast.
+        The causal optimum (the filter oracle, which reckons with fee and half-spread, as scores do), and what was
+        traded where it reads a model's table: on the true states, or on the true drift in place of a forecast.
 
         Args:
             found: a backtest.
             states: timescale of the states that were traded, or None.
             below: exposure in "bear".
+            rule: that was traded, or None.
         """
         if self.sample is None:
             return []
         kinds = [(ORACLE, optimum_targets(self.sample, found))]
         if states is not None:
             kinds.insert(0, (TRUE_STATES, true_state_targets(self.sample, found.market, states, below)))
-        elif found.name.startswith("threshold "):
-            kinds.insert(0, (TRUE_DRIFT, true_drift_targets(self.sample, found)))
+        elif rule is not None and rule.kind == "threshold":
+            kinds.insert(0, (TRUE_DRIFT, true_drift_targets(self.sample, found, rule)))
         first = found.trace.first
         last = first + len(found.targets) - 1
         return [backtest(found.market, at, found.desk, first=first, last=last, name=name) for name, at in kinds]
@@ -166,18 +168,18 @@ def true_state_targets(sample: RegimeSample, market: Market, timescale: str, bel
     return at_closes(asked, sample, market)
 
 
-def true_drift_targets(sample: RegimeSample, like: Backtest) -> NDArray[np.float64]:
+def true_drift_targets(sample: RegimeSample, like: Backtest, rule: Rule) -> NDArray[np.float64]:
     """(T,) targets of a threshold rule, by what a bar earns on average in the true state at each close.
 
     A column of a return over H bars ("return_4_mean") is H times it; of anything else the rule's middle is taken for
     the threshold of a rise, 0.
     """
-    (rule,) = parse_rules(like.name.removesuffix(BY_CONFIDENCE))
-    column = str(dict(rule.values)["column"])
+    values = dict(rule.values)
+    column = str(values["column"])
     bars = re.search(r"return_(\d+)", column)
     drift = sample.truth["drift"].to_numpy(np.float64)  # of the state at each close, which lasts
     if bars is None:
-        middle = (dict(rule.values)["above"] + dict(rule.values)["below"]) / 2.0
+        middle = (values["above"] + values["below"]) / 2.0
         drift = middle + np.sign(drift) * 1e9
     else:
         drift = drift * int(bars.group(1))

@@ -39,4 +39,5 @@ def test_an_extractor_on_bars_of_ones_own(run: Path, tmp_path: Path, capsys: pyt
     assert main(["evaluate", str(run), "--bars", str(path), "--out", str(out)]) == 0
     table = pd.read_csv(out, index_col=0)
     assert "score" not in table.columns and "filter oracle" not in table.index and "extractor" in table.index
-    assert "market impact" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "market impact" in said and "drawn, the validation part in time, an extractor's own actions" in said

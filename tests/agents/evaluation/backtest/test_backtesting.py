@@ -24,7 +24,7 @@ from agents.evaluation.backtest.signals import (
     state_targets,
 )
 from agents.evaluation.backtest.sweeping import sweep_rules
-from agents.evaluation.backtest.traded import TRUE_STATES, Traded, optimum_targets, true_state_targets
+from agents.evaluation.backtest.traded import TRUE_DRIFT, TRUE_STATES, Traded, optimum_targets, true_state_targets
 from agents.evaluation.rollout import whole_markets
 from agents.markets.expert_market import ExpertMarket, synthetic_market
 from agents.policies.agent import Agent
@@ -327,6 +327,15 @@ def test_the_ceiling_is_what_the_environment_says(settings: TradingSettings) -> 
     assert (asked[regimes == "bull"] == 1.0).all() and (asked[regimes == "crash"] == -1.0).all()
     assert np.isnan(asked[regimes == "range"]).all()
     assert oracle.log_return > found.log_return and by_states.name == TRUE_STATES
+    called_so = replace(found, name="threshold of mine")  # a file of signals may be called anything
+    assert [one.name for one in traded.ceilings(called_so)] == [oracle.name]
+    (rule,) = parse_rules("threshold column=return_4_mean above=0.0012345678 below=-0.001")
+    by_drift, _ = traded.ceilings(found, rule=rule)
+    drift = 4.0 * traded.sample.truth["drift"].to_numpy()[first:-1]
+    wanted = np.select([drift > 0.0012345678, drift < -0.001], [1.0, -1.0], np.nan)
+    known = ~np.isnan(wanted)
+    assert by_drift.name == TRUE_DRIFT and known.any()
+    np.testing.assert_array_equal(by_drift.targets[known], wanted[known])
     hours = traded.plain_market("1h")
     np.testing.assert_array_equal(true_state_targets(traded.sample, hours, "4h", -1.0), asked[3::4])
     again = Traded.named(traded.data)
