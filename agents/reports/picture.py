@@ -71,10 +71,10 @@ def _draw_equity(axis: Axes, times: pd.Index, equity: Mapping[str, NDArray[np.fl
     colours = dict(zip([agent, *others], LINE_COLOURS, strict=False))
     shown = {name: values / values[0] for name, values in equity.items()}
     for name in [*others, agent]:
-        width = 2.2 if name == agent else 1.1
+        width, span = (2.2, " in all") if name == agent else (1.1, "")  # said once: seven names just fit in a line
         axis.plot(
             times, shown[name], color=colours.get(name, "#aaaaaa"), linewidth=width,
-            label=f"{name} ({100 * (shown[name][-1] - 1):+.1f}% in all)",
+            label=f"{name} ({100 * (shown[name][-1] - 1):+.1f}%{span})",
         )  # fmt: skip
     axis.axhline(1.0, color="black", linewidth=0.6)
     axis.set_yscale("log")
