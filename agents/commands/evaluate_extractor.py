@@ -42,10 +42,13 @@ def evaluate_extractor(run: Path, choice: Choice, inputs: MarketInputs, out: Pat
     inputs.require_fits(extractor.layout, str(run))
     source = recipe.task if choice.source is None else choice.source
     trader = ExtractorTrader(extractor, AgentTrainingConfig().settings_for(extractor))
-    on_task = isinstance(source, str) and source in TASKS
+    task = source if isinstance(source, str) and source in TASKS else None
     with one_thread():
-        table, judged = _on_task(trader, source, choice) if on_task else _on_bars(trader, source, choice, inputs)
-    charged = charged_in_words(trader.settings, real=not on_task, funded=False)
+        if task is not None:
+            table, judged = _on_task(trader, task, choice)
+        else:
+            table, judged = _on_bars(trader, source, choice, inputs)
+    charged = charged_in_words(trader.settings, real=task is None, funded=False)
     print_table(table, f"{judged}, an extractor's own actions", charged=charged)
     write_table(table, out)
 
