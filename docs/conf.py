@@ -9,6 +9,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from command_tree import write_command_reference  # noqa: E402 -- from this checkout
+from sample_report import make_sample_report  # noqa: E402
 
 import agents  # noqa: E402
 import cryptoenv  # noqa: E402
@@ -17,6 +18,7 @@ import pretrain  # noqa: E402
 for package in (pretrain, agents):  # what they import on first use belongs in the reference, too
     vars(package).update({name: getattr(package, name) for name in package.__all__})
 write_command_reference(ROOT / "docs" / "reference" / "commands.md")
+make_sample_report(ROOT / "docs" / "_static" / "sample-report.html")
 
 project = "cryptoenv"
 author = "the cryptoenv authors"
