@@ -11,6 +11,8 @@ import agents
 from agents.algorithms.ppo import PPOConfig
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.commands.demo import DemoConfig, run_demo
+from agents.reports.records.judged_agent import JudgeOn
+from agents.reports.report_files import ENDINGS, Format, make_report, write_report
 from agents.run_folders.run_folder import Run
 from agents.run_folders.run_origin import kept_clone, own_inputs
 from agents.settings import TradingSettings
@@ -58,6 +60,25 @@ def test_demo_on_synthetic_markets(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr()
     assert "filter oracle" in printed.out
     assert "5/5" in printed.err
+    check_report(run.folder, methods)
+
+
+def check_report(folder: Path, methods: list[str]) -> None:
+    """The report of the demo's run in every format of text: judged on 30 days, in which random positions lose all."""
+    report = make_report([folder], JudgeOn(markets=1, days=30), progress=False)
+    forms: tuple[Format, ...] = ("html", "markdown", "json")
+    for form in forms:
+        write_report(report, folder.parent / f"report{ENDINGS[form]}", form, progress=False)
+    told = json.loads((folder.parent / "report.json").read_text("utf-8"))
+    sections = {one["key"]: one for one in told["chapters"][0]["sections"]}
+    kept = ("headline", "equity", "drawdown", "candles", "regimes", "stress", "curves", "looked", "figures")
+    assert not any(sections[key]["empty"] for key in kept), {key: sections[key]["empty"] for key in kept}
+    (chart,) = sections["equity"]["blocks"]
+    assert {line["name"] for line in chart["lines"]} == set(methods)
+    hidden = "In the legend alone: random."
+    assert hidden in chart["message"]
+    for ending in (".html", ".md"):
+        assert hidden in (folder.parent / f"report{ending}").read_text("utf-8"), ending
 
 
 def test_demo_on_bars_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
