@@ -10,27 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from agents.reports.document.blocks import (
-    PERCENT,
-    PLAIN,
-    Column,
-    Figures,
-    Listing,
-    Picture,
-    Report,
-    Section,
-    Table,
-    Trades,
-    Value,
-    Words,
-)
+from agents.reports.document.blocks import Figures, Listing, Picture, Report, Table, Trades, Words, places
+from agents.reports.document.chart_tables import chart_table
 from agents.reports.document.charts import Bars, Candles, Chart, Heat, Intervals, Lines
 from agents.reports.document.colours import COLOURS
 from agents.reports.formats.chart_specs import chart_spec, trades_spec
@@ -38,6 +25,7 @@ from agents.reports.formats.packing import Packer, packed
 from cryptoenv.files.durable_files import read_regular
 
 TEMPLATES = "templates"
+SCRIPTS = ("data.js", "charts.js", "trades.js", "page.js")  #: one script of the page, in this order
 PICTURE_BUDGET = 1_500_000  #: bytes of all pictures in a page
 #: Days, label and words of the buttons above a chart over time; 0 is everything.
 RANGES = (
@@ -73,7 +61,7 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
                     pictures[place], left = _picture(block.path, left)
             progress()
     packer.content = {"charts": charts, "trades": trades}
-    script, library = _text("page.js"), plotly_script()
+    script, library = "\n".join(map(_text, SCRIPTS)), plotly_script()
     allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library))
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
@@ -84,13 +72,6 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
         report=report, ranges=RANGES, pictures=pictures, policy=policy, style=_safe(_style()), script=_safe(script),
         data=_safe(packer.text()), library=_safe(_packed_library()),
     )  # fmt: skip
-
-
-def places(section_place: str, section: Section) -> list[tuple[str, Any]]:
-    """The blocks of a section with their places on the page."""
-    return [
-        (f"{section_place}-{getattr(block, 'key', '') or number}", block) for number, block in enumerate(section.blocks)
-    ]
 
 
 def plotly_script() -> str:
@@ -107,56 +88,9 @@ def _packed_library() -> str:
     return packed(plotly_script().encode())
 
 
-def chart_table(chart: Chart) -> Table:
-    """What a small chart shows, as a table; of lines the first, lowest, highest and last value.
-
-    Raises:
-        TypeError: candles, which are too many.
-    """
-    if isinstance(chart, Lines):
-        style = PERCENT if chart.percent else PLAIN
-        columns = (
-            Column("line", "Line", "text"),
-            *(Column(n, n, "number", style) for n in ("first", "lowest", "highest", "last")),
-        )
-        rows: list[tuple[Value, ...]] = [
-            (line.name, *map(float, (line.y[0], line.y.min(), line.y.max(), line.y[-1])))
-            for line in chart.lines
-            if len(line.y)
-        ]
-        return Table("values", chart.title, columns, tuple(rows))
-    if isinstance(chart, Bars):
-        style = PERCENT if chart.percent else PLAIN
-        columns = (
-            Column("what", chart.x_title or "what", "text"),
-            *(Column(n, n, "number", style) for n in chart.series),
-        )
-        values = zip(chart.categories, *(map(_finite, v) for v in chart.series.values()), strict=True)
-        return Table("values", chart.title, columns, tuple(values))
-    if isinstance(chart, Heat):
-        style = PERCENT if chart.percent else PLAIN
-        columns = (Column("row", chart.row_title, "text"), *(Column(n, n, "number", style) for n in chart.columns))
-        return Table(
-            "values",
-            chart.title,
-            columns,
-            tuple((n, *map(_finite, v)) for n, v in zip(chart.rows, chart.values, strict=True)),
-        )
-    if isinstance(chart, Intervals):
-        style = PERCENT if chart.percent else PLAIN
-        columns = (Column("name", "Name", "text"), *(Column(n, n, "number", style) for n in ("value", "from", "to")))
-        found = zip(chart.names, *(map(_finite, v) for v in (chart.values, chart.low, chart.high)), strict=True)
-        return Table("values", chart.title, columns, tuple(found))
-    raise TypeError(f"{type(chart).__name__} have too many values for a table")
-
-
 def exact(value: Any) -> str:
     """A value as JSON has it, all digits; a word as it is."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _environment() -> Any:
