@@ -29,6 +29,7 @@ EXTRACTOR, AGENT, CLONE = "extractor", "agent", "clone"
 CONFIG, METRICS, PICTURE = "config.json", "metrics.json", "picture.png"
 RECIPE, SEEDS, CHECKPOINTS = "recipe.yaml", "seeds.json", "checkpoints"
 LOG, PRETRAINING = "tensorboard", "pretraining"
+PLAN = "plan.json"  #: of a walk-forward
 #: What a training of agents, finished or not, or a demo puts into its folder.
 OF_A_RUN = (RECIPE, SEEDS, CONFIG, METRICS, PICTURE, EXTRACTOR, AGENT, CLONE, CHECKPOINTS, LOG, PRETRAINING)
 _OF_OTHERS = ("artifact", "study.journal")  #: what a pretraining and a study leave

@@ -32,7 +32,7 @@ from agents.markets.embedded import EmbeddingTable, embed
 from agents.markets.expert_market import ExpertMarket
 from agents.markets.own_markets import data_named, maker_for, own_markets
 from agents.policies.segmented_extractor import load_extractor
-from agents.run_folders.run_folder import LEARNED_UNTIL, METRICS, TRAINED_UNTIL, Run, read_json, write_json
+from agents.run_folders.run_folder import LEARNED_UNTIL, METRICS, PLAN, TRAINED_UNTIL, Run, read_json, write_json
 from agents.run_folders.run_origin import origin_of
 from agents.settings import TradingSettings
 from agents.training.multi_seed import over_ray
@@ -51,7 +51,7 @@ from pretrain.fitting.side_by_side import side_by_side
 from pretrain.segmenter.artifact import Segmenter
 from synthetic.installation import install_hint
 
-PLAN, RECIPE, MARKETS, CACHE, FOLDS = "plan.json", "recipe.yaml", "markets", "cache", "folds.parquet"
+RECIPE, MARKETS, CACHE, FOLDS = "recipe.yaml", "markets", "cache", "folds.parquet"
 TRAINED = "trained.json"  #: of a fold's run: what `TrainedFold` says; written last
 BLOCK = 480  #: decisions of a block in which a training part is rolled
 HELD = "buy and hold"  #: of a market, beside the seeds

@@ -63,16 +63,22 @@ def shades(positions: NDArray[np.float64]) -> list[str]:
     return [LONG if p > 0 else SHORT if p < 0 else "#cccccc" for p in positions]
 
 
-def draw_learning_curves(log: Path, path: Path) -> None:
-    """Loss on training batches, and every figure measured on validation decisions, over optimiser steps."""
+def logged_scalars(log: Path) -> dict[str, list[Any]]:
+    """Every figure of a TensorBoard log (no folders below) by its tag: events with `step` and `value`, as logged."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(log), size_guidance={"scalars": 0})
     events.Reload()
+    return {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+
+
+def draw_learning_curves(log: Path, path: Path) -> None:
+    """Loss on training batches, and every figure measured on validation decisions, over optimiser steps."""
+    logged = logged_scalars(log)
     measured = [
         tag
-        for tag in events.Tags()["scalars"]
-        if tag.startswith("validation/") and any(scalar.value != 0.0 for scalar in events.Scalars(tag))
+        for tag, scalars in logged.items()
+        if tag.startswith("validation/") and any(scalar.value != 0.0 for scalar in scalars)
     ]  # a head without targets (regimes of real bars) measures nothing
     pyplot = new_pyplot()
     columns = 4
@@ -83,8 +89,8 @@ def draw_learning_curves(log: Path, path: Path) -> None:
             axis.set_visible(False)
             continue
         if tag == "validation/loss":
-            _plot_scalars(axis, events.Scalars("train/loss"), "#b0bccf", "training")
-        _plot_scalars(axis, events.Scalars(tag), LINE, "validation")
+            _plot_scalars(axis, logged["train/loss"], "#b0bccf", "training")
+        _plot_scalars(axis, logged[tag], LINE, "validation")
         if tag == "validation/loss":
             axis.legend(frameon=False, fontsize=8)
         axis.set_title(tag.removeprefix("validation/"), fontsize=10)

@@ -217,6 +217,13 @@ class Report:
     versions: Mapping[str, str]
 
 
+def places(section_place: str, section: Section) -> list[tuple[str, Block]]:
+    """The blocks of a section with their places on the page."""
+    return [
+        (f"{section_place}-{getattr(block, 'key', '') or number}", block) for number, block in enumerate(section.blocks)
+    ]
+
+
 def shown_in(column: Column, value: Value) -> str:
     """A value in the words of a column."""
     if column.kind == "time" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -229,13 +236,11 @@ def shown_time(milliseconds: int) -> str:
     return f"{pd.Timestamp(milliseconds, unit='ms'):{TIME_FORMAT}}"
 
 
-def table_of(
-    key: str, title: str, frame: pd.DataFrame, columns: Sequence[Column], *, keys: Mapping[tuple[int, int], str] = {}
-) -> Table:
+def table_of(key: str, title: str, frame: pd.DataFrame, columns: Sequence[Column]) -> Table:
     """A table of those columns that the frame has, in the order of `columns`."""
     there = tuple(column for column in columns if column.name in frame)
     values = [[plain_value(one) for one in frame[column.name].tolist()] for column in there]
-    return Table(key, title, there, tuple(zip(*values, strict=True)), keys)
+    return Table(key, title, there, tuple(zip(*values, strict=True)))
 
 
 def plain_value(value: object) -> Value:

@@ -17,12 +17,12 @@ MOST_CANDLES = 130_000  #: that a report holds bar by bar
 
 @dataclass(frozen=True)
 class Line:
-    """A line over the chart's x, or over its own.
+    """A line.
 
     Attributes:
         name: in the legend.
         y: (n,) float64.
-        x: (n,) int64 milliseconds or float64; the chart's own where None.
+        x: (n,) int64 milliseconds or float64.
         colour: its part.
         dashed, filled, stepped: how it is drawn.
         hidden: in the legend alone until it is asked for: it would squeeze the others.
@@ -30,7 +30,7 @@ class Line:
 
     name: str
     y: NDArray[np.float64]
-    x: NDArray[np.int64] | NDArray[np.float64] | None = None
+    x: NDArray[np.int64] | NDArray[np.float64]
     colour: str = "main"
     dashed: bool = False
     filled: bool = False
@@ -40,8 +40,7 @@ class Line:
     def thinned(self, most: int = MOST_POINTS) -> Line:
         """The same line with fewer points: first, lowest, highest and last of each column, exact values all of them."""
         rows = extremes(self.y, most)
-        x = np.arange(len(self.y)) if self.x is None else self.x
-        return replace(self, y=self.y[rows], x=x[rows])
+        return replace(self, y=self.y[rows], x=self.x[rows])
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Lines(Chart):
         y_title, x_title: with units.
         percent: y is a fraction, shown times 100.
         log: y on a logarithmic axis.
-        marks: y values of horizontal lines, by name.
+        marks: y values of horizontal lines.
     """
 
     lines: tuple[Line, ...] = ()
@@ -77,17 +76,18 @@ class Lines(Chart):
     timed: bool = True
     percent: bool = False
     log: bool = False
-    marks: dict[str, float] = field(default_factory=dict)
+    marks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Bars(Chart):
-    """Bars per category, stacked where there are several series.
+    """Bars per category.
 
     Attributes:
         categories: (n,) words.
         series: name -> (n,) float64.
         colours: name -> part.
+        grouped: several series stand side by side; they are stacked where False.
         signed: one series whose bars are coloured by their sign.
     """
 
@@ -97,20 +97,18 @@ class Bars(Chart):
     y_title: str = ""
     x_title: str = ""
     percent: bool = False
+    grouped: bool = False
     signed: bool = False
 
 
 @dataclass(frozen=True)
 class Heat(Chart):
-    """A grid of values around 0, NaN where there is none; `percent` as for `Lines`."""
+    """A grid of fractions around 0, shown times 100, NaN where there is none."""
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    percent: bool = True
     row_title: str = ""
-    column_title: str = ""
-    diverging: bool = True
 
 
 @dataclass(frozen=True)

@@ -27,27 +27,27 @@ def chart_spec(chart: Chart, packer: Packer) -> dict[str, Any]:
     Raises:
         TypeError: an unknown kind of chart.
     """
-    common = {"title": chart.title}
     if isinstance(chart, Lines):
-        return common | _lines(chart, packer)
+        return _lines(chart, packer)
     if isinstance(chart, Bars):
-        return common | {
-            "kind": "bars", "categories": list(chart.categories), "percent": chart.percent, "signed": chart.signed,
+        return {
+            "kind": "bars", "categories": list(chart.categories), "percent": chart.percent, "grouped": chart.grouped,
+            "signed": chart.signed,
             "series": [{"name": name, "y": plain(values), "colour": chart.colours.get(name, "main")}
                        for name, values in chart.series.items()], "yTitle": chart.y_title, "xTitle": chart.x_title,
         }  # fmt: skip
     if isinstance(chart, Heat):
-        return common | {
+        return {
             "kind": "heat", "rows": list(chart.rows), "columns": list(chart.columns),
-            "values": [plain(row) for row in chart.values], "percent": chart.percent,
+            "values": [plain(row) for row in chart.values],
         }  # fmt: skip
     if isinstance(chart, Intervals):
-        return common | {
+        return {
             "kind": "intervals", "names": list(chart.names), "values": plain(chart.values), "low": plain(chart.low),
             "high": plain(chart.high), "xTitle": chart.x_title, "percent": chart.percent,
         }  # fmt: skip
     if isinstance(chart, Candles):
-        return common | _candles(chart, packer)
+        return _candles(chart, packer)
     raise TypeError(f"no page draws a {type(chart).__name__}")
 
 
@@ -55,9 +55,7 @@ def _lines(chart: Lines, packer: Packer) -> dict[str, Any]:
     lines = []
     for given in chart.lines:
         line = given.thinned()
-        assert line.x is not None or len(line.y) == 0
-        x = np.arange(len(line.y)) if line.x is None else line.x
-        lines.append({"name": line.name, "x": packer.add(x), "y": packer.add(significant(line.y, DRAWN)),
+        lines.append({"name": line.name, "x": packer.add(line.x), "y": packer.add(significant(line.y, DRAWN)),
                       "colour": line.colour,
                       "dashed": line.dashed, "filled": line.filled, "stepped": line.stepped,
                       "hidden": line.hidden})  # fmt: skip
@@ -126,8 +124,7 @@ def trades_spec(trades: Trades, packer: Packer) -> dict[str, Any]:
         columns.append(said | {"values": packer.add(significant(values)), "scale": style.scale, "unit": style.unit,
                                "spec": style.spec})  # fmt: skip
     return {"columns": columns, "n": len(table), "whole": whole, "chart": packer.words(table["chart"].to_numpy()),
-            "entry": packer.add(table["entry_ms"].to_numpy()),
-            "exit": packer.add(table["exit_ms"].to_numpy())}  # fmt: skip
+            "entry": packer.add(table["entry_ms"].to_numpy())}  # fmt: skip
 
 
 def significant(values: NDArray[Any], digits: int = SIGNIFICANT) -> NDArray[Any]:

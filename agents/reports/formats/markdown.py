@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from agents.reports.document.blocks import (
     Block,
@@ -15,24 +15,18 @@ from agents.reports.document.blocks import (
     Report,
     Table,
     Trades,
-    Value,
     Words,
     shown_in,
 )
+from agents.reports.document.chart_tables import chart_table
 from agents.reports.document.charts import Chart, Heat, Intervals
-from agents.reports.formats.html_page import chart_table, places
 
 MOST_TRADES = 10  #: best and worst, in a table of trades
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~$])")
 
 
-def markdown(report: Report, pictures: Mapping[str, str] | None = None) -> str:
-    """The text.
-
-    Args:
-        report: what it says.
-        pictures: place of a chart -> file of its picture, relative to the text; charts without one are told in words.
-    """
+def markdown(report: Report) -> str:
+    """The text."""
     lines = [f"# {cell(report.title)}", ""]
     several = len(report.chapters) > 1
     for chapter in report.chapters:
@@ -44,8 +38,8 @@ def markdown(report: Report, pictures: Mapping[str, str] | None = None) -> str:
             lines += [f"{'###' if several else '##'} {cell(section.title)}", ""]
             if section.empty:
                 lines += [f"Nothing to show: {cell(section.empty)}.", ""]
-            for place, block in places(f"{chapter.key}-{section.key}", section):
-                lines += [*_block(block, place, pictures or {}), ""]
+            for block in section.blocks:
+                lines += [*_block(block), ""]
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     lines += ["All times are UTC. Money is in quote currency and net of all costs, unless it says otherwise.", "",
               f"Made by cryptoenv: {cell(versions)}."]  # fmt: skip
@@ -58,7 +52,7 @@ def cell(value: object) -> str:
     return _SPECIAL.sub(r"\\\1", text)
 
 
-def _block(block: Block, place: str, pictures: Mapping[str, str]) -> Iterator[str]:
+def _block(block: Block) -> Iterator[str]:
     if isinstance(block, Figures):
         yield from _rows(("Figure", "Value", "95% interval"), "lrr",
                          [(n.label, n.shown, n.interval.removeprefix("95%: ")) for n in block.numbers])  # fmt: skip
@@ -76,8 +70,6 @@ def _block(block: Block, place: str, pictures: Mapping[str, str]) -> Iterator[st
         yield f"Picture: {cell(block.path)}"
     elif isinstance(block, Chart):
         yield from (f"**{cell(block.title)}**", "")
-        if place in pictures:
-            yield from (f"![{cell(block.message)}]({pictures[place]})", "")
         yield cell(block.message)
         if isinstance(block, Heat | Intervals):
             yield ""
@@ -99,13 +91,9 @@ def _trades(block: Trades) -> Iterator[str]:
     said = f"{len(table):,} trades" + ("" if len(shown) == len(table) else f"; the {MOST_TRADES} worst and best")
     yield from (f"{said}. trades.parquet has all of them.", "")
     columns: tuple[Column, ...] = block.columns
-    body = [tuple(_shown(column, row[column.name]) for column in columns) for _, row in shown.iterrows()]
+    body = [tuple(shown_in(column, row[column.name]) for column in columns) for _, row in shown.iterrows()]
     align = "".join("r" if column.kind == "number" else "l" for column in columns)
     yield from _rows(tuple(column.label for column in columns), align, body)
-
-
-def _shown(column: Column, value: Value) -> str:
-    return shown_in(column, value)
 
 
 def _rows(head: tuple[str, ...], align: str, body: list[tuple[str, ...]]) -> Iterator[str]:

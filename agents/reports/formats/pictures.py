@@ -13,10 +13,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from agents.reports.document.blocks import Report
+from agents.reports.document.blocks import Report, places
 from agents.reports.document.charts import Bars, Candles, Chart, Heat, Intervals, Lines
 from agents.reports.document.colours import COLOURS
-from agents.reports.formats.html_page import places
 from cryptoenv.files.durable_files import write_figure
 
 LIGHT = {part: pair[0] for part, pair in COLOURS.items()}
@@ -24,17 +23,14 @@ CANDLES = 400  #: of a picture
 WIDTH, DPI = 11.0, 110
 
 
-def draw_charts(report: Report, folder: Path, progress: Callable[[], object] = lambda: None) -> dict[str, str]:
-    """Draw every chart into an empty folder; returns place of a chart -> name of its file."""
-    found = {}
+def draw_charts(report: Report, folder: Path, progress: Callable[[], object] = lambda: None) -> None:
+    """Draw every chart into an empty folder, in files named by their places."""
     for chapter in report.chapters:
         for section in chapter.sections:
             for place, block in places(f"{chapter.key}-{section.key}", section):
                 if isinstance(block, Chart):
-                    found[place] = f"{place}.png"
-                    draw_chart(block, folder / found[place])
+                    draw_chart(block, folder / f"{place}.png")
             progress()
-    return found
 
 
 def draw_chart(chart: Chart, path: Path) -> None:
@@ -65,14 +61,13 @@ def _lines(axis: Axes, chart: Lines) -> None:
         if given.hidden:
             continue
         line = given.thinned(3_000)
-        assert line.x is not None
         x = np.asarray(line.x).astype("datetime64[ms]") if chart.timed else line.x
         style = "--" if line.dashed else "-"
         drawn = "steps-post" if line.stepped else "default"
         axis.plot(x, line.y, style, color=LIGHT[line.colour], linewidth=1.3, label=_plain(line.name), drawstyle=drawn)  # type: ignore[arg-type]
         if line.filled:
             axis.fill_between(x, line.y, 0.0, color=LIGHT[line.colour], alpha=0.15, linewidth=0)  # type: ignore[arg-type]
-    for value in chart.marks.values():
+    for value in chart.marks:
         axis.axhline(value, color=LIGHT["quiet"], linewidth=0.8, linestyle=":")
     if chart.log:
         axis.set_yscale("log")
@@ -91,8 +86,7 @@ def _lines(axis: Axes, chart: Lines) -> None:
 
 def _bars(axis: Axes, chart: Bars) -> None:
     at = np.arange(len(chart.categories))
-    grouped = set(chart.colours.values()) == {"main", "held"}
-    width = 0.8 / (len(chart.series) if grouped else 1)
+    width = 0.8 / (len(chart.series) if chart.grouped else 1)
     above, below = np.zeros(len(at)), np.zeros(len(at))
     for number, (name, values) in enumerate(chart.series.items()):
         known = np.nan_to_num(values)
@@ -101,8 +95,9 @@ def _bars(axis: Axes, chart: Bars) -> None:
             if chart.signed
             else LIGHT[chart.colours.get(name, "main")]
         )
-        if grouped:
-            axis.bar(at + (number - 0.5) * width, known, width, color=colour, label=_plain(name))
+        if chart.grouped:
+            beside = (number - 0.5 * (len(chart.series) - 1)) * width
+            axis.bar(at + beside, known, width, color=colour, label=_plain(name))
             continue
         axis.bar(at, known, width, bottom=np.where(known >= 0.0, above, below), color=colour, label=_plain(name))
         above, below = above + np.maximum(known, 0.0), below + np.minimum(known, 0.0)

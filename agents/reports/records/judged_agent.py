@@ -14,7 +14,7 @@ from agents.algorithms.threads import one_thread
 from agents.evaluation.backtest.backtesting import Backtest, against_chance, backtest
 from agents.evaluation.backtest.deciders import agent_desk, decisions_of
 from agents.evaluation.charges import with_impact
-from agents.evaluation.rollout import Rollout, roll, rows_by_length
+from agents.evaluation.rollout import Rollout, rows_by_length
 from agents.evaluation.stress import stress_table, stressed
 from agents.evaluation.tables import (
     judged_policies,
@@ -23,6 +23,7 @@ from agents.evaluation.tables import (
     learned_before,
     named_agents,
     plain_table,
+    rollouts_of_each,
     run_maker,
     score_table,
 )
@@ -31,18 +32,16 @@ from agents.markets.embedded import EmbeddingTable
 from agents.markets.expert_market import ExpertMarket
 from agents.markets.own_markets import MarketSource, data_named, task_named
 from agents.policies.trading_policy import TradingPolicy
-from agents.reports.records.record import COSTS, Attention, Record, Track
+from agents.reports.records.record import COSTS, HOLDING, Attention, Record, Track
 from agents.run_folders.run_folder import Run
 from agents.run_folders.run_origin import own_market
 from agents.settings import TradingSettings
 from cryptoenv.analysis.verdict import verdict
 from cryptoenv.bars.timeframe import timeframe_ms
-from cryptoenv.progress import tqdm
 
 DEFAULT_TASK = "standard"
 SHOWN = 2  #: markets whose trades and candles are shown
 LOOKED_AT = 256  #: decisions that attention and importance are measured on
-HOLDING = "buy and hold"
 CHOSEN_BY = ", on markets that also chose the weights"
 
 
@@ -159,23 +158,19 @@ def _traded(
     """Rollouts of all methods, the agent's decisions once more through the kernel alone (the same equity, bit for bit,
     and every trade), and what it saw."""
     groups = rows_by_length(labelled)
-    found: dict[str, list[Rollout]] = {}
     backtests: dict[int, Backtest] = {}
     noted = _Noted(policies[first])
-    for name, policy in tqdm(policies.items(), desc="judging", unit="method"):
-        if name != first:
-            found[name] = [roll(policy, labelled, rows, settings) for rows in groups]
-            continue
-        decided = [decisions_of(noted, labelled, rows, settings) for rows in groups]
-        found[name] = [one.rollout for one in decided]
-        for rows, one in zip(groups, decided, strict=True):
-            for column, number in enumerate(rows.market):
-                market, start = labelled[number].market, int(rows.start[column])
-                targets = np.full(len(market), np.nan)
-                targets[start : start + rows.steps] = one.targets[:, column]
-                backtests[int(number)] = backtest(
-                    market, targets, agent_desk(settings), first=start, last=start + rows.steps - 1, name=first
-                )
+    decided = [decisions_of(noted, labelled, rows, settings) for rows in groups]
+    others = {name: policy for name, policy in policies.items() if name != first}
+    found = {first: [one.rollout for one in decided]} | rollouts_of_each(others, labelled, settings)
+    for rows, one in zip(groups, decided, strict=True):
+        for column, number in enumerate(rows.market):
+            market, start = labelled[number].market, int(rows.start[column])
+            targets = np.full(len(market), np.nan)
+            targets[start : start + rows.steps] = one.targets[:, column]
+            backtests[int(number)] = backtest(
+                market, targets, agent_desk(settings), first=start, last=start + rows.steps - 1, name=first
+            )
     seen = Seen(np.array([bar for bar, _ in noted.rows], dtype=np.int64), np.stack([row for _, row in noted.rows]))
     return found, [backtests[number] for number in range(len(labelled))], seen
 

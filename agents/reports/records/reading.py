@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from agents.reports.records.record import Record
 from agents.reports.records.tables import backtest_record, table_record
 from agents.reports.records.training_record import model_record, training_record
-from agents.reports.records.walk_record import PLAN, walk_record
-from agents.run_folders.run_folder import AGENT, CHECKPOINTS, CLONE, CONFIG, METRICS, RECIPE, SEEDS, seed_folders
+from agents.reports.records.walk_record import walk_record
+from agents.run_folders.run_folder import AGENT, CHECKPOINTS, CLONE, CONFIG, METRICS, PLAN, RECIPE, SEEDS, seed_folders
 
 if TYPE_CHECKING:
     from agents.reports.records.judged_agent import JudgeOn

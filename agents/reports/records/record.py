@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from agents.run_folders.run_folder import read_json
+
 Found = TypeVar("Found")
+HOLDING = "buy and hold"  #: what every account is compared with
 COSTS = ("fees", "slippage", "funding", "borrow")
 
 
@@ -162,8 +165,6 @@ class Reading:
 
     def json(self, name: str, what: str, why: str) -> dict[str, Any]:
         """A JSON file of the run, {} where it is absent or damaged."""
-        from agents.run_folders.run_folder import read_json
-
         if not (self.root / name).is_file():
             self.missing[what] = why
             return {}

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from agents.reports.document.blocks import milliseconds
-from agents.reports.records.record import COSTS, Reading, Record, Track, finite_curve
+from agents.reports.records.record import COSTS, HOLDING, Reading, Record, Track, finite_curve
 
 OLDER = "the run was written by an earlier version, which did not keep it: make the backtest again"
 CUT = "the file is missing: the run did not end, or parts of it were removed"
 STRESS_COLUMNS = ("stress", "total_return", "change")
-HOLDING = "buy and hold"
 #: Columns of `equity.parquet` that are no account's equity but the own one's.
 OF_BARS = ("equity", "open", "high", "low", "close", "exposure", "target", "turnover", *COSTS)
 

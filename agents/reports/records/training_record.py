@@ -31,6 +31,7 @@ from agents.run_folders.run_folder import (
 )
 from cryptoenv.files.generations import generations, step_of
 from pretrain.fitting.artifact_folder import kind_of
+from pretrain.fitting.drawing import logged_scalars
 
 UNFINISHED = "the training has not ended"
 NOT_JUDGED = "the agent was not judged for this report"
@@ -120,13 +121,8 @@ def curves_of(log: Path, reading: Reading, prefix: str = "") -> tuple[Curve, ...
 
 
 def _scalars(folder: Path, stem: str) -> list[Curve]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
-    events.Reload()
     found = []
-    for tag in events.Tags()["scalars"]:
-        points = events.Scalars(tag)
+    for tag, points in logged_scalars(folder).items():
         values = np.array([one.value for one in points], dtype=np.float64)
         if len(points) > 1 and np.isfinite(values).any():
             found.append(Curve(stem + tag, np.array([one.step for one in points], dtype=np.float64), values))

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from agents.reports.document.blocks import milliseconds
-from agents.reports.records.record import COSTS, Reading, Record, Track, finite_curve
-from agents.reports.records.tables import CUT, HOLDING, verdict_in
-from agents.run_folders.run_folder import read_json
+from agents.reports.records.record import COSTS, HOLDING, Reading, Record, Track, finite_curve
+from agents.reports.records.tables import CUT, verdict_in
+from agents.run_folders.run_folder import PLAN, read_json
 from cryptoenv.market.market import Market
 
 GO_ON = "the walk-forward has not ended: give its command again, it goes on"
 OLDER = "an earlier version wrote this walk-forward and did not keep it: the same command writes it anew"
-PLAN = "plan.json"
 
 
 def walk_record(folder: Path) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,7 @@ def _numbers(record: Record) -> list[Number]:
         found = [number(metrics, path) for path in BACKTEST]
         return [one for one in [_mean(record), *found[:4], _sharpe(record), *found[4:]] if one is not None]
     if record.kind == "walk-forward":
-        found = [_interval(record, "figures.log_return_per_day"), _interval(record, "figures.beats_holding"),
-                 _mean(record)]  # fmt: skip
+        found = [_of_seeds(record, "log_return_per_day"), _of_seeds(record, "beats_holding"), _mean(record)]
         found += [
             number(metrics, f"figures.{name}") for name in ("train_per_day", "test_per_day", "efficiency", "days")
         ]
@@ -93,20 +93,22 @@ def _of_method(record: Record) -> list[Number]:
     return found
 
 
-def _interval(record: Record, path: str) -> Number | None:
-    found = number(record.metrics, f"{path}.value", path.rpartition(".")[2])
-    ends = [number(record.metrics, f"{path}.{end}") for end in ("low", "high")]
-    if found is None or ends[0] is None or ends[1] is None:
+def _interval(record: Record, value: str, ends: str, name: str | None = None) -> Number | None:
+    """The figure at a path, with the interval that stands at `ends` and "low", "high"."""
+    found = number(record.metrics, value, name)
+    low, high = (number(record.metrics, f"{ends}{end}") for end in ("low", "high"))
+    if found is None or low is None or high is None:
         return found
-    return Number(found.key, found.label, found.value, found.style, ends[0].value, ends[1].value, found.note)  # type: ignore[arg-type]
+    return replace(found, low=low.value, high=high.value)
+
+
+def _of_seeds(record: Record, name: str) -> Number | None:
+    """A figure of a walk-forward, over seeds and markets."""
+    return _interval(record, f"figures.{name}.value", f"figures.{name}.", name)
 
 
 def _mean(record: Record) -> Number | None:
-    found = number(record.metrics, "verdict.mean_per_day")
-    ends = [number(record.metrics, f"verdict.mean_{end}") for end in ("low", "high")]
-    if found is None or ends[0] is None or ends[1] is None:
-        return found
-    return Number(found.key, found.label, found.value, found.style, ends[0].value, ends[1].value, found.note)  # type: ignore[arg-type]
+    return _interval(record, "verdict.mean_per_day", "verdict.mean_")
 
 
 def _sharpe(record: Record) -> Number | None:
@@ -149,7 +151,7 @@ def _methods(record: Record) -> list[Block]:
     frame = table.reset_index(names="method")
     columns = [Column("method", "Method", "text"), *(column_of(name) for name in METHODS if name in table)]
     made = table_of("methods", "Methods side by side", frame, columns)
-    blocks.append(Table(made.key, made.title, made.columns, made.rows, _keys(record, made)))
+    blocks.append(replace(made, keys=_keys(record, made)))
     return blocks
 
 

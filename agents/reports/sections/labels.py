@@ -109,7 +109,7 @@ def column_of(name: str) -> Column:
     return Column(name, label_of(name), "number", style_of(name))
 
 
-def number(metrics: Mapping[str, Any], path: str, name: str | None = None, **more: Any) -> Number | None:
+def number(metrics: Mapping[str, Any], path: str, name: str | None = None) -> Number | None:
     """The figure at a dotted path of `metrics.json`, or None where there is none."""
     value: Any = metrics
     for part in path.split("."):
@@ -120,7 +120,7 @@ def number(metrics: Mapping[str, Any], path: str, name: str | None = None, **mor
         return None
     name = name or path.rpartition(".")[2]
     label, style, note = FIGURES.get(name, (label_of(name), PLAIN, ""))
-    return Number(path, label, value, style, note=note, **more)
+    return Number(path, label, value, style, note=note)
 
 
 def flattened(values: Any, path: str = "") -> list[tuple[str, Value]]:

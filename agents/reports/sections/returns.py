@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from agents.reports.document.blocks import PERCENT, RATIO, SHARE, Block, Section, Words, shown_time
 from agents.reports.document.charts import Bars, Heat, Line, Lines
 from agents.reports.document.colours import SERIES
-from agents.reports.records.record import Record, Track
+from agents.reports.records.record import HOLDING, Record, Track
 from agents.reports.sections.days import day_ends, days_of
 from cryptoenv.analysis.drawdowns import deepest_drawdowns, drawdown_curve
 from cryptoenv.analysis.figures import monthly_table
@@ -20,7 +20,7 @@ LOST = 0.1  #: share of the start; who ends below it, and is not the account its
 MOST_TABLES = 4  #: accounts that get a heat map each
 WINDOWS = (30, 90)  #: days of the rolling Sharpe ratio
 #: Part of a name -> colour of methods that are compared with.
-OTHERS = {"buy and hold": "held", "oracle": "best", "optimum": "best"}
+OTHERS = {HOLDING: "held", "oracle": "best", "optimum": "best"}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
 
 
@@ -98,10 +98,8 @@ def drawdown(record: Record) -> Section:
         for fall in falls
     )
     message = f"Deepest falls of {lines[0].name}: {said}." if falls else "Equity never fell."
-    if first.lead != "buy and hold" and "buy and hold" in first.equity:
-        lines.append(
-            Line("buy and hold", -drawdown_curve(first.equity["buy and hold"]), first.closes_ms, "held", dashed=True)
-        )
+    if first.lead != HOLDING and HOLDING in first.equity:
+        lines.append(Line(HOLDING, -drawdown_curve(first.equity[HOLDING]), first.closes_ms, "held", dashed=True))
     return Section("drawdown", title, (
         Lines("drawdown", "Loss from the highest equity so far", message, tuple(lines), "drawdown", percent=True),
     ))  # fmt: skip
@@ -124,7 +122,7 @@ def months(record: Record) -> Section:
         )
         blocks.append(Heat(
             f"months-{number}", f"Returns of months, {record.called(track)}", message, tuple(map(str, table.index)),
-            MONTHS, values, row_title="year", column_title="month (UTC)",
+            MONTHS, values, row_title="year",
         ))  # fmt: skip
     left = len(record.tracks) - MOST_TABLES
     if left > 0:
@@ -156,7 +154,7 @@ def rolling(record: Record) -> Section:
     )
     return Section("rolling", title, (
         Lines("rolling", "Sharpe ratio of the last days, on a year", message, tuple(lines), "Sharpe ratio",
-              marks={"0": 0.0}),
+              marks=(0.0,)),
     ))  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from agents.reports.document.blocks import COUNT, PERCENT, Block, Column, Sectio
 from agents.reports.document.charts import Bars, Heat, Line, Lines
 from agents.reports.document.colours import SERIES
 from agents.reports.records.record import Record
-from agents.reports.sections.labels import FIGURES, PER_DAY, column_of
+from agents.reports.sections.labels import PER_DAY, column_of, label_of
 
 AS_IT_IS = "as it is"
 RETURN = Style(100.0, "+,.1f", "%")
@@ -40,6 +40,7 @@ def regimes(record: Record) -> Section:
             blocks.append(Bars(
                 f"regimes-{number}", f"Log-return by regime, {market}", f"In {ends}.", tuple(map(str, told["regime"])),
                 series, {"strategy": "main", "buy and hold": "held"}, "log-return", "regime", percent=True,
+                grouped=True,
             ))  # fmt: skip
     blocks.append(table_of("regimes", "What was earned in each regime; a bar may be in several", frame, columns))
     return Section("regimes", title, tuple(blocks))
@@ -63,7 +64,7 @@ def folds(record: Record) -> Section:
                 f"{gained} of {values.size} folds and seeds gained; best {PER_DAY.shown(float(values.max()))}, worst "
                 f"{PER_DAY.shown(float(values.min()))}.",
                 tuple(f"seed {int(seed)}" for seed in grid.index), tuple(f"fold {int(fold)}" for fold in grid.columns),
-                values, row_title="seed", column_title="fold",
+                values, row_title="seed",
             ))  # fmt: skip
     days = ("test_from", "test_to", "trained_from", "trained_to", "chosen_to")
     frame = frame.assign(**{name: frame[name].map(lambda text: str(text)[:10]) for name in days if name in frame})
@@ -105,7 +106,7 @@ def stress(record: Record) -> Section:
             "delays", "Total return when every decision is carried out so many bars late",
             f"{'Of ' + first.name + ': ' if several else ''}{ends}. An edge that is gone one bar later was one of "
             "microseconds, or of the future.",
-            tuple(lines[:6]), "total return", "bars late", timed=False, percent=True, marks={"0": 0.0},
+            tuple(lines[:6]), "total return", "bars late", timed=False, percent=True, marks=(0.0,),
         ))  # fmt: skip
     mine = frame[frame["account"] == frame["account"].iloc[0]]
     worse = mine[~mine["stress"].str.match(r"^\d+ bars? late$")]
@@ -141,7 +142,7 @@ def sweep(record: Record) -> Section:
         return Section("sweep", title, (), record.missing.get("sweep", "one strategy was traded, not a grid of them"))
     frame = _numbers(record.sweep)
     columns = [Column("rule", "Rule", "text"), *(
-        Column(name, FIGURES.get(name, (name.replace("_", " "),))[0], "number", style) for name, style in
+        Column(name, label_of(name), "number", style) for name, style in
         {"log_return": PERCENT, "sharpe_per_day": Style(1.0, "+.4f"), "max_drawdown": PERCENT, "turnover": COUNT,
          "fills": COUNT, "exposed": PERCENT, "fees": COUNT, "slippage": COUNT}.items()
     )]  # fmt: skip
@@ -153,7 +154,7 @@ def sweep(record: Record) -> Section:
     blocks: list[Block] = [
         Lines("grid", "Log-return of every rule, the best first", message,
               (Line("log-return", order, np.arange(1, len(order) + 1, dtype=np.float64)),), "log-return", "rank",
-              timed=False, percent=True, marks={"0": 0.0}),
+              timed=False, percent=True, marks=(0.0,)),
         table_of("sweep", f"The best rules, {len(best)} of {len(frame)}", best, columns),
     ]  # fmt: skip
     return Section("sweep", title, tuple(blocks))

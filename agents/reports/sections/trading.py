@@ -126,7 +126,7 @@ def exposure(record: Record) -> Section:
     return Section("exposure", title, (
         Lines("exposure", "Position over equity, " + ("mean of each day" if daily else "at each close"), message,
               tuple(lines), "exposure, share of equity",
-              percent=True, marks={"flat": 0.0}),
+              percent=True, marks=(0.0,)),
     ))  # fmt: skip
 
 

@@ -31,6 +31,9 @@ def test_everything_is_drawn_and_nothing_planted_runs(opened: tuple[Any, list[st
     drawn = shown.evaluate(PATHS)
     assert len(drawn) >= 9 and all(count > 0 for count in drawn.values()), drawn
     assert shown.evaluate("() => window.planted") is None
+    barmode = "key => document.querySelector(`#run0-${key} .plot`).layout.barmode"
+    assert shown.evaluate(barmode, "regimes-regimes-0") == "group"
+    assert shown.evaluate(barmode, "costs-costs") == "relative"
     assert said == []
     assert "<script>window.planted = 1</script>" in shown.text_content("h1")
 

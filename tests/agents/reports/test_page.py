@@ -9,8 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from agents.reports.document.chart_tables import chart_table
+from agents.reports.document.charts import Bars, Candles, Heat, Intervals, Line, Lines
 from agents.reports.document.colours import BACKGROUNDS, COLOURS, LINES, TEXTS, contrast
 from tests.agents.reports.conftest import MARKET, STRATEGY
 
@@ -129,6 +132,28 @@ def test_colours_can_be_told_apart_in_both_themes() -> None:
             for part in LINES:
                 assert contrast(COLOURS[part][theme], COLOURS[ground][theme]) >= 3.0, (part, ground, theme)
     assert contrast("#000000", "#ffffff") == pytest.approx(21.0) and contrast("#777777", "#777777") == 1.0
+
+
+def test_charts_as_tables() -> None:
+    one, two = np.array([0.5, np.nan, -0.25]), np.array([1.0, 2.0, 3.0])
+    line = Line("own", np.array([2.0, 1.0, 4.0, 3.0]), np.arange(4))
+    heat = Heat("k", "t", "m", ("2024",), ("Jan", "Feb", "Mar"), one[None], row_title="year")
+    charts = [
+        Lines("k", "t", "m", (line,)),
+        Bars("k", "t", "m", ("a", "b", "c"), {"x": one, "y": two}, x_title="kind", percent=True),
+        heat,
+        Intervals("k", "t", "m", ("a", "b", "c"), two, one, two + 1.0),
+    ]
+    found = [(chart_table(one).columns[0].label, chart_table(one).rows) for one in charts]
+    assert found == [
+        ("Line", (("own", 2.0, 1.0, 4.0, 3.0),)),
+        ("kind", (("a", 0.5, 1.0), ("b", None, 2.0), ("c", -0.25, 3.0))),
+        ("year", (("2024", 0.5, None, -0.25),)),
+        ("Name", (("a", 1.0, 0.5, 2.0), ("b", 2.0, None, 3.0), ("c", 3.0, -0.25, 4.0))),
+    ]
+    assert [chart_table(one).cell(0, 1) for one in charts] == ["2", "+50.00%", "+50.00%", "1"]
+    with pytest.raises(TypeError, match="Candles"):
+        chart_table(Candles("k", "t", "m"))
 
 
 def test_empty_sections_say_why(read: Read) -> None:
