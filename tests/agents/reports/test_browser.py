@@ -110,8 +110,7 @@ def test_the_theme_follows_the_system(opened: tuple[Any, list[str]]) -> None:
     colour = "() => document.querySelector('#run0-equity-equity-0 .plot').data[0].line.color"
     light = shown.evaluate(colour)
     shown.emulate_media(color_scheme="dark")
-    shown.wait_for_timeout(50)
-    assert shown.evaluate(colour) != light
+    shown.wait_for_function(f"light => ({colour})() !== light", arg=light)
     assert shown.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 28)"
     shown.emulate_media(color_scheme="light")
     assert said == []
@@ -121,8 +120,7 @@ def test_the_theme_follows_the_system(opened: tuple[Any, list[str]]) -> None:
 def test_no_page_is_wider_than_its_screen(opened: tuple[Any, list[str]], width: int) -> None:
     shown, said = opened
     shown.set_viewport_size({"width": width, "height": 844})
-    shown.wait_for_timeout(100)
-    assert shown.evaluate(WIDER) <= 0
+    shown.wait_for_function(f"({WIDER})() <= 0")
     assert said == []
 
 
