@@ -65,4 +65,4 @@ $(STAMP): setup.cfg constraints.txt
 
 clean:
 	rm -rf $(VENV) .venv-* build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f docs/reference/commands.md docs/_static/sample-report.html
+	rm -f docs/reference/commands.md docs/reference/sample-report.html

@@ -18,7 +18,7 @@ import pretrain  # noqa: E402
 for package in (pretrain, agents):  # what they import on first use belongs in the reference, too
     vars(package).update({name: getattr(package, name) for name in package.__all__})
 write_command_reference(ROOT / "docs" / "reference" / "commands.md")
-make_sample_report(ROOT / "docs" / "_static" / "sample-report.html")
+make_sample_report(ROOT / "docs" / "reference" / "sample-report.html")
 
 project = "cryptoenv"
 author = "the cryptoenv authors"
