@@ -20,7 +20,6 @@ are compared.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -35,78 +34,41 @@ from agents.algorithms.threads import use_one_thread
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from benchmarks.support.segmentation_checks import agents, agents_collected, causality
-from benchmarks.support.segmentation_figures import (
-    AT_RATE,
-    difference,
-    figures,
-    share_of_ceiling,
-    statistics,
-    with_intervals,
-)
+from benchmarks.support.segmentation_collected import collected, keep_run, place_of
+from benchmarks.support.segmentation_figures import AT_RATE, figures, statistics
 from benchmarks.support.segmentation_rivals import absent, labels_of, rivals, rows_of
+from benchmarks.support.segmentation_variants import (
+    ANEW_SECONDS,
+    CEILINGS,
+    DESIGN_SECONDS,
+    FALSE_SHARE,
+    FILTER,
+    FILTERS,
+    FULL,
+    JOIN_SECONDS,
+    NO_MACHINE,
+    SEED_DESIGN,
+    SEEDS,
+    STEPS,
+    joins,
+    variants,
+)
 from benchmarks.support.segmentation_worlds import DAYS, FILES, Parts, World
-from cryptoenv.files.durable_files import make_folder, write_file
 from pretrain import FitOptions
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.segmenter.artifact import Segmenter
 from pretrain.segmenter.beginning import loaded_start
 from pretrain.segmenter.classes import BARS, class_beliefs
-from pretrain.segmenter.config import MachineChoice, SegmenterFeatures
+from pretrain.segmenter.config import MachineChoice
 from pretrain.segmenter.judging import Said
 from pretrain.segmenter.machine_tuning import machine_of, quickest_machine
 from pretrain.segmenter.recipe import SegmenterRecipe
 from pretrain.segmenter.scores import MARGIN, change_scores, changes_of
 from pretrain.segmenter.training import fit_segmenter
-from synthetic import EVERYTHING, OBSERVABLE, TASKS, Information, filter_beliefs, regime_market
+from synthetic import Information, filter_beliefs, regime_market
 
-SEEDS = 3
-#: CPU seconds of what begins anew: parts taken away, each way of joining, the founding design.
-ANEW_SECONDS, JOIN_SECONDS, DESIGN_SECONDS = 30.0, 8.0, 60.0
-STEPS = {"easy": 60, "real": 60}  #: of each training that does not, where they are not the recipe's
-FALSE_SHARE = 0.25  #: false changes per bar of the fixed rate, in units of the labels' own changes
-FULL, NO_PURSUIT, NO_MACHINE = "segmenter", "without pursuit", "without machine"
-ANEW, ONE_SCALE, SEED_DESIGN = "begun anew", "one timescale, begun anew", "founding design"
-FILTER = "exact filter"
-#: What nobody can beat; where markets have a latent level of volatility, the filter is given it, and no trader is.
-FILTERS = {
-    FILTER: EVERYTHING, "exact filter, the volatility level estimated": OBSERVABLE,
-    "exact filter without volume": Information(volume=False), "exact filter of 256 bars": Information(memory=256),
-    "exact filter of 64 bars": Information(memory=64),
-}  # fmt: skip
-CEILINGS = {"standard": tuple(FILTERS), "easy": (FILTER,), "joins": (FILTER,), "real": ()}
 _BEGAN = (time.monotonic(), time.process_time())
 NAMED_SAYS = Callable[[LabelledMarket, int], tuple[NDArray[Any], NDArray[Any] | None]]
-
-
-def variants(recipe: SegmenterRecipe, part: str) -> dict[str, SegmenterRecipe]:
-    """The segmenter with parts taken away; of all parts but "standard", the pursuit alone."""
-    plain = replace(recipe.reads, pursuit=False)
-    anew = SegmenterRecipe.read("segmenter_anew")
-    config = anew.architecture
-    alone = replace(config, timeframes=config.timeframes[:1], window=config.window[:1], patches=config.patches[:1])
-    single = SegmenterFeatures(pursuit_window=anew.reads.pursuit_window[:1])
-    both = {FULL: recipe, NO_PURSUIT: replace(recipe, reads=plain)}
-    if part != "standard":
-        return both
-    return both | {
-        ANEW: anew,
-        ONE_SCALE: replace(anew, architecture=alone, reads=single),
-    }
-
-
-def joins() -> dict[str, SegmenterRecipe]:
-    """Ways of joining timeframes, and bodies, of one size, begun anew and without a memory; and the founding design."""
-    plain = SegmenterRecipe.read("segmenter_anew")
-    small = replace(plain.architecture, window=(32, 32, 32), patches=(4, 4, 4))
-    changes = {
-        "tokens": {}, "separate": {"join": "separate"}, "concatenation": {"join": "concatenation"},
-        "tokens, GPT body": {"encoder": "gpt"},
-    }  # fmt: skip
-    named = {
-        name: replace(plain, architecture=replace(small, **changed))  # type: ignore[arg-type]
-        for name, changed in changes.items()
-    }
-    return named | {SEED_DESIGN: SegmenterRecipe.read("segmenter_seed")}
 
 
 def trained(recipe: SegmenterRecipe, parts: Parts, part: str, seed: int) -> Segmenter:
@@ -176,7 +138,7 @@ def run_part(world: World, keep: Path, until: float, *, rivals_too: bool = True)
     longest = 30.0
     for name, recipe in chosen.items():
         seeds = range(1 if name == SEED_DESIGN else SEEDS)
-        todo = [seed for seed in seeds if not _path(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
+        todo = [seed for seed in seeds if not place_of(keep, world.part, f"{name}, {NO_MACHINE}", seed).exists()]
         parts = None
         for seed in todo:
             parts = parts or world.parts(recipe)
@@ -184,9 +146,9 @@ def run_part(world: World, keep: Path, until: float, *, rivals_too: bool = True)
             if began + longest > until:
                 return False
             segmenter = trained(recipe, parts, world.part, seed)
-            _keep(keep, world.part, name, seed, judged(parts, says_of(segmenter, machine=True), tune=False))
+            keep_run(keep, world.part, name, seed, judged(parts, says_of(segmenter, machine=True), tune=False))
             plain = f"{name}, {NO_MACHINE}"
-            _keep(keep, world.part, plain, seed, judged(parts, says_of(segmenter, machine=False)))
+            keep_run(keep, world.part, plain, seed, judged(parts, says_of(segmenter, machine=False)))
             print(f"{world.part}: {name}, seed {seed}: {segmenter.provenance.metrics}", flush=True)
             longest = max(longest, time.monotonic() - began)
             if name == FULL:
@@ -195,22 +157,23 @@ def run_part(world: World, keep: Path, until: float, *, rivals_too: bool = True)
 
 
 def _run_rivals(world: World, keep: Path, until: float) -> bool:
-    methods = {} if world.part == "joins" else rivals()
-    todo = [name for name in methods if not _path(keep, world.part, name, 0).exists()]
-    ceilings = [name for name in CEILINGS[world.part] if not _path(keep, world.part, name, 0).exists()]
+    gone = absent()
+    methods = {} if world.part == "joins" else {n: one for n, one in rivals().items() if one.package not in gone}
+    todo = [name for name in methods if not place_of(keep, world.part, name, 0).exists()]
+    ceilings = [name for name in CEILINGS[world.part] if not place_of(keep, world.part, name, 0).exists()]
     if not todo and not ceilings:
         return True
     recipe = joins()["tokens"] if world.part == "joins" else world.recipe
     parts = world.parts(replace(recipe, teacher=BARS if world.part == "real" else "regimes"))
     for name in ceilings:
-        _keep(keep, world.part, name, 0, judged(parts, _believed(world, FILTERS[name]), tune=name == FILTER))
+        keep_run(keep, world.part, name, 0, judged(parts, _believed(world, FILTERS[name]), tune=name == FILTER))
     for name in todo:
         began = time.monotonic()
         if began + 15.0 * _wall_per_cpu() > until:
             return False
         fitted = [methods[name].fit(parts.train, parts.validation, s) for s in range(len(parts.test[0].columns))]
         say = _remembered(fitted, shared=name.startswith("FLOSS"))
-        _keep(keep, world.part, name, 0, judged(parts, say, named=methods[name].named, bars=methods[name].bars))
+        keep_run(keep, world.part, name, 0, judged(parts, say, named=methods[name].named, bars=methods[name].bars))
         print(f"{world.part}: {name}: {time.monotonic() - began:.0f} s", flush=True)
     return True
 
@@ -248,85 +211,6 @@ def _remembered(fitted: Sequence[Any], *, shared: bool) -> NAMED_SAYS:
         return found
 
     return say
-
-
-def _path(keep: Path, part: str, name: str, seed: int) -> Path:
-    plain = "".join(c if c.isalnum() else "-" for c in name)
-    return keep / f"{part}--{plain}--{seed}.npz"
-
-
-def _keep(keep: Path, part: str, name: str, seed: int, found: dict[str, NDArray[np.float64]]) -> None:
-    make_folder(keep)
-    content = io.BytesIO()
-    np.savez(content, **found)  # type: ignore[arg-type]
-    write_file(_path(keep, part, name, seed), content.getvalue())
-
-
-def _kept(keep: Path, part: str, name: str) -> dict[str, NDArray[np.float64]] | None:
-    """By timescale (R, M, L) of all kept seeds."""
-    found = [np.load(path) for seed in range(SEEDS) if (path := _path(keep, part, name, seed)).exists()]
-    return {key: np.stack([one[key] for one in found]) for key in found[0].files} if found else None
-
-
-def collected(keep: Path, part: str, recipe: SegmenterRecipe) -> dict[str, Any]:
-    """What the kept runs of a part say."""
-    named = {name: rival.named for name, rival in rivals().items()}
-    chosen = joins() if part == "joins" else variants(recipe, part)
-    methods = [m for name in chosen for m in (name, f"{name}, {NO_MACHINE}")] + ([] if part == "joins" else list(named))
-    methods += CEILINGS[part]
-    classes = ("bear", "consolidation", "bull")
-    runs = {name: found for name in methods if (found := _kept(keep, part, name)) is not None}
-    table, worth = [], []
-    for name, by_scale in runs.items():
-        for scale in (scale.name for scale in recipe.timescales):
-            row = with_intervals(by_scale[scale], classes, named=named.get(name, True))
-            quick = by_scale.get(f"{scale} {AT_RATE}")
-            if quick is not None:
-                at = with_intervals(quick, classes)
-                row |= {AT_RATE: at["delay"], "false_changes_at_fixed_rate": at["false_changes_per_1000"]}
-            row |= {"seeds": len(by_scale[scale]), "markets": by_scale[scale].shape[1]}
-            table.append({"timescale": scale, "method": name, **row})
-    for scale in (scale.name for scale in recipe.timescales):
-        worth += _worth(runs, scale, classes)
-    return {"methods": table, "differences": worth}
-
-
-def _worth(runs: dict[str, Any], scale: str, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Paired differences, and the share of the filter's accuracy above chance."""
-    out: list[dict[str, Any]] = []
-    plain = f"{FULL}, {NO_MACHINE}"
-    pairs = [
-        ("pursuit's worth", plain, f"{NO_PURSUIT}, {NO_MACHINE}", "macro_f1"),
-        ("start's worth", plain, f"{ANEW}, {NO_MACHINE}", "macro_f1"),
-        ("several timescales' worth", f"{ANEW}, {NO_MACHINE}", f"{ONE_SCALE}, {NO_MACHINE}", "macro_f1"),
-        ("machine's worth", FULL, plain, "macro_f1"), ("machine's worth", FULL, plain, "false_changes_per_1000"),
-        ("machine's worth", FULL, plain, "delay"),
-        ("against boosting", plain, "histogram gradient boosting", "macro_f1"),
-    ]  # fmt: skip
-    for what, a, b, name in pairs:
-        if a in runs and b in runs:
-            told = difference(runs[a][scale], runs[b][scale], classes, name)
-            out.append({"timescale": scale, "what": what, "figure": name, **told})
-    if FILTER in runs:
-        chance = _most_common(runs[FILTER][scale], len(classes))
-        ways = [] if SEED_DESIGN not in runs else [f"{name}, {NO_MACHINE}" for name in joins()]
-        rest = (f"{ANEW}, {NO_MACHINE}", "histogram gradient boosting", "logistic regression")
-        for name in (plain, FULL, *list(FILTERS)[1:], *rest, *ways):
-            if name not in runs:
-                continue
-            told = share_of_ceiling(runs[name][scale], runs[FILTER][scale], chance, classes)
-            out.append({"timescale": scale, "what": f"share of the filter's accuracy above chance: {name}", **told})
-    return out
-
-
-def _most_common(stats: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
-    """Statistics whose confusion says the most common label of all markets at every bar."""
-    counts = stats[..., : classes * classes].reshape(*stats.shape[:2], classes, classes).sum(axis=3)
-    best = int(counts.sum(axis=(0, 1)).argmax())
-    out = np.zeros_like(stats)
-    for label in range(classes):
-        out[..., label * classes + best] = counts[..., label]
-    return out
 
 
 def verify() -> None:
@@ -391,7 +275,7 @@ def _collect(keep: Path, recipe: SegmenterRecipe, out: Path) -> None:
     result = header() | {
         "margin_bars": MARGIN, "false_share": FALSE_SHARE, "seeds": SEEDS,
         "steps": STEPS, "cpu_seconds": {"begun anew": ANEW_SECONDS, "joins": JOIN_SECONDS, SEED_DESIGN: DESIGN_SECONDS},
-        "tasks": sorted(TASKS), "absent": absent(), **parts,
+        "rivals not run": [name for name in rivals() if not place_of(keep, "standard", name, 0).exists()], **parts,
         "agents": agents_collected(keep, SEEDS),
         "causality": {name: value for one in told for name, value in one.items()},
     }  # fmt: skip

@@ -34,7 +34,7 @@ ALLOWED = {
     ("agents/commands/signal.py", "signal"): "to the file of write_new_file",
     ("agents/commands/data_clean.py", "clean_file"): "to the file of write_new_file",
     ("synthetic/jit_cache.py", "drop_stale_cache"): "a stamp; one that is cut short counts as none",
-    ("benchmarks/segmentation.py", "_keep"): "to memory",
+    ("benchmarks/support/segmentation_collected.py", "keep_run"): "to memory",
     ("benchmarks/vectorbt_parity.py", "save"): "into a temporary folder",
     ("benchmarks/evaluation.py", "vectorbts"): "into a temporary folder",
     ("benchmarks/market_build.py", "report_peak"): "to the kernel",

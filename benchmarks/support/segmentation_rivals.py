@@ -1,7 +1,7 @@
 """What a segmenter is measured against: rules, plain classifiers on the same features, and other packages' models.
 
-Every rival but the last two is causal: what it says of a bar depends on bars up to it. Other packages are used where
-they can be imported; `absent` names those that cannot.
+Every rival but kernel change points is causal: what it says of a bar depends on bars up to it. Other packages are used
+where they can be imported; `absent` names those that cannot.
 """
 
 from __future__ import annotations
@@ -20,15 +20,9 @@ from cryptoenv.bars.price_columns import CLOSE
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.segmenter.scores import confusion_counts, summary_scores
 
-PACKAGES = ("statsmodels", "jumpmodels", "hmmlearn", "stumpy", "ruptures")
 TRAINING_ROWS = 30_000
 FLOSS_BARS = 1_000  #: of each market that FLOSS is judged on
 FITTED_BARS = 6_000  #: that models of a single series are fitted on
-
-
-def absent() -> list[str]:
-    """Packages of rivals that cannot be imported here."""
-    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 @dataclass(frozen=True)
@@ -37,13 +31,13 @@ class Rival:
 
     `fit` gets training and validation markets, and returns what says states (n,) and probabilities (n, C), or None for
     these, of a market's labelled rows. `named` says that the states are classes; else only borders mean something.
-    `bars`: it is judged on so many bars of each market, as it takes too long on all.
+    `bars`: it is judged on so many bars of each market, as it takes too long on all. `package`: what it needs.
     """
 
     fit: Callable[[Sequence[LabelledMarket], Sequence[LabelledMarket], int], Callable[[LabelledMarket], Any]]
     named: bool = True
-    hindsight: bool = False
     bars: int | None = None
+    package: str = ""
 
 
 def rows_of(item: LabelledMarket) -> NDArray[np.int64]:
@@ -281,20 +275,22 @@ def _ruptures(train: Sequence[LabelledMarket], validation: Sequence[LabelledMark
 
 
 def rivals() -> dict[str, Rival]:
-    """All that can run here, by name."""
-    gone = absent()
-    found = {
+    """All of them by name, whether what they need can be imported or not (`absent`)."""
+    return {
         "majority": Rival(_majority),
         "always-fire": Rival(_always_fire),
         "moving-average slope": Rival(_slope),
         "logistic regression": Rival(_classifier(_logistic)),
         "histogram gradient boosting": Rival(_classifier(_boosting)),
+        "Markov regression, filtered (statsmodels)": Rival(_unnamed(_markov_regression), package="statsmodels"),
+        "jump model, online (jumpmodels)": Rival(_unnamed(_jump), package="jumpmodels"),
+        "Gaussian HMM, forward pass (hmmlearn)": Rival(_unnamed(_hidden_markov), package="hmmlearn"),
+        "kernel change points (ruptures, jump=1), hindsight": Rival(_ruptures, named=False, package="ruptures"),
+        "FLOSS (stumpy), borders alone": Rival(_floss, named=False, bars=FLOSS_BARS, package="stumpy"),
     }
-    others = {
-        "statsmodels": ("Markov regression, filtered (statsmodels)", Rival(_unnamed(_markov_regression))),
-        "jumpmodels": ("jump model, online (jumpmodels)", Rival(_unnamed(_jump))),
-        "hmmlearn": ("Gaussian HMM, forward pass (hmmlearn)", Rival(_unnamed(_hidden_markov))),
-        "ruptures": ("kernel change points (ruptures, jump=1), hindsight", Rival(_ruptures, False, True)),
-        "stumpy": ("FLOSS (stumpy), borders alone", Rival(_floss, named=False, bars=FLOSS_BARS)),
-    }
-    return found | {name: one for package, (name, one) in others.items() if package not in gone}
+
+
+def absent() -> list[str]:
+    """Packages of rivals that cannot be imported here."""
+    needed = [one.package for one in rivals().values() if one.package]
+    return [name for name in needed if importlib.util.find_spec(name) is None]

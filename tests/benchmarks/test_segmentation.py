@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from benchmarks.segmentation import verify
-from benchmarks.support.segmentation_figures import difference, share_of_ceiling, statistics, with_intervals
+from benchmarks import segmentation
+from benchmarks.support.segmentation_collected import collected, keep_run
+from benchmarks.support.segmentation_figures import difference, figures, share_of_ceiling, statistics, with_intervals
+from benchmarks.support.segmentation_rivals import absent
 from pretrain.segmenter.judging import Said
+from pretrain.segmenter.recipe import SegmenterRecipe
+from pretrain.segmenter.scores import change_scores
 
 CLASSES = ("bear", "consolidation", "bull")
 
@@ -29,8 +36,23 @@ def stats(wrong: float, seeds: int = 3, markets: int = 6) -> NDArray[np.float64]
     return np.stack(out)
 
 
-def test_the_benchmark_verifies_itself() -> None:
-    verify()
+def _worse(found: dict[str, float], name: str) -> dict[str, float]:
+    return found | {name: found[name] - 0.01}
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc", "boundary_f1", "covering", "delay"])
+def test_the_verification_refuses_a_figure_that_is_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    segmentation.verify()
+    monkeypatch.setattr(segmentation, "figures", lambda *given: _worse(figures(*given), name))
+    with pytest.raises(RuntimeError, match=f"the truth does not score best.*'{name}'"):
+        segmentation.verify()
+
+
+@pytest.mark.parametrize("name", ["boundary_f1", "covering", "delay", "false_changes_per_1000"])
+def test_the_verification_refuses_sums_that_give_other_scores(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(segmentation, "change_scores", lambda moves: _worse(change_scores(moves), name))
+    with pytest.raises(RuntimeError, match=f"{name} of the sums"):
+        segmentation.verify()
 
 
 def test_a_planted_difference_is_found_and_none_where_there_is_none() -> None:
@@ -49,3 +71,16 @@ def test_the_ceiling_has_a_share_of_one_and_chance_of_none() -> None:
     assert share_of_ceiling(ceiling, ceiling, chance, CLASSES)["value"] == 1.0
     assert share_of_ceiling(chance, ceiling, chance, CLASSES)["value"] == 0.0
     assert 0.4 < share_of_ceiling(between, ceiling, chance, CLASSES)["value"] < 0.6
+
+
+def test_what_is_kept_is_collected_whatever_can_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A rival that ran where its package was is told; of one regime for all timescales, one timescale is."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "hmmlearn" in absent()
+    name, recipe = "Gaussian HMM, forward pass (hmmlearn)", SegmenterRecipe.read("segmenter")
+    for part in ("standard", "easy"):
+        keep_run(tmp_path, part, name, 0, {scale.name: stats(0.3, 1)[0] for scale in recipe.timescales})
+    told = {part: collected(tmp_path, part, recipe)["methods"] for part in ("standard", "easy")}
+    assert [row["timescale"] for row in told["standard"]] == ["15m", "1h", "4h"]
+    assert [row["timescale"] for row in told["easy"]] == ["15m"]
+    assert told["easy"][0]["method"] == name and told["easy"][0]["markets"] == 6
