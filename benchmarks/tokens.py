@@ -1,8 +1,8 @@
 """The token forecaster: prices and pumps against baselines and what can be known at all; real tokens; the store.
 
 `python -m benchmarks.tokens --data FOLDER` (the folder of `pumpfun_swaps_11tokens_2026.csv.gz`; without it the real
-tokens are left out). It works in pieces of a few minutes and keeps each beside the result: called again, it goes on
-with those that are missing; `--minutes` ends a call early. Figures are means over tokens, with intervals over tokens.
+tokens are not measured). It works in pieces of a few minutes and keeps each beside the result: called again, it goes on
+with those that are missing, and all that are kept are joined; `--minutes` ends a call early. Figures are means over tokens, with intervals over tokens.
 """
 
 from __future__ import annotations
@@ -325,7 +325,6 @@ def main() -> None:
     counts = QUICK if options.quick else FULL
     began = time.monotonic()
     kept = options.out.with_suffix("")
-    done: dict[str, dict[str, Any]] = {}
     verify()
     todo = list(pieces(counts, options.data).items())
     for name, measure in todo[::-1] if options.reverse else todo:
@@ -335,8 +334,7 @@ def main() -> None:
             started = time.monotonic()
             write_result(file, _plain({**header(), "counts": asdict(counts), **measure()}))
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-        if file.is_file():
-            done[name] = json.loads(file.read_text("utf-8"))
+    done = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(kept.glob("*.json"))}
     result = {**header(), "counts": asdict(counts), "pieces": sorted(done), **joined(done)}
     write_result(options.out, _plain(result))
     show(result)

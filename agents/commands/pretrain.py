@@ -95,38 +95,52 @@ def pretrain(
     if start is not None:
         earlier("--start", "--from")
         from_artifact = from_artifact or start
-    for name, given in (("show-data-splits", show_data_splits or None), ("from", from_artifact), ("split", split),
-                        ("embargo", embargo), ("labels", labels),
-                        ("split-fractions", split_fractions)):  # fmt: skip
-        if given is not None and not bars:
-            raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
-    if task is not None and bars:
-        raise ValueError("--task names synthetic markets: leave it out where --bars are learned from")
-    if labels and len(labels) != len(bars or ()):
-        counts = f"--labels is given {len(labels)} times, --bars {len(bars or ())} times"
-        raise ValueError(f"{counts}: give each bars file its labels, in the same order")
+    of_bars = {
+        "show-data-splits": show_data_splits or None, "from": from_artifact, "split": split, "embargo": embargo,
+        "labels": labels, "split-fractions": split_fractions,
+    }  # fmt: skip
+    _require_bars(of_bars, bars or [], labels or [], task)
     inputs = market_inputs(timeframes, features, reference, exogenous, split_fractions=split_fractions)
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
-    budget = {name: value for name, value in budget.items() if value is not None}
-    options = FitOptions(out, resume=resume, mlflow=mlflow)
     chosen, begin = chosen_recipe(recipe, from_artifact, inputs, bars=bool(bars))
     chosen = chosen.changed(seed=seed, task=task, teacher=_teacher(chosen, bool(bars), bool(labels)))
-    chosen = chosen.changed(training=replace(chosen.training, **budget))
-    if init is not None and chosen.model != FORECASTER:
-        raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
-    training: Training = TRAININGS[chosen.model](chosen, begin)
-    if init is not None:
-        training = ForecasterTraining(chosen, begin, init)
+    chosen = chosen.changed(
+        training=replace(chosen.training, **{name: value for name, value in budget.items() if value is not None})
+    )
+    training = _training(chosen, begin, init)
+    options = FitOptions(out, resume=resume, mlflow=mlflow)
     if not resume:
         _refuse_other_outputs(out)
     with told_when_interrupted(lambda: _kept(out)):
         if bars:
-            from pretrain.extractor.recipe_runs import EMBARGO
-
-            how = (split or "time", EMBARGO if embargo is None else embargo)
-            _on_bars(training, (bars, labels or []), how, options, only_show=show_data_splits)
+            _on_bars(training, (bars, labels or []), (split, embargo), options, only_show=show_data_splits)
         else:
             _report(training.on_task(options), options)
+
+
+def _require_bars(of_bars: dict[str, Any], bars: list[Path], labels: list[Path], task: str | None) -> None:
+    """Options that are of bars alone, by name and None where not given, and bars; labels for each, and no task.
+
+    Raises:
+        ValueError: names what does not go together.
+    """
+    for name, given in of_bars.items():
+        if given is not None and not bars:
+            raise ValueError(f"--{name} needs --bars: synthetic markets are split by seed family, never by time")
+    if task is not None and bars:
+        raise ValueError("--task names synthetic markets: leave it out where --bars are learned from")
+    if labels and len(labels) != len(bars):
+        counts = f"--labels is given {len(labels)} times, --bars {len(bars)} times"
+        raise ValueError(f"{counts}: give each bars file its labels, in the same order")
+
+
+def _training(recipe: Any, begin: Any, init: Path | None) -> Training:
+    """How a model of the recipe's kind is trained."""
+    if init is None:
+        return TRAININGS[recipe.model](recipe, begin)
+    if recipe.model != FORECASTER:
+        raise ValueError("--init needs a recipe of a GPT forecaster (--recipe forecaster)")
+    return ForecasterTraining(recipe, begin, init)
 
 
 def _teacher(recipe: Any, bars: bool, labels: bool) -> str | None:
@@ -167,16 +181,18 @@ def _report(extractor: Any, options: FitOptions) -> None:
 def _on_bars(
     training: Training,
     files: tuple[list[Path], list[Path]],
-    how: tuple[str, int],
+    how: tuple[str | None, int | None],
     options: FitOptions,
     *,
     only_show: bool,
 ) -> None:
     """Train on bars of one's own.
 
-    `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars.
+    `files`: of bars, and of their labels where there are any; `how`: the kind of split, and its embargo in bars, where
+    they are given.
     """
     from pretrain.data.splits import How, SplitRule
+    from pretrain.extractor.recipe_runs import EMBARGO
     from pretrain.fitting.market_inputs import MarketMaker
 
     maker = MarketMaker(training.layout, training.recipe.inputs)
@@ -184,7 +200,8 @@ def _on_bars(
     own = _labelled(markets, files[1], training.positions)
     assert options.out is not None
     fractions, seed = training.recipe.inputs.fractions, training.recipe.seed
-    rule = SplitRule(cast(How, how[0]), fractions, training.look_ahead, how[1], seed)
+    embargo = EMBARGO if how[1] is None else how[1]
+    rule = SplitRule(cast(How, how[0] or "time"), fractions, training.look_ahead, embargo, seed)
     splits = shown_splits(markets, training.layout.window, rule, options.out)
     if training.said:
         print(training.said)

@@ -97,15 +97,16 @@ class SegmentedPredictor(AgentPredictor):
         timeframe: str | None = None,
     ) -> PredictionStream:
         """As `Predictor.stream`."""
-        return _SegmentedStream(self, history, reference=reference, timeframe=timeframe)
+        embedded = self.embedding.stream(history, reference=reference, timeframe=timeframe)
+        return _SegmentedStream(self, embedded, SegmentStream(self.segmented.segmenter, history, timeframe=timeframe))
 
     def joined(self, table: pd.DataFrame, segments: NDArray[np.float32]) -> pd.DataFrame:
         """The predictions of rows whose embeddings (n, C + D) and segments (n, E) are known."""
+        if not len(table):
+            return pd.DataFrame(np.zeros((0, len(self.columns)), np.float32), table.index, list(self.columns))
         values, count = table.to_numpy(np.float32), len(self.segmented.columns)
         whole = np.concatenate([values[:, count:], segments], axis=1)
         numbers = pd.DatetimeIndex(table.index).as_unit("ms").asi8 // timeframe_ms(self.layout.timeframes[0])
-        if not len(table):
-            return pd.DataFrame(np.zeros((0, len(self.columns)), np.float32), table.index, list(self.columns))
         chunks = np.unique(numbers // CHUNK, return_inverse=True)[1].ravel()
         places = chunks * CHUNK + numbers % CHUNK
         spread = np.zeros(((int(chunks[-1]) + 1) * CHUNK, whole.shape[1]), np.float32)
@@ -117,17 +118,8 @@ class SegmentedPredictor(AgentPredictor):
 class _SegmentedStream(PredictionStream):
     """The predictions of a `SegmentedPredictor` as bars close."""
 
-    def __init__(
-        self,
-        model: SegmentedPredictor,
-        history: pd.DataFrame | None = None,
-        *,
-        reference: pd.DataFrame | None = None,
-        timeframe: str | None = None,
-    ) -> None:
-        self._predictor = model
-        self._embedded = model.embedding.stream(history, reference=reference, timeframe=timeframe)
-        self._segments = SegmentStream(model.segmented.segmenter, history, timeframe=timeframe)
+    def __init__(self, model: SegmentedPredictor, embedded: PredictionStream, segments: SegmentStream) -> None:
+        self._predictor, self._embedded, self._segments = model, embedded, segments
 
     def append(self, bar: pd.DataFrame | pd.Series | Mapping[str, Any]) -> pd.DataFrame:
         """As `Predictor.predict_stream`."""

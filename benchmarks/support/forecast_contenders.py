@@ -254,7 +254,7 @@ def run_planted(setting: Setting, law: str, seed: int) -> dict[str, Any]:
     dataset = held_out_rows(parts[2:], config.for_market(market))
     rows = np.arange(len(dataset))
     truth, said = truth_of(dataset, rows), forecasts_of(model, dataset, rows)
-    table = plain(judge(truth, {"gpt": said, HISTORICAL: historical_forecasts(truth, said.levels)}))
+    table = plain(judge(truth, {law: said, HISTORICAL: historical_forecasts(truth, said.levels)}))
     trust = model.model.get_buffer("trust").tolist()
     return {
         "contender": law, "seed": seed, "seconds": setting.seconds, "optimal_skill": optimum, "trust": trust,

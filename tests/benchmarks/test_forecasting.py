@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks import forecasting
 from benchmarks.support.filter_forecast import log_scores, next_bar_law
-from benchmarks.support.forecast_data import planted_bars
+from benchmarks.support.forecast_contenders import Setting, run_planted
+from benchmarks.support.forecast_data import PLANTED, planted_bars
+from benchmarks.support.forecast_figures import ALL, merged, summary
 from synthetic import regime_market
 from synthetic.oracles.macro_filter import EVERYTHING, OBSERVABLE
 
@@ -50,6 +52,39 @@ def test_the_exact_law_of_the_next_bar_is_calibrated() -> None:
     told, _ = log_scores(sample, EVERYTHING)
     assert np.nanmean(told[1000:]) > np.nanmean(scores[1000:])
     assert 1.0 - ((ahead - means[1000:-1]) ** 2).mean() / (ahead**2).mean() > 0.005
+
+
+@pytest.mark.slow
+def test_each_planted_law_has_scores_of_its_own(tmp_path: Path) -> None:
+    found = run_planted(Setting(PLANTED, (), "", 0.1, 8, 100, tmp_path), "sine", 0)
+    other = found | {"contender": "ar1", "scores": {ALL: {"ar1": {"1": {"skill": 9.0}}}}}
+    told = summary([found, other])
+    assert told["sine | all | 1"]["seeds"] == 1 and told["ar1 | all | 1"] == {"seeds": 1, "skill": 9.0}
+    assert told["sine | all | 1"]["crps_of_historical"] == pytest.approx(
+        found["scores"][ALL]["sine"]["1"]["crps_of_historical"], abs=1e-4
+    )
+
+
+def test_the_report_is_the_mean_over_seeds_by_market(tmp_path: Path) -> None:
+    for seed, skill in enumerate((0.1, 0.3)):
+        rows = {"1": {"skill": skill, "crps_low": None}}
+        scores = {market: {"gpt": rows, "persistence": rows} for market in (ALL, "BTC")}
+        (tmp_path / "real").mkdir(exist_ok=True)
+        run = {"contender": "gpt", "seed": seed, "scores": scores}
+        (tmp_path / f"real/gpt-{seed}.json").write_text(json.dumps(run))
+    told = merged(tmp_path)
+    assert told["summary"] == {"real": {f"gpt | {m} | 1": {"seeds": 2, "skill": 0.2} for m in (ALL, "BTC")}}
+    assert [one["scores"] for one in told["runs"]["real"]] == [
+        {ALL: {"gpt": {"1": {"skill": skill, "crps_low": None}}}} for skill in (0.1, 0.3)
+    ]
+
+
+def test_the_summary_that_stands_is_that_of_its_runs() -> None:
+    """Of all markets together; the scores of single markets are not kept in the runs."""
+    told = json.loads((Path(forecasting.__file__).parent / "results/forecasting.json").read_text(encoding="utf-8"))
+    for what, runs in told["runs"].items():
+        stands = {key: values for key, values in told["summary"][what].items() if f" | {ALL} | " in key}
+        assert stands == summary(runs), what
 
 
 @pytest.mark.slow

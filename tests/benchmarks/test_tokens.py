@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmarks import tokens
 from benchmarks.tokens import SHOWN, _by_token, joined
 from pretrain.tokens.judging import STEPS, Origin
 
@@ -40,3 +45,15 @@ def test_means_are_over_each_tokens_presents() -> None:
     origins = [Origin(2, 5), Origin(2, 9), Origin(4, 5)]
     found = _by_token({"mae": np.array([[1.0, np.nan], [3.0, np.nan], [5.0, 6.0]])}, origins)
     assert found == {"mae": [[2.0, None], [5.0, 6.0]]}
+
+
+def test_what_is_kept_is_joined_whatever_this_call_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A call without real tokens tells those that an earlier call measured."""
+    (tmp_path / "found").mkdir()
+    rows = [[0.1, 0.3, 0.6]]
+    (tmp_path / "found/real-0.json").write_text(json.dumps({"errors": {"conv": dict.fromkeys(SHOWN, rows)}}))
+    monkeypatch.setattr(tokens, "verify", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["tokens", "--only", "no such piece", "--out", str(tmp_path / "found.json")])
+    tokens.main()
+    told = json.loads((tmp_path / "found.json").read_text())
+    assert told["pieces"] == ["real-0"] and told["forecasts"]["real"]["conv"]["mae"]["30"][0] == 0.6
