@@ -2,7 +2,8 @@
 
 `python -m benchmarks.tokens --data FOLDER` (the folder of `pumpfun_swaps_11tokens_2026.csv.gz`; without it the real
 tokens are not measured). It works in pieces of a few minutes and keeps each beside the result: called again, it goes on
-with those that are missing, and all that are kept are joined; `--minutes` ends a call early. Figures are means over tokens, with intervals over tokens.
+with those that are missing, and joins all that are kept; `--minutes` ends a call early. Figures are means over tokens,
+with intervals over tokens.
 """
 
 from __future__ import annotations
