@@ -28,7 +28,8 @@ from cryptoenv.trading.account import (
     TARGET,
 )
 from cryptoenv.trading.config import EXPOSURE_LIMIT, MIN_NOTIONAL, REWARD_ADAPTATION, STEP_SIZE
-from cryptoenv.trading.kernel import open_account, order_quantity, transition, wanted_quantity
+from cryptoenv.trading.kernel import open_account, transition
+from cryptoenv.trading.orders import order_quantity, wanted_quantity
 from cryptoenv.trading.rewards import begin_means, weighted_reward
 
 # Columns of the clock, one int64 row per environment.

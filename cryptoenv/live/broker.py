@@ -109,7 +109,7 @@ class Step(NamedTuple):
     Attributes:
         prices: (2, 8) float64, the bar of the decision and the one after it.
         target: asked for. parameters: (22,) float64, of the kernel.
-        fills: (F, 5) float64, what a venue has filled since the step before, rows as for `kernel.settle`.
+        fills: (F, 5) float64, what a venue has filled since the step before, rows as for `venue_account.settle`.
         holds: no order may fill in it.
         client_id: of the order that the target asked for; "" where none was due or none was sent.
         status: `OrderStatus` that it was sent with.

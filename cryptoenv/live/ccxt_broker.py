@@ -28,7 +28,7 @@ from cryptoenv.live.broker import (
 )
 from cryptoenv.live.ccxt_answers import finite, has_fees, margin_balance, order_report, position_of, spot_balance
 from cryptoenv.trading.config import VenueRules
-from cryptoenv.trading.kernel import perpetual_cash, settle
+from cryptoenv.trading.venue_account import perpetual_cash, settle
 
 log = logging.getLogger(__name__)
 TICK_SIZE_MODE, DECIMAL_MODE = 4, 2  #: ccxt's precision modes

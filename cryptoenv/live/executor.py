@@ -34,7 +34,7 @@ from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.safeguards import Breakers, SanityCheck, SanityLimits, Signal, TradeLimits
 from cryptoenv.trading.account import CLOSE_PRICE, EQUITY, QUANTITY
 from cryptoenv.trading.config import SIZING_FRACTION
-from cryptoenv.trading.kernel import fill_since, live_order
+from cryptoenv.trading.venue_account import fill_since, live_order
 
 log = logging.getLogger(__name__)
 HOUR_MS = 3_600_000
@@ -365,7 +365,7 @@ class Executor:
                 log.warning("order %s: %s", intent.order.client_id, error)
 
     def fills(self) -> tuple[NDArray[np.float64], tuple[OrderReport, ...]]:
-        """(F, 5) float64 fills that are not in the account yet, rows for `kernel.settle`, and their orders."""
+        """(F, 5) float64 fills that are not in the account yet, rows for `venue_account.settle`, and their orders."""
         rows, reports = [], []
         for intent in self.journal.unbooked():
             report = intent.report

@@ -14,7 +14,8 @@ from cryptoenv.live.executor import Executor
 from cryptoenv.live.growing_market import GrowingMarket
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.trading.account import QUANTITY
-from cryptoenv.trading.kernel import adopt_account, open_account
+from cryptoenv.trading.kernel import open_account
+from cryptoenv.trading.venue_account import adopt_account
 
 log = logging.getLogger(__name__)
 LEAST_DIFFERENCE = 1e-9  #: of a position, where the venue has no step size

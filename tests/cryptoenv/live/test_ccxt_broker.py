@@ -22,7 +22,7 @@ from cryptoenv.live.reconciliation import check_book
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 from cryptoenv.trading.account import ACCOUNT_WIDTH, CASH, EQUITY, QUANTITY
 from cryptoenv.trading.config import TradingConfig
-from cryptoenv.trading.kernel import adopt_account, settle
+from cryptoenv.trading.venue_account import adopt_account, settle
 from tests.loopback.exchange import Market
 from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
 

@@ -1,0 +1,185 @@
+"""The account as a venue has it: the order that is due, what has filled, what is held already. Jitted.
+
+Part of the kernel, for brokers of real venues: `cryptoenv.trading.kernel` fills by its model, here the fills are the
+venue's, and everything else is done by the same pieces. No broker does arithmetic of its own.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from cryptoenv.bars.price_columns import CLOSE, OPEN
+from cryptoenv.trading.account import (
+    CASH,
+    CLOSE_PRICE,
+    ENTRY_PRICE,
+    EQUITY,
+    EVENTFUL,
+    EXIT_PRICE,
+    EXPOSURE,
+    FILL_PRICE,
+    FILL_QUANTITY,
+    PREVIOUS_EQUITY,
+    QUANTITY,
+    REALISED,
+    SLIPPAGE,
+    TARGET,
+    TURNOVER,
+)
+from cryptoenv.trading.config import MIN_NOTIONAL, STEP_SIZE
+from cryptoenv.trading.kernel import (
+    NO_EXIT,
+    STOPPED,
+    apply_fill,
+    begin_step,
+    end_step,
+    mark,
+    open_account,
+    pay_holding_costs,
+)
+from cryptoenv.trading.orders import (
+    BELOW_MIN_NOTIONAL,
+    CASH_CAPPED,
+    FILLED,
+    NO_ORDER,
+    ROUNDED_TO_ZERO,
+    affordable,
+    order_quantity,
+    slipped_price,
+    wanted_quantity,
+)
+
+
+@njit(cache=True, error_model="numpy")
+def live_order(account: NDArray[np.float64], target: float, sigma: float, p: NDArray[np.float64]) -> tuple[float, int]:
+    """The order that a target asks for now, from what is known at the close: what a live trader can send.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, marked at the close.
+        target: signed exposure asked for.
+        sigma: deviation of the last 96 log-returns, known at the close.
+        p: (PARAMETER_WIDTH,) float64.
+
+    Returns:
+        Signed base quantity, 0.0 where none is due or none would be accepted; and the `OrderStatus` that says why:
+        NONE, FILLED (as asked), CASH_CAPPED, ROUNDED_TO_ZERO or BELOW_MIN_NOTIONAL.
+    """
+    held, price = account[QUANTITY], account[CLOSE_PRICE]
+    wanted = wanted_quantity(account, target, sigma, p)
+    if wanted == held:
+        return 0.0, NO_ORDER
+    quantity, status = order_quantity(held, wanted, p[STEP_SIZE]), FILLED
+    if quantity == 0.0:
+        return 0.0, ROUNDED_TO_ZERO
+    worst = slipped_price(price, quantity, abs(quantity), sigma, p)  # as if it were the bar's whole volume
+    payable = affordable(account, quantity, worst, p)
+    if payable < quantity:
+        quantity, status = payable, CASH_CAPPED
+        if quantity <= 0.0:
+            return 0.0, ROUNDED_TO_ZERO
+    if abs(quantity) * price < p[MIN_NOTIONAL]:
+        return 0.0, BELOW_MIN_NOTIONAL
+    return quantity, status
+
+
+@njit(cache=True, error_model="numpy")
+def settle(
+    account: NDArray[np.float64],
+    bar: NDArray[np.float64],
+    target: float,
+    fills: NDArray[np.float64],
+    status: int,
+    p: NDArray[np.float64],
+) -> None:
+    """Carry `account` to the close of `bar` by what a venue has filled, in place of what the model would fill.
+
+    Events are those of `transition`: holding costs as the model has them, then the fills in their order, then the mark.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, changed in place.
+        bar: (8,) float64, a row of `Market.prices`, which has closed.
+        target: exposure that stands from now on; NaN keeps the one before.
+        fills: (F, 5) float64: signed base quantity, price, fee in quote, fee in base, and 1.0 for what a resting stop
+            or take-profit filled, which counts as an exit.
+        status: `OrderStatus` of the step.
+        p: (PARAMETER_WIDTH,) float64.
+    """
+    before = begin_step(account)
+    pay_holding_costs(account, bar, p)
+    exits, filled, paid = 0, 0.0, 0.0
+    for i in range(fills.shape[0]):
+        quantity, price, charged, taken = fills[i, 0], fills[i, 1], fills[i, 2], fills[i, 3]
+        if quantity == 0.0:
+            continue
+        apply_fill(account, quantity, price, charged, p[STEP_SIZE])
+        if taken != 0.0:  # a fee in coins: sold at the fill's price, and the proceeds are the fee
+            apply_fill(account, -taken, price, taken * price, 0.0)
+        account[SLIPPAGE] += quantity * (price - bar[OPEN])  # signed: a fill may be better than the open
+        account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
+        if fills[i, 4] == 1.0:
+            exits += 1
+            account[EXIT_PRICE] = price
+        else:
+            filled += quantity
+            paid += quantity * price
+    if filled != 0.0:
+        account[FILL_PRICE] = paid / filled
+        account[FILL_QUANTITY] = filled
+    if not math.isnan(target):
+        account[TARGET] = target
+    mark(account, bar[CLOSE], p)
+    end_step(account, before, status, STOPPED if exits > 0 else NO_EXIT)
+    account[EVENTFUL] = 1.0  # what an earlier step's order has filled has no status in this one
+
+
+@njit(cache=True, error_model="numpy")
+def perpetual_cash(equity: float, unrealised: float, quantity: float, entry: float) -> float:
+    """The `CASH` of a perpetual's account: `CASH + quantity * price` is its equity at any price.
+
+    `equity` holds `unrealised`, the open profit at the venue's mark price; both and `entry` are in quote currency.
+    """
+    return equity - unrealised - quantity * entry
+
+
+@njit(cache=True, error_model="numpy")
+def fill_since(
+    side: float, heard: NDArray[np.float64], booked: NDArray[np.float64], exit_kind: float
+) -> NDArray[np.float64]:
+    """What an order has filled beyond what is in the account already: a row for `settle`.
+
+    Args:
+        side: 1.0 of a purchase, -1.0 of a sale.
+        heard: (4,) float64: unsigned quantity filled in all, its average price, fees in quote and in base.
+        booked: (4,) float64: of it in the account: unsigned quantity, its cost in quote, fees in quote and in base.
+        exit_kind: 1.0 of a resting stop or take-profit.
+
+    Returns:
+        (5,) float64.
+    """
+    row = np.zeros(5)
+    quantity = heard[0] - booked[0]
+    if quantity > 0.0:
+        row[0] = side * quantity
+        row[1] = (heard[0] * heard[1] - booked[1]) / quantity
+        row[2], row[3], row[4] = heard[2] - booked[2], heard[3] - booked[3], exit_kind
+    return row
+
+
+@njit(cache=True, error_model="numpy")
+def adopt_account(account: NDArray[np.float64], cash: float, quantity: float, entry: float, close: float) -> None:
+    """Begin an episode from what is held already: `open_account` in quantities instead of exposure.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, overwritten.
+        cash: quote currency (short sales add to it). quantity: signed base quantity. entry: its average price.
+        close: price that marks the account.
+    """
+    open_account(account, cash + quantity * close, close, 0.0)
+    account[QUANTITY] = quantity
+    account[CASH] = cash
+    account[ENTRY_PRICE] = entry if quantity != 0.0 else 0.0
+    account[EXPOSURE] = quantity * close / account[EQUITY]
+    account[TARGET] = account[EXPOSURE]
+    account[REALISED] = -quantity * (close - account[ENTRY_PRICE])  # earned before: the identity begins at `equity`
