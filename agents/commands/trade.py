@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from agents.live.trading_loop import Traded
     from cryptoenv.live.executor import Policies
 
-LOG = "log.jsonl"
-FRESH_SECONDS = 10.0
 
 
 class TradeGroup(TyperGroup):
@@ -121,7 +119,7 @@ def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: 
 def _replayed(
     named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None
 ) -> None:
-    from agents.live.desk import first_of_replay, live_environment, own_folder
+    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder
     from agents.live.trading_loop import TradingLoop
     from cryptoenv.bars.timeframe import timeframe_ms
     from cryptoenv.files.json_log import json_log

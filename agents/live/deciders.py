@@ -5,7 +5,7 @@ Each takes in bars one at a time and asks for a target; all of them go through o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -295,8 +295,3 @@ def bar_frame(bar: FeedBar) -> pd.DataFrame:
     values: Mapping[str, float] = {**dict(zip(BAR_COLUMNS, bar.ohlcv, strict=True)), **bar.columns}
     index = pd.DatetimeIndex([pd.Timestamp(bar.open_ms, unit="ms", tz="UTC")], name="timestamp")
     return pd.DataFrame([values], index=index)
-
-
-def bar_frames(bars: Sequence[FeedBar]) -> pd.DataFrame:
-    """Bars as a table."""
-    return pd.concat([bar_frame(bar) for bar in bars])

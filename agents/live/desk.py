@@ -26,6 +26,7 @@ from cryptoenv.live.feed import Feed
 from cryptoenv.live.journal import JOURNAL, Journal
 from cryptoenv.live.kill_switch import KillSwitch
 
+LOG = "log.jsonl"
 TOLD = "trade.json"  #: in the folder of a journal: which account it is of
 LARGEST = 100_000
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.live.desk import Named, live_environment, own_folder
+from agents.live.desk import LOG, Named, live_environment, own_folder
 from agents.live.trading_loop import Traded, TradingLoop
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.exchange.client import new_client
@@ -28,10 +28,11 @@ from cryptoenv.live.executor import Executor, Policies
 from cryptoenv.live.journal import Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.reconciliation import agree
+from cryptoenv.trading.venue_account import quantity_after
 
 KEY_NAMES = {"apiKey": "API_KEY", "secret": "API_SECRET", "password": "API_PASSWORD", "uid": "API_UID"}
 LONGEST_KEYS = 10_000
-LOG = "log.jsonl"
 LOCKS = "CRYPTOENV_STATE"  #: environment variable: folder of the accounts' locks
 
 
@@ -188,8 +189,6 @@ def reconcile_account(state: Path, told: Mapping[str, Any], keys: Path | None) -
     Raises:
         BrokerError: the venue gives no plain answer.
     """
-    from cryptoenv.trading.account import QUANTITY
-
     secret = account_keys(str(told["exchange"]), keys)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(state, f"the account of {state}"))
@@ -203,10 +202,9 @@ def reconcile_account(state: Path, told: Mapping[str, Any], keys: Path | None) -
         executor = Executor(broker, journal, KillSwitch(state), 60_000)
         executor.settle_all()
         book, kept = broker.book(), journal.last_book()
-        fills, _ = executor.fills()
-        expected = 0.0 if kept is None else float(kept[1][QUANTITY] + fills[:, 0].sum() - fills[:, 3].sum())
-        agree = abs(book.quantity - expected) <= max(broker.step_size, 1e-9)
+        expected = 0.0 if kept is None else quantity_after(kept[1], executor.fills()[0])
+        found = "they agree" if agree(broker, book.quantity, expected) else "THEY DIFFER"
         return (
-            f"the account holds {book.quantity:g}, the journal says {expected:g}: "
-            f"{'they agree' if agree else 'THEY DIFFER'}; {len(book.open_orders)} open order(s) at the venue"
+            f"the account holds {book.quantity:g}, the journal says {expected:g}: {found}; "
+            f"{len(book.open_orders)} open order(s) at the venue"
         )

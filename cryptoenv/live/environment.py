@@ -22,7 +22,8 @@ from cryptoenv.env.spec import DEFAULT_WINDOW, FLOAT32_EXACT, EnvironmentSpec, c
 from cryptoenv.features import FeatureSpec
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.live.broker import Broker, Step
-from cryptoenv.live.executor import Execution, Executor, Seen
+from cryptoenv.live.execution import Execution, Seen
+from cryptoenv.live.executor import Executor
 from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
 from cryptoenv.live.growing_market import GrowingMarket
 from cryptoenv.live.journal import Journal, JournalError
@@ -45,7 +46,6 @@ from cryptoenv.trading.account import (
     STEP_FEES,
     STEP_FUNDING,
     STEP_SLIPPAGE,
-    OrderStatus,
 )
 from cryptoenv.trading.config import (
     EXPOSURE_LIMIT,
@@ -138,8 +138,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             initial_cash=initial_cash, episode_bars=1 if episode_bars is None else episode_bars,
         )  # fmt: skip
         self._parameters = self.setup.world.parameters
-        if feed.has_funding:
-            self._refuse_twice()
+        if feed.has_funding and self.setup.trading.costs.funding != 0.0:
+            raise ValueError("the feed brings funding rates; Costs.funding would charge twice")
         self.observation_space: Any = self.setup.observation_space
         if not self._sees:
             most = np.array([1, FLOAT32_EXACT], dtype=np.int64)
@@ -152,10 +152,6 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self.newest: list[FeedBar] = []
         self._pending: Execution | None = None
         self._times: dict[str, float] = {}
-
-    def _refuse_twice(self) -> None:
-        if self.setup.trading.costs.funding != 0.0:
-            raise ValueError("the feed brings funding rates; Costs.funding would charge twice")
 
     def _grown(self, window: tuple[int, ...] | None) -> tuple[GrowingMarket, Market]:
         """The market until now; and the same with a bar to come, flat, which the arguments are checked against: nothing
@@ -311,7 +307,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         holds = execution.holds or late
         step = Step(
             self._growing.prices, execution.target, execution.parameters, fills, holds,
-            "" if late else execution.client_id, execution.status if paper else _status(execution, fills, late),
+            "" if late else execution.client_id,
+            execution.status if paper else execution.status_after(fills, late=late),
         )  # fmt: skip
         done = (*reports, *self.broker.carry(self.account, step))
         reward = float(weighted_reward(self.account, self.setup.world.weights, self._parameters[REWARD_ADAPTATION]))
@@ -366,21 +363,18 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         return {**self._growing.windows(), "account": seen}
 
     def _info(self, steps: int, live: dict[str, Any]) -> dict[str, Any]:
-        row = self.account
-        info: dict[str, Any] = {**QUIET, "market": 0}
-        info["equity"], info["exposure"], info["close"] = (float(row[c]) for c in (EQUITY, EXPOSURE, CLOSE_PRICE))
-        info["bar"] = self._growing.bar
-        for name, column in CUMULATIVE.items():
-            info[name] = float(row[column])
-        for name, column in (("step_fees", STEP_FEES), ("step_slippage", STEP_SLIPPAGE), ("step_funding", STEP_FUNDING),
-                             ("step_borrow", STEP_BORROW)):  # fmt: skip
-            info[name] = float(row[column])
-        info["order_status"] = ORDER_STATUSES[int(row[ORDER_STATUS])]
+        row = self.account.tolist()
+        info: dict[str, Any] = {
+            **QUIET, "market": 0, "bar": self._growing.bar, "equity": row[EQUITY], "exposure": row[EXPOSURE],
+            "close": row[CLOSE_PRICE], **{name: row[column] for name, column in CUMULATIVE.items()},
+            "step_fees": row[STEP_FEES], "step_slippage": row[STEP_SLIPPAGE], "step_funding": row[STEP_FUNDING],
+            "step_borrow": row[STEP_BORROW], "order_status": ORDER_STATUSES[int(row[ORDER_STATUS])],
+            "ruined": row[RUINED] == 1.0,
+        }  # fmt: skip
         if row[FILL_QUANTITY]:
-            info["fill_price"], info["fill_quantity"] = float(row[FILL_PRICE]), float(row[FILL_QUANTITY])
+            info["fill_price"], info["fill_quantity"] = row[FILL_PRICE], row[FILL_QUANTITY]
         if row[EXIT_KIND]:
-            info["exit_kind"], info["exit_price"] = EXIT_KINDS[int(row[EXIT_KIND])], float(row[EXIT_PRICE])
-        info["ruined"] = bool(row[RUINED] == 1.0)
+            info["exit_kind"], info["exit_price"] = EXIT_KINDS[int(row[EXIT_KIND])], row[EXIT_PRICE]
         if self.setup.targets is not None:
             info["action_mask"] = self.action_masks()
         opened = float(self._growing.prices[1, 0])
@@ -397,16 +391,6 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self.feed.close()
         self.broker.close()
         self.executor.journal.close()
-
-
-def _status(execution: Execution, fills: NDArray[np.float64], late: bool) -> int:
-    """What has become of a step's order at a venue: what it has not filled stays due, as in the kernel."""
-    if not execution.client_id or late:
-        return int(OrderStatus.NONE if execution.holds or late else execution.status)
-    done = abs(float(fills[:, 0].sum())) / abs(execution.quantity)
-    if done >= 1.0 - 1e-9:
-        return execution.status
-    return int(OrderStatus.PARTIAL if done > 0.0 else OrderStatus.NO_VOLUME)
 
 
 def _executor_in(folder: Path, broker: Broker, feed: Feed) -> Executor:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from cryptoenv.live.broker import (
     UnknownStateError,
 )
 from cryptoenv.live.deployment import WHOLE, Deployment, Stage
+from cryptoenv.live.execution import Execution, Seen
 from cryptoenv.live.journal import DOUBT, PEAK, Intent, Journal, JournalError
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.safeguards import Breakers, SanityCheck, SanityLimits, Signal, TradeLimits
@@ -66,51 +67,6 @@ class Policies:
     stages: tuple[Stage, ...] = WHOLE
     patience: Patience = field(default_factory=Patience)
     sized: bool = False
-
-
-class Seen(NamedTuple):
-    """What a decision is executed on.
-
-    Attributes:
-        account: (36,) float64, marked at the close of the newest bar.
-        sigma: known at that close.
-        parameters: (22,) float64, the kernel's.
-        open_ms, close_ms: of the newest bar.
-        now_ms: what time it is where the bars come from.
-    """
-
-    account: NDArray[np.float64]
-    sigma: float
-    parameters: NDArray[np.float64]
-    open_ms: int
-    close_ms: int
-    now_ms: int
-
-
-@dataclass(frozen=True)
-class Execution:
-    """What became of a signal.
-
-    Attributes:
-        target: that stands for the step.
-        parameters: (22,) float64, the kernel's with the share of capital in them.
-        quantity: signed, of the order; 0.0 where none went out.
-        client_id: of the order, "" where none went out.
-        status: `OrderStatus` it was sized with.
-        objection: why no order could go out, "" where none stood in the way.
-    """
-
-    target: float
-    parameters: NDArray[np.float64]
-    quantity: float = 0.0
-    client_id: str = ""
-    status: int = 0
-    objection: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether no order may fill in this step."""
-        return bool(self.objection) and not self.client_id
 
 
 class Executor:

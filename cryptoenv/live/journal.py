@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoenv.exchange.asking import wall_ms
 from cryptoenv.live.broker import Order, OrderKind, OrderPhase, OrderReport
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 
@@ -88,7 +88,7 @@ class Journal:
         folder: Path,
         *,
         durable: bool = True,
-        clock: Callable[[], int] = lambda: int(1000 * time.time()),
+        clock: Callable[[], int] = wall_ms,
         persisted: Callable[[str], None] = lambda what: None,
     ) -> None:
         self.path = folder / JOURNAL
@@ -238,10 +238,6 @@ class Journal:
         if account.shape != (ACCOUNT_WIDTH,):
             raise JournalError(f"{self.path}: the account of bar {rows[0][0]} is not whole")
         return int(rows[0][0]), account
-
-    def equity_since(self, bar_ms: int) -> list[float]:
-        """Equities that were written down at bars from `bar_ms` on, oldest first."""
-        return [float(e) for (e,) in self._rows("SELECT equity FROM books WHERE bar_ms >= ? ORDER BY bar_ms", bar_ms)]
 
     def latch(self, name: str, reason: str) -> None:
         """Trip a circuit breaker; it stays so until it is released by hand, whatever restarts."""

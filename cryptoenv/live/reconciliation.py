@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.live.broker import Book, BrokerError
+from cryptoenv.live.broker import Book, Broker, BrokerError
 from cryptoenv.live.executor import Executor
 from cryptoenv.live.growing_market import GrowingMarket
 from cryptoenv.live.paper_broker import PaperBroker
-from cryptoenv.trading.account import QUANTITY
+from cryptoenv.trading.account import EQUITY, QUANTITY
 from cryptoenv.trading.kernel import open_account
-from cryptoenv.trading.venue_account import adopt_account
+from cryptoenv.trading.venue_account import adopt_account, quantity_after
 
 log = logging.getLogger(__name__)
 LEAST_DIFFERENCE = 1e-9  #: of a position, where the venue has no step size
@@ -75,20 +75,18 @@ def reconcile(
         if anew:
             book = broker.book()
             adopt_account(account, book.cash, book.quantity, book.entry, close)
-            broker.account[:] = account
         elif kept is not None:
             account[:] = kept[1]
-            broker.account[:] = account
         else:
             open_account(account, cash, close, 0.0)
-            broker.account[:] = account
+        broker.account[:] = account
         return Reconciliation(broker.book(), float(account[QUANTITY]), "paper", kept is not None and not anew)
     book = broker.book()
     expected = None
     if kept is not None:
         fills, reports = executor.fills()
-        expected = float(kept[1][QUANTITY] + fills[:, 0].sum() - fills[:, 3].sum())
-        journal.keep_book(kept[0], kept[1], float(kept[1][0]), reports)
+        expected = quantity_after(kept[1], fills)
+        journal.keep_book(kept[0], kept[1], float(kept[1][EQUITY]), reports)
     words = _against(book, expected, executor)
     if words and not adopt:
         journal.note("unreconciled", words=words)
@@ -104,13 +102,15 @@ def _against(book: Book, expected: float | None, executor: Executor) -> str:
     foreign = [order for order in book.open_orders if executor.journal.intent(order.client_id) is None]
     if foreign:
         return f"{len(foreign)} open order(s) at the venue are not of this journal, the first is {foreign[0].venue_id}"
-    least = max(executor.broker.step_size, LEAST_DIFFERENCE)
-    if expected is None:
-        if abs(book.quantity) > least:
-            return f"the account holds {book.quantity:g}, and the journal knows of nothing"
-    elif abs(book.quantity - expected) > least:
-        return f"the account holds {book.quantity:g}, the journal says {expected:g}"
-    return ""
+    if agree(executor.broker, book.quantity, 0.0 if expected is None else expected):
+        return ""
+    told = "and the journal knows of nothing" if expected is None else f"the journal says {expected:g}"
+    return f"the account holds {book.quantity:g}, {told}"
+
+
+def agree(broker: Broker, held: float, expected: float) -> bool:
+    """Whether two base quantities are one at a venue: within its step."""
+    return abs(held - expected) <= max(broker.step_size, LEAST_DIFFERENCE)
 
 
 def check_book(executor: Executor, account: NDArray[np.float64]) -> None:
@@ -123,9 +123,7 @@ def check_book(executor: Executor, account: NDArray[np.float64]) -> None:
         return
     if executor.journal.undone():
         return  # an order is under way: compared when it is done
-    fills, _ = executor.fills()
-    expected = float(account[QUANTITY] + fills[:, 0].sum() - fills[:, 3].sum())
-    if (words := _against(book, expected, executor)) != "":
+    if (words := _against(book, quantity_after(account, executor.fills()[0]), executor)) != "":
         executor.reconciled = False
         log.error("not reconciled: %s", words)
         executor.journal.latch(EXTERNAL, words)

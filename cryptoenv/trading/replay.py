@@ -63,6 +63,7 @@ SWEEP_NAMES = (
 
 _SWEPT = len(SWEEP_NAMES)
 
+
 class Trace(NamedTuple):
     """What happened in a replay of S steps from bar `first`; step `s` is decided at the close of bar `first + s`.
 

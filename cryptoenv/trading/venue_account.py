@@ -167,6 +167,11 @@ def fill_since(
     return row
 
 
+def quantity_after(account: NDArray[np.float64], fills: NDArray[np.float64]) -> float:
+    """Base quantity that `account`, (ACCOUNT_WIDTH,), holds once `fills`, (F, 5) as for `settle`, are booked."""
+    return float(account[QUANTITY] + fills[:, 0].sum() - fills[:, 3].sum())
+
+
 @njit(cache=True, error_model="numpy")
 def adopt_account(account: NDArray[np.float64], cash: float, quantity: float, entry: float, close: float) -> None:
     """Begin an episode from what is held already: `open_account` in quantities instead of exposure.

@@ -59,6 +59,7 @@ def test_bars_of_the_stream_and_of_rest_where_it_breaks(
         server.push(opened, bar("BTCUSDT", opened, MINUTE), closed=True)
         clock.now = opened + MINUTE + 20
         server.push(opened + MINUTE, half(opened + MINUTE))
+        until(lambda: feed._stream.alive)  # type: ignore[union-attr]  # (until then REST may be asked)
         (one,) = feed.next_bars(opened - MINUTE)
         assert one.source == "stream" and true(one)
     assert len(exchange.requests) == asked  # nothing was asked for
@@ -78,7 +79,7 @@ def test_bars_of_the_stream_and_of_rest_where_it_breaks(
     opened += 2 * MINUTE
     clock.now = opened + 30_000
     server.push(opened, half(opened))
-    until(lambda: feed._stream._current is not None)  # type: ignore[union-attr]
+    until(lambda: feed._stream.alive)  # type: ignore[union-attr]
     server.push(opened, bar("BTCUSDT", opened, MINUTE), closed=True)
     server.push(opened + MINUTE, half(opened + MINUTE))
     clock.now = opened + MINUTE + 10

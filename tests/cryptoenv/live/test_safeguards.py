@@ -25,7 +25,8 @@ from cryptoenv.live.broker import (
 )
 from cryptoenv.live.deployment import Stage
 from cryptoenv.live.environment import CryptoLiveEnv
-from cryptoenv.live.executor import Execution, Executor, Patience, Policies
+from cryptoenv.live.execution import Execution
+from cryptoenv.live.executor import Executor, Patience, Policies
 from cryptoenv.live.journal import DOUBT, Journal, JournalError
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
@@ -380,4 +381,4 @@ def test_the_journal_keeps_accounts_and_does_not_grow(tmp_path: Path, monkeypatc
     found = journal.last_book()
     assert found is not None and found[0] == 19 and found[1].tobytes() == (account + 19).tobytes()
     assert journal.told("peak_equity") == "100.0"
-    assert len(journal.equity_since(0)) == 6
+    assert journal._rows("SELECT COUNT(*) FROM books") == [(6,)]

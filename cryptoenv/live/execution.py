@@ -1,0 +1,66 @@
+"""What a signal is executed on, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoenv.trading.account import OrderStatus
+
+
+class Seen(NamedTuple):
+    """What a decision is executed on.
+
+    Attributes:
+        account: (36,) float64, marked at the close of the newest bar.
+        sigma: known at that close.
+        parameters: (22,) float64, the kernel's.
+        open_ms, close_ms: of the newest bar.
+        now_ms: what time it is where the bars come from.
+    """
+
+    account: NDArray[np.float64]
+    sigma: float
+    parameters: NDArray[np.float64]
+    open_ms: int
+    close_ms: int
+    now_ms: int
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What became of a signal.
+
+    Attributes:
+        target: that stands for the step.
+        parameters: (22,) float64, the kernel's with the share of capital in them.
+        quantity: signed, of the order; 0.0 where none went out.
+        client_id: of the order, "" where none went out.
+        status: `OrderStatus` it was sized with.
+        objection: why no order could go out, "" where none stood in the way.
+    """
+
+    target: float
+    parameters: NDArray[np.float64]
+    quantity: float = 0.0
+    client_id: str = ""
+    status: int = 0
+    objection: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether no order may fill in this step."""
+        return bool(self.objection) and not self.client_id
+
+    def status_after(self, fills: NDArray[np.float64], *, late: bool) -> int:
+        """`OrderStatus` once a venue has filled `fills`, (F, 5) as for `venue_account.settle`: what it has not filled
+        stays due, as in the kernel. `late`: of a bar at which nobody could decide."""
+        if not self.client_id or late:
+            return int(OrderStatus.NONE if self.holds or late else self.status)
+        done = abs(float(fills[:, 0].sum())) / abs(self.quantity)
+        if done >= 1.0 - 1e-9:
+            return self.status
+        return int(OrderStatus.PARTIAL if done > 0.0 else OrderStatus.NO_VOLUME)
