@@ -1,4 +1,8 @@
-"""`python -m tests.cryptoenv.live.paper_process FOLDER [POINT]`: trades on paper, and kills itself at a write."""
+"""`python -m tests.cryptoenv.live.paper_process FOLDER POINT...`: trades on paper in processes that follow each other.
+
+Each is forked from this one, which has imported everything, and kills itself at its point, counted in writes; the last
+has none. Prints how many were killed and the final equity.
+"""
 
 from __future__ import annotations
 
@@ -47,5 +51,25 @@ def trade(folder: Path, killed_at: int | None = None) -> float:
     return float(env.account[0])
 
 
+def killed(folder: Path, point: int) -> bool:
+    """Trade in a process of its own; whether it was killed before it came to the end."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            trade(folder, point)
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+    return status != 0
+
+
 if __name__ == "__main__":
-    print(repr(trade(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)))
+    place, kills = Path(sys.argv[1]), 0
+    for number in map(int, sys.argv[2:]):
+        if not killed(place, number):
+            break
+        kills += 1
+    print(kills, repr(trade(place)))
