@@ -51,11 +51,13 @@ class Decider(Protocol):
     """What decides.
 
     Attributes:
+        layout: what its model reads of a market, None where it reads none.
         timeframes: of the bars, base first. window: bars per timeframe that it reads.
         columns: further columns that bars must bring.
         lowest, highest: targets that it can ask for.
     """
 
+    layout: MarketLayout | None
     timeframes: tuple[str, ...]
     window: tuple[int, ...]
     columns: tuple[str, ...]
@@ -116,14 +118,12 @@ class EmbeddingReader(Predictor):
 class _StreamDecider:
     """Reads a model's predictions bar by bar; the first is of the last bar of the history."""
 
-    columns: tuple[str, ...] = ()
-
     def __init__(self, model: Any, layout: MarketLayout) -> None:
         if layout.reference:
             raise ArtifactError("its features are taken against a reference market, which live feeds do not bring yet")
         self._model = model
-        self.timeframes, self.window = layout.timeframes, layout.window
-        self.columns = layout.columns
+        self.layout: MarketLayout | None = layout
+        self.timeframes, self.window, self.columns = layout.timeframes, layout.window, layout.columns
         self._stream: Any = None
         self._newest: pd.Series | None = None
 
@@ -265,6 +265,7 @@ class SignalDecider:
         timeframe: of the bars.
     """
 
+    layout: MarketLayout | None = None
     columns: tuple[str, ...] = ()
 
     def __init__(self, signals: pd.DataFrame, timeframe: str) -> None:

@@ -16,6 +16,9 @@ from agents.evaluation.charges import with_impact
 from agents.live.deciders import AgentDecider, Decider, ForecastDecider, SignalDecider, StateDecider
 from agents.run_folders.run_folder import CONFIG, Run
 from agents.settings import TradingSettings
+from cryptoenv.bars.series import base_series
+from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.features import FeatureSpec
 from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.durable_files import make_folder, read_regular, write_file
 from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
@@ -25,6 +28,7 @@ from cryptoenv.live.executor import Executor, Policies
 from cryptoenv.live.feed import Feed
 from cryptoenv.live.journal import JOURNAL, Journal
 from cryptoenv.live.kill_switch import KillSwitch
+from cryptoenv.market.market import Market
 
 LOG = "log.jsonl"
 TOLD = "trade.json"  #: in the folder of a journal: which account it is of
@@ -90,15 +94,12 @@ def _plain(decider: Decider, instrument: Any) -> TradingSettings:
 
 
 @contextmanager
-def own_folder(folder: Path, account: dict[str, Any]) -> Iterator[bool]:
+def own_folder(folder: Path, account: dict[str, Any]) -> Iterator[None]:
     """Be the only one who trades with the journal of a folder, which is made where there is none.
 
     Args:
         folder: of the journal.
         account: what is traded; a folder of another is refused.
-
-    Yields:
-        Whether a journal was there already.
 
     Raises:
         FileExistsError: the folder holds something else, or the journal of another account.
@@ -118,7 +119,7 @@ def own_folder(folder: Path, account: dict[str, Any]) -> Iterator[bool]:
             )
         if not there:
             write_file(folder / TOLD, json.dumps(account, indent=2, sort_keys=True) + "\n")
-        yield (folder / JOURNAL).exists()
+        yield
 
 
 def told_of(folder: Path) -> dict[str, Any]:
@@ -151,8 +152,6 @@ def live_environment(
         adopt: take what is held for one's own.
         durable: the journal outlasts a power cut.
     """
-    from cryptoenv.bars.timeframe import timeframe_ms
-
     settings = named.settings
     journal = Journal(folder, durable=durable, clock=feed.now_ms)
     executor = Executor(broker, journal, KillSwitch(folder), timeframe_ms(settings.timeframes[0]), policies)
@@ -171,10 +170,6 @@ def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int
     Raises:
         ValueError: too few bars.
     """
-    from cryptoenv.bars.series import base_series
-    from cryptoenv.features import FeatureSpec
-    from cryptoenv.market.market import Market
-
     decider = named.decider
     start = base_series(bars, decider.timeframes[0]).start_ms
     if (folder / JOURNAL).exists():
@@ -183,7 +178,6 @@ def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int
         journal.close()
         if kept is not None:
             return (kept[0] - start) // step_ms + 1
-    layout = getattr(getattr(decider, "_model", None), "layout", None)
-    features = FeatureSpec.none() if layout is None else layout.features
+    features = FeatureSpec.none() if decider.layout is None else decider.layout.features
     market = Market.from_bars(bars, decider.timeframes, features=features)
     return market.first_decision(decider.window) + 1

@@ -80,7 +80,7 @@ def one_instance(account_id: str) -> Iterator[None]:
 
 def history_bars(named: Named) -> int:
     """How many base bars a decider needs before its first decision, with some to spare."""
-    layout = getattr(getattr(named.decider, "_model", None), "layout", None)
+    layout = named.decider.layout
     step = timeframe_ms(named.decider.timeframes[0])
     if layout is None:
         return 200
