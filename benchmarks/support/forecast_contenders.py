@@ -25,13 +25,13 @@ from cryptoenv.market.market import Market
 from pretrain import FitOptions
 from pretrain.data.forecast_windows import ForecastDataset, Part, divided
 from pretrain.data.scaler import RobustScaler
+from pretrain.fitting.config import PretrainingConfig
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.calibration import calibrate
 from pretrain.forecaster.evaluation import (
     HISTORICAL,
     PERSISTENCE,
-    Forecasts,
-    Truth,
+    beside_baselines,
     forecasts_of,
     held_out_rows,
     historical_forecasts,
@@ -90,6 +90,13 @@ class Setting:
         kept = self.work / "markets"
         return real_parts(self.files, kept) if self.what == REAL else synthetic_parts(self.task, kept)
 
+    def training(self, recipe: ForecasterRecipe) -> PretrainingConfig:
+        """That of a recipe, ended by time alone."""
+        return replace(
+            recipe.training, max_seconds=self.seconds, steps=100_000, patience=10**6,
+            validate_every=self.validate_every, validation_windows=CHOSEN_BY,
+        )  # fmt: skip
+
     def kept(self, name: str, seed: int) -> Path:
         """Where a trained network stays."""
         return self.work / "kept" / self.place / f"{file_name(name)}-{seed}"
@@ -114,12 +121,8 @@ def trained(name: str, setting: Setting, seed: int) -> Forecaster:
         model = pretrain.load(kept)
         assert isinstance(model, Forecaster)
     else:
-        training = replace(
-            recipe.training, max_seconds=setting.seconds, steps=100_000, patience=10**6,
-            validate_every=setting.validate_every, validation_windows=CHOSEN_BY,
-        )  # fmt: skip
         model = fit_forecaster(
-            train, choosing, config, training, seed=seed, options=FitOptions(progress=False), calibrated=False
+            train, choosing, config, setting.training(recipe), seed=seed, options=FitOptions(progress=False), calibrated=False
         )
         model.save(kept)
     return model
@@ -145,7 +148,7 @@ def run_network(name: str, setting: Setting, seed: int) -> dict[str, Any]:
     raw = forecasts_of(model, dataset, rows)
     calibrated(model, setting)
     said = forecasts_of(model, dataset, rows)
-    scores = by_market(truth, contenders(name, truth, said), names_of(test, setting.what))
+    scores = by_market(truth, beside_baselines(name, truth, said), names_of(test, setting.what))
     scores["all"] |= plain(judge(truth, {f"{name}, as learned": raw}))
     metrics = model.provenance.metrics
     batches = [forecasts_of(model, dataset, rows[:64], size).quantiles for size in (1, 7, 1024)]
@@ -165,14 +168,6 @@ def run_network(name: str, setting: Setting, seed: int) -> dict[str, Any]:
         reference = NoDrift().fit(fitted_on)(dataset, rows)
         result["ceiling"] = ceiling_figures(said, reference, (dataset, rows), ceiling_of(setting.task), truth)
     return result
-
-
-def contenders(name: str, truth: Truth, said: Forecasts) -> dict[str, Forecasts]:
-    """A contender, alone and with tracked bands, persistence and historical volatility."""
-    return {
-        name: said, f"{name}, tracked": tracked(truth, said),
-        PERSISTENCE: persistence_forecasts(truth, said.levels), HISTORICAL: historical_forecasts(truth, said.levels),
-    }  # fmt: skip
 
 
 def run_paths(name: str, setting: Setting, seed: int) -> dict[str, Any]:
@@ -235,7 +230,7 @@ def run_external(name: str, folder: Path | None, setting: Setting) -> dict[str, 
     return {
         "contender": shown, "seed": 0, "rows": len(rows), "cpu_seconds": round(time.process_time() - began, 1),
         "learned_from": "unknown here: series of its makers (see its package)",
-        "scores": by_market(truth, contenders(shown, truth, said), names_of(test, setting.what)),
+        "scores": by_market(truth, beside_baselines(shown, truth, said), names_of(test, setting.what)),
     }  # fmt: skip
 
 
@@ -246,11 +241,9 @@ def run_planted(setting: Setting, law: str, seed: int) -> dict[str, Any]:
     config = replace(recipe.architecture, timeframes=("1h",), window=(60,), horizons=(1, 4, 16), steps=16)
     market = Market.from_bars(bars, ("1h",))
     parts = [Part(market, 0, 5500), Part(market, 5500, 7500), Part(market, 7500)]
-    training = replace(
-        recipe.training, max_seconds=setting.seconds, steps=100_000, patience=10**6,
-        validate_every=setting.validate_every, validation_windows=CHOSEN_BY,
-    )  # fmt: skip
-    model = fit_forecaster(parts[:1], parts[1:2], config, training, seed=seed, options=FitOptions(progress=False))
+    model = fit_forecaster(
+        parts[:1], parts[1:2], config, setting.training(recipe), seed=seed, options=FitOptions(progress=False)
+    )
     dataset = held_out_rows(parts[2:], config.for_market(market))
     rows = np.arange(len(dataset))
     truth, said = truth_of(dataset, rows), forecasts_of(model, dataset, rows)

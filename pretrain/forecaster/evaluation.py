@@ -221,16 +221,17 @@ def evaluate_forecaster(
     dataset = held_out_rows(parts, forecaster.config)
     rows = np.arange(len(dataset))
     truth = truth_of(dataset, rows)
-    levels = np.array(forecaster.config.quantiles)
-    own = forecasts_of(forecaster, dataset, rows)
-    said = {
-        FORECASTER: own,
-        TRACKED: tracked(truth, own),
-        PERSISTENCE: persistence_forecasts(truth, levels),
-        HISTORICAL: historical_forecasts(truth, levels),
-    }
+    said = beside_baselines(FORECASTER, truth, forecasts_of(forecaster, dataset, rows))
     said |= {name: make(dataset, rows) for name, make in (further or {}).items()}
     return judge(truth, said)
+
+
+def beside_baselines(name: str, truth: Truth, said: Forecasts) -> dict[str, Forecasts]:
+    """A contender by its name, alone and with tracked bands, persistence and historical volatility."""
+    return {
+        name: said, f"{name}, tracked": tracked(truth, said),
+        PERSISTENCE: persistence_forecasts(truth, said.levels), HISTORICAL: historical_forecasts(truth, said.levels),
+    }  # fmt: skip
 
 
 def judge_beside_baselines(
@@ -247,8 +248,5 @@ def judge_beside_baselines(
         dataset: of parts that it has not learned from.
         rows: (n,) of the dataset.
     """
-    truth, own = truth_of(dataset, rows), contender(dataset, rows)
-    return judge(truth, {
-        name: own, f"{name}, tracked": tracked(truth, own),
-        PERSISTENCE: persistence_forecasts(truth, own.levels), HISTORICAL: historical_forecasts(truth, own.levels),
-    })  # fmt: skip
+    truth = truth_of(dataset, rows)
+    return judge(truth, beside_baselines(name, truth, contender(dataset, rows)))

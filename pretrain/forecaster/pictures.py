@@ -31,12 +31,10 @@ from pretrain.forecaster.evaluation import (
     TRACKED,
     Forecasts,
     Truth,
+    beside_baselines,
     forecasts_of,
     held_out_rows,
-    historical_forecasts,
     judge,
-    persistence_forecasts,
-    tracked,
     truth_of,
 )
 from pretrain.forecaster.prediction_pictures import FAN, PREDICTED, draw_predictions
@@ -59,14 +57,10 @@ def draw_run(
     dataset = held_out_rows(held_out, forecaster.config)
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), MOST_ROWS)).round().astype(np.int64))
     truth, said = truth_of(dataset, rows), forecasts_of(forecaster, dataset, rows)
-    contenders = {
-        FORECASTER: said,
-        PERSISTENCE: persistence_forecasts(truth, said.levels),
-        HISTORICAL: historical_forecasts(truth, said.levels),
-    }
-    draw_errors(judge(truth, contenders), folder / ERRORS)
-    shown = {FORECASTER: said, TRACKED: tracked(truth, said), HISTORICAL: contenders[HISTORICAL]}
-    draw_calibration(truth, shown, folder / CALIBRATION, rows_are)
+    contenders = beside_baselines(FORECASTER, truth, said)
+    draw_errors(judge(truth, {n: one for n, one in contenders.items() if n != TRACKED}), folder / ERRORS)
+    with_bands = {n: one for n, one in contenders.items() if n != PERSISTENCE}
+    draw_calibration(truth, with_bands, folder / CALIBRATION, rows_are)
     part = held_out[0]
     market = part.market if part.end == len(part.market) else part.market.part(0, part.end)
     draw_predictions(forecaster, forecaster.config, market, folder)

@@ -43,7 +43,6 @@ KEYS = (
     "format", "format_version", "architecture", "normalization", "target", "label_kind", "training_data", "recipe",
     "versions", "metrics", "data",
 )  # fmt: skip
-WINDOWS_AT_ONCE = 64
 Floats = NDArray[np.float64]
 
 
