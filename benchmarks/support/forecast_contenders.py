@@ -122,8 +122,9 @@ def trained(name: str, setting: Setting, seed: int) -> Forecaster:
         assert isinstance(model, Forecaster)
     else:
         model = fit_forecaster(
-            train, choosing, config, setting.training(recipe), seed=seed, options=FitOptions(progress=False), calibrated=False
-        )
+            train, choosing, config, setting.training(recipe), seed=seed, options=FitOptions(progress=False),
+            calibrated=False,
+        )  # fmt: skip
         model.save(kept)
     return model
 

@@ -22,7 +22,11 @@ from pretrain.segmenter.stream import SegmentStream
 
 
 def causality(file: Path, artifact: Path, decisions: int, streamed: int) -> dict[str, Any]:
-    """Poisoned futures at `decisions` bars of real bars, and a stream of `streamed` bars against the batch."""
+    """Poisoned futures at `decisions` bars of real bars, and a stream of `streamed` bars against the batch.
+
+    Raises:
+        LookAheadError: a decision changes with what comes after it.
+    """
     segmenter = Segmenter.load(artifact)
     bars = read_bars(file)
     found: dict[str, Any] = {}
@@ -30,7 +34,7 @@ def causality(file: Path, artifact: Path, decisions: int, streamed: int) -> dict
         began = time.monotonic()
         base = _base_bars(segmenter, bars.iloc[-40_000:])
         found["decisions"] = check_predictions(segmenter, base, decisions=decisions)
-        found["changed"], found["seconds"] = 0, round(time.monotonic() - began, 1)
+        found["seconds"] = round(time.monotonic() - began, 1)
     if streamed:
         base = _base_bars(segmenter, bars.iloc[-3 * streamed - 24_000 :])
         batch = segmenter.predict(base)
