@@ -120,6 +120,8 @@ def test_own_bars_and_own_labels(runs: Path, capsys: pytest.CaptureFixture[str])
         (["--from", "default", "--bars", "BARS"], "start: its timeframes is ('15m', '4h', '1d')"),
         (["--timeframes", "1h,15m"], "timeframes"),
         (["--labels", "labels.csv"], "needs --bars"),
+        (["--task", "easy", "--bars", "BARS"], "--task names synthetic markets"),
+        (["--init", "gpt2"], "--init needs a recipe of a GPT forecaster"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(

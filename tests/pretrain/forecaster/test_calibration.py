@@ -60,6 +60,18 @@ def test_means_are_believed_as_far_as_rows_show() -> None:
     assert worth(weeks[:500], weeks[:500], np.zeros(500, np.int64)) == 0.0  # one block shows nothing
 
 
+def test_a_mean_is_shrunk_by_the_share_of_its_worth_that_is_error() -> None:
+    rng = np.random.default_rng(6)
+    said, blocks = rng.normal(size=600), np.arange(600) // 20
+    came = 0.3 * said + rng.normal(size=600)
+    total = float((said**2).sum())
+    slope = float((said * came).sum()) / total
+    missed = [float((said * (came - slope * said))[blocks == block].sum()) for block in range(30)]
+    error = np.sqrt(sum(value**2 for value in missed) * 30 / 29) / total
+    assert 0.1 < error / slope < 1.0 / 2.326
+    assert worth(said, came, blocks) == pytest.approx(slope * (1.0 - (error / slope) ** 2), rel=1e-9)
+
+
 def test_medians_are_believed_where_bands_around_them_are_better_beyond_doubt() -> None:
     rng = np.random.default_rng(4)
     medians, blocks = rng.normal(size=3000), np.arange(3000) // 30
@@ -92,6 +104,13 @@ def test_tracked_bands_hold_after_volatility_doubles() -> None:
     wider = widened_quantiles(LEVELS, bands, factors)
     held = (returns >= wider[..., 1]) & (returns <= wider[..., -2])
     np.testing.assert_allclose(held.mean(axis=0), (needed <= factors).mean(axis=0))
+
+
+def test_an_outcome_counts_for_the_bars_since_the_one_before() -> None:
+    """By hand: two that missed, after one bar and after five, then one that held."""
+    missed = np.array([[9.0], [9.0], [0.5], [0.5]])
+    factors = tracked_factors(np.array([0, 5, 6, 10]), missed, (1,), rate=0.01)
+    np.testing.assert_allclose(np.log(factors[:, 0]), [0.0, 0.008, 0.048, 0.046])
 
 
 def test_a_factor_knows_only_what_had_come_by_its_row() -> None:

@@ -13,6 +13,7 @@ from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain import FitOptions, pretrain_forecaster
 from pretrain.data.forecast_windows import ForecastDataset, Part
+from pretrain.forecaster import external
 from pretrain.forecaster.external import External
 from pretrain.forecaster.recipe import ForecasterRecipe
 
@@ -27,6 +28,29 @@ def test_fracast_says_quantiles_of_returns(markets: tuple[Market, ...]) -> None:
     assert (width > 0.002).all()  # hours of 1%: bands of that order, wider for longer
     assert (width < 0.5).all()
     assert width[:, 1].mean() > width[:, 0].mean()
+
+
+def test_what_is_shown_ends_at_the_row(markets: tuple[Market, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted model: it is shown the bars up to each row, and its steps are those of the horizons."""
+    shown: list[external.Contexts] = []
+
+    def ahead(given: external.Contexts, bars: int) -> np.ndarray:
+        shown.append(given)
+        return np.tile(np.arange(1.0, bars + 1.0)[None, :, None], (len(given.prices), 1, 9)) * external.TENTHS
+
+    monkeypatch.setattr(external, "_fracast", lambda: ahead)
+    market, rows = markets[0], np.array([0, 5, 300])
+    dataset = ForecastDataset([Part(market, 1300)], (12, 3, 2), (1, 8))
+    said = External("fracast")(dataset, rows)
+    (given,), t = shown, dataset.t[rows]
+    assert given.prices.shape == (3, external.CONTEXT, 5) and (t == 1300 + rows).all()
+    for place, row in enumerate(t):
+        bars = market.bars.iloc[row + 1 - external.CONTEXT : row + 1]
+        np.testing.assert_array_equal(given.prices[place], bars[["open", "high", "low", "close", "volume"]])
+        assert given.opens_ms[place] == bars.index[-1].value // 10**6
+    assert (given.logs[:, -1] == 0.0).all() and given.step_ms == 3_600_000
+    np.testing.assert_allclose(said.quantiles[1], [external.TENTHS, 8.0 * external.TENTHS])
+    np.testing.assert_allclose(said.mean[1], [0.5, 4.0])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def test_hidden_states_are_the_regimes_of_the_extractor_and_say_the_classes_seen
         states = regimes.softmax(dim=1)
         assert torch.allclose(model.hidden_states(embeddings), states, atol=1e-6)
         said = model.logits(embeddings).softmax(dim=-1)
+    with torch.inference_mode():  # what a state says of a timescale are chances, whatever its logits add up to
+        model.emission.data += torch.arange(10.0).reshape(5, 2).repeat_interleave(3, dim=1)
+        assert torch.allclose(model.logits(embeddings).softmax(dim=-1), said, atol=1e-4)
     of_state = model.emission.data.unflatten(1, (2, 3)).softmax(dim=-1)
     assert said.numpy() == pytest.approx(torch.einsum("bk,ksc->bsc", states, of_state).numpy(), abs=1e-4)
 
