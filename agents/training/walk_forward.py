@@ -176,14 +176,20 @@ class StatesOf:
         if column not in model.machines.state_columns:
             known = ", ".join((*model.machines.timescales, "all"))
             raise ValueError(f"{self.segmenter} has no states of {self.timescale!r}; it has {known}")
-        step = pd.Timedelta(timeframe_ms(model.layout.timeframes[0]), "ms")
-        found = []
-        for market in markets:
-            said = model.states(model.predict(model.market(market.bars)))[column].astype(object)
-            closes = pd.DatetimeIndex(market.bars.index) + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
-            moments = pd.DatetimeIndex(said.index) + step
-            found.append(said.set_axis(moments).reindex(closes, method="ffill").set_axis(market.bars.index))
-        return found
+        own = model.layout.timeframes[0]
+        said = [model.states(model.predict(model.market(market.bars)))[column].astype(object) for market in markets]
+        return [known_at_closes(one, own, market) for one, market in zip(said, markets, strict=True)]
+
+
+def known_at_closes(said: pd.Series, timeframe: str, market: Market) -> pd.Series:
+    """What is known at the close of each bar of a market, by its open, of what is `said` at another timeframe's closes.
+
+    Args:
+        said: by the open of its bar, of `timeframe`.
+    """
+    closes = pd.DatetimeIndex(market.bars.index) + pd.Timedelta(timeframe_ms(market.timeframes[0]), "ms")
+    moments = pd.DatetimeIndex(said.index) + pd.Timedelta(timeframe_ms(timeframe), "ms")
+    return said.set_axis(moments).reindex(closes, method="ffill").set_axis(market.bars.index)
 
 
 def refuse_other(walk: WalkForward) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from agents.command_line import main
+from agents.evaluation.extractor_trader import ExtractorTrader
+from agents.markets.expert_market import ExpertMarket, markets_of
 from pretrain import Extractor
+from pretrain.data.splits import refuse_families
 from pretrain.fitting.run_folder import ARTIFACT, RECIPE
 from tests.naive.random_bars import random_bars
 
@@ -31,6 +35,22 @@ def test_an_extractor_trades_by_its_own_actions(run: Path, tmp_path: Path, capsy
     assert "2 markets of 'validation', task 'easy', an extractor's own actions" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--split", "train"]) == 2
     assert main(["evaluate", str(run), "--out", str(out)]) == 2  # what is there stays
+
+
+def test_for_final_figures_its_hysteresis_is_tuned_on_validation_markets(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def tuned(self: ExtractorTrader, validation: Sequence[ExpertMarket]) -> ExtractorTrader:
+        refuse_families(markets_of(validation), ("train", "test"), "validation")
+        seen.append(len(validation))
+        return self
+
+    monkeypatch.setattr(ExtractorTrader, "tuned", tuned)
+    for split in ("validation", "test"):
+        assert main(["evaluate", str(run), "--split", split, "--markets", "1", "--days", "1"]) == 0
+    assert seen == [8]
 
 
 def test_an_extractor_on_bars_of_ones_own(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,17 @@ def test_stratified_intervals_cover() -> None:
     assert 0.88 <= hits / 150 <= 0.99
 
 
+@pytest.mark.parametrize("runs", [2, 3, 5])
+def test_of_few_runs_percentiles_reach_as_far_as_the_mean_scatters(runs: int) -> None:
+    """Of many markets the mean is nearly normal: half the interval is 1.96 standard errors, those of n - 1."""
+    scores = np.random.default_rng(runs).normal(0.0, 1.0, (runs, 400))
+    found = stratified_interval(scores, "mean", resamples=4_000)
+    error = np.sqrt((scores.var(axis=0, ddof=1) / runs).mean() / 400)
+    assert (found.high - found.low) / 2.0 == pytest.approx(1.96 * error, rel=0.08)
+    alone = stratified_interval(scores[:1], "mean", resamples=50)
+    assert alone.low == alone.value == alone.high
+
+
 def test_an_improvement_has_an_interval() -> None:
     rng = np.random.default_rng(2)
     better = stratified_interval(rng.normal(1.0, 0.3, (8, 4)), against=rng.normal(0.0, 0.3, (8, 4)), resamples=200)

@@ -13,7 +13,7 @@ from agents.evaluation import baselines
 from agents.evaluation.backtest import backtesting as module
 from agents.evaluation.backtest.backtesting import Desk, against_chance, backtest, buy_and_hold, decision_rows
 from agents.evaluation.backtest.deciders import agent_desk, agent_targets, decisions_of, unlabelled
-from agents.evaluation.backtest.judgement import judge
+from agents.evaluation.backtest.judgement import judge, share_of
 from agents.evaluation.backtest.rule import Rule, grid_of, parse_rules
 from agents.evaluation.backtest.signals import (
     SignalsError,
@@ -327,6 +327,9 @@ def test_the_ceiling_is_what_the_environment_says(settings: TradingSettings) -> 
     assert (asked[regimes == "bull"] == 1.0).all() and (asked[regimes == "crash"] == -1.0).all()
     assert np.isnan(asked[regimes == "range"]).all()
     assert oracle.log_return > found.log_return and by_states.name == TRUE_STATES
+    assert share_of(found, oracle) == f"{100.0 * found.log_return / oracle.log_return:.0f}%" != share_of(oracle, found)
+    flat = backtest(market, np.zeros(len(market)), found.desk, first=first)
+    assert share_of(found, flat) == "no share (+0.0% log-return)" and share_of(flat, oracle) == "0%"
     called_so = replace(found, name="threshold of mine")  # a file of signals may be called anything
     assert [one.name for one in traded.ceilings(called_so)] == [oracle.name]
     (rule,) = parse_rules("threshold column=return_4_mean above=0.0012345678 below=-0.001")

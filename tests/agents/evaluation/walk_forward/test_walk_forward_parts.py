@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from agents.evaluation.backtest.backtesting import backtest
 from agents.evaluation.backtest.deciders import agent_desk
+from agents.evaluation.walk_forward import findings
 from agents.evaluation.walk_forward.findings import NO_GAIN, efficiency
 from agents.evaluation.walk_forward.plan import WalkForwardPlan, fold_markets, judged_rows
 from agents.evaluation.walk_forward.regimes import TOO_FEW, RegimeRules, by_regime, regime_table, regimes_of
@@ -17,6 +20,7 @@ from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
 from agents.policies.policy_shape import PolicyShape
 from agents.settings import TradingSettings
+from agents.training.walk_forward import known_at_closes
 from cryptoenv import Costs, Market
 from cryptoenv.features import FeatureSpec
 from pretrain import Extractor
@@ -54,6 +58,27 @@ def test_a_fold_sees_nothing_of_what_comes_after(markets: tuple[Market, ...], pl
             assert whole.bars.index[rows[borders.index(border)]] + bar >= test
             assert train.market.bars.index[train.first] + bar >= pd.Timestamp(border.train_start, unit="ms", tz="UTC")
             assert train.label_kind == chosen.label_kind != "none"
+
+
+@pytest.mark.parametrize(("said_at", "traded_at"), [("1h", "15min"), ("15min", "1h"), ("1h", "1h")])
+def test_a_state_is_known_from_its_close_on(said_at: str, traded_at: str) -> None:
+    start, end = pd.Timestamp("2024-01-01", tz="UTC"), pd.Timestamp("2024-01-02", tz="UTC")
+    opens = pd.date_range(start, end, freq=said_at, inclusive="left")
+    traded = pd.date_range(start, end, freq=traded_at, inclusive="left")
+    names = {"15min": "15m", "1h": "1h"}
+    market = SimpleNamespace(bars=pd.DataFrame(index=traded), timeframes=(names[traded_at],))
+    said = pd.Series([f"s{i}" for i in range(len(opens))], opens, dtype=object)
+    found = known_at_closes(said, names[said_at], market)  # type: ignore[arg-type]
+    for at, state in found.items():
+        ended = [i for i, one in enumerate(opens) if one + pd.Timedelta(said_at) <= at + pd.Timedelta(traded_at)]
+        assert state == f"s{ended[-1]}" if ended else pd.isna(state)
+
+
+def test_chance_of_a_market_is_the_middle_one_of_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "against_chance", lambda one, seed: SimpleNamespace(p_value=one.p))
+    stitched = [SimpleNamespace(backtests=[SimpleNamespace(name="a", p=p), SimpleNamespace(name="b", p=1.0 - p)])
+                for p in (0.01, 0.2, 0.9)]  # fmt: skip
+    assert findings._chance(stitched, 0) == {"a": 0.2, "b": 0.8}  # type: ignore[arg-type]
 
 
 def test_judged_parts_follow_each_other_to_the_end(markets: tuple[Market, ...]) -> None:
