@@ -96,10 +96,10 @@ def _of_method(record: Record) -> list[Number]:
 def _interval(record: Record, value: str, ends: str, name: str | None = None) -> Number | None:
     """The figure at a path, with the interval that stands at `ends` and "low", "high"."""
     found = number(record.metrics, value, name)
-    low, high = (number(record.metrics, f"{ends}{end}") for end in ("low", "high"))
-    if found is None or low is None or high is None:
+    low, high = (one.value if one else None for one in (number(record.metrics, f"{ends}{end}") for end in ("low", "high")))
+    if found is None or not isinstance(low, int | float) or not isinstance(high, int | float):
         return found
-    return replace(found, low=low.value, high=high.value)
+    return replace(found, low=low, high=high)
 
 
 def _of_seeds(record: Record, name: str) -> Number | None:
