@@ -96,7 +96,8 @@ def _of_method(record: Record) -> list[Number]:
 def _interval(record: Record, value: str, ends: str, name: str | None = None) -> Number | None:
     """The figure at a path, with the interval that stands at `ends` and "low", "high"."""
     found = number(record.metrics, value, name)
-    low, high = (one.value if one else None for one in (number(record.metrics, f"{ends}{end}") for end in ("low", "high")))
+    read = (number(record.metrics, f"{ends}{end}") for end in ("low", "high"))
+    low, high = (one.value if one else None for one in read)
     if found is None or not isinstance(low, int | float) or not isinstance(high, int | float):
         return found
     return replace(found, low=low, high=high)
