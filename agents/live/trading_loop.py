@@ -6,17 +6,19 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from agents.live.deciders import Asked, Decider
+from agents.live.watching import Book, Fill, Health, Latencies, Watched, Watcher
 from cryptoenv.live.broker import BrokerError
 from cryptoenv.live.environment import CryptoLiveEnv
 from cryptoenv.live.feed import FeedError
 from cryptoenv.live.journal import JournalError
+from cryptoenv.trading.account import CASH, DRAWDOWN, ENTRY_PRICE, FEES, FUNDING_PAID, QUANTITY, SLIPPAGE, TARGET
 
 log = logging.getLogger(__name__)
 RECENT = 5_000  #: bars whose latencies and equities are kept
@@ -64,6 +66,8 @@ class TradingLoop:
         decider: what decides.
         sleep: waits some seconds.
         shown: called after each bar with what was done so far and the bar's info.
+        watchers: called with an event per bar, per failed wait for one and at the end; one that raises is left out
+            from then on, and trading goes on.
     """
 
     def __init__(
@@ -73,8 +77,13 @@ class TradingLoop:
         *,
         sleep: Callable[[float], None] = time.sleep,
         shown: Callable[[Traded, dict[str, Any]], None] = lambda traded, info: None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._env, self._decider, self._sleep, self._shown = env, decider, sleep, shown
+        self._watchers = list(watchers)
+        self._asked_last: Asked | None = None
+        self._decided = math.nan
+        self._info: dict[str, Any] = {}
         self.traded = Traded()
 
     def run(self, bars: int | None = None) -> Traded:
@@ -94,6 +103,7 @@ class TradingLoop:
             for words in self._env.executor.take_back():
                 log.error("could not be taken back: %s", words)
         self._keep_halt()
+        self._watch("stopped", self.traded.stopped)
         log.info("stopped: %s", self.traded.stopped)
         return self.traded
 
@@ -107,15 +117,16 @@ class TradingLoop:
                 traded.stopped = reason
                 break
             heard = time.perf_counter()
-            asked = self._asked(observation["account"])
+            asked = self._asked_last = self._asked(observation["account"])
             execution = env.ask(
                 asked.target, asked.confidence, probabilities=asked.probabilities, decided_ms=env.close_time,
                 strain=asked.strain,
             )  # fmt: skip
             traded.bars += 1
+            self._decided = time.perf_counter() - heard
             if execution.client_id:
                 traded.orders += 1
-                traded.latencies.append(time.perf_counter() - heard)
+                traded.latencies.append(self._decided)
             if execution.objection:
                 reason = execution.objection.split(":")[0]
                 traded.held[reason] = traded.held.get(reason, 0) + 1
@@ -161,6 +172,7 @@ class TradingLoop:
                 again = again or not isinstance(error, FeedError)
                 self.traded.outages += 1
                 log.error("no bar: %s", error)
+                self._watch("outage", str(error))
                 for words in self._env.executor.take_back():
                     log.error("could not be taken back: %s", words)
                 if (reason := self._env.executor.switch.reason) is not None:
@@ -180,4 +192,40 @@ class TradingLoop:
         self.traded.equity.append((at, info["equity"], info["close"]))
         if info["fill_quantity"]:
             self.traded.fills.append((self._env.bar_time, info["fill_price"], info["fill_quantity"]))
+        self._info = info
         self._shown(self.traded, info)
+        self._watch("bar")
+
+    def _watch(self, what: Literal["bar", "outage", "stopped"], words: str = "") -> None:
+        """Tell the watchers; one that fails is left out, so that no observer stops trading."""
+        if not self._watchers or not self._info:
+            return
+        event = self._event(what, words)
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(event)
+            except Exception as error:
+                log.exception("a watcher failed and is left out: %s", error)
+                self._watchers.remove(watcher)
+
+    def _event(self, what: Literal["bar", "outage", "stopped"], words: str) -> Watched:
+        env, info, traded = self._env, self._info, self.traded
+        live, executor = info["live"], env.executor
+        columns = (CASH, TARGET, QUANTITY, ENTRY_PRICE, DRAWDOWN, FEES, SLIPPAGE, FUNDING_PAID)
+        row = env.account[list(columns)].tolist()
+        cash, target, quantity, entry, drawdown, fees, slippage, funding = row
+        filled = what == "bar" and bool(info["fill_quantity"])
+        fills = (Fill(info["fill_price"], info["fill_quantity"], live["slippage_against_open"]),) if filled else ()
+        try:
+            breakers, undone = executor.journal.latched(), len(executor.journal.undone())
+        except JournalError as error:
+            breakers, undone = {"journal": str(error)}, 0
+        return Watched(
+            what, env.newest[-1] if env.newest else None, env.bar_time, env.close_time, info["close"],
+            Book(info["equity"], cash, info["exposure"], target, quantity, entry, drawdown, fees, slippage, funding),
+            Latencies(live.get("wait_seconds", math.nan), self._decided, live.get("execution_seconds", math.nan)),
+            Health(executor.reconciled, executor.switch.reason or "", breakers, undone, traded.outages,
+                   live.get("objection", "")),
+            fills, self._asked_last, info["order_status"].name, live.get("client_id", ""), traded.bars, traded.orders,
+            words,
+        )  # fmt: skip

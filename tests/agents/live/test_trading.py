@@ -21,6 +21,7 @@ from agents.live.deciders import AgentDecider, SignalDecider
 from agents.live.desk import Named, live_environment, own_folder
 from agents.live.trading_loop import TradingLoop
 from agents.live.venues import account_keys, one_instance
+from agents.live.watching import Watched
 from agents.markets.expert_market import ExpertMarket
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
@@ -229,7 +230,21 @@ def test_the_loop_outlives_an_outage_without_orders(files: Path) -> None:
     env = live_environment(named, broker, feed, files / "state", LOOSE, cash=10_000.0, durable=False)
     feed.fails = 30
     slept: list[float] = []
-    traded = TradingLoop(env, decider, sleep=slept.append).run(40)
+    seen: list[Watched] = []
+    broken: list[Watched] = []
+
+    def fails(event: Watched) -> None:
+        broken.append(event)
+        raise RuntimeError("the screen is gone")
+
+    traded = TradingLoop(env, decider, sleep=slept.append, watchers=(fails, seen.append)).run(40)
+    assert len(broken) == 1  # a watcher that fails is left out, and trading goes on
+    assert [sum(event.what == what for event in seen) for what in ("bar", "outage", "stopped")] == [41, 30, 1]
+    told = [event for event in seen if event.what == "bar"]
+    assert [event.book.equity for event in told] == [equity for _, equity, _ in traded.equity]
+    fills = [(event.bar_time, fill.price, fill.quantity) for event in told for fill in event.fills]
+    assert fills == list(traded.fills) and len(fills) > 3
+    assert seen[-1].words == traded.stopped and seen[-1].health.outages == 30 and told[1].bar is not None
     assert traded.outages == 30 and len(slept) == 30 and max(slept) == 60.0
     assert traded.bars == 40 and sum(env.executor.journal.counts().values()) == traded.orders
 
