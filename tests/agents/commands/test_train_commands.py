@@ -224,6 +224,7 @@ def test_two_seeds_side_by_side_equal_one_after_the_other(recipe: Path, tmp_path
     assert (tmp_path / "two" / "seed-0" / "metrics.json").stat().st_mtime_ns == done
 
 
+@pytest.mark.slow
 def test_seeds_over_ray(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason='Ray is not installed: pip install "cryptoenv-rl[distributed]"')
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
@@ -241,7 +242,7 @@ def start(arguments: list[str], stderr: int = subprocess.DEVNULL) -> subprocess.
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("after", [0.05, 0.4])
+@pytest.mark.parametrize("after", [0.05, pytest.param(0.4, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(after: float, recipe: Path, tmp_path: Path) -> None:
     long = written(tmp_path, 16_384)
     process = start(["train", "--recipe", str(long), "--out", str(tmp_path / "killed")])

@@ -175,7 +175,7 @@ def test_rows_out_of_order_or_twice_are_refused() -> None:
         checked_rates([{"timestamp": START, "fundingRate": None}])
 
 
-@pytest.mark.parametrize("polls", [20, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("polls", [8, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_open_bar_is_never_stored(tmp_path: Path, polls: int) -> None:
     rng = np.random.default_rng(0)
     clock = [START + 3 * MINUTE]
@@ -276,7 +276,7 @@ def killed(folder: Path, address: str, seconds: float) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_killed_download_loses_nothing(tmp_path: Path, kills: int) -> None:
     rng = np.random.default_rng(1)
     minutes = 60_000

@@ -54,7 +54,7 @@ def killed_after(folder: Path, seconds: float, memory: int) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("memory", [0, 8])
+@pytest.mark.parametrize("memory", [pytest.param(0, marks=pytest.mark.slow), 8])
 @pytest.mark.parametrize("kills", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, kills: int, memory: int) -> None:
     """T1: each kill comes somewhere between two checkpoints, or in the middle of one."""
