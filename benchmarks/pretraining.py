@@ -2,13 +2,17 @@
 
     python -m benchmarks.pretraining --quick      1 seed, 45 CPU seconds of training each, 16 test markets
     python -m benchmarks.pretraining              3 seeds, 90 CPU seconds of training each, 48 test markets
+    python -m benchmarks.pretraining --hybrid --seeds 0 --contenders hybrid LSTM
+                                                  the hybrid, its parts taken away, and what it is compared with, as
+                                                  long, on 8 test markets: it reads few windows a second
     python -m benchmarks.pretraining --full-only --full "three seeds" default runs/1/artifact runs/2/artifact
                                                   only what extractors that whole recipes made are worth
 
 Every extractor is trained on labels of "extractor" seeds, its weights and hysteresis are chosen on "validation" seeds,
 and it is scored through the env on "test" seeds, which nothing else reads. Intervals are over seeds and markets. A
 learning curve that still falls by more than 1% over its last third is marked unconverged. Trainings run side by side
-in processes of one thread; their budget is CPU time, so that neighbours do not matter.
+in processes of one thread; their budget is CPU time, so that neighbours do not matter. What single runs of the same
+code gave is kept, so that long ones can be made in pieces.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +46,8 @@ from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.market.market import Market
 from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
 from pretrain.data.teachers import Teacher, labelled_samples
+from pretrain.forecaster.recipe import ForecasterRecipe
+from pretrain.networks.encoder_config import HYBRID_PARTS
 
 UNCONVERGED = 0.01  #: relative gain of the validation loss over the last third that counts as still improving
 BATCH = 512  #: windows per step of encoders without a memory
@@ -48,36 +55,43 @@ BATCH = 512  #: windows per step of encoders without a memory
 SMALL_MEMORY, SMALL_BATCH = 64, 384
 #: Learning rate of encoders without a memory, which the recipe's is too high for.
 RATE = 0.003
-FIRST, FLAT = "Transformer with memory", "MLP on flattened windows"
+FIRST, FLAT, LSTM, HYBRID = "Transformer with memory", "MLP on flattened windows", "LSTM", "hybrid"
+#: Of which differences are scored, paired, where both were run with the same seeds.
+PAIRS = ((FIRST, FLAT), (HYBRID, LSTM), (HYBRID, FLAT), *((HYBRID, f"{HYBRID}, no {part}") for part in HYBRID_PARTS))
+STREAMED = 100  #: bars of which the time of each is taken
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How much is run: training seeds, CPU seconds of each training, markets to learn from and to test on."""
+    """How much is run: training seeds, CPU seconds of each training, markets to learn from, to test on and, where other
+    than the recipe's, to tune the hysteresis on."""
 
     seeds: int
     seconds: float
     markets: int
     test_markets: int
+    tuning_markets: int | None = None
 
 
-QUICK, FULL = Counts(1, 45.0, 128, 16), Counts(3, 90.0, 192, 48)
+QUICK, FULL, OF_HYBRID = Counts(1, 45.0, 128, 16), Counts(3, 90.0, 192, 48), Counts(3, 90.0, 192, 8, 4)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An architecture and the labels it is cloned from."""
+    """An architecture, the labels it is cloned from, and how much it reads at once and to validate."""
 
     architecture: ExtractorConfig
     teacher: str = "oracle"
     batch: int = BATCH
+    validate_every: int = 500
+    validation_windows: int | None = None
 
 
 def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
     """The recipe's Transformer, and what it is compared with on a task."""
     layout, batch = replace(recipe.architecture, memory=SMALL_MEMORY), SMALL_BATCH
     plain = replace(layout, memory=0, window=(64, *layout.window[1:]), patches=(8, *layout.patches[1:]))
-    found = {FIRST: Contender(layout, batch=batch)}
+    found = {FIRST: Contender(layout, batch=batch, validate_every=100)}
     if task != recipe.task:
         return found
     one: dict[str, Any] = {"timeframes": layout.timeframes[:1], "window": layout.window[:1]}
@@ -85,11 +99,34 @@ def contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
     return found | {
         "Transformer without memory": Contender(plain),
         FLAT: Contender(replace(plain, encoder="flat", feedforward=256)),
-        "LSTM": Contender(replace(plain, encoder="lstm")),
+        LSTM: Contender(replace(plain, encoder="lstm")),
         "temporal convolution": Contender(replace(plain, encoder="convolution")),
-        "Transformer with memory, base timeframe only": Contender(narrow, batch=batch),
-        "Transformer with memory, labels of bars alone": Contender(layout, "horizon", batch),
+        "Transformer with memory, base timeframe only": Contender(narrow, batch=batch, validate_every=100),
+        "Transformer with memory, labels of bars alone": Contender(layout, "horizon", batch, 100),
     }
+
+
+def hybrids(recipe: Recipe) -> dict[str, Contender]:
+    """The hybrid with the numbers of its own recipe, without each of its parts, and what it is compared with."""
+    numbers = ForecasterRecipe.read("hybrid")
+    own, training = numbers.architecture, numbers.training
+    window: tuple[int, ...] = (own.window[0], *(1 for _ in recipe.architecture.window[1:]))
+    whole = replace(
+        recipe.architecture, encoder=HYBRID, memory=0, window=window, patches=window, width=own.width,
+        layers=own.layers, heads=own.heads, feedforward=own.feedforward, dropout=own.dropout,
+    )  # fmt: skip
+    ablated = {f"{HYBRID}, no {part}": replace(whole, ablate=(part,)) for part in HYBRID_PARTS}
+    others = contenders(recipe, recipe.task)
+    return {name: others[name] for name in (FIRST, LSTM, FLAT)} | {
+        name: Contender(one, batch=training.batch, validate_every=100, validation_windows=2_048)
+        for name, one in ({HYBRID: whole} | ablated).items()
+    }
+
+
+def all_contenders(recipe: Recipe, task: str) -> dict[str, Contender]:
+    """Of the benchmark and of its part about the hybrid."""
+    found = contenders(recipe, task)
+    return hybrids(recipe) | found if task == recipe.task else found
 
 
 def one_timeframe(items: Sequence[LabelledMarket]) -> list[LabelledMarket]:
@@ -118,7 +155,7 @@ def _labelled_samples(recipe: Recipe, task: str, teacher: str, count: int) -> tu
 
 def kept_or_run(folder: Path, recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
     """What `run_one` gives, from `folder` where a run of the same code, recipe and counts left it there."""
-    same = repr((header()["commit"], recipe, contenders(recipe, task)[name], counts, RATE))
+    same = repr((header()["commit"], recipe, all_contenders(recipe, task)[name], replace(counts, seeds=0), RATE))
     digest = hashlib.sha256(same.encode()).hexdigest()[:12]
     place = folder / f"{task}-{name}-{seed}-{digest}.json".replace(" ", "_")
     if place.is_file():
@@ -133,7 +170,7 @@ def kept_or_run(folder: Path, recipe: Recipe, task: str, name: str, counts: Coun
 def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> dict[str, Any]:
     """Train one contender with one seed and trade the test markets: `earned` (M,) expected, and its learning curve."""
     use_one_thread()
-    contender = contenders(recipe, task)[name]
+    contender = all_contenders(recipe, task)[name]
     layout = contender.architecture
     narrow = len(layout.timeframes) < len(recipe.architecture.timeframes)
     train, held_out = _labelled_samples(recipe, task, contender.teacher, counts.markets)
@@ -142,7 +179,9 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
     budget = {"steps": 10**6, "max_seconds": counts.seconds, "patience": 10**6, "batch": contender.batch}
     if not layout.memory:
         budget["learning_rate"] = RATE
-    training = replace(recipe.training, validate_every=100 if layout.memory else 500, **budget)  # type: ignore[arg-type]
+    if contender.validation_windows is not None:
+        budget["validation_windows"] = contender.validation_windows
+    training = replace(recipe.training, validate_every=contender.validate_every, **budget)  # type: ignore[arg-type]
     curve: list[float] = []
     options = FitOptions(progress=False, on_validation=lambda figures: curve.append(figures["validation/action"]))
     extractor = fit_extractor(train, held_out, layout, training, seed=seed, options=options)
@@ -160,7 +199,23 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
         "unconverged": (earlier - min(curve)) / earlier > UNCONVERGED,
         "margin": trader.margin,
         "parameters": sum(weight.numel() for weight in extractor.model.parameters()),
+        **speeds(extractor, contender, test[0].market),
         **extractor.provenance.metrics,
+    }
+
+
+def speeds(extractor: Extractor, contender: Contender, market: Market) -> dict[str, float]:
+    """Training windows a CPU second, validation and all; CPU milliseconds a bar as bars close, features and all."""
+    metrics, taken = extractor.provenance.metrics, []
+    bars = market.bars
+    stream = extractor.stream(bars.iloc[: -STREAMED - 20])
+    for row in range(len(bars) - STREAMED - 20, len(bars)):
+        began = time.process_time()
+        stream.append(bars.iloc[[row]])
+        taken.append(1000.0 * (time.process_time() - began))
+    return {
+        "training_windows_per_cpu_second": round(metrics["steps"] * contender.batch / metrics["cpu_seconds"]),
+        "stream_cpu_ms_per_bar": round(float(np.median(taken[20:])), 2),  # the first compile and fill what is kept
     }
 
 
@@ -172,7 +227,8 @@ def _settings(recipe: Recipe) -> TradingSettings:
 @lru_cache(maxsize=1)
 def _judging_markets(recipe: Recipe, task: str, counts: Counts) -> tuple[tuple[ExpertMarket, ...], ...]:
     """The markets that hysteresis is tuned on, and those that are judged on."""
-    families = (("validation", recipe.validation_markets), ("test", counts.test_markets))
+    tuning = recipe.validation_markets if counts.tuning_markets is None else counts.tuning_markets
+    families = (("validation", tuning), ("test", counts.test_markets))
     return tuple(
         tuple(synthetic_markets(task, family, count, recipe.days, _settings(recipe), progress=False))
         for family, count in families
@@ -216,17 +272,18 @@ def summary(runs: list[dict[str, Any]], best: NDArray[np.float64]) -> dict[str, 
 
 
 def comparison(task: str, runs: dict[str, list[dict[str, Any]]], best: NDArray[np.float64]) -> dict[str, Any]:
-    """Summaries of all contenders, printed with their learning curves, and what the first gains on the MLP."""
+    """Summaries of all contenders, printed with their learning curves, and the differences of PAIRS."""
     found: dict[str, Any] = {name: summary(those, best) for name, those in runs.items()}
     for name, line in found.items():
         for run in line["runs"]:
             print(f"  {name}, loss of actions: " + " ".join(f"{loss:.3f}" for loss in run["curve"]))
         late = " (unconverged)" if any(run["unconverged"] for run in line["runs"]) else ""
         print(f"{task} {name:46s} {line['score']}{late}", flush=True)
-    if FLAT in runs:
-        first, second = (np.stack([run["earned"] for run in runs[name]]) for name in (FIRST, FLAT))
-        found[f"{FIRST} minus {FLAT}"] = asdict(score(first - second, best))
-        print(f"{task} minus {FLAT} {found[f'{FIRST} minus {FLAT}']}", flush=True)
+    for one, other in PAIRS:
+        if len(runs.get(one, ())) == len(runs.get(other, ())) > 0:
+            first, second = (np.stack([run["earned"] for run in runs[name]]) for name in (one, other))
+            found[f"{one} minus {other}"] = asdict(score(first - second, best))
+            print(f"{task} {one} minus {other} {found[f'{one} minus {other}']}", flush=True)
     return found
 
 
@@ -251,24 +308,31 @@ def main() -> None:
         "--full", nargs="+", action="append", default=[], metavar="NAME ARTIFACT",
         help="a further row of the recipe's task: its name, then one artifact per seed",
     )  # fmt: skip
+    parser.add_argument("--hybrid", action="store_true", help="the hybrid beside what it is compared with")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these alone")
     parser.add_argument("--full-only", action="store_true", help="train nothing: the rows of --full alone")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/pretraining.json"))
     arguments = parser.parse_args()
     if incomplete := [row[0] for row in arguments.full if len(row) < 2]:
         parser.error(f"--full {incomplete[0]!r} names no artifact: give its name, then one artifact per seed")
     counts, recipe = QUICK if arguments.quick else FULL, Recipe.read(arguments.recipe)
-    ships = [["the extractor that ships", "default"]] if arguments.recipe == "default" else []
-    rows = arguments.full or ships
-    tasks = [recipe.task] if arguments.full_only else arguments.tasks
+    if arguments.hybrid:
+        counts = OF_HYBRID
+    plain = arguments.recipe == "default" and not arguments.hybrid
+    rows = arguments.full or ([["the extractor that ships", "default"]] if plain else [])
+    tasks = [recipe.task] if arguments.full_only or arguments.hybrid else arguments.tasks
+    seeds = range(counts.seeds) if arguments.seeds is None else arguments.seeds
+    known = hybrids(recipe) if arguments.hybrid else contenders(recipe, recipe.task)
+    if unknown := [name for name in arguments.contenders or () if name not in known]:
+        parser.error(f"--contenders {unknown[0]!r} is none of {', '.join(map(repr, known))}")
     result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe), "tasks": {}}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = {
             task: {
-                name: [
-                    pool.submit(kept_or_run, arguments.keep, recipe, task, name, counts, seed)
-                    for seed in range(counts.seeds)
-                ]
-                for name in ([] if arguments.full_only else contenders(recipe, task))
+                name: [pool.submit(kept_or_run, arguments.keep, recipe, task, name, counts, seed) for seed in seeds]
+                for name in ([] if arguments.full_only else known if arguments.hybrid else contenders(recipe, task))
+                if name in (arguments.contenders or all_contenders(recipe, task))
             }
             for task in tasks
         }

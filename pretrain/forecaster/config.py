@@ -13,6 +13,7 @@ from typing import Self
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types, section
 from cryptoenv.market.market import Market
+from pretrain.networks.encoder_config import HYBRID_PARTS
 
 #: Networks that say something at every bar of a window, and can go on bar by bar where they keep a cache.
 SEQUENTIAL = ("gpt", "attention")
@@ -110,9 +111,8 @@ class ForecasterConfig:
         require(fits, "timescales", self.timescales, f"'tokens' but for the networks {SEQUENTIAL}")
         one = self.timescales == "tokens" or set(self.window[1:]) <= {1}
         require(one, "window", self.window, "1 of every higher timeframe, where they are channels")
-        parts = {"attention", "gate", "indicators", "convolution"} if self.network == "hybrid" else set()
-        known = set(self.ablate) <= parts
-        require(known, "ablate", self.ablate, "parts of the network 'hybrid': attention, gate, indicators, convolution")
+        known = set(self.ablate) <= set(HYBRID_PARTS if self.network == "hybrid" else ())
+        require(known, "ablate", self.ablate, f"parts of the network 'hybrid': {', '.join(HYBRID_PARTS)}")
         ends = max((wide - bars for wide, bars in zip(self.layout_window, self.window, strict=True)), default=0)
         require(ends < 64, "window", self.window, "fewer than 64 bars of a higher timeframe that end within window[0]")
         even = self.network not in ("transformer", "patchtst") or self.window[0] % self.patch == 0

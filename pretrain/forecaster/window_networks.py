@@ -7,7 +7,6 @@ from torch import nn
 from pretrain.forecaster.config import ForecasterConfig
 from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.encoders import new_encoder
-from pretrain.networks.hybrid import HybridEncoder
 
 
 def window_network(config: ForecasterConfig) -> nn.Module:
@@ -15,6 +14,6 @@ def window_network(config: ForecasterConfig) -> nn.Module:
     patches = (config.patch, *(1 for _ in config.window[1:])) if config.network == "transformer" else config.window
     encoder = EncoderConfig(
         config.timeframes, config.window, patches, config.feature_names, config.width, config.layers, config.heads,
-        config.feedforward, config.dropout, config.network,
+        config.feedforward, config.dropout, config.network, ablate=config.ablate,
     )  # fmt: skip
-    return HybridEncoder(encoder, config.ablate) if config.network == "hybrid" else new_encoder(encoder)
+    return new_encoder(encoder)

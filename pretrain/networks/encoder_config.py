@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from cryptoenv.files.typed_values import Range, require, require_ranges, require_types, section
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types, section
 from cryptoenv.market.market import Market
 
 ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt", "hybrid")
+#: Parts of the "hybrid" that can be left out.
+HYBRID_PARTS = ("attention", "gate", "indicators", "convolution")
 MOST_TOKENS = 16_384
 #: Far beyond what anybody trains, and small enough that nothing is built, or looped over, for ever.
 _SIZES = {
@@ -29,7 +31,7 @@ class EncoderConfig:
     goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
     the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
     until `for_market` fills it in. The "hybrid" (`pretrain.networks.hybrid`) has `feedforward` channels and twice as
-    many units in its LSTM.
+    many units in its LSTM; `ablate` names those of its HYBRID_PARTS that are left out.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -47,6 +49,7 @@ class EncoderConfig:
     encoder: str = "transformer"
     bar_width: int = 0
     memory: int = 0
+    ablate: tuple[str, ...] = later_field(())
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -68,6 +71,8 @@ class EncoderConfig:
         require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {ENCODERS}")
         halves = self.encoder != "hybrid" or 2 * self.feedforward % self.heads == 0
         require(halves, "heads", self.heads, f"a divisor of 2 x feedforward={self.feedforward} in a hybrid")
+        parts = HYBRID_PARTS if self.encoder == "hybrid" else ()
+        require(set(self.ablate) <= set(parts), "ablate", self.ablate, f"parts of a hybrid: {', '.join(HYBRID_PARTS)}")
         fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
         require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
 

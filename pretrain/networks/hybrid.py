@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.networks.encoder_config import EncoderConfig
+from pretrain.networks.encoder_config import HYBRID_PARTS, EncoderConfig
 
 KERNEL = 3
 #: What bars themselves say; all other features are indicators.
 OF_BARS = ("return_", "range", "wick", "volume_")
-PARTS = ("attention", "gate", "indicators", "convolution")
+PARTS = HYBRID_PARTS
 
 
 class HybridEncoder(nn.Module):
@@ -28,13 +28,13 @@ class HybridEncoder(nn.Module):
     depend on what else is in its batch.
 
     Args:
-        config: with feature names.
-        ablate: PARTS to leave out; without "convolution" a layer per bar is in its place.
+        config: with feature names. Parts that `config.ablate` names are left out; without "convolution" a layer per
+            bar is in its place.
     """
 
-    def __init__(self, config: EncoderConfig, ablate: Sequence[str] = ()) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        names, units = config.feature_names[0], config.feedforward
+        ablate, names, units = config.ablate, config.feature_names[0], config.feedforward
         bars = [i for i, name in enumerate(names) if name.startswith(OF_BARS)] or list(range(len(names)))
         own = [i for i in range(len(names)) if i not in bars]
         self.indicator_names = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cryptoenv.files.typed_values import ConfigError
 from pretrain import FitOptions, fit_extractor
 from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.hybrid import PARTS, HybridEncoder
@@ -17,9 +18,10 @@ def hybrid(ablate: tuple[str, ...] = (), **changes: object) -> HybridEncoder:
     values: dict[str, object] = {
         "timeframes": ("1h", "4h"), "window": (20, 2), "patches": (20, 2), "feature_names": NAMES, "width": 8,
         "layers": 2, "heads": 4, "feedforward": 64, "dropout": 0.2, "encoder": "hybrid",
+        "ablate": ablate,
     }  # fmt: skip
     torch.manual_seed(0)
-    return HybridEncoder(EncoderConfig(**(values | changes)), ablate).eval()  # type: ignore[arg-type]
+    return HybridEncoder(EncoderConfig(**(values | changes))).eval()  # type: ignore[arg-type]
 
 
 def windows(count: int) -> list[torch.Tensor]:
@@ -63,6 +65,8 @@ def test_every_part_can_be_left_out_and_matters(part: str) -> None:
     assert without.shape == (4, 8)
     assert sum(p.numel() for p in hybrid((part,)).parameters()) < sum(p.numel() for p in hybrid().parameters())
     assert not torch.allclose(whole, without)
+    with pytest.raises(ConfigError, match="ablate"):
+        EncoderConfig(encoder="lstm", ablate=(part,))
 
 
 def test_the_gate_weighs_each_indicator() -> None:
