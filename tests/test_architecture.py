@@ -32,7 +32,7 @@ ROOMS = {
     ),
     "agents": (
         "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
-        "evaluation", "reports", "training", "live", "commands", "command_line", "__init__",
+        "evaluation", "reports", "training", "live", "web", "commands", "command_line", "__init__",
     ),
 }  # fmt: skip
 LARGEST_SHELF = 16  #: folders and files of a package that are seen at first sight
@@ -275,7 +275,7 @@ def test_no_module_bears_the_name_of_what_its_face_exports(package: str) -> None
 
 @pytest.mark.parametrize("package", ROOMS)
 def test_a_package_is_seen_at_a_glance(package: str) -> None:
-    boxes = [path.name for path in (ROOT / package).iterdir() if path.name != "__pycache__"]
+    boxes = [path.name for path in (ROOT / package).iterdir() if path.name not in ("__pycache__", "py.typed")]
     assert len(boxes) <= LARGEST_SHELF, sorted(boxes)
 
 

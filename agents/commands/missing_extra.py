@@ -10,7 +10,7 @@ EXTRA_OF = {
     "ccxt": "data",
     "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",
     "ray": "distributed",
-    "fastapi": "serve", "uvicorn": "serve",
+    "fastapi": "serve", "uvicorn": "serve", "websockets": "serve", "prometheus_client": "serve",
     "datasets": "agents,imitation-deps", "jsonpickle": "agents,imitation-deps",
 }  # fmt: skip
 OF_LEARNING = frozenset({"torch", "lightning", "safetensors", "tensorboard", "stable_baselines3", "sb3_contrib"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,9 +17,10 @@ from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.exchange.client import new_client
 from cryptoenv.exchange.client_thread import ClientThread
 from cryptoenv.files.bounded_json import parse_json
-from cryptoenv.files.durable_files import make_folder, read_regular
+from cryptoenv.files.durable_files import make_folder
 from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.files.json_log import json_log
+from cryptoenv.files.private_file import read_private
 from cryptoenv.live.broker import Broker, BrokerError
 from cryptoenv.live.ccxt_broker import CcxtBroker
 from cryptoenv.live.ccxt_feed import CcxtFeed
@@ -32,7 +32,6 @@ from cryptoenv.live.reconciliation import agree
 from cryptoenv.trading.venue_account import quantity_after
 
 KEY_NAMES = {"apiKey": "API_KEY", "secret": "API_SECRET", "password": "API_PASSWORD", "uid": "API_UID"}
-LONGEST_KEYS = 10_000
 LOCKS = "CRYPTOENV_STATE"  #: environment variable: folder of the accounts' locks
 
 
@@ -53,10 +52,7 @@ def account_keys(exchange: str, file: Path | None) -> dict[str, str]:
         if "apiKey" not in found:
             raise ValueError(f"no keys: set {exchange.upper()}_API_KEY and {exchange.upper()}_API_SECRET, or --keys")
         return found
-    mode = stat.S_IMODE(os.lstat(file).st_mode)
-    if mode & 0o077:
-        raise PermissionError(f"{file} has mode {mode:o}, others may read it: chmod 600 {file}")
-    told = parse_json(read_regular(file, LONGEST_KEYS), str(file))
+    told = parse_json(read_private(file), str(file))
     if not isinstance(told, dict) or not set(told) <= set(KEY_NAMES) or "apiKey" not in told:
         raise ValueError(f"{file} must hold a JSON object of {sorted(KEY_NAMES)}, apiKey among them")
     if not all(isinstance(value, str) for value in told.values()):
