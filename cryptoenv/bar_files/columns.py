@@ -15,7 +15,7 @@ from cryptoenv.bars.volume_identity import VolumeIdentity, volume_identity
 TIME_NAMES = (
     "unix", "timestamp", "time", "date", "datetime", "opentime", "unixtime", "unixtimestamp", "ts", "t", "start",
     "starttime", "begin", "opentimestamp", "timestampms", "dateutc", "timeutc", "datetimeutc", "candledatetimeutc",
-    "startedat", "starttimestamp", "opentimems",
+    "startedat", "starttimestamp", "opentimems", "snappedat",
 )  # fmt: skip
 _INDEX_NAMES = ("index", "unnamed0")  # what pandas writes for an index without a name
 _PRICE_NAMES = {
@@ -109,9 +109,12 @@ def choose_columns(table: pd.DataFrame, time: str | None, volume: str | None) ->
 
 
 def _missing(what: str, table: pd.DataFrame) -> BarsError:
+    prices = {plain_price(column) for column in table.columns} | {plain_name(column) for column in table.columns}
+    alone = "open" in what and prices & {"close", "price", "prices"}
+    hint = "; a close alone is no bar: it stands beside bars (join_exogenous, --exogenous FILE@DELAY)" if alone else ""
     return BarsError(
         f"{what} is missing; columns are {list(table.columns)[:20]}; needed: {', '.join(BAR_COLUMNS)} "
-        "and the time of the bar's open (timestamp, time, date, unix, Open time, ... or named with time=)"
+        f"and the time of the bar's open (timestamp, time, date, unix, Open time, ... or named with time=){hint}"
     )
 
 

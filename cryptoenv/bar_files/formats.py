@@ -94,7 +94,10 @@ def _read(content: bytes, columns: tuple[str, ...] | None, as_text: bool, most: 
 
 def _json_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
     try:
-        rows, path = _rows_within(json.loads(text), ())
+        found = json.loads(text)
+        if (paired := _pairs(found)) is not None:
+            return RawTable(paired, "JSON", notes=("one list of times and numbers per column",))
+        rows, path = _rows_within(found, ())
     except json.JSONDecodeError as error:
         if not (error.msg == "Extra data" and text.lstrip().startswith("{")):
             raise
@@ -106,6 +109,21 @@ def _json_table(text: str, columns: tuple[str, ...] | None) -> RawTable:
     if rows and all(isinstance(row, dict) for row in rows):
         return RawTable(pd.DataFrame(rows), "JSON", notes=notes)
     raise ValueError("the JSON holds no list of arrays or of records")
+
+
+def _pairs(value: Any) -> pd.DataFrame | None:
+    """What CoinGecko answers: {"prices": [[time, number], ...], "market_caps": ...}; None where it is something else.
+
+    A time that a column has twice counts once, with what was said last.
+    """
+    if not (isinstance(value, dict) and value and all(isinstance(rows, list) for rows in value.values())):
+        return None
+    if not all(isinstance(row, list) and len(row) == 2 for rows in value.values() for row in rows):
+        return None
+    columns = {str(name): dict(rows) for name, rows in value.items()}  # type: ignore[arg-type]
+    if not any(columns.values()):
+        return None
+    return pd.DataFrame(columns).sort_index().rename_axis("timestamp").reset_index()
 
 
 def _rows_within(value: Any, path: tuple[str, ...]) -> tuple[list[Any], tuple[str, ...]]:

@@ -13,6 +13,16 @@ from pretrain.forecaster.training import fit_forecaster
 from tests.pretrain.conftest import TIMEFRAMES
 
 QUIET = FitOptions(progress=False)
+VARIANTS = {
+    "tokens": {},
+    "channels": {"timescales": "channels", "window": (12, 1, 1)},
+    "bins": {"tokens": "bins", "bins": 8},
+    "attention": {"network": "attention", "steps": 0},
+    "hybrid": {"network": "hybrid", "steps": 0, "window": (12, 1, 1)},
+    "transformer": {"network": "transformer", "steps": 0},
+    "informer": {"network": "informer", "steps": 0},
+}
+PUBLISHED = {name: {"network": name, "steps": 0} for name in ("patchtst", "informer", "series_transformer")}
 
 
 def tiny_config(**changes: object) -> ForecasterConfig:

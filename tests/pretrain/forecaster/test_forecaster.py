@@ -21,23 +21,13 @@ from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.calibration import forecasts
 from pretrain.forecaster.config import CALENDAR, RETURN
+from pretrain.forecaster.evaluation import forecasts_of, judge, truth_of
 from pretrain.forecaster.model import ForecasterModel
 from pretrain.forecaster.paths import Origin, path_features, sample_paths
 from pretrain.forecaster.sequence_networks import SequenceNetwork, ended_since
 from pretrain.forecaster.training import CHOOSING, fit_forecaster
 from tests.pretrain.conftest import TIMEFRAMES, random_bars, random_market
-from tests.pretrain.forecaster.conftest import QUIET, tiny_config, tiny_forecaster, tiny_training
-
-VARIANTS = {
-    "tokens": {},
-    "channels": {"timescales": "channels", "window": (12, 1, 1)},
-    "bins": {"tokens": "bins", "bins": 8},
-    "attention": {"network": "attention", "steps": 0},
-    "hybrid": {"network": "hybrid", "steps": 0, "window": (12, 1, 1)},
-    "transformer": {"network": "transformer", "steps": 0},
-    "informer": {"network": "informer", "steps": 0},
-}
-PUBLISHED = {name: {"network": name, "steps": 0} for name in ("patchtst", "informer", "series_transformer")}
+from tests.pretrain.forecaster.conftest import PUBLISHED, QUIET, VARIANTS, tiny_config, tiny_forecaster, tiny_training
 
 
 def fresh_model(forecaster: Forecaster, **changes: object) -> ForecasterModel:
@@ -200,6 +190,12 @@ def test_no_forecast_depends_on_its_batch(forecaster: Forecaster, markets: tuple
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    truth = truth_of(dataset, rows)
+    said = {str(batch): forecasts_of(forecaster, dataset, rows, batch) for batch in (1, 7, 1024)}
+    table = judge(truth, said)
+    assert (table["rows"].unstack() == [len(rows) - h + 1 for h in (1, 4, 8)]).all(axis=None)
+    for name in ("1", "7"):
+        pd.testing.assert_frame_equal(table.loc[name], table.loc["1024"], rtol=1e-4, atol=1e-6)
 
 
 def test_bands_cover_on_the_rows_they_were_put_right_on(forecaster: Forecaster, markets: tuple[Market, ...]) -> None:

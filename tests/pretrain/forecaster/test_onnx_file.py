@@ -13,17 +13,18 @@ from cryptoenv.market.market import Market
 from pretrain.data.windows import WindowSource
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.onnx_file import Exported, export_onnx
+from tests.pretrain.forecaster.conftest import PUBLISHED, VARIANTS, tiny_forecaster
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def test_it_says_what_torch_says(forecaster: Forecaster, markets: tuple[Market, ...], tmp_path: Path) -> None:
-    path = export_onnx(forecaster, tmp_path / "model.onnx")
+def assert_says_what_torch_says(forecaster: Forecaster, market: Market, path: Path) -> None:
+    """A file that is at `path`, at windows of `market`, by batches of 1, 3 and 1,000."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     told = json.loads(session.get_modelmeta().custom_metadata_map["cryptoenv"])
     assert told["timeframes"] == list(forecaster.config.timeframes)
     assert told["model_hash"] == forecaster.hash
-    market, config = markets[2], forecaster.config
+    config = forecaster.config
     first = market.first_decision(config.layout_window)
     source, step = WindowSource([market], config.layout_window), 3_600_000
     rng = np.random.default_rng(0)
@@ -37,3 +38,14 @@ def test_it_says_what_torch_says(forecaster: Forecaster, markets: tuple[Market, 
         found = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
         for a, b in zip(wanted, found, strict=True):
             np.testing.assert_allclose(a.numpy(), b, rtol=0.0, atol=1e-5)
+
+
+def test_it_says_what_torch_says(forecaster: Forecaster, markets: tuple[Market, ...], tmp_path: Path) -> None:
+    assert_says_what_torch_says(forecaster, markets[2], export_onnx(forecaster, tmp_path / "model.onnx"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in VARIANTS | PUBLISHED if name != "tokens"])
+def test_every_network_says_what_torch_says(name: str, markets: tuple[Market, ...], tmp_path: Path) -> None:
+    other = tiny_forecaster(markets, **(VARIANTS | PUBLISHED)[name])
+    assert_says_what_torch_says(other, markets[2], export_onnx(other, tmp_path / "model.onnx"))
