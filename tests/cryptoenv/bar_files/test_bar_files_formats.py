@@ -11,6 +11,7 @@ import pytest
 
 from cryptoenv import BarsError, read_bars
 from cryptoenv.bar_files.reading import file_stem, import_bars
+from cryptoenv.bar_files.values import read_values
 from tests.naive.random_bars import random_bars
 
 BARS = random_bars(3, seed=4).round(2)
@@ -245,3 +246,30 @@ def test_a_gzip_of_several_members_and_padding_is_one_file(tmp_path: Path) -> No
         path.write_bytes(damaged)
         with pytest.raises(BarsError, match="damaged"):
             read_bars(path)
+
+
+def test_cryptocompares_answer(tmp_path: Path) -> None:
+    columns = {"time": SECONDS} | {c: BARS[c].to_numpy() for c in ("high", "low", "open")}
+    columns |= {"volumefrom": BARS["volume"].to_numpy(), "volumeto": QUOTE.to_numpy(), "close": BARS["close"].to_numpy()}
+    rows = pd.DataFrame(columns).assign(conversionType="direct", conversionSymbol="").to_dict("records")
+    told = {"Response": "Success", "HasWarning": False, "RateLimit": {}, "Data": {"Aggregated": False, "Data": rows}}
+    (tmp_path / "bars.json").write_text(json.dumps(told))
+    assert_same(read_bars(tmp_path / "bars.json"))
+
+
+def test_coingeckos_files_are_values_and_no_bars(tmp_path: Path) -> None:
+    close = BARS["close"].to_numpy()
+    stamps = BARS.index.strftime("%Y-%m-%d %H:%M:%S UTC")
+    table = pd.DataFrame({"snapped_at": stamps, "price": close, "market_cap": 2e7 * close, "total_volume": 1e9})
+    table.to_csv(tmp_path / "coin.csv", index=False)
+    pairs = np.column_stack((1000.0 * SECONDS, close)).tolist()
+    answer = {"prices": [*pairs, [pairs[-1][0], 7.0]], "market_caps": pairs[1:], "total_volumes": pairs}
+    (tmp_path / "coin.json").write_text(json.dumps(answer))
+    from_csv, from_json = (read_values(tmp_path / f"coin.{form}") for form in ("csv", "json"))
+    assert list(from_csv["price"]) == list(close)
+    assert (from_csv.index == BARS.index).all() and (from_json.index == BARS.index).all()
+    assert list(from_json["prices"]) == [*close[:-1], 7.0]  # a moment given twice counts once, as said last
+    assert np.isnan(from_json["market_caps"].iloc[0]) and list(from_json["total_volumes"]) == list(close)
+    for form in ("csv", "json"):
+        with pytest.raises(BarsError, match="a close alone is no bar: it stands beside bars"):
+            read_bars(tmp_path / f"coin.{form}")
