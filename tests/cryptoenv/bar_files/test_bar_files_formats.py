@@ -250,7 +250,8 @@ def test_a_gzip_of_several_members_and_padding_is_one_file(tmp_path: Path) -> No
 
 def test_cryptocompares_answer(tmp_path: Path) -> None:
     columns = {"time": SECONDS} | {c: BARS[c].to_numpy() for c in ("high", "low", "open")}
-    columns |= {"volumefrom": BARS["volume"].to_numpy(), "volumeto": QUOTE.to_numpy(), "close": BARS["close"].to_numpy()}
+    columns |= {"volumefrom": BARS["volume"].to_numpy(), "volumeto": QUOTE.to_numpy()}
+    columns["close"] = BARS["close"].to_numpy()
     rows = pd.DataFrame(columns).assign(conversionType="direct", conversionSymbol="").to_dict("records")
     told = {"Response": "Success", "HasWarning": False, "RateLimit": {}, "Data": {"Aggregated": False, "Data": rows}}
     (tmp_path / "bars.json").write_text(json.dumps(told))
