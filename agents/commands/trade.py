@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from agents.live.trading_loop import Traded
-    from cryptoenv.live.executor import Policies
+    from cryptoenv.live.policies import Policies
+    from cryptoenv.live.price_policy import LimitOrders
 
 
 
@@ -69,6 +70,15 @@ def trade(
     max_daily_loss: Annotated[float, typer.Option(help="Share of equity that a day may lose before all halts.")] = 0.1,
     max_drawdown: Annotated[float, typer.Option(help="Fall from the highest equity at which all halts.")] = 0.25,
     flatten: Annotated[bool, typer.Option("--flatten", help="Close the position when a breaker trips.")] = False,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="Orders at a limit, this fraction better than the touch (0: at it); else at the market."),
+    ] = None,
+    limit_bars: Annotated[float, typer.Option(help="Bars that a limit order lives; below 1 not on paper.")] = 1.0,
+    limit_rest: Annotated[str, typer.Option(help="What is not filled then: to the market, or nothing.")] = "market",
+    limit_fee: Annotated[
+        float | None, typer.Option(help="On paper: fee per notional of a limit order; the trained one else.")
+    ] = None,
     times: Annotated[int | None, typer.Option(help="Stop after so many bars.", min=1)] = None,
 ) -> None:
     """Trade what RUN or --signals ask for at each close."""
@@ -79,10 +89,15 @@ def trade(
         raise ValueError(f"--size {size!r} is not allowed: fixed or confidence")
     if exchange is not None and symbol is None:
         raise ValueError("--exchange needs --symbol, such as BTC/USDT")
+    from cryptoenv.live.price_policy import LimitOrders
+
+    prices = None if limit is None else LimitOrders(limit, limit_bars, limit_rest, limit_fee)  # type: ignore[arg-type]
+    if paper and prices is not None and prices.lifetime < 1.0:
+        raise ValueError(f"--limit-bars {limit_bars:g}: on paper a bar is one piece: whole bars are allowed")
     named = named_decider(what, signals, states, timeframe, short=short)
     policies = _policies(
         named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
-        daily=max_daily_loss, drawdown=max_drawdown,
+        daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
     )  # fmt: skip
     if replay is not None:
         _replayed(named, replay, speed, state, policies, cash, times)
@@ -104,27 +119,26 @@ def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str
 
 
 def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: float | None, order: float | None,
-              orders: int, daily: float, drawdown: float) -> Policies:  # fmt: skip
+              orders: int, daily: float, drawdown: float, limit: LimitOrders | None) -> Policies:  # fmt: skip
     from cryptoenv.live.deployment import GRADUAL, WHOLE
-    from cryptoenv.live.executor import Policies
+    from cryptoenv.live.policies import Policies
     from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 
     most = named.settings.limits.exposure if exposure is None else exposure
     limits = TradeLimits(most * (1.0 + named.settings.limits.rebalance_tolerance) if exposure is None else most,
                          order, orders, daily, drawdown, flatten=flatten)  # fmt: skip
     sanity = SanityLimits(lowest=named.decider.lowest, highest=named.decider.highest)
-    return Policies(sanity, limits, GRADUAL if gradual else WHOLE, sized=size == "confidence")
+    return Policies(sanity, limits, GRADUAL if gradual else WHOLE, sized=size == "confidence", limit=limit)
 
 
 def _replayed(
     named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None
 ) -> None:
-    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder
+    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder, paper_broker
     from agents.live.trading_loop import TradingLoop
     from cryptoenv.bars.timeframe import timeframe_ms
     from cryptoenv.files.json_log import json_log
     from cryptoenv.live.feed import ReplayFeed
-    from cryptoenv.live.paper_broker import PaperBroker
     from cryptoenv.market.stored_bars import bars_at, name_of_place
 
     decider = named.decider
@@ -137,7 +151,7 @@ def _replayed(
         feed = ReplayFeed(
             bars, decider.timeframes[0], first, columns=decider.columns, speed=speed if speed > 0.0 else None
         )
-        env = live_environment(named, PaperBroker(cash), feed, state, policies, cash=cash, durable=False)
+        env = live_environment(named, paper_broker(cash, policies), feed, state, policies, cash=cash, durable=False)
         stack.callback(env.close)
         stack.enter_context(env.executor.switch.on_signals())
         print(f"on paper: {named.name} on {account['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "

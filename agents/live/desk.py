@@ -24,10 +24,12 @@ from cryptoenv.files.durable_files import make_folder, read_regular, write_file
 from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
 from cryptoenv.live.broker import Broker
 from cryptoenv.live.environment import CryptoLiveEnv
-from cryptoenv.live.executor import Executor, Policies
+from cryptoenv.live.executor import Executor
 from cryptoenv.live.feed import Feed
 from cryptoenv.live.journal import JOURNAL, Journal
 from cryptoenv.live.kill_switch import KillSwitch
+from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.policies import Policies
 from cryptoenv.market.market import Market
 
 LOG = "log.jsonl"
@@ -135,6 +137,11 @@ def told_of(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no JSON object")
     return found
+
+
+def paper_broker(cash: float, policies: Policies) -> PaperBroker:
+    """A broker on paper that charges limit orders as the policies say. `cash`: quote currency at the start."""
+    return PaperBroker(cash, limit_fee=None if policies.limit is None else policies.limit.fee)
 
 
 def live_environment(

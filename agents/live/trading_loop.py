@@ -124,7 +124,7 @@ class TradingLoop:
             )  # fmt: skip
             traded.bars += 1
             self._decided = time.perf_counter() - heard
-            if execution.client_id:
+            if execution.client_id and not execution.rests:
                 traded.orders += 1
                 traded.latencies.append(self._decided)
             if execution.objection:

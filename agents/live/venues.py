@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.live.desk import LOG, Named, live_environment, own_folder
+from agents.live.desk import LOG, Named, live_environment, own_folder, paper_broker
 from agents.live.trading_loop import Traded, TradingLoop
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.exchange.client import new_client
@@ -24,10 +24,10 @@ from cryptoenv.files.private_file import read_private
 from cryptoenv.live.broker import Broker, BrokerError
 from cryptoenv.live.ccxt_broker import CcxtBroker
 from cryptoenv.live.ccxt_feed import CcxtFeed
-from cryptoenv.live.executor import Executor, Policies
+from cryptoenv.live.executor import Executor
 from cryptoenv.live.journal import Journal
 from cryptoenv.live.kill_switch import KillSwitch
-from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.policies import Policies
 from cryptoenv.live.reconciliation import agree
 from cryptoenv.trading.venue_account import quantity_after
 
@@ -122,7 +122,7 @@ def trade_on_exchange(
     with ExitStack() as stack:
         stack.enter_context(own_folder(state, account))
         stack.enter_context(json_log("info", state.name, secrets=secret.values(), file=state / LOG))
-        broker: Broker = PaperBroker(cash)
+        broker: Broker = paper_broker(cash, policies)
         if live:
             real = CcxtBroker(exchange, symbol, keys=secret, sandbox=sandbox,
                               leverage=max(named.settings.limits.exposure, 1.0))  # fmt: skip
@@ -164,6 +164,7 @@ def _show(named: Named, broker: CcxtBroker, policies: Policies, yes: bool) -> No
         f"  targets {named.decider.lowest:g} to {named.decider.highest:g} of equity at each close of "
         f"{named.decider.timeframes[0]}, share of the capital: "
         f"{', '.join(f'{stage.fraction:g}' for stage in policies.stages)}\n"
+        f"  orders: {_order_words(policies)}\n"
         f"  limits: {json.dumps(limits.as_dict)}",
         flush=True,
     )
@@ -171,6 +172,14 @@ def _show(named: Named, broker: CcxtBroker, policies: Policies, yes: bool) -> No
         return
     if not sys.stdin.isatty() or input("type the symbol to begin: ").strip() != broker.symbol:
         raise BrokerError("nothing was traded: the symbol was not typed (or give --yes)")
+
+
+def _order_words(policies: Policies) -> str:
+    limit = policies.limit
+    if limit is None:
+        return "at the market"
+    return (f"at a limit {100.0 * limit.offset:g}% better than the touch, for {limit.lifetime:g} bar(s), then "
+            f"{'to the market' if limit.remainder == 'market' else 'nothing more'}")  # fmt: skip
 
 
 def _line(traded: Traded, info: Mapping[str, Any]) -> None:

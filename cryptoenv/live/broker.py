@@ -113,6 +113,7 @@ class Step(NamedTuple):
         holds: no order may fill in it.
         client_id: of the order that the target asked for; "" where none was due or none was sent.
         status: `OrderStatus` that it was sent with.
+        limited: orders go out at a limit: nothing else fills.
     """
 
     prices: NDArray[np.float64]
@@ -122,6 +123,7 @@ class Step(NamedTuple):
     holds: bool
     client_id: str
     status: int
+    limited: bool = False
 
 
 class Broker(Protocol):
@@ -149,6 +151,14 @@ class Broker(Protocol):
 
     def now_ms(self) -> int | None:
         """The venue's clock; None where it has none of its own."""
+        ...
+
+    def touch(self) -> tuple[float, float] | None:
+        """Best bid and ask; None where the model's are to be taken.
+
+        Raises:
+            UnknownStateError: an answer that does not plainly say so.
+        """
         ...
 
     def book(self) -> Book:

@@ -21,6 +21,26 @@ def finite(value: Any) -> float | None:
     return float(value)
 
 
+def best_prices(found: Any) -> tuple[float, float]:
+    """Best bid and ask of an order book.
+
+    Raises:
+        UnknownStateError: it does not plainly say so, or they cross.
+    """
+    told = found if isinstance(found, dict) else {}
+    best = []
+    for name in ("bids", "asks"):
+        rows = told.get(name)
+        first = rows[0] if isinstance(rows, list) and rows else None
+        price = finite(first[0]) if isinstance(first, list) and first else None
+        if price is None or price <= 0.0:
+            raise UnknownStateError(f"the order book has no {name}: {rows!r:.60}")
+        best.append(price)
+    if best[0] > best[1]:
+        raise UnknownStateError(f"the order book crosses: bid {best[0]:g}, ask {best[1]:g}")
+    return best[0], best[1]
+
+
 def order_report(
     found: Any, market: Mapping[str, Any], client_id: str, quantity: float, kind: OrderKind, size: float
 ) -> OrderReport:

@@ -26,7 +26,15 @@ from cryptoenv.live.broker import (
     Step,
     UnknownStateError,
 )
-from cryptoenv.live.ccxt_answers import finite, has_fees, margin_balance, order_report, position_of, spot_balance
+from cryptoenv.live.ccxt_answers import (
+    best_prices,
+    finite,
+    has_fees,
+    margin_balance,
+    order_report,
+    position_of,
+    spot_balance,
+)
 from cryptoenv.trading.config import VenueRules
 from cryptoenv.trading.venue_account import perpetual_cash, settle
 
@@ -162,6 +170,15 @@ class CcxtBroker:
             return int(self.thread.call("fetch_time"))
         except Exception as error:
             raise BrokerError(self.words(error)) from None
+
+    def touch(self) -> tuple[float, float] | None:
+        """See `Broker`."""
+        self._require_ready()
+        try:
+            found = self.thread.call("fetch_order_book", self.symbol, 5)
+        except Exception as error:
+            raise UnknownStateError(f"the order book of {self.symbol} is not known: {self.words(error)}") from None
+        return best_prices(found)
 
     def book(self) -> Book:
         """See `Broker`."""

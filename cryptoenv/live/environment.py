@@ -216,6 +216,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
     def _begin_again(self, start: int) -> None:
         if not (isinstance(self.feed, ReplayFeed) and isinstance(self.broker, PaperBroker)):
             raise ValueError("options['start'] is for replays on paper: time does not run back anywhere else")
+        self.executor.settle_all()
         self.feed.rewind(start + 1)
         self._growing, _ = self._grown(self.setup.window)
         self.broker.begin_again(self._cash)
@@ -277,10 +278,14 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
 
     def _waited(self, execution: Execution) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         began = time.perf_counter()
+        paper = isinstance(self.broker, PaperBroker)
         self.executor.follow_up()
-        if not isinstance(self.broker, PaperBroker):
+        if not paper:
+            self.executor.tend()
             check_book(self.executor, self.account)
         bars = self.feed.next_bars(self._growing.open_ms)
+        if not paper:
+            self.executor.follow_up()  # what has filled while the bar was open
         waited = time.perf_counter() - began
         reward = 0.0
         for number, bar in enumerate(bars):
@@ -308,7 +313,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         step = Step(
             self._growing.prices, execution.target, execution.parameters, fills, holds,
             "" if late else execution.client_id,
-            execution.status if paper else execution.status_after(fills, late=late),
+            execution.status if paper else execution.status_after(fills, late=late), execution.limited,
         )  # fmt: skip
         done = (*reports, *self.broker.carry(self.account, step))
         reward = float(weighted_reward(self.account, self.setup.world.weights, self._parameters[REWARD_ADAPTATION]))

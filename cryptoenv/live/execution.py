@@ -41,6 +41,8 @@ class Execution:
         client_id: of the order, "" where none went out.
         status: `OrderStatus` it was sized with.
         objection: why no order could go out, "" where none stood in the way.
+        rests: the order was sent at an earlier bar and is left at the venue; `quantity` is what is left of it.
+        limited: orders go out at a limit: what is due and not at the venue now is not traded by the model either.
     """
 
     target: float
@@ -49,6 +51,8 @@ class Execution:
     client_id: str = ""
     status: int = 0
     objection: str = ""
+    rests: bool = False
+    limited: bool = False
 
     @property
     def holds(self) -> bool:

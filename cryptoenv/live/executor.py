@@ -10,11 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cryptoenv.exchange.asking import wall_ms
 from cryptoenv.live.broker import (
@@ -26,50 +22,27 @@ from cryptoenv.live.broker import (
     OrderPhase,
     OrderRefusedError,
     OrderReport,
-    UnknownStateError,
 )
-from cryptoenv.live.deployment import WHOLE, Deployment, Stage
+from cryptoenv.live.deployment import Deployment
 from cryptoenv.live.execution import Execution, Seen
-from cryptoenv.live.journal import DOUBT, PEAK, Intent, Journal, JournalError
+from cryptoenv.live.journal import PEAK, Intent, Journal, JournalError
 from cryptoenv.live.kill_switch import KillSwitch
-from cryptoenv.live.safeguards import Breakers, SanityCheck, SanityLimits, Signal, TradeLimits
+from cryptoenv.live.order_tracking import EXITS, OrderTracking
+from cryptoenv.live.policies import Patience as Patience
+from cryptoenv.live.policies import Policies as Policies
+from cryptoenv.live.safeguards import Breakers, SanityCheck, Signal
 from cryptoenv.trading.account import CLOSE_PRICE, EQUITY, QUANTITY
-from cryptoenv.trading.config import SIZING_FRACTION
-from cryptoenv.trading.venue_account import fill_since, live_order
+from cryptoenv.trading.config import MIN_NOTIONAL, SIZING_FRACTION, TICK_SIZE, TOLERANCE
+from cryptoenv.trading.limit_orders import left_of, touch_of
+from cryptoenv.trading.venue_account import account_with, live_order, quantity_after
 
 log = logging.getLogger(__name__)
 HOUR_MS = 3_600_000
 SKEW_CHECK_SECONDS = 300.0  #: between two looks at the venue's clock
+SPENT = "spent"  #: what the target whose limit order has come to its end is kept under
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How an order whose fate is not known is looked for.
-
-    Attributes:
-        settle: seconds for which it has to stay unknown to the venue before it counts as never arrived.
-        first: seconds until the second look; each later wait is half as long again.
-    """
-
-    settle: float = 10.0
-    first: float = 0.25
-
-
-@dataclass(frozen=True)
-class Policies:
-    """What an executor is held to: sanity of signals, limits of risk, stages of deployment, patience with doubt.
-
-    `sized`: orders are sized by the signal's confidence.
-    """
-
-    sanity: SanityLimits = field(default_factory=SanityLimits)
-    limits: TradeLimits = field(default_factory=TradeLimits)
-    stages: tuple[Stage, ...] = WHOLE
-    patience: Patience = field(default_factory=Patience)
-    sized: bool = False
-
-
-class Executor:
+class Executor(OrderTracking):
     """Turns signals into orders.
 
     Args:
@@ -95,17 +68,21 @@ class Executor:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], int] = wall_ms,
     ) -> None:
+        super().__init__(broker, journal, Policies() if policies is None else policies, sleep)
+        if self.policies.limit is not None and self.policies.limit.lifetime < 1.0 and not broker.is_live:
+            raise ValueError("on paper a bar is one piece: a limit order lives for whole bars there")
         self._clock = clock
-        self.broker, self.journal, self.switch = broker, journal, switch
-        self.policies = Policies() if policies is None else policies
+        self.switch = switch
         self.reconciled = False
-        self._step, self._sleep = step_ms, sleep
+        self._step, self._sent_ms = step_ms, 0
         self._sanity = SanityCheck(self.policies.sanity, step_ms)
         self._breakers = Breakers(self.policies.limits, float(journal.told(PEAK) or 0.0), *_day_of(journal))
         self._deployment = Deployment(journal, self.policies.stages)
         self._prefix = _prefix(broker.account_id)
         self._seen: Seen | None = None
         self._skew_seen = -math.inf
+        said = journal.told(SPENT)
+        self._spent = float(said) if said else None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # `gymnasium.make` copies what an environment is made with
@@ -147,31 +124,159 @@ class Executor:
 
     def _executed(self, signal: Signal, seen: Seen) -> Execution:
         objection = self._halted(seen)
+        closing = objection is not None
         if objection is not None:
+            self._withdraw()
             if not (objection.startswith("breaker") and self.policies.limits.flatten and self.reconciled):
                 return self._held(seen, objection)
             signal = Signal(0.0)
         elif (objection := self._sanity.objection(signal, seen.close_ms, seen.now_ms)) is not None:
             self.journal.note("alarm", reason=objection, target=repr(signal.target))
+            self._withdraw()
             return self._held(seen, objection)
-        if (unknown := self._unknown()) is not None:
-            return self._held(seen, unknown)
+        if self._spent is not None and not _same(self._spent, signal.target, seen):
+            self._spend(None)
+        limit = None if closing else self.policies.limit
+        try:
+            resting = self._left_open(signal, seen, closing=closing)
+        except BrokerError as error:
+            return self._held(seen, str(error))
         parameters = seen.parameters
         share = self._deployment.fraction * (signal.confidence if self.policies.sized else 1.0)
         if share != 1.0:
             parameters = parameters.copy()
             parameters[SIZING_FRACTION] *= share
-        quantity, status = live_order(seen.account, signal.target, seen.sigma, parameters)
+        if resting is not None:
+            left = left_of(resting.order.quantity, resting.booked[0], self.broker.step_size)
+            return Execution(signal.target, parameters, left, resting.order.client_id, rests=True, limited=True)
+        fills, reports = self.fills()
+        account = seen.account
+        if reports:  # they came after the bar's close, or were in doubt until now
+            account = account_with(account, fills, reports[-1].phase is OrderPhase.FILLED, parameters)
+        quantity, status = live_order(account, signal.target, seen.sigma, parameters)
         if quantity == 0.0:
-            return Execution(signal.target, parameters, status=status, objection=objection or "")
-        if (against := self._beyond_limits(quantity, seen, closing=objection is not None)) is not None:
+            self._spend(None)
+            return Execution(signal.target, parameters, status=status, objection=objection or "",
+                             limited=limit is not None)  # fmt: skip
+        spent = self._spent is not None
+        if limit is not None and spent and limit.remainder == "nothing":
+            return Execution(signal.target, parameters, limited=True)
+        seen = seen._replace(account=account)
+        if (against := self._beyond_limits(quantity, seen, closing=closing)) is not None:
             self.journal.note("alarm", reason=against, quantity=quantity)
             return self._held(seen, against)
-        order = Order(self.journal.next_client_id(self._prefix), quantity, reduce_only=objection is not None)
-        sent = self._sent(order, signal, seen)
+        price, kind = None, OrderKind.MARKET
+        if limit is not None and not spent:
+            try:
+                price, kind = self._price(quantity, seen), OrderKind.LIMIT
+            except (BrokerError, ValueError) as error:
+                self.journal.note("alarm", reason=str(error), quantity=quantity)
+                return self._held(seen, f"no price for a limit order: {error}")
+        reduces = closing or _reduces(float(account[QUANTITY]), quantity)
+        order = Order(self.journal.next_client_id(self._prefix), quantity, kind, price, reduce_only=reduces)
+        sent = self._sent(order, signal.target, signal.confidence, seen)
         if sent is not None:
             return self._held(seen, sent)
-        return Execution(signal.target, parameters, quantity, order.client_id, status, objection or "")
+        return Execution(signal.target, parameters, quantity, order.client_id, status, objection or "",
+                         limited=kind is OrderKind.LIMIT)  # fmt: skip
+
+    def _price(self, quantity: float, seen: Seen) -> float:
+        """Of a limit order.
+
+        Raises:
+            BrokerError, ValueError: there is none to go by.
+        """
+        assert self.policies.limit is not None
+        close, tick = float(seen.account[CLOSE_PRICE]), float(seen.parameters[TICK_SIZE])
+        touch = self.broker.touch()
+        if touch is None:
+            touch = touch_of(close, seen.parameters)
+        return self.policies.limit.price(math.copysign(1.0, quantity), touch, close, tick)
+
+    def _spend(self, target: float | None) -> None:
+        """Write down whose limit order has come to its end: what is left of that target is not sent at a limit."""
+        if target != self._spent:
+            self.journal.tell(SPENT, "" if target is None else repr(target))
+            self._spent = target
+
+    def _left_open(self, signal: Signal, seen: Seen, *, closing: bool) -> Intent | None:
+        """The limit order that stays for this signal; every other one is settled, before anything else is sent.
+
+        Raises:
+            BrokerError: the fate of one is not known, which forbids another one.
+        """
+        resting = None
+        for intent in self.journal.undone():
+            try:
+                if intent.order.kind in EXITS:
+                    self.take_in(intent)
+                elif self._may_rest(intent, signal, seen) and not closing:
+                    if self.take_in(intent).phase is OrderPhase.OPEN:
+                        resting = self.journal.intent(intent.order.client_id)
+                else:
+                    self.settle(intent)
+            except BrokerError as error:
+                raise BrokerError(f"order {intent.order.client_id}: fate unknown: {error}") from None
+        return resting
+
+    def _may_rest(self, intent: Intent, signal: Signal, seen: Seen) -> bool:
+        """Whether a limit order is of the target that is asked for, and not at its end; its end is written down."""
+        limit = self.policies.limit
+        if limit is None or intent.order.kind is not OrderKind.LIMIT or not _same(intent.target, signal.target, seen):
+            return False
+        if not limit.is_over((seen.open_ms - intent.bar_ms) // self._step):
+            return True
+        self._spend(intent.target)
+        return False
+
+    def _withdraw(self) -> None:
+        """Take limit orders back, since nothing stands behind them any more; what fails is tried at the next bar."""
+        for intent in self.journal.undone():
+            if intent.order.kind is OrderKind.LIMIT:
+                try:
+                    self.settle(intent)
+                except BrokerError as error:
+                    log.error("order %s could not be taken back: %s", intent.order.client_id, error)
+
+    def tend(self) -> None:
+        """Wait for the end of a limit order that lives for less than a bar; what is left of it then goes on or not."""
+        limit, seen = self.policies.limit, self._seen
+        if limit is None or limit.lifetime >= 1.0 or seen is None:
+            return
+        end = self._sent_ms + limit.lifetime * self._step
+        for intent in self.journal.undone():
+            if intent.order.kind is not OrderKind.LIMIT:
+                continue
+            try:
+                while self.take_in(intent).phase is OrderPhase.OPEN:
+                    left = (end - self._clock()) / 1000.0
+                    if left <= 0.0 or self.switch.reason is not None:
+                        break
+                    self._sleep(min(left, self.policies.patience.rest))
+                report = self.settle(intent)
+            except BrokerError as error:
+                log.warning("order %s: %s", intent.order.client_id, error)
+                continue
+            rest = left_of(intent.order.quantity, report.filled, self.broker.step_size)
+            if rest != 0.0 and limit.remainder == "nothing":
+                self._spend(intent.target)
+            elif rest != 0.0:
+                self._send_rest(rest, intent, seen)
+
+    def _send_rest(self, rest: float, intent: Intent, seen: Seen) -> None:
+        """Send to the market what a limit order has not filled, if nothing stands against it now."""
+        against = self.switch.reason or ", ".join(self.journal.latched())
+        if not self.reconciled:
+            against = against or "not reconciled"
+        if abs(rest) * float(seen.account[CLOSE_PRICE]) < float(seen.parameters[MIN_NOTIONAL]):
+            against = against or "smaller than the venue takes"
+        against = against or self._too_many() or ""
+        if against:
+            log.warning("what is left of %s is not sent: %s", intent.order.client_id, against)
+            return
+        reduces = _reduces(quantity_after(seen.account, self.fills()[0]), rest)
+        order = Order(self.journal.next_client_id(self._prefix), rest, reduce_only=reduces)
+        self._sent(order, intent.target, intent.confidence, seen)
 
     def _held(self, seen: Seen, objection: str) -> Execution:
         log.warning("no order at %d: %s", seen.close_ms, objection)
@@ -228,10 +333,8 @@ class Executor:
     def _beyond_limits(self, quantity: float, seen: Seen, *, closing: bool) -> str | None:
         """Which limit an order would break, in words. Closing is refused by the rate of orders alone."""
         limits, account = self.policies.limits, seen.account
-        if limits.orders_per_hour is not None:
-            count = self.journal.orders_since(self.journal.now_ms() - HOUR_MS)
-            if count >= limits.orders_per_hour:
-                return f"{count} orders in the last hour, allowed are {limits.orders_per_hour}"
+        if (many := self._too_many()) is not None:
+            return many
         price, equity, held = (float(account[column]) for column in (CLOSE_PRICE, EQUITY, QUANTITY))
         if closing or (abs(held + quantity) <= abs(held) and (held + quantity) * held >= 0.0):
             return None
@@ -242,9 +345,18 @@ class Executor:
             return f"the order is worth {abs(quantity) * price:.2f}, allowed is {limits.order_value:g}"
         return None
 
-    def _sent(self, order: Order, signal: Signal, seen: Seen) -> str | None:
+    def _too_many(self) -> str | None:
+        """Why the rate of orders forbids another one."""
+        allowed = self.policies.limits.orders_per_hour
+        if allowed is None:
+            return None
+        count = self.journal.orders_since(self.journal.now_ms() - HOUR_MS)
+        return f"{count} orders in the last hour, allowed are {allowed}" if count >= allowed else None
+
+    def _sent(self, order: Order, target: float, confidence: float, seen: Seen) -> str | None:
         """Write down the intent, send it once, write down what was heard. Why nothing was sent; None where it was."""
-        self.journal.intend(order, seen.open_ms, signal.target, signal.confidence)
+        self.journal.intend(order, seen.open_ms, target, confidence)
+        self._sent_ms = self._clock()
         try:
             report = self.broker.place(order)
         except OrderRefusedError as error:
@@ -259,94 +371,15 @@ class Executor:
         log.info("order %s: %s, %g", order.client_id, report.phase.value, order.quantity)
         return None
 
-    def _unknown(self) -> str | None:
-        """Why the fate of an earlier order forbids another one; orders are asked for, and open ones taken back."""
-        for intent in self.journal.undone():
-            try:
-                self._settle(intent)
-            except BrokerError as error:
-                return f"order {intent.order.client_id}: fate unknown: {error}"
-        return None
 
-    def _settle(self, intent: Intent) -> OrderReport:
-        """Hear the last word of an order; what is still open of it is taken back.
+def _same(target: float, other: float, seen: Seen) -> bool:
+    """Whether two targets are one to a limit order: within the tolerance that the kernel leaves alone."""
+    return abs(target - other) <= float(seen.parameters[TOLERANCE])
 
-        Raises:
-            BrokerError: it cannot be had.
-        """
-        report = self.heard(intent)
-        if report.phase is OrderPhase.OPEN:
-            self.broker.cancel(report)
-            report = self.broker.find(intent.order.client_id, intent.order.kind)
-            if report.phase is OrderPhase.OPEN:
-                raise UnknownStateError("it is still open after it was taken back")
-        self.journal.hear(report)
-        return report
 
-    def heard(self, intent: Intent) -> OrderReport:
-        """What the venue says of an order; one that it does not know must stay unknown for a while.
-
-        Raises:
-            UnknownStateError: no plain answer.
-        """
-        waited, pause = 0.0, self.policies.patience.first
-        while True:
-            report = self.broker.find(intent.order.client_id, intent.order.kind)
-            doubtful = intent.state == DOUBT or intent.report is None
-            if report.phase is not OrderPhase.ABSENT or (doubtful and waited >= self.policies.patience.settle):
-                return report
-            if not doubtful:
-                raise UnknownStateError(f"the venue acknowledged {intent.order.client_id} and now does not know it")
-            self._sleep(pause)
-            waited, pause = waited + pause, 1.5 * pause
-
-    def settle_all(self) -> None:
-        """Hear the last word of every order of the journal, before anything is traded.
-
-        Raises:
-            BrokerError: of one it cannot be had.
-        """
-        for intent in self.journal.undone():
-            self._settle(intent)
-
-    def follow_up(self) -> None:
-        """Hear of orders that are under way, between bars; what cannot be heard now is asked for again later."""
-        for intent in self.journal.undone():
-            try:
-                if intent.state != DOUBT:
-                    self.journal.hear(self.broker.find(intent.order.client_id, intent.order.kind))
-                else:
-                    self._settle(intent)
-            except BrokerError as error:
-                log.warning("order %s: %s", intent.order.client_id, error)
-
-    def fills(self) -> tuple[NDArray[np.float64], tuple[OrderReport, ...]]:
-        """(F, 5) float64 fills that are not in the account yet, rows for `venue_account.settle`, and their orders."""
-        rows, reports = [], []
-        for intent in self.journal.unbooked():
-            report = intent.report
-            if report is None:
-                continue
-            heard = np.array([report.filled, report.average, report.fee_quote, report.fee_base])
-            resting = report.kind in (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT)
-            side = math.copysign(1.0, intent.order.quantity)
-            rows.append(fill_since(side, heard, np.array(intent.booked), float(resting)))
-            reports.append(report)
-        return np.array(rows, dtype=np.float64).reshape(len(rows), 5), tuple(reports)
-
-    def take_back(self) -> list[str]:
-        """Try to cancel all that is open at the venue; what could not be, in words. Halting does not stop it."""
-        failed = []
-        try:
-            reports = self.broker.book().open_orders
-        except BrokerError as error:
-            return [f"open orders are not known: {error}"]
-        for report in reports:
-            try:
-                self.broker.cancel(report)
-            except BrokerError as error:
-                failed.append(f"{report.client_id or report.venue_id}: {error}")
-        return failed
+def _reduces(held: float, quantity: float) -> bool:
+    """Whether an order can only make a position smaller."""
+    return held * quantity < 0.0 and abs(quantity) <= abs(held)
 
 
 def _prefix(account_id: str) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.live.broker import Book, Broker, BrokerError
+from cryptoenv.live.broker import Book, Broker, BrokerError, OrderKind, OrderPhase
 from cryptoenv.live.executor import Executor
 from cryptoenv.live.growing_market import GrowingMarket
+from cryptoenv.live.journal import DOUBT
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.trading.account import EQUITY, QUANTITY
 from cryptoenv.trading.kernel import open_account
@@ -20,6 +21,7 @@ from cryptoenv.trading.venue_account import adopt_account, quantity_after
 log = logging.getLogger(__name__)
 LEAST_DIFFERENCE = 1e-9  #: of a position, where the venue has no step size
 EXTERNAL = "external"
+LOOKS = 3  #: at book and resting orders, which may fill in between
 
 
 class UnreconciledError(BrokerError):
@@ -68,7 +70,9 @@ def reconcile(
     executor.reconciled = False
     broker, journal = executor.broker, executor.journal
     broker.connect()
-    executor.settle_all()
+    kept = journal.last_book()
+    goes_on = isinstance(broker, PaperBroker) and kept is not None and not anew
+    executor.settle_all(_left_on_paper(executor, kept[0]) if goes_on and kept is not None else ())
     close = float(growing.prices[1, CLOSE])
     kept = journal.last_book()
     if isinstance(broker, PaperBroker):
@@ -97,6 +101,19 @@ def reconcile(
     return Reconciliation(book, expected, words or "book and venue agree")
 
 
+def _left_on_paper(executor: Executor, bar_ms: int) -> list[str]:
+    """Client ids of limit orders that rested on paper as of the last book, of the bar that opened at `bar_ms`; the
+    broker goes on with them. One that was sent at that very bar is decided anew."""
+    broker, left = executor.broker, []
+    assert isinstance(broker, PaperBroker)
+    for intent in executor.journal.undone():
+        if intent.order.kind is OrderKind.LIMIT and intent.bar_ms < bar_ms and intent.report is not None:
+            if broker.find(intent.order.client_id).phase is not OrderPhase.OPEN:
+                broker.restore(intent.order, intent.report)
+            left.append(intent.order.client_id)
+    return left
+
+
 def _against(book: Book, expected: float | None, executor: Executor) -> str:
     """What is against trading on: an unknown position or unknown orders, in words; "" where nothing is."""
     foreign = [order for order in book.open_orders if executor.journal.intent(order.client_id) is None]
@@ -113,19 +130,40 @@ def agree(broker: Broker, held: float, expected: float) -> bool:
     return abs(held - expected) <= max(broker.step_size, LEAST_DIFFERENCE)
 
 
-def check_book(executor: Executor, account: NDArray[np.float64]) -> None:
-    """Compare the account, (36,) float64, with the venue; a difference, or an answer that is none, stops trading."""
-    try:
-        book = executor.broker.book()
-    except BrokerError as error:
-        executor.reconciled = False
-        log.error("what is held is not known: %s", error)
-        return
-    if executor.journal.undone():
-        return  # an order is under way: compared when it is done
-    if (words := _against(book, quantity_after(account, executor.fills()[0]), executor)) != "":
-        executor.reconciled = False
-        log.error("not reconciled: %s", words)
-        executor.journal.latch(EXTERNAL, words)
+def _may_be_filling(executor: Executor, difference: float) -> bool:
+    """Whether orders that are open can explain that the venue holds more than the journal, by `difference`."""
+    left = [intent.order.quantity for intent in executor.journal.undone()]
+    low, high = sum(min(one, 0.0) for one in left), sum(max(one, 0.0) for one in left)
+    return low - executor.broker.step_size <= difference <= high + executor.broker.step_size
+
+
+def check_book(executor: Executor, account: NDArray[np.float64]) -> Book | None:
+    """Compare the account, (36,) float64, with the venue; a difference, or an answer that is none, stops trading.
+
+    Returns:
+        What the venue says is held; None where it does not say, or an order is under way whose fills are not known.
+    """
+    for _ in range(LOOKS):
+        try:
+            book = executor.broker.book()
+        except BrokerError as error:
+            executor.reconciled = False
+            log.error("what is held is not known: %s", error)
+            return None
+        undone = executor.journal.undone()
+        if any(intent.order.kind is OrderKind.MARKET or intent.state == DOUBT for intent in undone):
+            return None  # an order is under way: compared when it is done
+        words = _against(book, quantity_after(account, executor.fills()[0]), executor)
+        if words == "":
+            executor.reconciled = True
+            return book
+        if not undone:
+            break
+        executor.follow_up()  # a resting order may have filled between the two questions: both are asked again
     else:
-        executor.reconciled = True
+        if _may_be_filling(executor, book.quantity - quantity_after(account, executor.fills()[0])):
+            return None  # it fills while it is looked at: compared at the next bar
+    executor.reconciled = False
+    log.error("not reconciled: %s", words)
+    executor.journal.latch(EXTERNAL, words)
+    return None

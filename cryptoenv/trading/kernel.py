@@ -224,7 +224,7 @@ def _close_position(
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _exit_inside_bar(
+def exit_inside_bar(
     account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
 ) -> int:
     """Event 4: what is gapped at the open, then adverse before favourable inside the bar. Returns the exit kind.
@@ -338,7 +338,7 @@ def _carry(
     paid = begin_step(account)
     pay_holding_costs(account, bar, p)
     status = _fill_order(account, wanted, sigma, bar, p) if wanted != account[QUANTITY] else NO_ORDER
-    left = _exit_inside_bar(account, sigma, bar, p)
+    left = exit_inside_bar(account, sigma, bar, p)
     mark(account, bar[CLOSE], p)
     end_step(account, paid, status, left)
 

@@ -21,6 +21,7 @@ from cryptoenv.trading.account import (
     EXPOSURE,
     FILL_PRICE,
     FILL_QUANTITY,
+    ORDER_STATUS,
     PREVIOUS_EQUITY,
     QUANTITY,
     REALISED,
@@ -165,6 +166,30 @@ def fill_since(
         row[1] = (heard[0] * heard[1] - booked[1]) / quantity
         row[2], row[3], row[4] = heard[2] - booked[2], heard[3] - booked[3], exit_kind
     return row
+
+
+@njit(cache=True, error_model="numpy")
+def account_with(
+    account: NDArray[np.float64], fills: NDArray[np.float64], whole: bool, p: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A copy of `account`, (ACCOUNT_WIDTH,), with fills that are not in it yet: what the next order is sized from.
+
+    `fills`: (F, 5) float64 as for `settle`; `whole`: the last order has filled in full, so that nothing of it is due;
+    `p`: (PARAMETER_WIDTH,) float64. It is marked at the close as before.
+    """
+    copied = account.copy()
+    if whole:
+        copied[ORDER_STATUS] = FILLED
+    for i in range(fills.shape[0]):
+        quantity, price, charged, taken = fills[i, 0], fills[i, 1], fills[i, 2], fills[i, 3]
+        if quantity == 0.0:
+            continue
+        apply_fill(copied, quantity, price, charged, p[STEP_SIZE])
+        if taken != 0.0:
+            apply_fill(copied, -taken, price, taken * price, 0.0)
+    copied[EQUITY] = copied[CASH] + copied[QUANTITY] * copied[CLOSE_PRICE]
+    copied[EXPOSURE] = copied[QUANTITY] * copied[CLOSE_PRICE] / copied[EQUITY]
+    return copied
 
 
 def quantity_after(account: NDArray[np.float64], fills: NDArray[np.float64]) -> float:

@@ -22,6 +22,9 @@ SYMBOL = "BTCUSDT"
 LOST = ("timeout", "503", "reset", "truncated", "empty", "html", "-1001")
 
 
+OPEN = ("NEW", "PARTIALLY_FILLED")
+
+
 class Refused(Exception):
     """An error as the exchange tells it: code, words, HTTP status."""
 
@@ -56,6 +59,9 @@ class TradingExchange(Loopback):
         orders: by id.
         posts: how many orders were sent.
         caps_leverage: the most that is given, whatever is asked for.
+        resting: share of a resting limit order that fills each time that the price is found beyond it.
+        before_cancel: called with an order that is about to be taken back.
+        depth: what the order book says instead, if not None.
     """
 
     account: Account = field(default_factory=Account)
@@ -71,6 +77,9 @@ class TradingExchange(Loopback):
     state_fault: Callable[[str], Any] = lambda _: None
     skew: int = 0
     arrived: list[float] = field(default_factory=list)
+    resting: float = 1.0
+    before_cancel: Callable[[dict[str, Any]], None] = lambda _: None
+    depth: Any = None
 
     def __post_init__(self) -> None:
         self._book = threading.RLock()
@@ -84,6 +93,10 @@ class TradingExchange(Loopback):
             for listed in told["symbols"]:
                 listed["orderTypes"] = ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
                                         "TAKE_PROFIT_LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]  # fmt: skip
+        if path.endswith("depth"):
+            price = self.price()
+            best = {"bids": [[f"{price * 0.9999:.2f}", "1"]], "asks": [[f"{price * 1.0001:.2f}", "1"]]}
+            return {"lastUpdateId": 1, **best} if self.depth is None else self.depth
         return told
 
     def price(self) -> float:
@@ -158,17 +171,20 @@ class TradingExchange(Loopback):
         with self._book:
             while self._coming and self._coming[0][0] <= self.market.now():
                 self._work(self._coming.pop(0)[1])
+            self.match()
             if name == "order" and method == "POST":
                 return self.post(query)
             if name == "order":
                 order = self.known(query)
-                if method == "DELETE" and order["status"] == "NEW":
+                if method == "DELETE":
+                    self.before_cancel(order)
+                if method == "DELETE" and order["status"] in OPEN:
                     order["status"] = "CANCELED"
                 elif method == "DELETE":
                     raise Refused(-2011, "Unknown order sent.")
                 return order, None
             if name == "openOrders":
-                return [order for order in self.orders.values() if order["status"] == "NEW"], None
+                return [order for order in self.orders.values() if order["status"] in OPEN], None
             if name == "myTrades" or name == "userTrades":
                 return [trade for trade in self.trades if str(trade["orderId"]) == query.get("orderId")], None
             return self.other(name, query), None
@@ -211,7 +227,8 @@ class TradingExchange(Loopback):
         return [
             {"symbol": SYMBOL, "id": order["orderId"], "orderId": order["orderId"], "side": order["side"],
              "price": order["avgPrice"], "qty": order["executedQty"], "commission": order["charged"],
-             "commissionAsset": "USDT", "time": self.market.now(), "isBuyer": order["side"] == "BUY"}
+             "commissionAsset": "BTC" if order.get("in_coins") else "USDT",
+             "time": self.market.now(), "isBuyer": order["side"] == "BUY"}
             for order in self.orders.values() if float(order["executedQty"]) > 0.0
         ]  # fmt: skip
 
@@ -270,10 +287,23 @@ class TradingExchange(Loopback):
         self.orders[ident] = order
         return order
 
-    def fill(self, order: dict[str, Any], quantity: float, price: float) -> None:
-        """Book a fill of an order at a price; the rest of it expires."""
+    def match(self) -> None:
+        """Fill resting limit orders that the price has passed, each at its own price."""
+        price = self.price()
+        for order in self.orders.values():
+            if order["type"] != "LIMIT" or order["status"] not in OPEN or order.get("seen") == price:
+                continue
+            order["seen"] = price  # it fills once at each price
+            limit, left = float(order["price"]), float(order["origQty"]) - float(order["executedQty"])
+            if price < limit if order["side"] == "BUY" else price > limit:
+                part = max(round(left * self.resting, 5), 0.00001)
+                self.fill(order, min(part, left), limit, rests=True)
+
+    def fill(self, order: dict[str, Any], quantity: float, price: float, *, rests: bool = False) -> None:
+        """Book a fill of an order at a price; the rest of it expires, or rests."""
         sign = 1.0 if order["side"] == "BUY" else -1.0
-        price = round(price * (1.0 + sign * 1e-4), 2)
+        price = price if rests else round(price * (1.0 + sign * 1e-4), 2)
+        before_cost, before_fee = float(order["cumQuote"]), float(order["charged"])
         cost, account = quantity * price, self.account
         if not self.perpetual and sign > 0.0 and cost > account.cash:
             raise Refused(-2010, "Account has insufficient balance for requested action.")
@@ -293,15 +323,17 @@ class TradingExchange(Loopback):
         else:
             account.coins += sign * quantity - (fee if in_coins else 0.0)
             account.cash -= sign * cost + (0.0 if in_coins else fee)
-        whole = quantity >= float(order["origQty"]) - 1e-12
+        done, paid, charged_all = float(order["executedQty"]) + quantity, before_cost + cost, before_fee + fee
+        whole = done >= float(order["origQty"]) - 1e-9
         order |= {
-            "executedQty": f"{quantity:.5f}", "cummulativeQuoteQty": f"{cost:.8f}", "cumQuote": f"{cost:.8f}",
-            "avgPrice": f"{price:.2f}", "status": "FILLED" if whole else "EXPIRED", "charged": f"{fee:.10f}",
+            "executedQty": f"{done:.5f}", "cummulativeQuoteQty": f"{paid:.8f}", "cumQuote": f"{paid:.8f}",
+            "avgPrice": f"{paid / done:.8f}", "charged": f"{charged_all:.10f}", "in_coins": in_coins,
+            "status": "FILLED" if whole else "PARTIALLY_FILLED" if rests else "EXPIRED",
         }  # fmt: skip
         if not self.perpetual:
             charged = {"commission": f"{fee:.10f}", "commissionAsset": "BTC" if in_coins else "USDT"}
             fill = {"price": f"{price:.2f}", "qty": f"{quantity:.5f}", "tradeId": order["orderId"]}
-            order["fills"] = [fill | charged]
+            order["fills"] = [*order["fills"], fill | charged]
 
     def client(self, exchange: str = "binance", *, streams: bool = False, keys: bool = True) -> Any:
         """The real ccxt client with the account's keys, every address of it pointed here."""

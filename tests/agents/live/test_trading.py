@@ -88,21 +88,25 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 TRADE = ["trade", "--signals", "signals.csv", "--paper", "--replay", "bars.csv", "--timeframe", "1h"]
 
 
-def test_the_command_trades_halts_resumes_and_goes_on(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TRADE, "--state", "a"]) == 0
+@pytest.mark.parametrize("orders", [[], ["--limit", "0.001", "--limit-bars", "2", "--limit-fee", "0.0002"]])
+def test_the_command_trades_halts_resumes_and_goes_on(
+    files: Path, capsys: pytest.CaptureFixture[str], orders: list[str]
+) -> None:
+    trade = [*TRADE, *orders]
+    assert main([*trade, "--state", "a"]) == 0
     whole = capsys.readouterr().out
     assert "stopped: the bars are at their end" in whole
-    assert main([*TRADE, "--state", "b", "--times", "175"]) == 0
+    assert main([*trade, "--state", "b", "--times", "175"]) == 0
     assert "175 bars, as asked" in capsys.readouterr().out
     assert main(["trade", "status", "b"]) == 0
     assert "not halted by hand" in capsys.readouterr().out
     assert main(["trade", "halt", "b", "--reason", "looking"]) == 0
-    assert main([*TRADE, "--state", "b"]) == 0
+    assert main([*trade, "--state", "b"]) == 0
     assert "0 bars, 0 orders" in capsys.readouterr().out
     assert main(["trade", "status", "b"]) == 0 and "looking" in capsys.readouterr().out
     assert main(["trade", "reconcile", "b"]) == 0
     assert main(["trade", "resume", "b"]) == 0
-    assert main([*TRADE, "--state", "b"]) == 0
+    assert main([*trade, "--state", "b"]) == 0
     books = []
     for name in ("a", "b"):
         journal = Journal(Path(name))
@@ -112,6 +116,8 @@ def test_the_command_trades_halts_resumes_and_goes_on(files: Path, capsys: pytes
         books.append((kept[0], kept[1].tobytes(), bars))
         journal.close()
     assert books[0] == books[1]  # in two parts, with a halt between: the same account at every bar, bit for bit
+    kinds = {kind for (kind,) in Journal(Path("a"))._rows("SELECT kind FROM intents WHERE filled > 0")}
+    assert kinds == ({"limit", "market"} if orders else {"market"})
     lines = [json.loads(line) for line in Path("a/log.jsonl").read_text("utf-8").splitlines()]
     assert lines and {"time", "level", "logger", "run", "message"} <= set(lines[0])
     assert Path("a/trade.png").is_file()
@@ -129,6 +135,9 @@ def test_the_command_trades_halts_resumes_and_goes_on(files: Path, capsys: pytes
         (["trade", "--signals", "signals.csv", "--live", "--exchange", "binance", "--symbol", "BTC/USDT"], "no keys"),
         (["trade", "status", "nowhere"], "nowhere"),
         (["trade", "halt", "."], "holds no journal"),
+        ([*TRADE, "--limit", "0.6"], "offset=0.6"),
+        ([*TRADE, "--limit", "0", "--limit-bars", "0.5"], "on paper a bar is one piece"),
+        ([*TRADE, "--limit", "0", "--limit-rest", "hope"], "market or nothing"),
         ([*TRADE, "--state", "bars.csv"], "is no folder"),
         ([*TRADE, "--state", "."], "holds something else"),
     ],

@@ -1,7 +1,8 @@
-"""`python -m tests.cryptoenv.live.paper_process FOLDER POINT...`: trades on paper in processes that follow each other.
+"""`python -m tests.cryptoenv.live.paper_process FOLDER ORDERS POINT...`: trades on paper, process after process.
 
-Each is forked from this one, which has imported everything, and kills itself at its point, counted in writes; the last
-has none. Prints how many were killed and the final equity.
+ORDERS is "market", or "limit" for orders at the touch that live for two bars. Each process is forked from this one,
+which has imported everything, and kills itself at its point, counted in writes; the last has none. Prints how many were
+killed and the final equity.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cryptoenv.live.environment import CryptoLiveEnv
@@ -17,13 +19,17 @@ from cryptoenv.live.feed import ReplayFeed
 from cryptoenv.live.journal import JOURNAL, Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.price_policy import LimitOrders
 from tests.cryptoenv.live.conftest import BASE, OPEN, STEP
 from tests.naive.random_bars import random_bars
 
 FIRST, BARS = 300, 40
 
 
-def trade(folder: Path, killed_at: int | None = None) -> float:
+POLICIES = {"market": OPEN, "limit": replace(OPEN, limit=LimitOrders(0.001, 2.0, fee=0.0002))}
+
+
+def trade(folder: Path, orders: str = "market", killed_at: int | None = None) -> float:
     """Trade 40 bars of a replay, targets a function of the bar; the final equity. Goes on where a journal stands."""
     bars = random_bars(4.5, seed=3)
     first, start = FIRST, int(bars.index[0].value // 1_000_000)
@@ -42,22 +48,22 @@ def trade(folder: Path, killed_at: int | None = None) -> float:
 
     feed, broker = ReplayFeed(bars, BASE, first), PaperBroker(10_000.0)
     journal = Journal(folder, durable=False, clock=feed.now_ms, persisted=persisted)
-    executor = Executor(broker, journal, KillSwitch(folder), STEP, OPEN, sleep=lambda seconds: None)
+    executor = Executor(broker, journal, KillSwitch(folder), STEP, POLICIES[orders], sleep=lambda seconds: None)
     env = CryptoLiveEnv(broker, feed, executor, timeframes=(BASE,), window=(4,), observation="index")
     env.reset()
     while (number := (env.bar_time - start) // STEP) < FIRST + BARS:
-        env.ask(float(number * 7 % 5 - 2) / 2.0)
+        env.ask(float(number // (3 if orders == "limit" else 1) * 7 % 5 - 2) / 2.0)
         env.wait()
     return float(env.account[0])
 
 
-def killed(folder: Path, point: int) -> bool:
+def killed(folder: Path, orders: str, point: int) -> bool:
     """Trade in a process of its own; whether it was killed before it came to the end."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            trade(folder, point)
+            trade(folder, orders, point)
             code = 0
         finally:
             os._exit(code)
@@ -67,9 +73,9 @@ def killed(folder: Path, point: int) -> bool:
 
 
 if __name__ == "__main__":
-    place, kills = Path(sys.argv[1]), 0
-    for number in map(int, sys.argv[2:]):
-        if not killed(place, number):
+    place, how, kills = Path(sys.argv[1]), sys.argv[2], 0
+    for number in map(int, sys.argv[3:]):
+        if not killed(place, how, number):
             break
         kills += 1
-    print(kills, repr(trade(place)))
+    print(kills, repr(trade(place, how)))

@@ -40,6 +40,7 @@ class Stand:
         self.exchange = TradingExchange(Market(now=self.clock), limits_rate=False, late=3.0, **options)
         self.exchange.__enter__()
         self.env: CryptoLiveEnv | None = None
+        self.policies = POLICIES
         self._open: list[Any] = []
 
     def begin(self, *, adopt: bool = False) -> CryptoLiveEnv:
@@ -54,7 +55,7 @@ class Stand:
         feed = CcxtFeed(public, symbol, "1m", 60, streams=False, clock=self.clock, sleep=self.clock.sleep)
         journal = Journal(self.folder, durable=False, clock=feed.now_ms)
         executor = Executor(
-            broker, journal, KillSwitch(self.folder), MINUTE, POLICIES, sleep=self.clock.sleep, clock=self.clock
+            broker, journal, KillSwitch(self.folder), MINUTE, self.policies, sleep=self.clock.sleep, clock=self.clock
         )
         self._open = [broker, public, journal]
         self.env = CryptoLiveEnv(

@@ -1,0 +1,141 @@
+"""What became of orders: asked for by client id until the last word is heard, never sent again."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoenv.live.broker import Broker, BrokerError, OrderKind, OrderPhase, OrderReport, UnknownStateError
+from cryptoenv.live.journal import DOUBT, Intent, Journal, JournalError
+from cryptoenv.live.policies import Policies
+from cryptoenv.trading.venue_account import fill_since
+
+log = logging.getLogger(__name__)
+EXITS = (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT)  #: they protect a position, and stay while it is held
+
+
+class OrderTracking:
+    """The orders of a journal and what the venue says of them.
+
+    Args:
+        broker, journal: of the account.
+        policies: whose patience counts.
+        sleep: waits some seconds.
+    """
+
+    def __init__(
+        self, broker: Broker, journal: Journal, policies: Policies, sleep: Callable[[float], None]
+    ) -> None:
+        self.broker, self.journal, self.policies = broker, journal, policies
+        self._sleep = sleep
+
+    def settle(self, intent: Intent) -> OrderReport:
+        """Hear the last word of an order; what is still open of it is taken back.
+
+        Raises:
+            BrokerError: it cannot be had.
+        """
+        report = self.heard(intent)
+        if report.phase is OrderPhase.OPEN:
+            self.broker.cancel(report)
+            report = self.broker.find(intent.order.client_id, intent.order.kind)
+            if report.phase is OrderPhase.OPEN:
+                raise UnknownStateError("it is still open after it was taken back")
+        self.journal.hear(report)
+        return report
+
+    def heard(self, intent: Intent) -> OrderReport:
+        """What the venue says of an order; one that it does not know must stay unknown for a while.
+
+        Raises:
+            UnknownStateError: no plain answer.
+        """
+        waited, pause = 0.0, self.policies.patience.first
+        while True:
+            report = self.broker.find(intent.order.client_id, intent.order.kind)
+            doubtful = intent.state == DOUBT or intent.report is None
+            if report.phase is not OrderPhase.ABSENT or (doubtful and waited >= self.policies.patience.settle):
+                return report
+            if not doubtful:
+                raise UnknownStateError(f"the venue acknowledged {intent.order.client_id} and now does not know it")
+            self._sleep(pause)
+            waited, pause = waited + pause, 1.5 * pause
+
+    def take_in(self, intent: Intent) -> OrderReport:
+        """Hear of an order and write it down; what is open of it stays open.
+
+        Raises:
+            BrokerError: there is no plain answer.
+        """
+        report = self.heard(intent)
+        if intent.state == DOUBT or not _same(report, intent.report):
+            self.journal.hear(report)
+        return report
+
+    def settle_all(self, left: Sequence[str] = ()) -> None:
+        """Hear the last word of every order of the journal; of stops and take-profits what is known now: those stay.
+
+        Args:
+            left: client ids of orders that are left as they are.
+
+        Raises:
+            BrokerError: of one it cannot be had.
+        """
+        for intent in self.journal.undone():
+            if intent.order.client_id in left:
+                continue
+            self.take_in(intent) if intent.order.kind in EXITS else self.settle(intent)
+
+    def follow_up(self) -> None:
+        """Hear of orders that are under way, between bars; what cannot be heard now is asked for again later."""
+        for intent in self.journal.undone():
+            try:
+                doubtful = intent.state == DOUBT and intent.order.kind is OrderKind.MARKET
+                self.settle(intent) if doubtful else self.take_in(intent)
+            except BrokerError as error:
+                log.warning("order %s: %s", intent.order.client_id, error)
+
+    def fills(self) -> tuple[NDArray[np.float64], tuple[OrderReport, ...]]:
+        """(F, 5) float64 fills that are not in the account yet, rows for `venue_account.settle`, and their orders."""
+        rows, reports = [], []
+        for intent in self.journal.unbooked():
+            report = intent.report
+            if report is None:
+                continue
+            heard = np.array([report.filled, report.average, report.fee_quote, report.fee_base])
+            side = math.copysign(1.0, intent.order.quantity)
+            rows.append(fill_since(side, heard, np.array(intent.booked), float(report.kind in EXITS)))
+            reports.append(report)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), 5), tuple(reports)
+
+    def take_back(self) -> list[str]:
+        """Try to cancel what is open at the venue; what could not be, in words. Halting does not stop it.
+
+        Stops and take-profits of this journal stay: what they protect is still held.
+        """
+        failed = []
+        try:
+            reports = self.broker.book().open_orders
+        except BrokerError as error:
+            return [f"open orders are not known: {error}"]
+        for report in reports:
+            known = self.journal.intent(report.client_id) if report.client_id else None
+            if known is not None and known.order.kind in EXITS:
+                continue
+            try:
+                self.broker.cancel(report) if known is None else self.settle(known)
+            except (BrokerError, JournalError) as error:
+                failed.append(f"{report.client_id or report.venue_id}: {error}")
+        return failed
+
+
+def _same(report: OrderReport, before: OrderReport | None) -> bool:
+    """Whether a report says nothing new."""
+    if before is None:
+        return False
+    said = (report.venue_id, report.phase, report.filled, report.fee_quote, report.fee_base)
+    return said == (before.venue_id, before.phase, before.filled, before.fee_quote, before.fee_base)
