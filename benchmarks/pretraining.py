@@ -3,8 +3,8 @@
     python -m benchmarks.pretraining --quick      1 seed, 45 CPU seconds of training each, 16 test markets
     python -m benchmarks.pretraining              3 seeds, 90 CPU seconds of training each, 48 test markets
     python -m benchmarks.pretraining --hybrid --seeds 0 --contenders hybrid LSTM
-                                                  the hybrid, its parts taken away, and what it is compared with, 60
-                                                  CPU seconds each, 6 test markets: it reads few windows a second
+                                                  the hybrid, its parts taken away, and what it is compared with, 45
+                                                  CPU seconds each, 4 test markets: it reads few windows a second
     python -m benchmarks.pretraining --full-only --full "three seeds" default runs/1/artifact runs/2/artifact
                                                   only what extractors that whole recipes made are worth
 
@@ -72,8 +72,8 @@ class Counts:
 
 
 QUICK, FULL = Counts(1, 45.0, 128, 16), Counts(3, 90.0, 192, 48)
-#: Of the part about the hybrid, which takes a minute to read ten markets.
-OF_HYBRID, HYBRID_VALIDATION = Counts(3, 60.0, 64, 6), 4
+#: Of the part about the hybrid, which takes a minute to read eight markets.
+OF_HYBRID, HYBRID_VALIDATION = Counts(3, 45.0, 48, 4), 2
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pretrain.forecaster.config import CALENDAR, RETURN
 from pretrain.forecaster.evaluation import forecasts_of, judge, truth_of
 from pretrain.forecaster.model import ForecasterModel
 from pretrain.forecaster.paths import Origin, path_features, sample_paths
+from pretrain.forecaster.pictures import GATES, draw_gates
 from pretrain.forecaster.sequence_networks import SequenceNetwork, ended_since
 from pretrain.forecaster.training import CHOOSING, fit_forecaster
 from tests.pretrain.conftest import TIMEFRAMES, random_bars, random_market
@@ -44,7 +45,9 @@ def windows_at(model: ForecasterModel, market: Market, rows: list[int]) -> tuple
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_history_and_stream_give_the_same_bits(name: str, markets: tuple[Market, ...], forecaster: Forecaster) -> None:
+def test_history_and_stream_give_the_same_bits(
+    name: str, markets: tuple[Market, ...], forecaster: Forecaster, tmp_path: Path
+) -> None:
     model = forecaster if name == "tokens" else tiny_forecaster(markets, **VARIANTS[name])
     market = markets[2]
     table = model.predict(market)
@@ -58,6 +61,9 @@ def test_history_and_stream_give_the_same_bits(name: str, markets: tuple[Market,
     assert (np.diff(table[levels].to_numpy(), axis=1) >= 0.0).all()
     sums = table[["direction_4_down", "direction_4_flat", "direction_4_up"]].sum(axis=1)
     np.testing.assert_allclose(sums, 1.0, atol=1e-5)
+    if name == "hybrid":
+        draw_gates(model, market, tmp_path / GATES)
+        assert (tmp_path / GATES).stat().st_size > 10_000  # a bar for each indicator
 
 
 def test_training_repeats_bit_for_bit_and_differs_by_seed(markets: tuple[Market, ...], forecaster: Forecaster) -> None:
