@@ -7,8 +7,9 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from pretrain.forecaster.model import ForecasterModel
 from synthetic.installation import install_hint
 
 CLOSES, OUTPUTS = "closes_ms", ("mean", "quantiles", "direction")
+SAID = "said_"
 OPSET = 18
 
 
@@ -61,10 +63,13 @@ def export_onnx(forecaster: Forecaster, path: Path) -> Path:
     with _quiet():
         program = torch.onnx.export(
             Exported(forecaster.model).eval(), (closes, windows), dynamo=True, dynamic_shapes=shapes,
-            input_names=[CLOSES, *config.timeframes], output_names=list(OUTPUTS), opset_version=OPSET, verbose=False,
+            input_names=[CLOSES, *config.timeframes], output_names=[SAID + name for name in OUTPUTS],
+            opset_version=OPSET, verbose=False,
         )  # fmt: skip
     assert program is not None
     proto = program.model_proto
+    # A network may have values of its own that are called "mean": they make way for what is said.
+    _rename(proto.graph, {name: f"inner_{name}" for name in OUTPUTS} | {SAID + name: name for name in OUTPUTS})
     told = {
         "timeframes": list(config.timeframes), "window": list(config.layout_window),
         "features": [list(names) for names in config.feature_names], "horizons": list(config.horizons),
@@ -73,6 +78,18 @@ def export_onnx(forecaster: Forecaster, path: Path) -> Path:
     onnx.helper.set_model_props(proto, {"cryptoenv": json.dumps(told)})
     make_file(path, lambda place: place.write_bytes(proto.SerializeToString()))
     return path
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Other names for values of an ONNX graph and of those within it."""
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename(inner, names)
+    for value in (*graph.output, *graph.value_info, *graph.initializer):
+        value.name = names.get(value.name, value.name)
 
 
 @contextlib.contextmanager

@@ -99,10 +99,10 @@ class PatchTransformer(nn.Module):
 
     def _patches(self, k: int, window: Tensor) -> Tensor:
         bars = self.embed_bar[k](window) if self.config.bar_width else window
-        return bars.reshape(len(window), self.config.window[k] // self.config.patches[k], -1)
+        return bars.reshape(window.shape[0], self.config.window[k] // self.config.patches[k], -1)
 
     def _tokens(self, base: Tensor, higher: Sequence[Tensor]) -> Tensor:
-        summary = self.summary.expand(len(base), 1, -1)
+        summary = self.summary.expand(base.shape[0], 1, -1)  # its len would fix the batch of an exported network
         if self.config.memory:
             summary = summary + self.summarise(base[:, -1:])
         parts = [summary]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cryptoenv.market.market import Market
@@ -13,7 +15,7 @@ from pretrain.forecaster.training import fit_forecaster
 from tests.pretrain.conftest import TIMEFRAMES
 
 QUIET = FitOptions(progress=False)
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "tokens": {},
     "channels": {"timescales": "channels", "window": (12, 1, 1)},
     "bins": {"tokens": "bins", "bins": 8},
@@ -22,7 +24,9 @@ VARIANTS = {
     "transformer": {"network": "transformer", "steps": 0},
     "informer": {"network": "informer", "steps": 0},
 }
-PUBLISHED = {name: {"network": name, "steps": 0} for name in ("patchtst", "informer", "series_transformer")}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    name: {"network": name, "steps": 0} for name in ("patchtst", "informer", "series_transformer")
+}
 
 
 def tiny_config(**changes: object) -> ForecasterConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.onnx_file import Exported, export_onnx
 from tests.pretrain.forecaster.conftest import PUBLISHED, VARIANTS, tiny_forecaster
 
+PLAIN: dict[str, dict[str, Any]] = {name: {"network": name, "steps": 0} for name in ("lstm", "convolution", "flat")}
+OTHERS: dict[str, dict[str, Any]] = VARIANTS | PUBLISHED | PLAIN
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
@@ -45,7 +48,7 @@ def test_it_says_what_torch_says(forecaster: Forecaster, markets: tuple[Market, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in VARIANTS | PUBLISHED if name != "tokens"])
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "tokens"])
 def test_every_network_says_what_torch_says(name: str, markets: tuple[Market, ...], tmp_path: Path) -> None:
-    other = tiny_forecaster(markets, **(VARIANTS | PUBLISHED)[name])
+    other = tiny_forecaster(markets, **OTHERS[name])
     assert_says_what_torch_says(other, markets[2], export_onnx(other, tmp_path / "model.onnx"))
