@@ -29,15 +29,18 @@ from cryptoenv.bars.exogenous import join_exogenous
 from cryptoenv.cleaning.cleaning import clean
 from cryptoenv.cleaning.report import CleaningReport
 from cryptoenv.env.registration import register_environments
+from cryptoenv.env.saved_state import EnvState, StateError
+from cryptoenv.env.seeds import spread_seeds
 from cryptoenv.env.single import CryptoTradeEnv
 from cryptoenv.env.vector import CryptoTradeVectorEnv
+from cryptoenv.files.package_version import PACKAGE_VERSION
 from cryptoenv.market.funding_files import read_funding
 from cryptoenv.market.market import Market
 from cryptoenv.market.pool import MarketPool
 from cryptoenv.trading.account import ExitKind, OrderStatus
 from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
 
-__version__ = "0.1.0"
+__version__ = PACKAGE_VERSION
 __distribution__ = "cryptoenv-rl"
 
 __all__ = [
@@ -46,6 +49,7 @@ __all__ = [
     "Costs",
     "CryptoTradeEnv",
     "CryptoTradeVectorEnv",
+    "EnvState",
     "ExitKind",
     "ImportReport",
     "Market",
@@ -54,6 +58,7 @@ __all__ = [
     "RiskLimits",
     "Sizing",
     "SlippageFit",
+    "StateError",
     "TradingConfig",
     "VenueRules",
     "calibrate_slippage",
@@ -64,6 +69,7 @@ __all__ = [
     "read_bars",
     "read_funding",
     "register_environments",
+    "spread_seeds",
     "validate_bars",
 ]
 

@@ -15,7 +15,7 @@ from cryptoenv.market.market import Market
 from cryptoenv.market.markets_ahead import MarketsAhead
 from cryptoenv.market.pool import MarketPool
 from cryptoenv.market.table import PRICES, without_addresses
-from cryptoenv.market.task_markets import STREAM_MARKETS, MarketStream
+from cryptoenv.market.task_markets import STREAM_MARKETS, MarketStream, TaskMarket
 
 Clocks = NDArray[np.int64]
 
@@ -86,6 +86,10 @@ class Visits(Protocol):
         """(N,) int64: what infos call the markets at the rows `markets` (N,) of the table."""
         ...
 
+    def source(self, number: int) -> Market | TaskMarket:
+        """What market `number` is drawn from; the market itself where it is one's own."""
+        ...
+
 
 class PoolVisits:
     """Visits to the numbered markets of a pool, each made when the first episode begins on it, and kept."""
@@ -148,6 +152,10 @@ class PoolVisits:
     def numbers(self, markets: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Visits`: (N,) int64."""
         return markets
+
+    def source(self, number: int) -> Market | TaskMarket:
+        """See `Visits`."""
+        return self.pool.source(number)
 
 
 class StreamVisits:
@@ -236,3 +244,7 @@ class StreamVisits:
     def numbers(self, markets: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Visits`: (N,) int64."""
         return self._numbers.copy()
+
+    def source(self, number: int) -> Market | TaskMarket:
+        """See `Visits`."""
+        return self.stream.source(number)

@@ -10,8 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cryptoenv.env.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
+from cryptoenv.env.saved_state import EnvState, checked_state, copies, taken_state
 from cryptoenv.env.single_step import FreshMemory, Observation, observe_single, step_single
 from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
+from cryptoenv.env.vector_rows import EnvRows
 from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
 from cryptoenv.rendering.renderer import RENDER_MODES, Renderer, usable_render_modes
@@ -33,6 +35,7 @@ from cryptoenv.trading.account import (
     STEP_FEES,
     STEP_FUNDING,
     STEP_SLIPPAGE,
+    TARGET,
     ExitKind,
     OrderStatus,
 )
@@ -274,12 +277,20 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         world, visits = self.setup.world, self.setup.visits
         place = int(visits.prepare(self._clock[None], ONLY_ROW, np.array([market]))[0])
         begin_episode(self._account, self._clock, world, self.setup.episode_rules, place, start, exposure)
+        return self._shown_from_here()
+
+    def _shown_from_here(self) -> tuple[Observation, dict[str, Any]]:
+        """Take up what account and clock say, and show it: an episode goes on, or begins, at their bar."""
         place, bar, self._end = self._clock[[MARKET, BAR, END]].tolist()
+        visits = self.setup.visits
         self._market = int(visits.numbers(self._clock[MARKET : MARKET + 1])[0])
         if self._renderer is not None:
             traded = visits.market(place)
             self._renderer.begin(traded, traded.name or f"market {self._market}", bar, self._shown)
-        self._quiet = {**QUIET, "market": self._market}
+        row = self._shown.tolist()
+        self._quiet = {**QUIET, "market": self._market, **{name: row[column] for name, column in CUMULATIVE.items()}}
+        if row[RUINED] == 1.0:
+            self._end = bar
         observation, mask, row = next(self._fresh, None) or self._first_of_block()
         observe_single(self._wiring, row)
         info = self._info(mask, bar)
@@ -292,6 +303,46 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         first = next(fresh)
         self._fresh = fresh
         return first
+
+    def get_state(self) -> EnvState:
+        """Where the env stands; `set_state` goes on from there, bit for bit, in this env or another.
+
+        Raises:
+            RuntimeError: no episode was begun, or the last reset was interrupted.
+        """
+        if not self._begun or self._bar == IN_RESET:
+            raise RuntimeError("no episode was begun: call reset() before get_state()")
+        rows = EnvRows(self._account[None], self._clock[None], self._account[TARGET : TARGET + 1])
+        return taken_state(self.setup, rows)
+
+    def set_state(self, state: EnvState) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Put the env where a state was taken; later episodes are those that would have come then.
+
+        Args:
+            state: of one row, from an env on the same markets, made with the same arguments (other costs or another
+                reward are allowed, and hold from here on).
+
+        Returns:
+            Observation and info of that moment.
+
+        Raises:
+            StateError: of another market or version, or of more rows; the env is left as it was.
+        """
+        rows, markets = checked_state(state, self.setup, 1)
+        self._bar = IN_RESET
+        self.setup.visits.put_back(state.clocks[:, MARKET], markets)
+        self._account[:], self._clock[:] = rows.accounts[0], rows.clocks[0]
+        self._begun = True
+        return self._shown_from_here()
+
+    def branch(self, n: int) -> tuple["CryptoTradeEnv", ...]:
+        """`n` envs that go on from here, each by itself: what one does changes neither the others nor this one.
+
+        Raises:
+            RuntimeError: no episode was begun. ValueError: `n` below 1.
+        """
+        self.get_state()  # refuses what has no state
+        return copies(self, n)
 
     def _settle(self) -> int:
         """The bar to step from, the last call having been cut short or the episode being over.

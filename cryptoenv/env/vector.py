@@ -12,6 +12,8 @@ from cryptoenv.env.episode import BAR, CLOCK_WIDTH, DRAWN, END, ENDED, EPISODE, 
 from cryptoenv.env.market_visits import any_ended
 from cryptoenv.env.row_arguments import check_seeds, checked_mask, checked_starts, write_targets
 from cryptoenv.env.row_checks import check_rows
+from cryptoenv.env.saved_state import EnvState, checked_state, copies, taken_state
+from cryptoenv.env.seeds import drawn_seeds, warn_of_shared_episodes
 from cryptoenv.env.shared_rows import copy_windows_shared, step_shared
 from cryptoenv.env.spec import EnvironmentSpec, checked_options
 from cryptoenv.env.stepping_threads import granted_threads, helping
@@ -37,6 +39,7 @@ RESET_OPTIONS = ("market", "start", "exposure", "reset_mask")
 PARALLEL_ROWS = 512  #: from here on stepping pays for waking a helper
 PARALLEL_CELLS = 262_144  #: window cells (N * W * F) from which copying does
 Observation = dict[str, NDArray[Any]]
+Seeds = int | list[int | None] | np.random.SeedSequence | None
 
 
 class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -180,12 +183,14 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._threads = granted_threads()
 
     def reset(  # type: ignore[override]
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode in every row (or where `options["reset_mask"]` is True).
 
         Args:
-            seed: row `i` gets `seed + i`, or `seed[i]` of a list.
+            seed: row `i` gets `seed + i`, or `seed[i]` of a list. Seeds 0 and 1 of 1,024 rows so share 1,023 of their
+                episodes: for runs that are to be independent pass `cryptoenv.spread_seeds(seed, N)`, or a
+                `numpy.random.SeedSequence`, which is spread so.
             options: `market`, `start`, `exposure` (a number for all rows or (N,)), `reset_mask` ((N,) bool).
 
         Returns:
@@ -306,6 +311,46 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             mask_rows(self._rows, self.setup.world, self.setup.targets, mask)
         return mask
 
+    def get_state(self) -> EnvState:
+        """Where all N rows stand; `set_state` goes on from there, bit for bit, in this env or another.
+
+        Raises:
+            RuntimeError: no episode was begun.
+        """
+        if not self._started:
+            raise RuntimeError("no episode was begun: call reset() before get_state()")
+        return taken_state(self.setup, self._rows)
+
+    def set_state(self, state: EnvState) -> tuple[Observation, dict[str, Any]]:
+        """Put all rows where a state was taken; later episodes are those that would have come then.
+
+        Args:
+            state: of N rows (`state[[0] * N]` repeats one), from envs on the same markets, single or vector, made with
+                the same arguments (other costs or another reward are allowed, and hold from here on).
+
+        Returns:
+            Observations and infos of that moment.
+
+        Raises:
+            StateError: of another market or version, or of another number of rows; the env is left as it was.
+        """
+        rows, markets = checked_state(state, self.setup, self.num_envs)
+        self.setup.visits.put_back(state.clocks[:, MARKET], markets)
+        for mine, given in zip(self._rows, rows, strict=True):
+            mine[:] = given
+        self._started, self._cut_short = True, False
+        seen = self._seen()
+        return self._observation(seen, self.copies), self._info(seen)
+
+    def branch(self, n: int) -> tuple["CryptoTradeVectorEnv", ...]:
+        """`n` vector envs that go on from here, each by itself: what one does changes neither the others nor this one.
+
+        Raises:
+            RuntimeError: no episode was begun. ValueError: `n` below 1.
+        """
+        self.get_state()  # refuses what has no state
+        return copies(self, n)
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The state of all rows, as copies: after `load_state_dict` the env goes on as it would from here.
 
@@ -351,12 +396,14 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Charge other costs from the next step on, in episodes that are under way too; a curriculum raises them."""
         self.setup.set_costs(costs)
 
-    def _seed_rows(self, seed: int | list[int | None] | None, mask: NDArray[np.bool_]) -> None:
+    def _seed_rows(self, seed: Seeds, mask: NDArray[np.bool_]) -> None:
         """Give every masked row its seed, or the number of its next episode."""
         clocks = self._rows.clocks
         if seed is None and self._started:
             clocks[mask, EPISODE] += 1
             return
+        if isinstance(seed, np.random.SeedSequence):
+            seed = list(drawn_seeds(seed, self.num_envs))
         if isinstance(seed, (list, tuple, np.ndarray)):
             check_seeds(seed, self.num_envs)
             for i in np.flatnonzero(mask):
@@ -370,6 +417,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             return
         super().reset(seed=seed)
         first = int(self.np_random_seed or 0) & SEED_MASK  # the sum with a row number fits into int64
+        if seed is not None:
+            warn_of_shared_episodes(self.setup, first, self.num_envs)
         clocks[mask, SEED] = ((first + np.arange(self.num_envs)) & SEED_MASK)[mask]
         clocks[mask, EPISODE] = 0
 

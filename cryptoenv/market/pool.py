@@ -70,6 +70,11 @@ class MarketPool:
         assert isinstance(self.markets, LazyMarkets)
         return self.markets.representatives
 
+    def source(self, number: int) -> Market | TaskMarket:
+        """What market `number` is drawn from; the market itself where it is one's own."""
+        assert isinstance(self.markets, LazyMarkets)
+        return self.markets.entries[number]
+
     def row(self, number: int, window: tuple[int, ...]) -> NDArray[np.int64]:
         """Market `number` as a row of the pool's table: (5 + 3K,) int64.
 

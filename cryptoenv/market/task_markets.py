@@ -121,8 +121,11 @@ class MarketStream:
     def _first_seeds(self) -> tuple[int, ...]:
         return tuple(task_seeds(task, self.split, 1)[0] for task in self.tasks)
 
-    def draw(self, number: int) -> Market:
-        """Market `number`, from 0 to `STREAM_MARKETS - 1`; nothing of it is kept here."""
+    def source(self, number: int) -> TaskMarket:
+        """What market `number`, from 0 to `STREAM_MARKETS - 1`, is drawn from."""
         which = number % len(self.tasks)
-        seed = self._first_seeds[which] + number
-        return TaskMarket(self.tasks[which], seed, self.days, self.timeframes).draw()
+        return TaskMarket(self.tasks[which], self._first_seeds[which] + number, self.days, self.timeframes)
+
+    def draw(self, number: int) -> Market:
+        """Market `number`; nothing of it is kept here."""
+        return self.source(number).draw()
