@@ -15,6 +15,7 @@ OF_MODULES = frozenset(("np.save", "torch.save", "json.dump", "pickle.dump"))
 ONTO_A_PATH = frozenset(("to_csv", "to_parquet"))  #: they give text where they get no path
 #: Functions that write to a temporary of `durable_files`, to memory, or to what no reader reads: and why.
 ALLOWED = {
+    ("cryptoenv/env/saved_state.py", "to_bytes"): "to memory",
     ("cryptoenv/files/durable_files.py", "write_figure"): "to memory",
     ("cryptoenv/files/durable_files.py", "_write_bytes"): "the one that writes",
     ("cryptoenv/market/files.py", "make"): "into the folder of write_folder",

@@ -323,7 +323,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
                 reward are allowed, and hold from here on).
 
         Returns:
-            Observation and info of that moment.
+            Observation, windows (W, F) or index (2,) and account (5,), and info of that moment.
 
         Raises:
             StateError: of another market or version, or of more rows; the env is left as it was.
