@@ -11,10 +11,14 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from agents.live.dashboard.serving import PageWish
     from agents.live.trading_loop import Traded
     from cryptoenv.live.policies import Policies
     from cryptoenv.live.price_policy import LimitOrders
 
+
+
+DASHBOARD_PORT = "8765"
 
 
 class TradeGroup(TyperGroup):
@@ -23,9 +27,11 @@ class TradeGroup(TyperGroup):
     default = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` before what is no command."""
+        """Put `run` before what is no command, and its port after a `--dashboard` without one."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = [self.default, *args]
+        args = [part for one, after in zip(args, [*args[1:], ""], strict=True)
+                for part in ((one, DASHBOARD_PORT) if one == "--dashboard" and not after.isdigit() else (one,))]
         return super().parse_args(ctx, args)
 
 
@@ -80,6 +86,14 @@ def trade(
         float | None, typer.Option(help="On paper: fee per notional of a limit order; the trained one else.")
     ] = None,
     times: Annotated[int | None, typer.Option(help="Stop after so many bars.", min=1)] = None,
+    dashboard: Annotated[
+        int | None,
+        typer.Option("--dashboard", metavar="[PORT]", min=0, max=65_535,
+                     help="Show it all on a page that can halt it; port 8765 where none is given, 0 for any."),
+    ] = None,
+    dashboard_host: Annotated[
+        str, typer.Option(help="Address of the page; beyond this machine only with CRYPTOENV_DASHBOARD_KEY.")
+    ] = "127.0.0.1",
 ) -> None:
     """Trade what RUN or --signals ask for at each close."""
     from agents.live.desk import named_decider
@@ -99,14 +113,15 @@ def trade(
         named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
         daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
     )  # fmt: skip
+    page = _page(dashboard, dashboard_host)
     if replay is not None:
-        _replayed(named, replay, speed, state, policies, cash, times)
+        _replayed(named, replay, speed, state, policies, cash, times, page)
         return
     from agents.live.venues import trade_on_exchange
 
     assert exchange is not None and symbol is not None
     trade_on_exchange(named, exchange, symbol, state, policies, live=live, yes=yes, sandbox=sandbox, keys=keys,
-                      cash=cash, adopt=adopt, times=times)  # fmt: skip
+                      cash=cash, adopt=adopt, times=times, page=page)  # fmt: skip
 
 
 def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str | None) -> None:
@@ -116,6 +131,15 @@ def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str
         raise ValueError("say where bars come from: --replay FILE, or --exchange NAME --symbol BTC/USDT; one of them")
     if live and replay is not None:
         raise ValueError("--replay is for --paper: nothing can be bought in the past")
+
+
+def _page(port: int | None, host: str) -> PageWish | None:
+    """Where the page is to be; what it needs is looked for before anything is traded."""
+    if port is None:
+        return None
+    from agents.live.dashboard.serving import PageWish
+
+    return PageWish(port, host)
 
 
 def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: float | None, order: float | None,
@@ -132,9 +156,10 @@ def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: 
 
 
 def _replayed(
-    named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None
+    named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None,
+    page: PageWish | None,
 ) -> None:
-    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder, paper_broker
+    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder, page_of, paper_broker
     from agents.live.trading_loop import TradingLoop
     from cryptoenv.bars.timeframe import timeframe_ms
     from cryptoenv.files.json_log import json_log
@@ -146,7 +171,7 @@ def _replayed(
     account = {"broker": "paper", "bars": name_of_place(replay), "decider": named.name}
     with ExitStack() as stack:
         stack.enter_context(own_folder(state, account))
-        stack.enter_context(json_log("info", state.name, file=state / LOG))
+        redact = stack.enter_context(json_log("info", state.name, file=state / LOG))
         first = first_of_replay(bars, named, state, timeframe_ms(decider.timeframes[0]))
         feed = ReplayFeed(
             bars, decider.timeframes[0], first, columns=decider.columns, speed=speed if speed > 0.0 else None
@@ -156,7 +181,10 @@ def _replayed(
         stack.enter_context(env.executor.switch.on_signals())
         print(f"on paper: {named.name} on {account['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "
               f"halt with `cryptoenv trade halt {state}`", flush=True)  # fmt: skip
-        loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if times is None else times))
+        watchers = stack.enter_context(page_of(env, page, state, named.name,
+                                             f"{account['bars']}, {decider.timeframes[0]}", redact))  # fmt: skip
+        loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if times is None else times),
+                           watchers=watchers, stays=page is not None)  # fmt: skip
         traded = loop.run(times)
     tell(traded, state)
 

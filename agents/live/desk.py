@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from agents.evaluation.backtest.signals import read_signals
 from agents.evaluation.charges import with_impact
 from agents.live.deciders import AgentDecider, Decider, ForecastDecider, SignalDecider, StateDecider
+from agents.live.watching import Watcher
 from agents.run_folders.run_folder import CONFIG, Run
 from agents.settings import TradingSettings
 from cryptoenv.bars.series import base_series
@@ -31,6 +32,9 @@ from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.policies import Policies
 from cryptoenv.market.market import Market
+
+if TYPE_CHECKING:
+    from agents.live.dashboard.serving import PageWish
 
 LOG = "log.jsonl"
 TOLD = "trade.json"  #: in the folder of a journal: which account it is of
@@ -169,6 +173,27 @@ def live_environment(
         rules=settings.rules, sizing=settings.sizing, reward_adaptation=settings.reward_adaptation,
         initial_cash=cash, adopt=adopt,
     )  # fmt: skip
+
+
+@contextmanager
+def page_of(
+    env: CryptoLiveEnv, wish: PageWish | None, folder: Path, name: str, place: str, redact: Callable[[str], str]
+) -> Iterator[tuple[Watcher, ...]]:
+    """A page on what a loop of `env` does, while the block runs, and its watchers; none where none is wished for.
+
+    Args:
+        env, wish, folder, name, place, redact: as of `dashboard.serving.page_beside`.
+
+    Raises:
+        ModuleNotFoundError: the page is wished for, and what serves it is not installed.
+    """
+    if wish is None:
+        yield ()
+        return
+    from agents.live.dashboard.serving import page_beside
+
+    with page_beside(env, wish, folder, name, place, redact) as watchers:
+        yield watchers
 
 
 def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int) -> int:

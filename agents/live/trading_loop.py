@@ -68,6 +68,7 @@ class TradingLoop:
         shown: called after each bar with what was done so far and the bar's info.
         watchers: called with an event per bar, per failed wait for one and at the end; one that raises is left out
             from then on, and trading goes on.
+        stays: a halt by hand does not end the loop: bars come in and nothing is traded until it is lifted.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class TradingLoop:
         sleep: Callable[[float], None] = time.sleep,
         shown: Callable[[Traded, dict[str, Any]], None] = lambda traded, info: None,
         watchers: Sequence[Watcher] = (),
+        stays: bool = False,
     ) -> None:
         self._env, self._decider, self._sleep, self._shown = env, decider, sleep, shown
-        self._watchers = list(watchers)
+        self._watchers, self._stays, self._halted = list(watchers), stays, False
         self._asked_last: Asked | None = None
         self._decided = math.nan
         self._info: dict[str, Any] = {}
@@ -141,9 +143,24 @@ class TradingLoop:
                 traded.stopped = "the account is ruined" if terminated else "the bars are at their end"
 
     def _stop(self, bars: int | None) -> str | None:
-        if (reason := self._env.executor.switch.reason) is not None:
+        if (reason := self._halt()) is not None:
             return reason
         return f"{bars:,} bars, as asked" if bars is not None and self.traded.bars >= bars else None
+
+    def _halt(self) -> str | None:
+        """Why a halt by hand ends the loop; one that does not takes back what is open, once."""
+        reason = self._env.executor.switch.reason
+        if not self._stays:
+            return reason
+        if reason is not None and not self._halted:
+            try:
+                self._keep_halt()
+            except OSError as error:  # this process stays halted; the next one would not be
+                log.error("the halt could not be written down: %s", error)
+            for words in self._env.executor.take_back():
+                log.error("could not be taken back: %s", words)
+        self._halted = reason is not None
+        return None
 
     def _asked(self, account: np.ndarray) -> Asked:
         try:
@@ -175,7 +192,7 @@ class TradingLoop:
                 self._watch("outage", str(error))
                 for words in self._env.executor.take_back():
                     log.error("could not be taken back: %s", words)
-                if (reason := self._env.executor.switch.reason) is not None:
+                if (reason := self._halt()) is not None:
                     self.traded.stopped = reason
                     return None
                 self._sleep(pause)
@@ -215,7 +232,10 @@ class TradingLoop:
         row = env.account[list(columns)].tolist()
         cash, target, quantity, entry, drawdown, fees, slippage, funding = row
         filled = what == "bar" and bool(info["fill_quantity"])
-        fills = (Fill(info["fill_price"], info["fill_quantity"], live["slippage_against_open"]),) if filled else ()
+        fills: tuple[Fill, ...] = ()
+        if filled:
+            worse = live["slippage_against_open"], live["slippage_modelled"]
+            fills = (Fill(info["fill_price"], info["fill_quantity"], *worse),)
         try:
             breakers, undone = executor.journal.latched(), len(executor.journal.undone())
         except JournalError as error:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agents.live.desk import LOG, Named, live_environment, own_folder, paper_broker
+from agents.live.desk import LOG, Named, live_environment, own_folder, page_of, paper_broker
 from agents.live.trading_loop import Traded, TradingLoop
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.exchange.client import new_client
@@ -30,6 +30,9 @@ from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.policies import Policies
 from cryptoenv.live.reconciliation import agree
 from cryptoenv.trading.venue_account import quantity_after
+
+if TYPE_CHECKING:
+    from agents.live.dashboard.serving import PageWish
 
 KEY_NAMES = {"apiKey": "API_KEY", "secret": "API_SECRET", "password": "API_PASSWORD", "uid": "API_UID"}
 LOCKS = "CRYPTOENV_STATE"  #: environment variable: folder of the accounts' locks
@@ -97,6 +100,7 @@ def trade_on_exchange(
     cash: float = 10_000.0,
     adopt: bool = False,
     times: int | None = None,
+    page: PageWish | None = None,
 ) -> Traded:
     """Trade until told to stop.
 
@@ -112,6 +116,7 @@ def trade_on_exchange(
         cash: of a paper account that begins.
         adopt: take what is held for one's own.
         times: stop after so many bars.
+        page: where a page shows it; nowhere where None.
 
     Raises:
         BrokerError, FeedError, ValueError: trading cannot begin.
@@ -121,7 +126,7 @@ def trade_on_exchange(
                "exchange": exchange}  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(own_folder(state, account))
-        stack.enter_context(json_log("info", state.name, secrets=secret.values(), file=state / LOG))
+        redact = stack.enter_context(json_log("info", state.name, secrets=secret.values(), file=state / LOG))
         broker: Broker = paper_broker(cash, policies)
         if live:
             real = CcxtBroker(exchange, symbol, keys=secret, sandbox=sandbox,
@@ -138,7 +143,9 @@ def trade_on_exchange(
         stack.callback(feed.close)
         env = live_environment(named, broker, feed, state, policies, cash=cash, adopt=adopt)
         stack.enter_context(env.executor.switch.on_signals())
-        return TradingLoop(env, named.decider, shown=_line).run(times)
+        place = f"{symbol}, {named.decider.timeframes[0]}, at {exchange}{' (sandbox)' if sandbox else ''}"
+        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact))
+        return TradingLoop(env, named.decider, shown=_line, watchers=watchers, stays=page is not None).run(times)
 
 
 def _at_venue(named: Named, broker: CcxtBroker) -> Named:

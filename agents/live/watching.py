@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -35,11 +36,15 @@ class Book:
 
 @dataclass(frozen=True)
 class Fill:
-    """What the step's order has filled: price, signed base quantity, and by how much worse than the bar's open."""
+    """What the step's order has filled: price, signed base quantity, and by how much worse than the bar's open.
+
+    `modelled`: by how much worse the simulator would have filled it; NaN where that is not known.
+    """
 
     price: float
     quantity: float
     slippage: float
+    modelled: float = math.nan
 
 
 @dataclass(frozen=True)

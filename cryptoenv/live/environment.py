@@ -22,7 +22,7 @@ from cryptoenv.env.spec import DEFAULT_WINDOW, FLOAT32_EXACT, EnvironmentSpec, c
 from cryptoenv.features import FeatureSpec
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.live.broker import Broker, Step
-from cryptoenv.live.execution import Execution, Seen
+from cryptoenv.live.execution import Execution, Seen, modelled_slippage
 from cryptoenv.live.executor import Executor
 from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
 from cryptoenv.live.growing_market import GrowingMarket
@@ -78,7 +78,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
     Info: as of `CryptoTrade-v0`, and `live`: `bar_time` (open, ms since the epoch), `late_bars` (bars that closed
     while nobody could decide), `source` of the bar, `objection` (why no order could go out), `client_id`,
     `wait_seconds`, `decision_seconds` (bar heard to order sent), `execution_seconds` (order sent to answer),
-    `model_price` (what the simulator's fill would have been asked at: the bar's open) and `slippage_against_open`.
+    `model_price` (what the simulator's fill would have been asked at: the bar's open), `slippage_against_open` and
+    `slippage_modelled` (what the simulator's fill would have paid against it; both fractions, NaN without a fill).
 
     Args:
         broker: `PaperBroker`, `CcxtBroker`, or what has their methods.
@@ -387,7 +388,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         against = math.nan if filled is NOT_FILLED else (filled / opened - 1.0) * math.copysign(1, row[FILL_QUANTITY])
         info["live"] = {
             "bar_time": self._growing.open_ms, "steps": steps, "late_bars": 0, "model_price": opened,
-            "slippage_against_open": against, **live,
+            "slippage_against_open": against,
+            "slippage_modelled": modelled_slippage(self._growing.prices, row[FILL_QUANTITY], self._parameters), **live,
         }  # fmt: skip
         return info
 

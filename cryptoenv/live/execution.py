@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptoenv.bars.price_columns import OPEN, SIGMA, VOLUME
 from cryptoenv.trading.account import OrderStatus
+from cryptoenv.trading.orders import slipped_price
 
 
 class Seen(NamedTuple):
@@ -68,3 +71,18 @@ class Execution:
         if done >= 1.0 - 1e-9:
             return self.status
         return int(OrderStatus.PARTIAL if done > 0.0 else OrderStatus.NO_VOLUME)
+
+
+def modelled_slippage(prices: NDArray[np.float64], quantity: float, parameters: NDArray[np.float64]) -> float:
+    """By how much worse than the newer bar's open the simulator would have filled a signed base quantity: a fraction.
+
+    Args:
+        prices: (2, 8) float64, the bar of the decision and the one after it, as of `Market.prices`.
+        quantity: 0.0 or a bar without volume gives NaN.
+        parameters: (22,) float64, the kernel's.
+    """
+    opened, volume = float(prices[1, OPEN]), float(prices[1, VOLUME])
+    if not (quantity and volume > 0.0 and opened > 0.0):
+        return math.nan
+    modelled = slipped_price(opened, quantity, volume, float(prices[0, SIGMA]), parameters)
+    return float((modelled / opened - 1.0) * math.copysign(1.0, quantity))

@@ -56,6 +56,7 @@ class Executor(OrderTracking):
 
     Attributes:
         reconciled: whether book and venue are known to agree; nothing is sent while they are not.
+        skew_ms: this machine's clock less the venue's, when it was last looked at; None where it was not.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Executor(OrderTracking):
         self._clock = clock
         self.switch = switch
         self.reconciled = False
+        self.skew_ms: int | None = None
         self._step, self._sent_ms = step_ms, 0
         self._sanity = SanityCheck(self.policies.sanity, step_ms)
         self._breakers = Breakers(self.policies.limits, float(journal.told(PEAK) or 0.0), *_day_of(journal))
@@ -86,6 +88,11 @@ class Executor(OrderTracking):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # `gymnasium.make` copies what an environment is made with
+
+    @property
+    def day_equity(self) -> float:
+        """First equity of the UTC day, that the daily loss is counted from; NaN before the first bar."""
+        return self._breakers.day_equity
 
     def see(self, seen: Seen) -> None:
         """Take the newest closed bar and the account for what signals are executed on."""
@@ -321,7 +328,7 @@ class Executor(OrderTracking):
         except BrokerError as error:
             return f"the venue's clock is not known: {error}"
         if theirs is not None:
-            skew = self._clock() - theirs
+            self.skew_ms = skew = self._clock() - theirs
             if abs(skew) > self.policies.limits.clock_skew_ms:
                 return (
                     f"this machine's clock differs from the venue's by {skew / 1000.0:+.1f} s (allowed: "

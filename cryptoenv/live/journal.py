@@ -270,6 +270,22 @@ class Journal:
         rows = self._rows("SELECT at_ms, what, detail FROM events ORDER BY id DESC LIMIT ?", last)
         return [(int(at), str(what), json.loads(detail)) for at, what, detail in reversed(rows)]
 
+    def events_after(self, number: int, most: int = 200) -> list[tuple[int, int, str, dict[str, Any]]]:
+        """The last events with a number above `number`, oldest first: number, ms since the epoch, what, detail."""
+        query = "SELECT id, at_ms, what, detail FROM events WHERE id > ? ORDER BY id DESC LIMIT ?"
+        return [(int(key), int(at), str(what), json.loads(detail))
+                for key, at, what, detail in reversed(self._rows(query, number, most))]  # fmt: skip
+
+    def last_intents(self, last: int = 100) -> list[tuple[int, Intent]]:
+        """The last orders, oldest first, each with when it was meant (ms since the epoch)."""
+        rows = self._rows(f"SELECT {_COLUMNS}, at_ms FROM intents ORDER BY id DESC LIMIT ?", last)
+        return [(int(row[-1]), _intent(row[:-1])) for row in reversed(rows)]
+
+    def equities(self, last: int = BOOKS_KEPT) -> list[tuple[int, float]]:
+        """Open (ms since the epoch) and equity of the last bars that were written down, oldest first."""
+        rows = self._rows("SELECT bar_ms, equity FROM books ORDER BY bar_ms DESC LIMIT ?", last)
+        return [(int(bar), float(equity)) for bar, equity in reversed(rows)]
+
     def counts(self) -> dict[str, int]:
         """Orders by what became of them."""
         query = "SELECT CASE state WHEN 'done' THEN phase ELSE state END, COUNT(*) FROM intents GROUP BY 1 ORDER BY 1"

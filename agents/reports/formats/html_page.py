@@ -61,7 +61,7 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
                     pictures[place], left = _picture(block.path, left)
             progress()
     packer.content = {"charts": charts, "trades": trades}
-    script, library = "\n".join(map(_text, SCRIPTS)), plotly_script()
+    script, library = "\n".join(map(template_text, SCRIPTS)), plotly_script()
     allowed = " ".join(f"'sha256-{_hash(text)}'" for text in (script, library))
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
@@ -69,7 +69,7 @@ def html_page(report: Report, progress: Callable[[], object] = lambda: None) -> 
     )
     template = _environment().get_template("page.html.j2")
     return template.render(
-        report=report, ranges=RANGES, pictures=pictures, policy=policy, style=_safe(_style()), script=_safe(script),
+        report=report, ranges=RANGES, pictures=pictures, policy=policy, style=_safe(page_style()), script=_safe(script),
         data=_safe(packer.text()), library=_safe(_packed_library()),
     )  # fmt: skip
 
@@ -126,15 +126,17 @@ def _safe(text: str) -> Any:
     return Markup(text)
 
 
-def _style() -> str:
-    text = _text("page.css")
+def page_style() -> str:
+    """The page's style sheet, with its colours in both themes."""
+    text = template_text("page.css")
     for number, name in enumerate(("LIGHT", "DARK")):
         values = " ".join(f"--{part}: {pair[number]};" for part, pair in COLOURS.items())
         text = text.replace("{{" + name + "}}", values)
     return text
 
 
-def _text(name: str) -> str:
+def template_text(name: str) -> str:
+    """A file that pages are made of."""
     return (resources.files("agents.reports") / TEMPLATES / name).read_text("utf-8")
 
 

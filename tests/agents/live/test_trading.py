@@ -268,3 +268,33 @@ def test_a_decider_that_fails_asks_for_nothing(files: Path, monkeypatch: pytest.
     env = live_environment(Named("x", decider, settings), PaperBroker(), feed, files / "state", LOOSE, cash=1e4)
     traded = TradingLoop(env, decider).run(10)
     assert traded.orders == 0 and sum(traded.held.values()) == 10 and traded.last_equity == 10_000.0
+
+
+def test_a_loop_that_stays_watches_while_halted_and_trades_again_after(files: Path) -> None:
+    bars = random_bars(15, seed=4, timeframe="1h")
+    decider = SignalDecider(pd.read_csv("signals.csv"), "1h")
+    (files / "state").mkdir()
+    settings = TradingSettings(("1h",), (2,), "spot", (0.0, 1.0), continuous=True)
+    feed = ReplayFeed(bars, "1h", 160)
+    env = live_environment(Named("x", decider, settings), PaperBroker(), feed, files / "state", LOOSE, cash=1e4)
+    switch, seen = env.executor.switch, list[Watched]()
+
+    def watch(event: Watched) -> None:
+        seen.append(event)
+        if event.bars == 20 and event.what == "bar":
+            switch.halt("to look at it")
+        if event.bars == 60 and event.what == "bar":
+            switch.lift()
+
+    traded = TradingLoop(env, decider, watchers=(watch,), stays=True).run(100)
+    assert traded.bars == 100 and traded.stopped == "100 bars, as asked"
+    filled = [event.bars for event in seen if event.fills]
+    assert not [at for at in filled if 20 < at <= 60] and min(filled) < 20 and max(filled) > 60
+    assert sum(traded.held.values()) == 40 and seen[30].health.halted.endswith("to look at it")
+    fills = [fill for event in seen for fill in event.fills]
+    assert fills and all(fill.modelled == fill.slippage > 0.0 for fill in fills)  # on paper they are one
+    assert env.executor.journal.equities(5)[-1] == (seen[-1].bar_time, seen[-1].book.equity)
+    orders = env.executor.journal.last_intents(3)
+    assert len(orders) == 3 and [one.order.client_id for _, one in orders] == sorted(
+        one.order.client_id for _, one in orders
+    )
