@@ -32,7 +32,7 @@ ROOMS = {
     ),
     "agents": (
         "seeds", "settings", "markets", "policies", "run_folders", "cloning", "algorithms",
-        "evaluation", "reports", "training", "live", "web", "commands", "command_line", "__init__",
+        "evaluation", "reports", "training", "web", "live", "commands", "command_line", "__init__",
     ),
 }  # fmt: skip
 LARGEST_SHELF = 16  #: folders and files of a package that are seen at first sight

@@ -66,6 +66,10 @@ REDUCED = {
     "cryptoenv trade runs/ppo --paper --replay my_bars.csv.gz --speed 1000 --state runs/ppo-paper": PARSED,
     "cryptoenv trade runs/ppo --paper --exchange binance --symbol BTC/USDT:USDT --state runs/live-paper": PARSED,
     "cryptoenv trade runs/ppo --live --exchange binance --symbol BTC/USDT:USDT --gradual --state runs/live": PARSED,
+    "cryptoenv trade --signals my_signals.csv --timeframe 15m --paper --replay replayed.csv --speed 2000 --dashboard "
+    "--state runs/watched": PARSED,  # tests/agents/live/test_dashboard.py
+    "cryptoenv trade runs/ppo --live --exchange binance --symbol BTC/USDT:USDT --gradual --dashboard 8800 "
+    "--state runs/live": PARSED,
     "cryptoenv trade reconcile runs/live": "cryptoenv trade reconcile runs/paper",  # tests/agents/live/test_venues.py
     "cryptoenv play runs/ppo --task standard --render ansi": PARSED,  # tests/agents/reports/test_playing.py
     "cryptoenv tune --agent --recipe sac --trials 20 --workers 2 --out runs/tune": PARSED,

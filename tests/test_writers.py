@@ -30,6 +30,7 @@ ALLOWED = {
     ("agents/training/walk_forward.py", "_train_all"): "to the file of make_file",
     ("agents/algorithms/fitted_q.py", "fill"): "into the folder of write_folder",
     ("agents/training/checkpoint.py", "fill"): "into the folder of save_generation",
+    ("agents/live/dashboard/serving.py", "_write_key"): "to the file of make_file",
     ("agents/commands/synth.py", "fill"): "into the folder of write_new_folder",
     ("agents/commands/synth.py", "_write"): "into the folder of write_new_folder",
     ("agents/commands/signal.py", "signal"): "to the file of write_new_file",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
@@ -27,10 +27,19 @@ class TradeGroup(TyperGroup):
     default = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` before what is no command, and its port after a `--dashboard` without one."""
+        """Put `run` before what is no command."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = [self.default, *args]
-        args = [part for one, after in zip(args, [*args[1:], ""], strict=True)
+        return super().parse_args(ctx, args)
+
+
+class TradeCommand(TyperCommand):
+    """`--dashboard` with or without a port."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the port behind a `--dashboard` that has none."""
+        followed = zip(args, [*args[1:], ""], strict=True)
+        args = [part for one, after in followed
                 for part in ((one, DASHBOARD_PORT) if one == "--dashboard" and not after.isdigit() else (one,))]
         return super().parse_args(ctx, args)
 
@@ -41,7 +50,7 @@ State = Annotated[Path, typer.Option("--state", help="Folder of the journal; one
 StateFolder = Annotated[Path, typer.Argument(help="Folder of the journal.", exists=True, file_okay=False)]
 
 
-@app.command("run")
+@app.command("run", cls=TradeCommand)
 def trade(
     what: Annotated[
         Path | None, typer.Argument(metavar="RUN", help="Folder of an agent's run, a segmenter or a forecaster.")
@@ -108,12 +117,12 @@ def trade(
     prices = None if limit is None else LimitOrders(limit, limit_bars, limit_rest, limit_fee)  # type: ignore[arg-type]
     if paper and prices is not None and prices.lifetime < 1.0:
         raise ValueError(f"--limit-bars {limit_bars:g}: on paper a bar is one piece: whole bars are allowed")
+    page = _page(dashboard, dashboard_host)
     named = named_decider(what, signals, states, timeframe, short=short)
     policies = _policies(
         named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
         daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
     )  # fmt: skip
-    page = _page(dashboard, dashboard_host)
     if replay is not None:
         _replayed(named, replay, speed, state, policies, cash, times, page)
         return
@@ -137,9 +146,11 @@ def _page(port: int | None, host: str) -> PageWish | None:
     """Where the page is to be; what it needs is looked for before anything is traded."""
     if port is None:
         return None
-    from agents.live.dashboard.serving import PageWish
+    from agents.live.dashboard.serving import PageWish, require_servable
 
-    return PageWish(port, host)
+    wish = PageWish(port, host)
+    require_servable(wish)
+    return wish
 
 
 def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: float | None, order: float | None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,23 +177,26 @@ def live_environment(
 
 @contextmanager
 def page_of(
-    env: CryptoLiveEnv, wish: PageWish | None, folder: Path, name: str, place: str, redact: Callable[[str], str]
-) -> Iterator[tuple[Watcher, ...]]:
-    """A page on what a loop of `env` does, while the block runs, and its watchers; none where none is wished for.
+    env: CryptoLiveEnv, wish: PageWish | None, folder: Path, name: str, place: str, redact: Callable[[str], str],
+    watchers: Sequence[Watcher] = (),
+) -> Iterator[tuple[Watcher, ...]]:  # fmt: skip
+    """A page on what a loop of `env` does, while the block runs; all watchers of the loop, the page's own among them.
 
     Args:
-        env, wish, folder, name, place, redact: as of `dashboard.serving.page_beside`.
+        env, wish, folder, name, place, redact: as of `dashboard.serving.page_beside`; no page where no wish.
+        watchers: that the loop has anyhow; what one with a method `mapping` says is shown as drift.
 
     Raises:
         ModuleNotFoundError: the page is wished for, and what serves it is not installed.
     """
     if wish is None:
-        yield ()
+        yield tuple(watchers)
         return
     from agents.live.dashboard.serving import page_beside
 
-    with page_beside(env, wish, folder, name, place, redact) as watchers:
-        yield watchers
+    drift = next((one.mapping for one in watchers if hasattr(one, "mapping")), None)
+    with page_beside(env, replace(wish, drift=drift), folder, name, place, redact) as own:
+        yield (*watchers, *own)
 
 
 def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int) -> int:

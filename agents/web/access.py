@@ -97,15 +97,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_safe_bind(host: str, keys: Keys) -> None:
-    """Refuse to listen where others reach it without a key.
+def require_safe_bind(host: str, keys: Keys, variable: str = KEY_VARIABLE) -> None:
+    """Refuse to listen where others reach it without a key, which the environment's `variable` would have.
 
     Raises:
         AccessError: no key, and an address that is not this machine's own.
     """
     if not keys and not is_loopback(host):
         raise AccessError(
-            f"{host} is reached from outside this machine, and there is no key: set {KEY_VARIABLE}, name a file of "
+            f"{host} is reached from outside this machine, and there is no key: set {variable}, name a file of "
             "mode 600 that holds one, or listen on 127.0.0.1"
         )
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
 
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
+from benchmarks.support.browser import NoBrowserError, chromium
 from pretrain import Extractor, ExtractorConfig, FitOptions, fit_extractor
 from pretrain import PretrainingConfig as PretrainingConfig
 
@@ -34,3 +39,17 @@ def extractor(labelled: tuple[ExpertMarket, ...]) -> Extractor:
     config = ExtractorConfig(width=16, layers=1, heads=2, feedforward=16)
     training = PretrainingConfig(steps=20, batch=128, validate_every=20, validation_windows=256)
     return fit_extractor(labelled[:3], labelled[3:], config, training, seed=0, options=FitOptions(progress=False))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by Playwright; tests skip where there is none.
+
+    A module's: while Playwright is there, its thread has an event loop, and `asyncio.run` of other tests is refused.
+    """
+    with ExitStack() as stack:
+        try:
+            driven = stack.enter_context(chromium())
+        except NoBrowserError as error:
+            pytest.skip(str(error))
+        yield driven

@@ -28,7 +28,11 @@ class Status(NamedTuple):
     words: str
 
 
-Drift = Callable[[], Mapping[str, Status]]  #: what a drift monitor says, by what it looks at
+#: What a drift monitor says, by what it looks at: "state" ("ok", "watch", "alarm" or "unknown") and "words"; where it
+#: has them "statistic" and "threshold".
+Drift = Callable[[], Mapping[str, Mapping[str, Any]]]
+DRIFT_STATES: dict[str, State] = {"ok": "ok", "watch": "watch", "alarm": "bad", "unknown": "off"}
+MOST_DRIFT = 200  #: things that a monitor may look at; of more the first are shown
 
 
 @dataclass(frozen=True)
@@ -75,17 +79,16 @@ class Controls:
     counts: dict[str, int] = field(default_factory=dict)
     drift: dict[str, Status] = field(default_factory=dict)
     _journal: Journal | None = None
-    _event: int = 0
+    _event: int | None = None
 
     def read(self) -> None:
         """Take in what the journal and the drift monitor say; where they cannot be read the last word stands."""
         try:
-            if self._journal is None:
-                self._journal = Journal(self.account.folder, durable=self.account.mode == "live")
+            journal = self._opened()
+            if self._event is None:
                 self.board.take()
-                self.board.set_equities(self._journal.equities())
-                self._event = max([0, *(event[0] for event in self._journal.events_after(0, 1))]) - EARLIER_EVENTS
-            journal = self._journal
+                self.board.set_equities(journal.equities())
+                self._event = max([0, *(event[0] for event in journal.events_after(0, 1))]) - EARLIER_EVENTS
             self.latched, self.counts = journal.latched(), journal.counts()
             self.board.set_orders({one.order.client_id: order_row(at, one) for at, one in journal.last_intents(ORDERS)})
             for number, at, what, detail in journal.events_after(self._event):
@@ -97,7 +100,7 @@ class Controls:
             log.warning("the page cannot read the journal: %s", error)
         if self.account.drift is not None:
             try:
-                self.drift = dict(self.account.drift())
+                self.drift = statuses(self.account.drift())
             except Exception as error:  # a monitor that fails says nothing; the page goes on
                 self.drift = {"monitor": Status("bad", f"it failed: {type(error).__name__}: {error}"[:300])}
 
@@ -127,29 +130,44 @@ class Controls:
         Raises:
             JournalError: the breakers could not be released; the halt stands.
         """
-        if self._journal is None:
-            raise JournalError("the journal is not open")
-        latched = self._journal.latched()
-        self._journal.note("resume", by="page", released=sorted(latched))
+        journal = self._opened()
+        latched = journal.latched()
+        journal.note("resume", by="page", released=sorted(latched))
         if latched:
-            self._journal.release()
+            journal.release()
         self.account.switch.lift()
         log.warning("resumed from the page; released: %s", ", ".join(latched) or "no breaker had tripped")
         self.latched = {}
         return latched
 
+    def _opened(self) -> Journal:
+        if self._journal is None:
+            self._journal = Journal(self.account.folder, durable=self.account.mode == "live")
+        return self._journal
+
     def _note(self, what: str, **detail: Any) -> None:
-        if self._journal is not None:
-            try:
-                self._journal.note(what, by="page", **detail)
-            except JournalError as error:
-                log.error("not in the journal: %s", error)
+        try:
+            self._opened().note(what, by="page", **detail)
+        except JournalError as error:
+            log.error("not in the journal: %s", error)
 
     def close(self) -> None:
         """Let go of the journal."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+
+
+def statuses(said: Mapping[str, Mapping[str, Any]]) -> dict[str, Status]:
+    """What a drift monitor says, as the page has it: what is wrong first."""
+    found = {}
+    for name, one in list(said.items())[:MOST_DRIFT]:
+        words, statistic, threshold = str(one.get("words", "")), one.get("statistic"), one.get("threshold")
+        if statistic is not None:
+            words += f": {statistic:.3g}" + ("" if threshold is None else f", alarm beyond {threshold:.3g}")
+        found[str(name)] = Status(DRIFT_STATES.get(str(one.get("state")), "off"), words[:300])
+    order = ("bad", "watch", "ok", "off")
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1].state)))
 
 
 def order_row(at_ms: int, intent: Intent) -> list[Any]:

@@ -135,8 +135,9 @@ def _latency(board: Board) -> Status:
     if math.isnan(last):
         return Status("off", "no order yet")
     slow = late * 1000.0 > 0.5 * board.step_ms
-    return Status("watch" if slow else "ok", f"bar to order {1000.0 * last:,.0f} ms; median {1000.0 * middle:,.0f}, "
-                  f"99% {1000.0 * late:,.0f} ms")  # fmt: skip
+    words = ", ".join(f"{name} {1000.0 * value:,.{1 if value < 0.01 else 0}f}" for name, value in (
+        ("last", last), ("median", middle), ("99%", late)))  # fmt: skip
+    return Status("watch" if slow else "ok", f"bar to order, ms: {words}")
 
 
 def _clock(seen: Seen, account: Account) -> Status:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
 import threading
@@ -19,7 +18,7 @@ from agents.live.watching import Watcher
 from agents.web.access import Keys, host_names, require_safe_bind, service_keys
 from agents.web.guard import Guard, Rules
 from agents.web.limits import Limits
-from agents.web.server import Address, running_server
+from agents.web.server import Address, listening_socket, running_server
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import make_file
 from cryptoenv.live.environment import CryptoLiveEnv
@@ -46,6 +45,27 @@ class PageWish:
     drift: Drift | None = None
 
 
+def own_keys(wish: PageWish) -> Keys:
+    """The key of the environment, or none; to be asked for before anything is made.
+
+    Raises:
+        AccessError: one that cannot be used; or none, and an address that others reach.
+    """
+    keys = service_keys(None, KEY_VARIABLE)
+    require_safe_bind(wish.host, keys, KEY_VARIABLE)
+    return keys
+
+
+def require_servable(wish: PageWish) -> None:
+    """Refuse a page that cannot be served, before anything is made.
+
+    Raises:
+        AccessError: as of `own_keys`. ServerError: the address cannot be listened on.
+    """
+    own_keys(wish)
+    listening_socket(Address(wish.host, wish.port)).close()
+
+
 def page_keys(wish: PageWish, folder: Path) -> Keys:
     """The key of the environment; on this machine alone that of the journal's folder, which is made where it has none.
 
@@ -53,9 +73,8 @@ def page_keys(wish: PageWish, folder: Path) -> Keys:
         AccessError: a key that cannot be used; or none of one's own, and an address that others reach.
         PermissionError: others may read the key's file.
     """
-    if os.environ.get(KEY_VARIABLE):
-        return service_keys(None, KEY_VARIABLE)
-    require_safe_bind(wish.host, Keys(), KEY_VARIABLE)
+    if keys := own_keys(wish):
+        return keys
     file = folder / KEY_FILE
     if not file.exists():
         make_file(file, _write_key)

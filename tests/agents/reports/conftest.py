@@ -1,19 +1,15 @@
-"""A backtest's folder, a page on it with what a user's files may hold, and one browser for all tests."""
+"""A backtest's folder, and a page on it with what a user's files may hold."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agents.command_line import main
 from agents.reports.report_files import make_report, write_report
-from benchmarks.support.browser import NoBrowserError, chromium
 from tests.naive.random_bars import random_bars
 
 #: Names that would run, were they not escaped.
@@ -55,17 +51,3 @@ def page(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page") / "report.html"
     write_report(make_report([hostile], progress=False), out, "html", progress=False)
     return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium, driven by Playwright; tests skip where there is none.
-
-    A module's: while Playwright is there, its thread has an event loop, and `asyncio.run` of other tests is refused.
-    """
-    with ExitStack() as stack:
-        try:
-            driven = stack.enter_context(chromium())
-        except NoBrowserError as error:
-            pytest.skip(str(error))
-        yield driven

@@ -15,7 +15,7 @@ function made(tag, text, className) {
 
 // --- header
 const STATES = { starting: ["starting", ""], trading: ["trading", "ok"], halted: ["halted", "bad"], tripped: ["breaker tripped", "bad"], stopped: ["stopped", "watch"] };
-const LINKS = { live: ["live", "ok"], connecting: ["connecting", ""], lost: ["no connection", "bad"], paused: ["paused", ""], "no key": ["locked", "watch"] };
+const LINKS = { live: ["connected", "ok"], connecting: ["connecting", ""], lost: ["no connection", "bad"], paused: ["paused", ""], "no key": ["locked", "watch"] };
 function pill(id, [text, state]) {
   const one = $(id), className = state ? "pill " + state : "pill";
   if (one.textContent !== text) one.textContent = text;
@@ -66,9 +66,9 @@ function showBeat() {
   if (f.equity !== undefined) showFigures(f);
   showStatuses("health", beat.health);
   $("no-drift").hidden = beat.drift !== null;
-  showStatuses("drift", beat.drift || []);
+  showDrift(beat.drift || []);
   const s = beat.slippage;
-  $("slippage-words").textContent = s.fills ? `${s.fills.toLocaleString("en-US")} fills paid ${number(s.live)} bp against the bar's open on average; the simulator would have paid ${number(s.modelled)} bp: ${s.excess > 0 ? number(s.excess) + " more" : number(-s.excess) + " less"} than modelled, in quote currency.` : "No fill yet.";
+  $("slippage-words").textContent = s.fills ? `${s.fills.toLocaleString("en-US")} fills paid ${number(s.live)} bp against the bar's open on average; the simulator would have paid ${number(s.modelled)} bp${Math.abs(s.excess) < 0.005 ? "" : `: ${number(Math.abs(s.excess))} ${s.excess > 0 ? "more" : "less"} than modelled, in quote currency`}.` : "No fill yet.";
   const counts = Object.entries(beat.counts).map(([name, count]) => `${count.toLocaleString("en-US")} ${name}`);
   $("orders-words").textContent = counts.length ? counts.join(", ") + ", of all orders in the journal." : "No order yet.";
   $("foot").textContent = beat.lost ? `${beat.lost.toLocaleString("en-US")} messages came faster than the page's server could take them.` : "";
@@ -76,13 +76,13 @@ function showBeat() {
 }
 function showFigures(f) {
   const gain = f.firstEquity ? f.equity / f.firstEquity - 1 : null, today = f.dayEquity ? f.equity / f.dayEquity - 1 : null;
-  tile("Equity", number(f.equity), `${percent(gain)} since this start`, side(gain));
+  tile("Equity", number(f.equity), `${percent(gain)} since start`, side(gain));
   tile("Today (UTC)", percent(today), f.dayEquity ? `from ${number(f.dayEquity)}` : "", "");
   tile("Position", f.quantity ? amount(f.quantity) : "flat", f.quantity ? `entered at ${price(f.entry)}` : "");
-  tile("Since entry", f.quantity ? percent(f.sinceEntry) : "–", "of the price, by its side", "");
+  tile("Since entry", f.quantity ? percent(f.sinceEntry) : "–", "price, by side", "");
   tile("Exposure", number(f.exposure), `target ${number(f.target)}`);
   tile("Price", price(f.close), `close of ${moment(f.closeMs).slice(5, 16)}`);
-  tile("Drawdown", percent(-f.drawdown), "below the peak");
+  tile("Drawdown", percent(f.drawdown ? -f.drawdown : 0), "below the peak");
   tile("Bars, orders", `${f.bars.toLocaleString("en-US")}, ${f.orders.toLocaleString("en-US")}`, "decided at, sent");
   const rows = [["Fees", f.fees], ["Slippage", f.slippagePaid], ["Funding", f.funding], ["Borrow", f.borrow]];
   rows.push(["All costs", rows.reduce((sum, row) => sum + (row[1] || 0), 0)]);
@@ -90,15 +90,24 @@ function showFigures(f) {
   if (body.children.length !== rows.length) body.replaceChildren(...rows.map(([name]) => { const row = made("tr"); const head = made("th", name); head.scope = "row"; row.append(head, made("td", "", "number")); return row; }));
   rows.forEach(([, value], at) => { body.children[at].children[1].textContent = number(value); });
 }
+const FEW = 4; // things watched for drift that are all shown; of more only those that are wrong, the others folded away
+function showDrift(rows) {
+  const wrong = rows.length > FEW ? rows.filter((row) => row[1] === "bad" || row[1] === "watch") : rows, rest = rows.filter((row) => !wrong.includes(row));
+  showStatuses("drift", wrong);
+  $("drift-more").hidden = !rest.length;
+  const count = (state) => rest.filter((row) => row[1] === state).length;
+  $("drift-rest").textContent = [[count("ok"), "in order"], [count("off"), "not known yet"]].filter(([many]) => many).map(([many, words]) => `${many} ${words}`).join(", ");
+  showStatuses("drift-all", rest);
+}
 function showStatuses(id, rows) {
   const list = $(id);
   while (list.children.length > rows.length) list.lastChild.remove();
   while (list.children.length < rows.length) { const one = made("li"); one.append(made("b"), made("span")); list.append(one); }
   rows.forEach(([name, state, words], at) => {
-    const one = list.children[at], text = state === "bad" || state === "watch" ? words : words;
+    const one = list.children[at];
     if (one.className !== state) one.className = state;
     if (one.children[0].textContent !== name) one.children[0].textContent = name;
-    if (one.children[1].textContent !== text) one.children[1].textContent = text;
+    if (one.children[1].textContent !== words) one.children[1].textContent = words;
     one.title = { ok: "in order", watch: "to be watched", bad: "wrong", off: "not known" }[state] || "";
   });
 }
@@ -138,12 +147,13 @@ function addLines(lines) {
     $("log").prepend(row);
   }
   while (known.lines.length > CAPS.lines) known.lines.shift().row.remove();
+  $("no-lines").hidden = known.lines.length > 0;
 }
 $("filter").addEventListener("input", () => { for (const one of known.lines) one.row.hidden = !isWanted(one.line); });
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 
 // --- charts: drawn at most once a second, and only while somebody looks
-let span = 300, due = false, drawnAt = -Infinity;
+let span = narrow() ? 100 : 300, due = false, drawnAt = -Infinity;
 function later() {
   if (due || document.hidden) return;
   due = true;
@@ -200,15 +210,18 @@ function drawSlippage(fills) {
   if (!worth.length) return;
   const dot = (name, column, symbol, shade) => ({ type: "scatter", mode: "markers", name, x, y: worth.map((fill) => (fill[column] === null ? null : 1e4 * fill[column])), hovertemplate: name + " %{y:.2f} bp<extra></extra>",
     marker: { symbol, size: symbol === "circle" ? 7 : 11, color: colour(shade), line: { width: symbol === "circle" ? 0 : 2, color: colour(shade) } } });
-  react("slippage", [dot("modelled", 4, "circle-open", "held"), dot("live", 3, "circle", "second")], { xaxis: dated({}), yaxis: { nticks: 5, title: { text: "bp" }, rangemode: "tozero" }, showlegend: true }, "slippage" + span);
+  const paid = worth.flatMap((fill) => [1e4 * fill[3], 1e4 * (fill[4] || 0)]), most = Math.max(...paid, 0), least = Math.min(...paid, 0), room = 0.15 * (most - least) || 1;
+  react("slippage", [dot("modelled", 4, "circle-open", "held"), dot("live", 3, "circle", "second")], { xaxis: dated({}), yaxis: { nticks: 5, title: { text: "bp" }, range: [least < 0 ? least - room : 0, most + room] }, showlegend: true }, "slippage" + span);
 }
+function pressed() { for (const one of $("spans").children) one.setAttribute("aria-pressed", String(+one.dataset.bars === span)); }
 $("spans").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   span = +button.dataset.bars;
-  for (const one of $("spans").children) one.setAttribute("aria-pressed", String(one === button));
+  pressed();
   draw();
 });
+pressed();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 matchMedia("(max-width: 640px)").addEventListener("change", draw);
 
