@@ -34,7 +34,7 @@ class Served:
     def __init__(self, browser: Any, folder: Path) -> None:
         self.session = Session(folder)
         self._server = ExitStack()
-        self.port = 0
+        self.port = self.bars = 0
         self.begin()
         self.session.start()
         self.said: list[str] = []
@@ -60,9 +60,14 @@ class Served:
 
     def trade(self, bars: int) -> None:
         """Let bars through and wait until the page shows the last."""
-        wanted = self.session.loop.traded.bars + bars
+        self.let(bars)
+        told = f"window.live.known.beat && window.live.known.beat.figures.bars === {self.bars}"
+        self.page.wait_for_function(f"() => {told}")
+
+    def let(self, bars: int) -> None:
+        """Let bars through."""
+        self.bars += bars
         self.session.let(bars)
-        self.page.wait_for_function(f"() => window.live.known.beat && window.live.known.beat.figures.bars === {wanted}")
 
     def close(self) -> None:
         """End everything."""
@@ -133,17 +138,17 @@ def test_ten_thousand_lines_of_html_stay_text_and_few(shown: Served) -> None:
 
 
 def test_a_server_that_comes_back_is_found_again(shown: Served, tmp_path: Path) -> None:
-    page, session = shown.page, shown.session
+    page = shown.page
     counted = "const whole = takeWhole; takeWhole = (told) => { window.wholes += 1; whole(told); };"
     page.evaluate(f"() => {{ window.wholes = 0; {counted} }}")
     shown.end()
     page.wait_for_function("() => document.querySelector('#link').textContent.startsWith('no connection')")
     assert page.is_disabled("#halt")
-    session.let(10)
+    shown.let(10)
     shown.begin()
     page.wait_for_function("() => document.querySelector('#link').textContent === 'connected'")
     shown.trade(5)
-    assert page.evaluate("() => window.live.known.bars.length") == 160 + session.loop.traded.bars
+    assert page.evaluate("() => window.live.known.bars.length") == 160 + shown.bars
     assert page.evaluate("() => window.wholes") == 0  # what was missed came by Last-Event-ID
     shown.end()
     again = Session(tmp_path)  # another process: what the page knows is of no use
