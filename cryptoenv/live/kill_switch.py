@@ -44,9 +44,14 @@ class KillSwitch:
         return f"halted by {self.path}" + (f": {said}" if said else "")
 
     def halt(self, reason: str) -> None:
-        """Halt from now on; without a disk that takes the file, while this process lasts."""
+        """Halt from now on; without a disk that takes the file, while this process lasts.
+
+        Raises:
+            OSError: the file could not be written.
+        """
         self._signalled = reason
         write_file(self.path, reason + "\n")
+        self._signalled = None  # the file stands for it, whoever lifts it
 
     def lift(self) -> None:
         """Let trading go on."""
