@@ -21,7 +21,6 @@ from agents.live.dashboard.metrics import TradeCollector
 from agents.live.dashboard.present import present
 from agents.reports.formats.html_page import page_style, plotly_script, template_text
 from agents.web.metrics import Metrics
-from cryptoenv.live.journal import JournalError
 
 log = logging.getLogger(__name__)
 TICK_SECONDS, BEAT_TICKS = 0.25, 4  #: between two looks at the inbox; of them, between two beats
@@ -198,9 +197,9 @@ def dashboard_app(controls: Controls, closing: Callable[[], bool]) -> FastAPI:
     async def resume(given: Nothing) -> Response:
         try:
             released = controls.resume()
-        except JournalError as error:
+        except OSError as error:
             log.error("not resumed: %s", error)
-            return JSONResponse({"detail": "not resumed: the journal takes nothing; the log says why"}, 503)
+            return JSONResponse({"detail": "not resumed: what halts it cannot be taken away; the log says why"}, 500)
         finally:
             hub.look()
         return JSONResponse({"released": released})

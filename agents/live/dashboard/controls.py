@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from cryptoenv.live.safeguards import TradeLimits
 log = logging.getLogger(__name__)
 TOLD_BY_THE_LOG = frozenset(("order",))  #: events of the journal that the table of orders shows
 ALARMING = frozenset(("alarm", "latch", "unreconciled", "doubt", "refused", "drift"))
+COUNT_SHARE = 100.0  #: a look at all orders takes a hundredth of the time, at most
 EARLIER_EVENTS = 100  #: of the journal, that the log begins with
 
 State = Literal["ok", "watch", "bad", "off"]
@@ -80,6 +83,7 @@ class Controls:
     drift: dict[str, Status] = field(default_factory=dict)
     _journal: Journal | None = None
     _event: int | None = None
+    _count_next: float = -math.inf
 
     def read(self) -> None:
         """Take in what the journal and the drift monitor say; where they cannot be read the last word stands."""
@@ -89,7 +93,8 @@ class Controls:
                 self.board.take()
                 self.board.set_equities(journal.equities())
                 self._event = max([0, *(event[0] for event in journal.events_after(0, 1))]) - EARLIER_EVENTS
-            self.latched, self.counts = journal.latched(), journal.counts()
+            self.latched = journal.latched()
+            self._count(journal)
             self.board.set_orders({one.order.client_id: order_row(at, one) for at, one in journal.last_intents(ORDERS)})
             for number, at, what, detail in journal.events_after(self._event):
                 self._event = number
@@ -103,6 +108,15 @@ class Controls:
                 self.drift = statuses(self.account.drift())
             except Exception as error:  # a monitor that fails says nothing; the page goes on
                 self.drift = {"monitor": Status("bad", f"it failed: {type(error).__name__}: {error}"[:300])}
+
+    def _count(self, journal: Journal) -> None:
+        """Count the orders; less often where that takes long, in a journal of years."""
+        began = time.monotonic()
+        if began < self._count_next:
+            return
+        self.counts = journal.counts()
+        ended = time.monotonic()
+        self._count_next = ended + COUNT_SHARE * (ended - began)
 
     def halt(self, reason: str) -> None:
         """Throw the kill switch, and note it.
@@ -128,7 +142,7 @@ class Controls:
         """Release the breakers and lift the halt; the breakers that had tripped.
 
         Raises:
-            JournalError: the breakers could not be released; the halt stands.
+            JournalError: the breakers could not be released; the halt stands. OSError: the file `HALT` is still there.
         """
         journal = self._opened()
         latched = journal.latched()

@@ -29,10 +29,11 @@ class Served:
     Args:
         browser: of Playwright.
         folder: of the session.
+        bars: of the session.
     """
 
-    def __init__(self, browser: Any, folder: Path) -> None:
-        self.session = Session(folder)
+    def __init__(self, browser: Any, folder: Path, **bars: Any) -> None:
+        self.session = Session(folder, **bars)
         self._server = ExitStack()
         self.port = self.bars = 0
         self.begin()
@@ -197,3 +198,33 @@ def test_a_phone_in_the_dark_and_a_second_tab(shown: Served, browser: Any) -> No
         page.wait_for_function("() => document.querySelector('#log').textContent.includes('both hear it')")
     phone.context.close()
     assert shown.said == []
+
+
+@pytest.mark.slow
+def test_a_day_of_minutes_leaves_the_memory_flat(browser: Any, tmp_path: Path) -> None:
+    """Every bar is drawn, as on a day that somebody looks at; sizes are taken after a collection of garbage."""
+    shown = Served(browser, tmp_path, days=3, timeframe="1m", first=400)
+    page = shown.page
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable")
+
+    def sizes() -> tuple[float, int, int]:
+        """MB of JavaScript's heap, nodes, listeners."""
+        tools.send("HeapProfiler.collectGarbage")
+        found = {one["name"]: one["value"] for one in tools.send("Performance.getMetrics")["metrics"]}
+        return found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]), int(found["JSEventListeners"])
+
+    said = []
+    for bar in range(1, 1_441):
+        shown.let(1)
+        at = shown.session.bars.index[400 + bar - 1].value // 1_000_000
+        page.wait_for_function(f"() => window.live.known.bars.length && window.live.known.bars.at(-1)[0] >= {at}")
+        page.evaluate("() => window.live.draw()")
+        if bar % 240 == 0:
+            said.append(sizes())
+            print(bar, said[-1], flush=True)
+    drawn = page.evaluate("() => +document.documentElement.dataset.drawn")
+    shown.close()
+    assert drawn >= 1_440 and shown.said == []
+    heaps, nodes, listeners = zip(*said, strict=True)
+    assert max(heaps) - heaps[0] < 5.0 and max(nodes) - nodes[0] < 20_000 and max(listeners) - listeners[0] < 100

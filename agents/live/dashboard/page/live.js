@@ -28,7 +28,7 @@ window.addEventListener("hashchange", () => { findKey(); if ($("enter").open) $(
 
 // --- server-sent events by fetch, so that the key goes in a header; begun again where they ended
 const connection = {
-  state: "connecting", last: "", heard: 0, offset: 0, restarts: 0, pause: 0.5, stop: null, wake: null,
+  state: "connecting", last: "", heard: 0, pause: 0.5, stop: null, wake: null,
   say(state) { this.state = state; showLink(); },
   again() { this.pause = 0.5; if (this.stop) this.stop.abort(); if (this.wake) this.wake(); },
   async follow() {
@@ -82,7 +82,7 @@ const connection = {
     const told = JSON.parse(data);
     if (kind === "whole") takeWhole(told);
     else if (kind === "news") takeNews(told);
-    else if (kind === "beat") { known.beat = told; this.offset = told.now - performance.now(); showBeat(); }
+    else if (kind === "beat") { known.beat = told; showBeat(); }
     if (id !== null) this.last = id;
     if (this.state !== "live") this.say("live");
   },
