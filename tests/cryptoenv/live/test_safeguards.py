@@ -184,7 +184,7 @@ def test_the_kill_switch_by_file_command_and_signal(paper: Paper) -> None:
     assert env.ask(1.0).objection == ""
     env.wait()
     switch.halt("by hand")
-    assert env.ask(-1.0).objection == "by hand"
+    assert "by hand" in env.ask(-1.0).objection
     env.wait()
     assert "by hand" in (KillSwitch(switch.path.parent).reason or "")  # of another process
     switch.lift()
