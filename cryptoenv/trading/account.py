@@ -65,3 +65,4 @@ class ExitKind(IntEnum):
     STOP_LOSS = 1
     TAKE_PROFIT = 2
     LIQUIDATION = 3
+    SETTLEMENT = 4  #: of a portfolio: the asset's bars ended, and what was held went at its last close

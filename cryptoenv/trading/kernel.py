@@ -1,8 +1,9 @@
-"""One transition of the account, jitted. All money arithmetic is here and in the two files beside it.
+"""One transition of the account, jitted. All money arithmetic is here and in the three files beside it.
 
 The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. What is due,
 rounded and payable is in `cryptoenv.trading.orders`; what a real venue's fills do to the account, by the pieces of this
-file, in `cryptoenv.trading.venue_account`. Events of a step, for a decision at the close of bar `t` (everything else
+file, in `cryptoenv.trading.venue_account`; what several assets on one account are, by the same pieces, in
+`cryptoenv.trading.portfolio_account`. Events of a step, for a decision at the close of bar `t` (everything else
 happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
@@ -98,7 +99,6 @@ SAFE_MARGIN = 1e-6  #: share of the position's value above which no liquidation 
 NO_EXIT, STOPPED, TOOK_PROFIT, LIQUIDATED = range(4)  #: `ExitKind` for jitted code
 
 
-
 @njit(cache=True, error_model="numpy")
 def apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee: float, step: float) -> None:
     """Book a fill of signed `quantity` at `price` with `fee` in quote: cash, average entry, realised profit.
@@ -145,26 +145,51 @@ def pay_holding_costs(account: NDArray[np.float64], bar: NDArray[np.float64], p:
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _fill_order(
-    account: NDArray[np.float64], wanted: float, sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
-) -> int:
-    """Events 2 and 3: round, cap, refuse or fill at the open. Returns the order status."""
+def plan_order(
+    account: NDArray[np.float64], wanted: float, bar: NDArray[np.float64], p: NDArray[np.float64]
+) -> tuple[int, float]:
+    """Event 2: round, cap by participation or refuse what carries the position toward `wanted`.
+
+    `account`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+
+    Returns:
+        The order's status so far, and its signed quantity: 0.0 where it is refused.
+    """
     quantity = order_quantity(account[QUANTITY], wanted, p[STEP_SIZE])
     if quantity == 0.0:
-        return ROUNDED_TO_ZERO
+        return ROUNDED_TO_ZERO, 0.0
     if bar[VOLUME] <= 0.0:
-        return NO_VOLUME
+        return NO_VOLUME, 0.0
     if abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-        return BELOW_MIN_NOTIONAL
+        return BELOW_MIN_NOTIONAL, 0.0
     status = FILLED
     cap = p[PARTICIPATION] * bar[VOLUME]
     if abs(quantity) > cap:
         quantity = round_to_step(math.copysign(cap, quantity), p[STEP_SIZE])
         status = PARTIAL
         if quantity == 0.0 or abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-            return NO_VOLUME
+            return NO_VOLUME, 0.0
+    return status, quantity
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def fill_order(
+    account: NDArray[np.float64],
+    planned: tuple[int, float],
+    cash: float,
+    bar: NDArray[np.float64],
+    sigma: float,
+    p: NDArray[np.float64],
+) -> int:
+    """Event 3: fill at the open what `plan_order` left, a spot buy within `cash`. Returns the order status.
+
+    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    """
+    status, quantity = planned
+    if quantity == 0.0:
+        return status
     price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
-    payable = affordable(account, quantity, price, p)
+    payable = affordable(cash, quantity, price, p)
     if payable < quantity:
         quantity = payable
         status = CASH_CAPPED
@@ -200,7 +225,7 @@ def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> f
 
 
 @njit(cache=True, error_model="numpy")
-def _close_position(
+def close_position(
     account: NDArray[np.float64],
     level: float,
     sigma: float,
@@ -208,7 +233,10 @@ def _close_position(
     p: NDArray[np.float64],
     kind: int,
 ) -> int:
-    """Close all at `level`: with slippage and fee, or worsened by the liquidation fee (which replaces both)."""
+    """Close all at `level`: with slippage and fee, or worsened by the liquidation fee (which replaces both).
+
+    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,). Returns `kind`, an `ExitKind`.
+    """
     quantity = -account[QUANTITY]
     if kind == LIQUIDATED:
         price = level * (1.0 + math.copysign(p[LIQUIDATION_FEE], quantity))
@@ -230,6 +258,7 @@ def exit_inside_bar(
     """Event 4: what is gapped at the open, then adverse before favourable inside the bar. Returns the exit kind.
 
     A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
+    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
     """
     held = account[QUANTITY]
     if held == 0.0:
@@ -240,7 +269,7 @@ def exit_inside_bar(
     favourable = bar[HIGH] if held > 0.0 else bar[LOW]
     margin_at_open = account[CASH] + held * open_price - p[MAINTENANCE] * abs(held) * open_price
     if p[IS_SPOT] == 0.0 and margin_at_open <= 0.0:  # beyond the liquidation price, or past any that exists
-        return _close_position(account, open_price, sigma, bar, p, LIQUIDATED)
+        return close_position(account, open_price, sigma, bar, p, LIQUIDATED)
     margin_left = account[CASH] + held * adverse - p[MAINTENANCE] * abs(held) * adverse
     safe = p[IS_SPOT] == 1.0 or margin_left > SAFE_MARGIN * abs(held) * adverse
     if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
@@ -251,16 +280,56 @@ def exit_inside_bar(
     profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
     profit_set = traded and p[TAKE_PROFIT] < math.inf and profit > 0.0
     if profit_set and (open_price - profit) * side >= 0.0:  # a resting order: filled before anything later in the bar
-        return _close_position(account, open_price, sigma, bar, p, TOOK_PROFIT)
+        return close_position(account, open_price, sigma, bar, p, TOOK_PROFIT)
     stop_set = traded and p[STOP_LOSS] < math.inf
     if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:
         level = stop if (open_price - stop) * side > 0.0 else open_price
-        return _close_position(account, level, sigma, bar, p, STOPPED)
+        return close_position(account, level, sigma, bar, p, STOPPED)
     if liquidation > 0.0 and (adverse - liquidation) * side <= 0.0:
-        return _close_position(account, liquidation, sigma, bar, p, LIQUIDATED)
+        return close_position(account, liquidation, sigma, bar, p, LIQUIDATED)
     if profit_set and (favourable - profit) * side >= 0.0:
-        return _close_position(account, profit, sigma, bar, p, TOOK_PROFIT)
+        return close_position(account, profit, sigma, bar, p, TOOK_PROFIT)
     return NO_EXIT
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def write_off(account: NDArray[np.float64], close: float) -> None:
+    """What ruin leaves of a position: nothing, its loss at `close` realised. `account`: (ACCOUNT_WIDTH,)."""
+    account[REALISED] += account[QUANTITY] * (close - account[ENTRY_PRICE])
+    account[QUANTITY] = 0.0
+    account[ENTRY_PRICE] = 0.0
+    account[BARS_HELD] = 0.0
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def floored(account: NDArray[np.float64], equity: float, floor: float) -> float:
+    """What ruin leaves of an account, (ACCOUNT_WIDTH,), that was worth `equity`: cash of `floor`, nothing else."""
+    account[SHORTFALL] += floor - equity
+    account[CASH] = floor
+    account[RUINED] = 1.0
+    return floor
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def mark_position(account: NDArray[np.float64], close: float, equity: float) -> None:
+    """Write down in `account`, (ACCOUNT_WIDTH,), the close, the position's share of `equity` and its age."""
+    account[EQUITY] = equity
+    account[CLOSE_PRICE] = close
+    account[EXPOSURE] = account[QUANTITY] * close / equity
+    if account[QUANTITY] != 0.0:
+        account[BARS_HELD] += 1.0
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def mark_drawdown(account: NDArray[np.float64], equity: float, p: NDArray[np.float64]) -> None:
+    """Write down in `account`, (ACCOUNT_WIDTH,), peak and drawdown, and trip the drawdown stop."""
+    if equity > account[PEAK_EQUITY]:
+        account[PEAK_EQUITY] = equity
+        account[DRAWDOWN] = 0.0
+    else:
+        account[DRAWDOWN] = 1.0 - equity / account[PEAK_EQUITY]
+        if account[DRAWDOWN] >= p[DRAWDOWN_STOP]:
+            account[HALTED] = 1.0
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -272,26 +341,10 @@ def mark(account: NDArray[np.float64], close: float, p: NDArray[np.float64]) -> 
     equity = account[CASH] + account[QUANTITY] * close
     floor = RUIN_FRACTION * account[START_EQUITY]
     if equity <= floor:
-        account[REALISED] += account[QUANTITY] * (close - account[ENTRY_PRICE])
-        account[SHORTFALL] += floor - equity
-        account[QUANTITY] = 0.0
-        account[ENTRY_PRICE] = 0.0
-        account[BARS_HELD] = 0.0
-        account[CASH] = floor
-        account[RUINED] = 1.0
-        equity = floor
-    account[EQUITY] = equity
-    account[CLOSE_PRICE] = close
-    account[EXPOSURE] = account[QUANTITY] * close / equity
-    if account[QUANTITY] != 0.0:
-        account[BARS_HELD] += 1.0
-    if equity > account[PEAK_EQUITY]:
-        account[PEAK_EQUITY] = equity
-        account[DRAWDOWN] = 0.0
-    else:
-        account[DRAWDOWN] = 1.0 - equity / account[PEAK_EQUITY]
-        if account[DRAWDOWN] >= p[DRAWDOWN_STOP]:
-            account[HALTED] = 1.0
+        write_off(account, close)
+        equity = floored(account, equity, floor)
+    mark_position(account, close, equity)
+    mark_drawdown(account, equity, p)
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -337,7 +390,9 @@ def _carry(
     sigma = prices[row, SIGMA]
     paid = begin_step(account)
     pay_holding_costs(account, bar, p)
-    status = _fill_order(account, wanted, sigma, bar, p) if wanted != account[QUANTITY] else NO_ORDER
+    status = NO_ORDER
+    if wanted != account[QUANTITY]:
+        status = fill_order(account, plan_order(account, wanted, bar, p), account[CASH], bar, sigma, p)
     left = exit_inside_bar(account, sigma, bar, p)
     mark(account, bar[CLOSE], p)
     end_step(account, paid, status, left)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.trading.account import CASH, CLOSE_PRICE, EQUITY, EXPOSURE, HALTED, ORDER_STATUS, QUANTITY, TARGET
+from cryptoenv.trading.account import CLOSE_PRICE, EQUITY, EXPOSURE, HALTED, ORDER_STATUS, QUANTITY, TARGET
 from cryptoenv.trading.config import (
     EXPOSURE_LIMIT,
     FEE,
@@ -97,11 +97,11 @@ def wanted_quantity(account: NDArray[np.float64], target: float, sigma: float, p
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def affordable(account: NDArray[np.float64], quantity: float, price: float, p: NDArray[np.float64]) -> float:
-    """Of an order of signed `quantity` what a spot account can pay at `price`, fee included; other accounts borrow.
+def affordable(cash: float, quantity: float, price: float, p: NDArray[np.float64]) -> float:
+    """Of an order of signed `quantity` what `cash` pays at `price`, fee included, on spot; other accounts borrow.
 
-    `account`: (ACCOUNT_WIDTH,), `p`: (PARAMETER_WIDTH,).
+    `p`: (PARAMETER_WIDTH,).
     """
     if p[IS_SPOT] == 1.0 and quantity > 0.0:
-        return min(quantity, round_to_step(account[CASH] / (price * (1.0 + p[FEE])), p[STEP_SIZE]))
+        return min(quantity, round_to_step(cash / (price * (1.0 + p[FEE])), p[STEP_SIZE]))
     return quantity

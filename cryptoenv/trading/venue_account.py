@@ -75,7 +75,7 @@ def live_order(account: NDArray[np.float64], target: float, sigma: float, p: NDA
     if quantity == 0.0:
         return 0.0, ROUNDED_TO_ZERO
     worst = slipped_price(price, quantity, abs(quantity), sigma, p)  # as if it were the bar's whole volume
-    payable = affordable(account, quantity, worst, p)
+    payable = affordable(account[CASH], quantity, worst, p)
     if payable < quantity:
         quantity, status = payable, CASH_CAPPED
         if quantity <= 0.0:
