@@ -65,6 +65,9 @@ def trade(
     live: Annotated[bool, typer.Option("--live", help="For real, with the account's money.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --live: do not ask before the first order.")] = False,
     replay: Annotated[Path | None, typer.Option(help="Bars to trade on paper, one after the other.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Reference market of the features: a file of bars, or at --exchange a symbol.")
+    ] = None,
     speed: Annotated[float, typer.Option(help="Of a replay: times as fast as the market; 0 waits not at all.")] = 0.0,
     exchange: Annotated[str | None, typer.Option(help="Exchange, by ccxt's name: binance.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Market, by ccxt's name: BTC/USDT.")] = None,
@@ -124,13 +127,13 @@ def trade(
         daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
     )  # fmt: skip
     if replay is not None:
-        _replayed(named, replay, speed, state, policies, cash, times, page)
+        _replayed(named, _bars(named, replay, reference), replay, speed, state, policies, cash, times, page)
         return
     from agents.live.venues import trade_on_exchange
 
     assert exchange is not None and symbol is not None
     trade_on_exchange(named, exchange, symbol, state, policies, live=live, yes=yes, sandbox=sandbox, keys=keys,
-                      cash=cash, adopt=adopt, times=times, page=page)  # fmt: skip
+                      cash=cash, adopt=adopt, times=times, page=page, reference=reference)  # fmt: skip
 
 
 def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str | None) -> None:
@@ -166,8 +169,26 @@ def _policies(named: Any, *, size: str, gradual: bool, flatten: bool, exposure: 
     return Policies(sanity, limits, GRADUAL if gradual else WHOLE, sized=size == "confidence", limit=limit)
 
 
+def _bars(named: Any, replay: Path, reference: str | None) -> Any:
+    """Bars of a replay, with all that what decides reads."""
+    from cryptoenv.bars.staleness import REFERENCE
+    from cryptoenv.live.referenced_feed import with_reference
+    from cryptoenv.market.stored_bars import bars_at
+
+    needed = named.decider.columns
+    bars = bars_at(replay, needed)
+    if reference is not None and REFERENCE not in needed:
+        raise ValueError(f"--reference: no feature of {named.name} is taken against a reference market: leave it out")
+    if reference is not None:
+        bars = with_reference(bars, bars_at(Path(reference)), named.decider.timeframes[0])
+    if missing := [name for name in needed if name not in bars.columns]:
+        said = "; give --reference FILE" if REFERENCE in missing else ""
+        raise ValueError(f"{replay} has no column {', '.join(missing)}, which {named.name} reads{said}")
+    return bars
+
+
 def _replayed(
-    named: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None,
+    named: Any, bars: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None,
     page: PageWish | None,
 ) -> None:
     from agents.live.desk import LOG, first_of_replay, live_environment, own_folder, page_of, paper_broker
@@ -175,10 +196,9 @@ def _replayed(
     from cryptoenv.bars.timeframe import timeframe_ms
     from cryptoenv.files.json_log import json_log
     from cryptoenv.live.feed import ReplayFeed
-    from cryptoenv.market.stored_bars import bars_at, name_of_place
+    from cryptoenv.market.stored_bars import name_of_place
 
     decider = named.decider
-    bars = bars_at(replay, decider.columns)
     account = {"broker": "paper", "bars": name_of_place(replay), "decider": named.name}
     with ExitStack() as stack:
         stack.enter_context(own_folder(state, account))

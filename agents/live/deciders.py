@@ -20,13 +20,16 @@ from agents.policies.agent import Agent
 from agents.policies.decision import shares
 from agents.policies.segmented_extractor import SegmentedExtractor
 from cryptoenv.bars.price_columns import BAR_COLUMNS
+from cryptoenv.bars.staleness import REFERENCE
 from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.features import FeatureSpec
 from cryptoenv.live.feed import FeedBar
 from cryptoenv.live.growing_market import BOUND_REACHED
 from cryptoenv.market.market import Market
-from pretrain import ArtifactError, Extractor, MarketLayout, Predictor
+from pretrain import Extractor, MarketLayout, Predictor
 from pretrain.fitting.blocks import Block
-from pretrain.fitting.predicting import on_one_thread
+from pretrain.fitting.predicting import PredictionStream, on_one_thread
+from pretrain.segmenter.stream import SegmentStream
 
 STRAIN = "strain"  #: column of the share of features that stand at their bound
 
@@ -54,6 +57,7 @@ class Decider(Protocol):
         layout: what its model reads of a market, None where it reads none.
         timeframes: of the bars, base first. window: bars per timeframe that it reads.
         columns: further columns that bars must bring.
+        states: layout of a segmenter whose machines it reads: what they are in depends on where history begins.
         lowest, highest: targets that it can ask for.
     """
 
@@ -61,6 +65,7 @@ class Decider(Protocol):
     timeframes: tuple[str, ...]
     window: tuple[int, ...]
     columns: tuple[str, ...]
+    states: MarketLayout | None
     lowest: float
     highest: float
 
@@ -95,7 +100,7 @@ class EmbeddingReader(Predictor):
     @property
     def columns(self) -> tuple[str, ...]:
         """D embeddings, then the strain."""
-        return (*(f"e{k}" for k in range(self.extractor.width)), STRAIN)
+        return (*(f"e{k}" for k in range(self.extractor.config.width)), STRAIN)
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, D + 1) float32."""
@@ -118,9 +123,9 @@ class EmbeddingReader(Predictor):
 class _StreamDecider:
     """Reads a model's predictions bar by bar; the first is of the last bar of the history."""
 
+    states: MarketLayout | None = None
+
     def __init__(self, model: Any, layout: MarketLayout) -> None:
-        if layout.reference:
-            raise ArtifactError("its features are taken against a reference market, which live feeds do not bring yet")
         self._model = model
         self.layout: MarketLayout | None = layout
         self.timeframes, self.window, self.columns = layout.timeframes, layout.window, layout.columns
@@ -133,7 +138,16 @@ class _StreamDecider:
         self._take(history.iloc[[-1]])
 
     def _started(self, history: pd.DataFrame) -> Any:
-        return self._model.stream(history, timeframe=self.timeframes[0])
+        return self._model.stream(history, reference=self._reference(history), timeframe=self.timeframes[0])
+
+    def _reference(self, history: pd.DataFrame) -> pd.DataFrame | None:
+        """Bars of the reference market, of which the closes alone are read; None where there is none."""
+        assert self.layout is not None
+        if not self.layout.reference:
+            return None
+        known = history[REFERENCE].dropna()
+        bars = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), known), index=known.index)
+        return bars.assign(volume=0.0)
 
     def add(self, bar: FeedBar) -> None:
         """See `Decider`."""
@@ -155,27 +169,59 @@ class _StreamDecider:
         return self._newest
 
 
+class _SegmentedRows:
+    """Embeddings, segments, strain: rows of an agent that reads a segmenter's states, as bars close."""
+
+    def __init__(self, extractor: SegmentedExtractor, embedded: PredictionStream, segments: SegmentStream) -> None:
+        self._extractor, self._embedded, self._segments = extractor, embedded, segments
+
+    def append(self, bar: pd.DataFrame) -> pd.DataFrame:
+        """As of a `PredictionStream`: (n, D + E + 1) float32."""
+        table, told = self._embedded.append(bar), self._segments.append(bar[list(BAR_COLUMNS)])
+        machines = self._extractor.segmenter.machines
+        codes = [told[name].cat.codes.to_numpy() for name in machines.state_columns]
+        numbers = np.stack(codes, axis=1).astype(np.int64)
+        rows = self._extractor.placed(table.index, told.index, machines.probabilities(told), numbers)
+        segments = pd.DataFrame(rows, index=table.index).add_prefix("segment_")
+        return pd.concat([table.drop(columns=STRAIN), segments, table[[STRAIN]]], axis=1)
+
+
 class AgentDecider(_StreamDecider):
     """A trained agent, with the code path and the bits of its evaluation.
 
+    Where it reads a segmenter's states, their machines run through the history first: from one first bar they are the
+    states of an evaluation.
+
     Args:
         agent: whose.
-
-    Raises:
-        ArtifactError: an agent that reads a segmenter's states, or features against a reference market.
     """
 
     def __init__(self, agent: Agent) -> None:
-        if isinstance(agent.extractor, SegmentedExtractor):
-            raise ArtifactError("an agent that reads a segmenter's states cannot be traded bar by bar yet")
         super().__init__(EmbeddingReader(agent.extractor), agent.extractor.layout)
         self._agent = agent
+        if isinstance(agent.extractor, SegmentedExtractor):
+            self.states = agent.extractor.segmenter.layout
         self._table = EmbeddingTable([np.zeros((1, agent.extractor.width), np.float32)])
         self._policy = agent.decide_on(self._table)
         self._index = np.zeros((1, 2), dtype=np.int64)
         low, high = agent.settings.exposure_bounds
         self.lowest = low if agent.continuous else min(agent.actions)
         self.highest = high if agent.continuous else max(agent.actions)
+
+    def _started(self, history: pd.DataFrame) -> Any:
+        embedded, extractor = super()._started(history), self._agent.extractor
+        if not isinstance(extractor, SegmentedExtractor):
+            return embedded
+        bars = history[list(BAR_COLUMNS)]  # all that the segmenter reads
+        market = Market.from_bars(bars, extractor.segmenter.config.timeframes, features=FeatureSpec.none())
+        base = self.timeframes[0]
+        whole = market.start_ms + len(market) * timeframe_ms(base)
+        if whole >= extractor.segmenter.layout.decidable_ms(market.start_ms):
+            segments = SegmentStream(extractor.segmenter, bars, timeframe=base)
+        else:  # it cannot decide yet: 0 until it can, as in an evaluation
+            segments = SegmentStream(extractor.segmenter, timeframe=base)
+            segments.append(bars)
+        return _SegmentedRows(extractor, embedded, segments)
 
     def decide(self, account: NDArray[np.float32]) -> Asked:
         """See `Decider`; `account` (5,) float32."""
@@ -267,6 +313,7 @@ class SignalDecider:
 
     layout: MarketLayout | None = None
     columns: tuple[str, ...] = ()
+    states: MarketLayout | None = None
 
     def __init__(self, signals: pd.DataFrame, timeframe: str) -> None:
         known = checked_signals(signals)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agents.live.desk import LOG, Named, live_environment, own_folder, page_of, paper_broker
 from agents.live.trading_loop import Traded, TradingLoop
+from cryptoenv.bars.staleness import REFERENCE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.exchange.client import new_client
 from cryptoenv.exchange.client_thread import ClientThread
@@ -25,16 +26,19 @@ from cryptoenv.live.broker import Broker, BrokerError
 from cryptoenv.live.ccxt_broker import CcxtBroker
 from cryptoenv.live.ccxt_feed import CcxtFeed
 from cryptoenv.live.executor import Executor
+from cryptoenv.live.feed import Feed
 from cryptoenv.live.journal import Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.policies import Policies
 from cryptoenv.live.reconciliation import agree
+from cryptoenv.live.referenced_feed import ReferencedFeed
 from cryptoenv.trading.venue_account import quantity_after
 
 if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
 
 KEY_NAMES = {"apiKey": "API_KEY", "secret": "API_SECRET", "password": "API_PASSWORD", "uid": "API_UID"}
+STATES_HISTORY = 2_000  #: bars before the first decision over which machines of states find theirs
 LOCKS = "CRYPTOENV_STATE"  #: environment variable: folder of the accounts' locks
 
 
@@ -79,11 +83,12 @@ def one_instance(account_id: str) -> Iterator[None]:
 
 def history_bars(named: Named) -> int:
     """How many base bars a decider needs before its first decision, with some to spare."""
-    layout = named.decider.layout
-    step = timeframe_ms(named.decider.timeframes[0])
-    if layout is None:
+    step, longest = (int(timeframe_ms(named.decider.timeframes[at])) for at in (0, -1))
+    if named.decider.layout is None:
         return 200
-    return int(layout.decidable_ms(0) // step) + 2 * int(timeframe_ms(named.decider.timeframes[-1]) // step) + 10
+    needed = int(named.decider.layout.decidable_ms(0) // step) + 2 * longest // step + 10
+    states = named.decider.states
+    return needed if states is None else max(needed, int(states.decidable_ms(0) // step) + STATES_HISTORY)
 
 
 def trade_on_exchange(
@@ -101,6 +106,7 @@ def trade_on_exchange(
     adopt: bool = False,
     times: int | None = None,
     page: PageWish | None = None,
+    reference: str | None = None,
 ) -> Traded:
     """Trade until told to stop.
 
@@ -117,10 +123,12 @@ def trade_on_exchange(
         adopt: take what is held for one's own.
         times: stop after so many bars.
         page: where a page shows it; nowhere where None.
+        reference: symbol of the market that features are taken against.
 
     Raises:
         BrokerError, FeedError, ValueError: trading cannot begin.
     """
+    _require_columns(named, reference)
     secret = account_keys(exchange, keys) if live else {}
     account = {"broker": exchange if live else "paper", "symbol": symbol, "decider": named.name, "sandbox": sandbox,
                "exchange": exchange}  # fmt: skip
@@ -139,13 +147,35 @@ def trade_on_exchange(
         else:
             thread = ClientThread(lambda: new_client(exchange, sandbox=sandbox, streams=True))
             stack.callback(thread.close)
-        feed = CcxtFeed(thread, symbol, named.decider.timeframes[0], history_bars(named))
+        feed: Feed = CcxtFeed(thread, symbol, named.decider.timeframes[0], history_bars(named))
+        if reference is not None:
+            feed = ReferencedFeed(feed, CcxtFeed(thread, reference, feed.timeframe, history_bars(named)))
         stack.callback(feed.close)
         env = live_environment(named, broker, feed, state, policies, cash=cash, adopt=adopt)
         stack.enter_context(env.executor.switch.on_signals())
         place = f"{symbol}, {named.decider.timeframes[0]}, at {exchange}{' (sandbox)' if sandbox else ''}"
         watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact))
         return TradingLoop(env, named.decider, shown=_line, watchers=watchers, stays=page is not None).run(times)
+
+
+def _require_columns(named: Named, reference: str | None) -> None:
+    """Refuse what an exchange's bars do not bring.
+
+    Raises:
+        ValueError: a reference that is missing or of no use, or other columns.
+    """
+    needed = set(named.decider.columns)
+    if (REFERENCE in needed) != (reference is not None):
+        raise ValueError(
+            f"{named.name} has features against a reference market: give --reference with its symbol, such as BTC/USDT"
+            if REFERENCE in needed
+            else f"--reference: no feature of {named.name} is taken against a reference market: leave it out"
+        )
+    if more := sorted(needed - {REFERENCE}):
+        raise ValueError(
+            f"{named.name} reads {', '.join(more)} beside the bars, which no exchange brings with them: trade it over "
+            "a --replay whose file has them"
+        )
 
 
 def _at_venue(named: Named, broker: CcxtBroker) -> Named:

@@ -86,8 +86,10 @@ class SegmentedExtractor(Extractor):
             chances: (m, S, C) probabilities.
             numbers: (m, S + 1) states, by their places in the classes.
         """
-        states = np.eye(len(self.segmenter.machines.classes), dtype=np.float32)[numbers]
         out = np.zeros((len(index), self.segment_width), np.float32)
+        if not len(told):
+            return out
+        states = np.eye(len(self.segmenter.machines.classes), dtype=np.float32)[numbers]
         rows = index.get_indexer(told)
         found = np.concatenate([chances.reshape(len(told), -1), states.reshape(len(told), -1)], axis=1)
         out[rows[rows >= 0]] = found[rows >= 0]

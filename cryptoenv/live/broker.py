@@ -114,6 +114,7 @@ class Step(NamedTuple):
         client_id: of the order that the target asked for; "" where none was due or none was sent.
         status: `OrderStatus` that it was sent with.
         limited: orders go out at a limit: nothing else fills.
+        funding: that the venue says was paid since the step before (negative: received), quote; NaN: as the model says.
     """
 
     prices: NDArray[np.float64]
@@ -124,6 +125,16 @@ class Step(NamedTuple):
     client_id: str
     status: int
     limited: bool = False
+    funding: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Funding that a venue has charged: its id, when it fell due (ms), how much was paid (negative: got), in quote."""
+
+    ident: str
+    at_ms: int
+    paid: float
 
 
 class Broker(Protocol):
@@ -134,12 +145,18 @@ class Broker(Protocol):
         account_id: tells accounts apart, without naming a key.
         is_live: whether money is at stake.
         step_size: smallest difference of a position; 0.0 where there is none.
+        is_perpetual: whether the market is a perpetual; on spot a resting sale locks the coins that it sells.
     """
 
     name: str
     account_id: str
     is_live: bool
     step_size: float
+
+    @property
+    def is_perpetual(self) -> bool:
+        """See above."""
+        ...
 
     def connect(self) -> None:
         """Get ready: markets and rules known, leverage and margin mode as they have to be.
@@ -166,6 +183,14 @@ class Broker(Protocol):
 
         Raises:
             UnknownStateError: an answer that does not plainly say so.
+        """
+        ...
+
+    def funding_since(self, at_ms: int) -> list[Payment] | None:
+        """Funding that was charged since then, oldest first; None where the venue does not say.
+
+        Raises:
+            BrokerError: it cannot be asked now.
         """
         ...
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cryptoenv.live.broker import OrderKind, OrderPhase, OrderReport, UnknownStateError
+from cryptoenv.live.broker import OrderKind, OrderPhase, OrderReport, Payment, UnknownStateError
 
 PHASES = {
     "open": OrderPhase.OPEN, "closed": OrderPhase.FILLED, "canceled": OrderPhase.CANCELED,
@@ -77,6 +77,46 @@ def order_report(
     named = client_id or str(told.get("clientOrderId") or "")
     return OrderReport(named, str(ident), phase, signed, filled * size, math.nan if average is None else average,
                        quote, base, kind)  # fmt: skip
+
+
+def triggered_order(found: Any, report: OrderReport) -> str | None:
+    """Id of the order that a stop or take-profit has sent; None where it has not been triggered.
+
+    Binance's conditional orders, as one example, are "closed" with nothing filled once they are triggered: what was
+    filled is told of another order, that they name.
+
+    Raises:
+        UnknownStateError: it was triggered, and what it filled is not to be found.
+    """
+    if report.phase is OrderPhase.OPEN or report.filled > 0.0:
+        return None
+    told = found if isinstance(found, dict) else {}
+    info = told.get("info")
+    sent = info.get("actualOrderId") if isinstance(info, dict) else None
+    if sent not in (None, "", "0", 0):
+        return str(sent)
+    if told.get("status") == "closed":
+        raise UnknownStateError(f"order {report.client_id} was triggered, and what it has filled is not said")
+    return None
+
+
+def funding_payments(found: Any, symbol: str) -> list[Payment]:
+    """Funding that was charged, oldest first.
+
+    Raises:
+        UnknownStateError: an entry without time or amount, or no list.
+    """
+    if not isinstance(found, list):
+        raise UnknownStateError(f"funding that was paid is no list: {found!r:.60}")
+    out = []
+    for one in found:
+        if not isinstance(one, dict) or one.get("symbol") != symbol:
+            continue
+        at, amount = finite(one.get("timestamp")), finite(one.get("amount"))
+        if at is None or amount is None:
+            raise UnknownStateError(f"a payment of funding without time or amount: {one!r:.100}")
+        out.append(Payment(str(one.get("id") or int(at)), int(at), -amount))
+    return sorted(out, key=lambda payment: (payment.at_ms, payment.ident))
 
 
 def fees_of(told: Mapping[str, Any], market: Mapping[str, Any]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -23,17 +24,21 @@ from cryptoenv.live.broker import (
     OrderPhase,
     OrderRefusedError,
     OrderReport,
+    Payment,
     Step,
     UnknownStateError,
 )
 from cryptoenv.live.ccxt_answers import (
     best_prices,
+    fees_of,
     finite,
+    funding_payments,
     has_fees,
     margin_balance,
     order_report,
     position_of,
     spot_balance,
+    triggered_order,
 )
 from cryptoenv.trading.config import VenueRules
 from cryptoenv.trading.venue_account import perpetual_cash, settle
@@ -149,20 +154,27 @@ class CcxtBroker:
             BrokerError: they do not: no order may be sized by what the venue does not give.
         """
         asked = int(self._leverage) if self._leverage == int(self._leverage) else self._leverage
+        refused = ""
+        for method, value in (("set_margin_mode", self._margin_mode), ("set_leverage", asked)):
+            try:
+                self.thread.call(method, value, self.symbol)
+            except Exception as error:  # some venues refuse to set what stands already: what is read back counts
+                refused += f"; {method}: {self.words(error)}"
         try:
-            self.thread.call("set_margin_mode", self._margin_mode, self.symbol)
-            self.thread.call("set_leverage", asked, self.symbol)
             found = self.thread.call("fetch_leverage", self.symbol)
         except Exception as error:
-            raise BrokerError(f"{self.symbol}: leverage or margin mode were refused: {self.words(error)}") from None
+            raise BrokerError(f"{self.symbol}: leverage cannot be read back: {self.words(error)}{refused}") from None
         told = found if isinstance(found, dict) else {}
         leverage, mode = finite(told.get("longLeverage")), told.get("marginMode")
         if leverage != self._leverage or finite(told.get("shortLeverage")) != self._leverage:
             raise BrokerError(
                 f"{self.symbol}: leverage {self._leverage:g} was asked for and {leverage!r} stands: nothing is traded"
+                f"{refused}"
             )
         if mode != self._margin_mode:
-            raise BrokerError(f"{self.symbol}: margin mode {self._margin_mode} was asked for and {mode!r} stands")
+            raise BrokerError(
+                f"{self.symbol}: margin mode {self._margin_mode} was asked for and {mode!r} stands{refused}"
+            )
 
     def now_ms(self) -> int | None:
         """See `Broker`."""
@@ -185,14 +197,20 @@ class CcxtBroker:
         self._require_ready()
         try:
             orders = self.thread.call("fetch_open_orders", self.symbol)
+            triggers = []
+            if self._apart("fetchOpenOrders", OrderKind.STOP_LOSS):
+                triggers = self.thread.call("fetch_open_orders", self.symbol, None, None, {"trigger": True})
             kind = {"type": "swap"} if self.is_perpetual else {"type": "spot"}
             balance = self.thread.call("fetch_balance", kind)
             positions = self.thread.call("fetch_positions", [self.symbol]) if self.is_perpetual else []
         except Exception as error:
             raise UnknownStateError(f"what {self.name} holds is not known: {self.words(error)}") from None
-        if not isinstance(orders, list):
-            raise UnknownStateError(f"open orders are no list: {orders!r:.60}")
+        if not isinstance(orders, list) or not isinstance(triggers, list):
+            raise UnknownStateError(f"open orders are no list: {orders!r:.60}, {triggers!r:.60}")
         reports = tuple(self._report(one, "", 0.0, OrderKind.MARKET) for one in orders)
+        known = {report.venue_id for report in reports}
+        waiting = tuple(self._report(one, "", 0.0, OrderKind.STOP_LOSS) for one in triggers)
+        reports += tuple(report for report in waiting if report.venue_id not in known)
         if not self.is_perpetual:
             cash, quantity = spot_balance(balance, self._market)
             return Book(cash, quantity, math.nan, reports)
@@ -275,7 +293,7 @@ class CcxtBroker:
         from ccxt.base.errors import OrderNotFound
 
         params: dict[str, Any] = {"clientOrderId": client_id}
-        if kind in (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT) and self.is_perpetual:
+        if self._apart("fetchOrder", kind):
             params["trigger"] = True
         try:
             found = self.thread.call("fetch_order", None, self.symbol, params)
@@ -283,7 +301,40 @@ class CcxtBroker:
             return OrderReport(client_id, "", OrderPhase.ABSENT, 0.0, kind=kind)
         except Exception as error:
             raise UnknownStateError(f"order {client_id}: {self.words(error)}") from None
-        return self._with_fees(found, self._report(found, client_id, 0.0, kind))
+        report = self._report(found, client_id, 0.0, kind)
+        if "trigger" in params and (sent := triggered_order(found, report)) is not None:
+            return self._of_trigger(sent, report)
+        return self._with_fees(found, report)
+
+    def _apart(self, method: str, kind: OrderKind) -> bool:
+        """Whether the venue keeps stops and take-profits of perpetuals apart from other orders."""
+        if not self.is_perpetual or kind not in (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT):
+            return False
+        return bool(self.thread.client.feature_value(self.symbol, method, "trigger", method == "cancelOrder"))
+
+    def _of_trigger(self, ident: str, report: OrderReport) -> OrderReport:
+        """What the order came to that a stop or take-profit has sent when it was triggered.
+
+        Raises:
+            UnknownStateError: no plain answer.
+        """
+        try:
+            found = self.thread.call("fetch_order", ident, self.symbol)
+        except Exception as error:
+            raise UnknownStateError(f"order {ident} of {report.client_id}: {self.words(error)}") from None
+        told = replace(self._report(found, "", report.quantity, report.kind), client_id=report.client_id)
+        return self._with_fees(found, told)
+
+    def funding_since(self, at_ms: int) -> list[Payment] | None:
+        """See `Broker`."""
+        self._require_ready()
+        if not self.is_perpetual or not self.thread.client.has.get("fetchFundingHistory"):
+            return None
+        try:
+            found = self.thread.call("fetch_funding_history", self.symbol, at_ms, 100)
+        except Exception as error:
+            raise BrokerError(f"funding that was paid is not known: {self.words(error)}") from None
+        return funding_payments(found, self.symbol)
 
     def cancel(self, report: OrderReport) -> None:
         """See `Broker`."""
@@ -291,7 +342,7 @@ class CcxtBroker:
         from ccxt.base.errors import OrderNotFound
 
         params: dict[str, Any] = {}
-        if report.kind in (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT) and self.is_perpetual:
+        if self._apart("cancelOrder", report.kind):
             params["trigger"] = True
         try:
             self.thread.call("cancel_order", report.venue_id, self.symbol, params)
@@ -316,12 +367,13 @@ class CcxtBroker:
         fees = [trade.get("fee") for trade in mine if trade.get("fee")]
         if not fees:
             return report
-        return self._report({**found, "fees": fees}, report.client_id, report.quantity, report.kind)
+        quote, base = fees_of({"fees": fees}, self._market)
+        return replace(report, fee_quote=quote, fee_base=base)
 
     def carry(self, account: NDArray[np.float64], step: Step) -> tuple[OrderReport, ...]:
         """See `Broker`; `account` (36,) is carried by what the venue has filled."""
         target = math.nan if step.holds else step.target
-        settle(account, step.prices[1], target, step.fills, step.status, step.parameters)
+        settle(account, step.prices[1], target, step.fills, step.status, step.parameters, step.funding)
         return ()
 
     def _require_ready(self) -> None:

@@ -28,12 +28,15 @@ from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
 from cryptoenv.live.growing_market import GrowingMarket
 from cryptoenv.live.journal import Journal, JournalError
 from cryptoenv.live.kill_switch import KillSwitch
+from cryptoenv.live.paid_funding import PaidFunding
 from cryptoenv.live.paper_broker import PaperBroker
+from cryptoenv.live.protection import Protection
 from cryptoenv.live.reconciliation import Reconciliation, check_book, reconcile
 from cryptoenv.market.market import Market
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     CLOSE_PRICE,
+    ENTRY_PRICE,
     EQUITY,
     EXIT_KIND,
     EXIT_PRICE,
@@ -58,6 +61,7 @@ from cryptoenv.trading.config import (
 )
 from cryptoenv.trading.kernel import open_account
 from cryptoenv.trading.rewards import RewardFunction, begin_means, finite_reward, weighted_reward
+from cryptoenv.trading.venue_account import account_with
 
 Observation = dict[str, NDArray[Any]]
 LIVE_OPTIONS = ("start",)
@@ -152,6 +156,8 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self._steps, self._begun, self._first = 0, False, True
         self.newest: list[FeedBar] = []
         self._pending: Execution | None = None
+        self._protection = Protection(executor, self._parameters) if broker.is_live else None
+        self._funding = PaidFunding(broker, timeframe_ms(self._timeframes[0]))
         self._times: dict[str, float] = {}
 
     def _grown(self, window: tuple[int, ...] | None) -> tuple[GrowingMarket, Market]:
@@ -206,6 +212,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             self._catch_up()
             self.reconciliation = reconcile(self.executor, self.account, self._growing, self._cash,
                                             adopt=self._adopt, anew=not self._first)  # fmt: skip
+            self._funding.begin(self.feed.now_ms())
         if "start" in given or self.reconciliation is None or not self.reconciliation.goes_on:
             begin_means(self.account, self._growing.sigma, self._parameters[EXPOSURE_LIMIT])
         self.executor.reconciled = True
@@ -283,7 +290,10 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self.executor.follow_up()
         if not paper:
             self.executor.tend()
-            check_book(self.executor, self.account)
+            book = check_book(self.executor, self.account)
+            if book is not None and self._protection is not None:
+                now = account_with(self.account, self.executor.fills()[0], False, self._parameters)
+                self._protection.keep(book, float(now[ENTRY_PRICE]), self._growing.open_ms)
         bars = self.feed.next_bars(self._growing.open_ms)
         if not paper:
             self.executor.follow_up()  # what has filled while the bar was open
@@ -315,6 +325,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             self._growing.prices, execution.target, execution.parameters, fills, holds,
             "" if late else execution.client_id,
             execution.status if paper else execution.status_after(fills, late=late), execution.limited,
+            math.nan if paper else self._funding.paid(self._growing.close_ms),
         )  # fmt: skip
         done = (*reports, *self.broker.carry(self.account, step))
         reward = float(weighted_reward(self.account, self.setup.world.weights, self._parameters[REWARD_ADAPTATION]))

@@ -67,7 +67,7 @@ class Execution:
         stays due, as in the kernel. `late`: of a bar at which nobody could decide."""
         if not self.client_id or late:
             return int(OrderStatus.NONE if self.holds or late else self.status)
-        done = abs(float(fills[:, 0].sum())) / abs(self.quantity)
+        done = abs(float(fills[fills[:, 4] == 0.0, 0].sum())) / abs(self.quantity)
         if done >= 1.0 - 1e-9:
             return self.status
         return int(OrderStatus.PARTIAL if done > 0.0 else OrderStatus.NO_VOLUME)

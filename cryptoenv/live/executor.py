@@ -180,8 +180,10 @@ class Executor(OrderTracking):
                 self.journal.note("alarm", reason=str(error), quantity=quantity)
                 return self._held(seen, f"no price for a limit order: {error}")
         reduces = closing or _reduces(float(account[QUANTITY]), quantity)
-        order = Order(self.journal.next_client_id(self._prefix), quantity, kind, price, reduce_only=reduces)
-        sent = self._sent(order, signal.target, signal.confidence, seen)
+        order = Order(self.new_id(), quantity, kind, price, reduce_only=reduces)
+        if quantity < 0.0 and not self.broker.is_perpetual and not self.drop_exits():
+            return self._held(seen, "the coins are locked by a stop that could not be taken back, or it has filled")
+        sent = self.send(order, seen.open_ms, signal.target, signal.confidence)
         if sent is not None:
             return self._held(seen, sent)
         return Execution(signal.target, parameters, quantity, order.client_id, status, objection or "",
@@ -212,11 +214,11 @@ class Executor(OrderTracking):
         Raises:
             BrokerError: the fate of one is not known, which forbids another one.
         """
-        resting = None
+        resting, exits = None, False
         for intent in self.journal.undone():
             try:
                 if intent.order.kind in EXITS:
-                    self.take_in(intent)
+                    exits |= self.take_in(intent).filled > intent.booked[0]
                 elif self._may_rest(intent, signal, seen) and not closing:
                     if self.take_in(intent).phase is OrderPhase.OPEN:
                         resting = self.journal.intent(intent.order.client_id)
@@ -224,6 +226,8 @@ class Executor(OrderTracking):
                     self.settle(intent)
             except BrokerError as error:
                 raise BrokerError(f"order {intent.order.client_id}: fate unknown: {error}") from None
+        if exits and abs(quantity_after(seen.account, self.fills()[0])) < max(self.broker.step_size, 1e-12):
+            self.drop_exits()  # no exit outlives its position
         return resting
 
     def _may_rest(self, intent: Intent, signal: Signal, seen: Seen) -> bool:
@@ -282,8 +286,8 @@ class Executor(OrderTracking):
             log.warning("what is left of %s is not sent: %s", intent.order.client_id, against)
             return
         reduces = _reduces(quantity_after(seen.account, self.fills()[0]), rest)
-        order = Order(self.journal.next_client_id(self._prefix), rest, reduce_only=reduces)
-        self._sent(order, intent.target, intent.confidence, seen)
+        order = Order(self.new_id(), rest, reduce_only=reduces)
+        self.send(order, seen.open_ms, intent.target, intent.confidence)
 
     def _held(self, seen: Seen, objection: str) -> Execution:
         log.warning("no order at %d: %s", seen.close_ms, objection)
@@ -360,9 +364,22 @@ class Executor(OrderTracking):
         count = self.journal.orders_since(self.journal.now_ms() - HOUR_MS)
         return f"{count} orders in the last hour, allowed are {allowed}" if count >= allowed else None
 
-    def _sent(self, order: Order, target: float, confidence: float, seen: Seen) -> str | None:
-        """Write down the intent, send it once, write down what was heard. Why nothing was sent; None where it was."""
-        self.journal.intend(order, seen.open_ms, target, confidence)
+    def new_id(self) -> str:
+        """A client id that no order of this account had."""
+        return self.journal.next_client_id(self._prefix)
+
+    def send(self, order: Order, bar_ms: int, target: float = 0.0, confidence: float = 1.0) -> str | None:
+        """Write down the intent, send it once, write down what was heard. Nothing is checked here.
+
+        Args:
+            order: with a new client id.
+            bar_ms: open of the bar that it was decided at.
+            target, confidence: of the signal behind it.
+
+        Returns:
+            Why nothing was sent; None where it was.
+        """
+        self.journal.intend(order, bar_ms, target, confidence)
         self._sent_ms = self._clock()
         try:
             report = self.broker.place(order)

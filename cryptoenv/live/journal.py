@@ -195,8 +195,9 @@ class Journal:
         return _intent(rows[0]) if rows else None
 
     def orders_since(self, at_ms: int) -> int:
-        """How many orders were meant since then."""
-        return int(self._rows("SELECT COUNT(*) FROM intents WHERE at_ms >= ?", at_ms)[0][0])
+        """How many orders were meant since then; stops and take-profits, which follow them, do not count."""
+        query = "SELECT COUNT(*) FROM intents WHERE at_ms >= ? AND kind NOT IN ('stop_loss', 'take_profit')"
+        return int(self._rows(query, at_ms)[0][0])
 
     def filled_since(self, at_ms: int) -> int:
         """How many orders that were meant since then have filled, in part at least."""

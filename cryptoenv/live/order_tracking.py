@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from cryptoenv.live.broker import Broker, BrokerError, OrderKind, OrderPhase, OrderReport, UnknownStateError
 from cryptoenv.live.journal import DOUBT, Intent, Journal, JournalError
 from cryptoenv.live.policies import Policies
+from cryptoenv.trading.account import ExitKind
 from cryptoenv.trading.venue_account import fill_since
 
 log = logging.getLogger(__name__)
-EXITS = (OrderKind.STOP_LOSS, OrderKind.TAKE_PROFIT)  #: they protect a position, and stay while it is held
+#: Orders that protect a position, and stay while it is held, with their `ExitKind`.
+EXITS = {OrderKind.STOP_LOSS: float(ExitKind.STOP_LOSS), OrderKind.TAKE_PROFIT: float(ExitKind.TAKE_PROFIT)}
 
 
 class OrderTracking:
@@ -90,6 +92,18 @@ class OrderTracking:
                 continue
             self.take_in(intent) if intent.order.kind in EXITS else self.settle(intent)
 
+    def drop_exits(self) -> bool:
+        """Take back stops and take-profits; whether all of them are gone and none has filled meanwhile."""
+        gone = True
+        for intent in self.journal.undone():
+            if intent.order.kind in EXITS:
+                try:
+                    gone &= self.settle(intent).filled == 0.0
+                except BrokerError as error:
+                    gone = False
+                    log.error("order %s could not be taken back: %s", intent.order.client_id, error)
+        return gone
+
     def follow_up(self) -> None:
         """Hear of orders that are under way, between bars; what cannot be heard now is asked for again later."""
         for intent in self.journal.undone():
@@ -108,7 +122,7 @@ class OrderTracking:
                 continue
             heard = np.array([report.filled, report.average, report.fee_quote, report.fee_base])
             side = math.copysign(1.0, intent.order.quantity)
-            rows.append(fill_since(side, heard, np.array(intent.booked), float(report.kind in EXITS)))
+            rows.append(fill_since(side, heard, np.array(intent.booked), EXITS.get(report.kind, 0.0)))
             reports.append(report)
         return np.array(rows, dtype=np.float64).reshape(len(rows), 5), tuple(reports)
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.live.broker import Book, Order, OrderKind, OrderPhase, OrderRefusedError, OrderReport, Step
+from cryptoenv.live.broker import Book, Order, OrderKind, OrderPhase, OrderRefusedError, OrderReport, Payment, Step
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     CASH,
@@ -49,6 +49,7 @@ class PaperBroker:
     name = "paper"
     is_live = False
     step_size = 0.0
+    is_perpetual = False
 
     def __init__(
         self, cash: float = 10_000.0, *, account: NDArray[np.float64] | None = None, limit_fee: float | None = None
@@ -76,6 +77,10 @@ class PaperBroker:
 
     def touch(self) -> tuple[float, float] | None:
         """See `Broker`: the model's."""
+        return None
+
+    def funding_since(self, at_ms: int) -> list[Payment] | None:
+        """See `Broker`: the kernel charges it."""
         return None
 
     def restore(self, order: Order, report: OrderReport) -> None:

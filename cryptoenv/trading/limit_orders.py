@@ -119,6 +119,12 @@ def _fill_limit(
 
 
 @njit(cache=True, error_model="numpy")
+def _exits(account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]) -> int:
+    """`exit_inside_bar`, compiled once for its several callers."""
+    return exit_inside_bar(account, sigma, bar, p)
+
+
+@njit(cache=True, error_model="numpy")
 def limit_transition(
     account: NDArray[np.float64],
     prices: NDArray[np.float64],
@@ -146,19 +152,19 @@ def limit_transition(
     pay_holding_costs(account, bar, p)
     held, quantity, left = account[QUANTITY], order[0], NO_EXIT
     if quantity == 0.0:
-        left = exit_inside_bar(account, sigma, bar, p)
+        left = _exits(account, sigma, bar, p)
     elif held * quantity < 0.0:
-        left = exit_inside_bar(account, sigma, bar, adverse)
+        left = _exits(account, sigma, bar, adverse)
         status = NO_VOLUME if left != NO_EXIT else _fill_limit(account, order, sigma, bar, p)
         if left == NO_EXIT:
             same = account[QUANTITY] * held > 0.0
-            left = exit_inside_bar(account, sigma, bar, p) if same else exit_inside_bar(account, sigma, bar, adverse)
+            left = _exits(account, sigma, bar, p) if same else _exits(account, sigma, bar, adverse)
     else:
         status = _fill_limit(account, order, sigma, bar, p)
         if account[FILL_QUANTITY] != 0.0:
-            left = exit_inside_bar(account, sigma, bar, adverse)
+            left = _exits(account, sigma, bar, adverse)
         else:
-            left = exit_inside_bar(account, sigma, bar, p)
+            left = _exits(account, sigma, bar, p)
     if not math.isnan(target):
         account[TARGET] = target
     mark(account, bar[CLOSE], p)

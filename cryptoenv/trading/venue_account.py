@@ -21,6 +21,7 @@ from cryptoenv.trading.account import (
     EXPOSURE,
     FILL_PRICE,
     FILL_QUANTITY,
+    FUNDING_PAID,
     ORDER_STATUS,
     PREVIOUS_EQUITY,
     QUANTITY,
@@ -29,10 +30,9 @@ from cryptoenv.trading.account import (
     TARGET,
     TURNOVER,
 )
-from cryptoenv.trading.config import MIN_NOTIONAL, STEP_SIZE
+from cryptoenv.trading.config import MIN_NOTIONAL, STEP_SIZE, STOP_LOSS, TAKE_PROFIT
 from cryptoenv.trading.kernel import (
     NO_EXIT,
-    STOPPED,
     apply_fill,
     begin_step,
     end_step,
@@ -93,23 +93,29 @@ def settle(
     fills: NDArray[np.float64],
     status: int,
     p: NDArray[np.float64],
+    funding: float = math.nan,
 ) -> None:
     """Carry `account` to the close of `bar` by what a venue has filled, in place of what the model would fill.
 
-    Events are those of `transition`: holding costs as the model has them, then the fills in their order, then the mark.
+    Events are those of `transition`: holding costs, then the fills in their order, then the mark.
 
     Args:
         account: (ACCOUNT_WIDTH,) float64, changed in place.
         bar: (8,) float64, a row of `Market.prices`, which has closed.
         target: exposure that stands from now on; NaN keeps the one before.
-        fills: (F, 5) float64: signed base quantity, price, fee in quote, fee in base, and 1.0 for what a resting stop
-            or take-profit filled, which counts as an exit.
+        fills: (F, 5) float64: signed base quantity, price, fee in quote, fee in base, and what a resting order filled
+            as an exit: 1.0 a stop, 2.0 a take-profit (`ExitKind`), 0.0 no exit.
         status: `OrderStatus` of the step.
         p: (PARAMETER_WIDTH,) float64.
+        funding: that the venue says was paid (negative: received), quote; NaN: holding costs as the model has them.
     """
     before = begin_step(account)
-    pay_holding_costs(account, bar, p)
-    exits, filled, paid = 0, 0.0, 0.0
+    if math.isnan(funding):
+        pay_holding_costs(account, bar, p)
+    else:
+        account[CASH] -= funding
+        account[FUNDING_PAID] += funding
+    left, filled, paid = NO_EXIT, 0.0, 0.0
     for i in range(fills.shape[0]):
         quantity, price, charged, taken = fills[i, 0], fills[i, 1], fills[i, 2], fills[i, 3]
         if quantity == 0.0:
@@ -119,8 +125,8 @@ def settle(
             apply_fill(account, -taken, price, taken * price, 0.0)
         account[SLIPPAGE] += quantity * (price - bar[OPEN])  # signed: a fill may be better than the open
         account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
-        if fills[i, 4] == 1.0:
-            exits += 1
+        if fills[i, 4] != 0.0:
+            left = int(fills[i, 4])
             account[EXIT_PRICE] = price
         else:
             filled += quantity
@@ -131,7 +137,7 @@ def settle(
     if not math.isnan(target):
         account[TARGET] = target
     mark(account, bar[CLOSE], p)
-    end_step(account, before, status, STOPPED if exits > 0 else NO_EXIT)
+    end_step(account, before, status, left)
     account[EVENTFUL] = 1.0  # what an earlier step's order has filled has no status in this one
 
 
@@ -154,7 +160,7 @@ def fill_since(
         side: 1.0 of a purchase, -1.0 of a sale.
         heard: (4,) float64: unsigned quantity filled in all, its average price, fees in quote and in base.
         booked: (4,) float64: of it in the account: unsigned quantity, its cost in quote, fees in quote and in base.
-        exit_kind: 1.0 of a resting stop or take-profit.
+        exit_kind: `ExitKind` of a resting stop or take-profit, 0.0 of other orders.
 
     Returns:
         (5,) float64.
@@ -190,6 +196,22 @@ def account_with(
     copied[EQUITY] = copied[CASH] + copied[QUANTITY] * copied[CLOSE_PRICE]
     copied[EXPOSURE] = copied[QUANTITY] * copied[CLOSE_PRICE] / copied[EQUITY]
     return copied
+
+
+@njit(cache=True, error_model="numpy")
+def exit_levels(quantity: float, entry: float, p: NDArray[np.float64]) -> tuple[float, float]:
+    """Prices at which a position's stop and take-profit stand, as in the kernel; NaN for one that is not set.
+
+    Args:
+        quantity: signed, held. entry: its average price.
+        p: (PARAMETER_WIDTH,) float64.
+    """
+    side = 1.0 if quantity > 0.0 else -1.0
+    stop = entry * (1.0 - side * p[STOP_LOSS])
+    profit = entry * (1.0 + side * p[TAKE_PROFIT])
+    stop_set = p[STOP_LOSS] < math.inf and stop > 0.0
+    profit_set = p[TAKE_PROFIT] < math.inf and profit > 0.0
+    return (stop if stop_set else math.nan), (profit if profit_set else math.nan)
 
 
 def quantity_after(account: NDArray[np.float64], fills: NDArray[np.float64]) -> float:

@@ -62,6 +62,9 @@ class TradingExchange(Loopback):
         resting: share of a resting limit order that fills each time that the price is found beyond it.
         before_cancel: called with an order that is about to be taken back.
         depth: what the order book says instead, if not None.
+        triggers: stops and take-profits of the perpetual, by id; each names the order that it has sent.
+        income: funding that was charged.
+        refuses_triggers: every stop is answered with "would immediately trigger".
     """
 
     account: Account = field(default_factory=Account)
@@ -80,6 +83,10 @@ class TradingExchange(Loopback):
     resting: float = 1.0
     before_cancel: Callable[[dict[str, Any]], None] = lambda _: None
     depth: Any = None
+    triggers: dict[int, dict[str, Any]] = field(default_factory=dict)
+    income: list[dict[str, Any]] = field(default_factory=list)
+    refuses_triggers: bool = False
+    triggers_refused: int = 0
 
     def __post_init__(self) -> None:
         self._book = threading.RLock()
@@ -172,6 +179,12 @@ class TradingExchange(Loopback):
             while self._coming and self._coming[0][0] <= self.market.now():
                 self._work(self._coming.pop(0)[1])
             self.match()
+            self._trigger()
+            if name in ("algoOrder", "openAlgoOrders"):
+                return self.conditional(method, name, query)
+            if name == "income":
+                since = int(query.get("startTime", 0))
+                return [one for one in self.income if one["time"] >= since and one["symbol"] == query["symbol"]], None
             if name == "order" and method == "POST":
                 return self.post(query)
             if name == "order":
@@ -217,7 +230,12 @@ class TradingExchange(Loopback):
             account.leverage = min(int(query["leverage"]), self.caps_leverage)
             return {"symbol": SYMBOL, "leverage": account.leverage, "maxNotionalValue": "1"}
         if name == "marginType":
-            account.margin = "cross" if query["marginType"] == "CROSSED" else "isolated"
+            asked = "cross" if query["marginType"] == "CROSSED" else "isolated"
+            if asked == account.margin:
+                raise Refused(-4046, "No need to change margin type.")
+            if account.coins or any(one["algoStatus"] == "NEW" for one in self.triggers.values()):
+                raise Refused(-4048, "Margin type cannot be changed if there exists position.")
+            account.margin = asked
             return {"code": 200, "msg": "success"}
         raise Refused(-1, f"unknown {name}")
 
@@ -255,6 +273,9 @@ class TradingExchange(Loopback):
         if fault == "late":
             self._coming.append((self.market.now() + 1000.0 * self.late, query))
             return {}, fault
+        held, sign = self.account.coins, 1.0 if query["side"] == "BUY" else -1.0
+        if query.get("reduceOnly") == "true" and held * sign >= 0.0:
+            raise Refused(-2022, "ReduceOnly Order is rejected.")
         order = self._work(query)
         if fault == "hidden":
             self._hidden[order["orderId"]] = self.market.now() + 1000.0 * self.late
@@ -286,6 +307,65 @@ class TradingExchange(Loopback):
             self.fill(order, round(quantity * self.fills, 5), price)
         self.orders[ident] = order
         return order
+
+    def charge_funding(self, rate: float) -> float:
+        """Charge what is held, as at a funding time; the amount that leaves the account."""
+        paid = round(self.account.coins * self.price() * rate, 8)
+        self.account.cash -= paid
+        self.income.append({"symbol": SYMBOL, "incomeType": "FUNDING_FEE", "income": f"{-paid:.8f}", "asset": "USDT",
+                            "time": self.market.now(), "info": "FUNDING_FEE", "tranId": str(900 + len(self.income)),
+                            "tradeId": ""})  # fmt: skip
+        return paid
+
+    def conditional(self, method: str, name: str, query: Mapping[str, str]) -> tuple[Any, str | None]:
+        """Stops and take-profits of the perpetual, which Binance keeps apart from other orders."""
+        if name == "openAlgoOrders":
+            return [one for one in self.triggers.values() if one["algoStatus"] == "NEW"], None
+        if method == "POST":
+            self.posts += 1
+            fault = self.order_fault(self.posts - 1)
+            if fault == "dropped":
+                return {}, "reset"
+            long_held, at, price = self.account.coins > 0.0, float(query["triggerPrice"]), self.price()
+            rises = (query["type"] == "STOP_MARKET") == (query["side"] == "BUY")
+            if (price >= at if rises else price <= at) or self.refuses_triggers:
+                self.triggers_refused += 1
+                raise Refused(-2021, "Order would immediately trigger.")
+            assert query["reduceOnly"] == "true" and long_held == (query["side"] == "SELL")
+            ident = 5_000 + len(self.triggers)
+            self.triggers[ident] = {
+                "algoId": ident, "clientAlgoId": query["clientAlgoId"], "algoType": "CONDITIONAL",
+                "orderType": query["type"], "symbol": SYMBOL, "side": query["side"], "positionSide": "BOTH",
+                "timeInForce": "GTC", "quantity": query["quantity"], "algoStatus": "NEW", "price": "0",
+                "triggerPrice": query["triggerPrice"], "reduceOnly": True, "createTime": self.market.now(),
+                "updateTime": self.market.now(), "actualOrderId": "", "rises": rises,
+            }  # fmt: skip
+            return self.triggers[ident], fault
+        for ident, one in self.triggers.items():
+            if query.get("clientAlgoId") in (one["clientAlgoId"], None) and query.get("algoId") in (str(ident), None):
+                if method == "DELETE":
+                    if one["algoStatus"] != "NEW":
+                        raise Refused(-2011, "Unknown order sent.")
+                    one["algoStatus"] = "CANCELED"
+                    return {"algoId": ident, "clientAlgoId": one["clientAlgoId"], "code": "200", "msg": "success"}, None
+                return one, None
+        raise Refused(-2013, "Order does not exist.")
+
+    def _trigger(self) -> None:
+        """Send the orders of stops and take-profits whose price is reached; reduce-only without a position expires."""
+        price = self.price()
+        for one in self.triggers.values():
+            at = float(one["triggerPrice"])
+            if one["algoStatus"] != "NEW" or not (price >= at if one["rises"] else price <= at):
+                continue
+            sign, held = (1.0 if one["side"] == "BUY" else -1.0), self.account.coins
+            quantity = min(float(one["quantity"]), abs(held)) if held * sign < 0.0 else 0.0
+            if quantity == 0.0:
+                one["algoStatus"] = "EXPIRED"
+                continue
+            sent = self._work({"quantity": f"{quantity:.5f}", "type": "MARKET", "side": one["side"],
+                               "newClientOrderId": f"sent-{one['algoId']}"})  # fmt: skip
+            one |= {"algoStatus": "FINISHED", "actualOrderId": str(sent["orderId"]), "actualPrice": sent["avgPrice"]}
 
     def match(self) -> None:
         """Fill resting limit orders that the price has passed, each at its own price."""

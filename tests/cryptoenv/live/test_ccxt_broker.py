@@ -25,7 +25,7 @@ from cryptoenv.trading.account import ACCOUNT_WIDTH, CASH, EQUITY, QUANTITY
 from cryptoenv.trading.config import TradingConfig
 from cryptoenv.trading.venue_account import adopt_account, settle
 from tests.loopback.exchange import Market
-from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
+from tests.loopback.trading_exchange import KEY, LOST, SECRET, Account, TradingExchange
 
 MINUTE = 60_000
 POLICIES = Policies(
@@ -251,6 +251,12 @@ def test_an_order_from_elsewhere_is_seen_and_latches(desk: Opened) -> None:
 def test_leverage_that_is_capped_is_no_account_to_trade(desk: Opened) -> None:
     with pytest.raises(BrokerError, match=r"leverage 3 was asked for and 2\.0 stands"):
         desk(perpetual=True, caps_leverage=2)
+
+
+def test_a_margin_mode_that_does_not_stand_is_no_account_to_trade(desk: Opened) -> None:
+    with pytest.raises(BrokerError, match=r"isolated was asked for and 'cross' stands; set_margin_mode: .*-4048"):
+        desk(perpetual=True, account=Account(coins=0.1, entry=30_000.0))
+    desk(perpetual=True, account=Account(coins=0.1, entry=30_000.0, margin="isolated"))  # refused to set, but it stands
 
 
 def test_limit_stop_and_take_profit_are_placed_found_and_taken_back(desk: Opened) -> None:

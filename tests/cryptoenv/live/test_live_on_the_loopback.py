@@ -23,6 +23,7 @@ from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.reconciliation import UnreconciledError
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 from cryptoenv.trading.account import CASH, QUANTITY, OrderStatus
+from cryptoenv.trading.config import RiskLimits
 from tests.cryptoenv.live.test_ccxt_feed import START, Clock
 from tests.loopback.exchange import MINUTE, Market
 from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
@@ -40,7 +41,7 @@ class Stand:
         self.exchange = TradingExchange(Market(now=self.clock), limits_rate=False, late=3.0, **options)
         self.exchange.__enter__()
         self.env: CryptoLiveEnv | None = None
-        self.policies = POLICIES
+        self.policies, self.limits = POLICIES, RiskLimits()
         self._open: list[Any] = []
 
     def begin(self, *, adopt: bool = False) -> CryptoLiveEnv:
@@ -61,7 +62,7 @@ class Stand:
         self.env = CryptoLiveEnv(
             broker, feed, executor, timeframes=("1m",), window=(4,), observation="index", actions="continuous",
             instrument="perpetual" if self.exchange.perpetual else "spot", adopt=adopt,
-            rules=replace(broker.rules),
+            rules=replace(broker.rules), limits=self.limits,
         )  # fmt: skip
         return self.env
 
