@@ -102,7 +102,7 @@ def _fill_limit(
     if (limit - bar[OPEN]) * side > 0.0:
         slipped = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
         price = slipped if (limit - slipped) * side > 0.0 else limit
-    payable = affordable(account, quantity, price, p)
+    payable = affordable(account[CASH], quantity, price, p)
     if payable < quantity:
         quantity, status = payable, CASH_CAPPED
         if quantity <= 0.0:
