@@ -1,0 +1,143 @@
+"""Whether probabilities still mean what they meant: residuals by bin of probability, live against reference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cryptoenv.analysis.drift.dependence import BATCH, LEAST_BATCHES, correlation_time, long_run_covariance
+from cryptoenv.analysis.drift.reference import numbers
+from cryptoenv.analysis.drift.samples import Distance
+from cryptoenv.files.typed_values import ConfigError
+
+BINS = 5  #: by quantiles of the reference's probabilities
+PER_BIN = 8.0  #: live predictions that a bin must expect
+_NORMAL = NormalDist()
+
+
+def expected_calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10) -> float:
+    """Mean over `bins` equal parts of [0, 1] of |how often it came true - how often was said|, by their numbers.
+
+    Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities using Bayesian binning", AAAI.
+
+    Args:
+        probabilities: (n,) in [0, 1]. outcomes: (n,) 0 or 1.
+
+    >>> expected_calibration_error([0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0, 0, 1])
+    0.0
+    """
+    said, came = _checked(probabilities, outcomes)
+    cell = np.minimum((said * bins).astype(np.int64), bins - 1)
+    return float(np.abs(np.bincount(cell, came - said, bins)).sum() / len(said))
+
+
+@dataclass(frozen=True)
+class CalibrationReference:
+    """How far probabilities were off while all was well.
+
+    Attributes:
+        rows: predictions that it is reckoned from.
+        edges: (B - 1,) inner borders of the bins of probability.
+        residuals: (B,) mean over all rows of outcome - probability where the row is in the bin, else 0.
+        variances: (B,) of that mean, times the rows, with the dependence of rows in time.
+        shares: (B,) of the rows.
+        batches: how many stretches without overlap the variances rest on.
+    """
+
+    rows: int
+    edges: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    batches: float
+
+    @classmethod
+    def of(cls, probabilities: ArrayLike, outcomes: ArrayLike) -> Self:
+        """From predictions (n,) in the order of time, on data that nothing was learned from, and what came, 0 or 1.
+
+        Outcomes over horizons that overlap depend on each other; that is reckoned with.
+
+        Raises:
+            ValueError: no probabilities or outcomes, or fewer than 100.
+        """
+        said, came = _checked(probabilities, outcomes)
+        if len(said) < 100:
+            raise ValueError(f"{len(said)} predictions are too few to compare with; allowed: >= 100")
+        edges = np.unique(np.quantile(said, np.arange(1, BINS) / BINS))
+        edges = edges[edges < said.max()]
+        parts = _parts(edges, said, came)
+        residual = came - said
+        time = max(correlation_time(residual), correlation_time(np.abs(residual)), correlation_time(said) / 2.0)
+        length = math.ceil(BATCH * time) if time > 1.25 else 1
+        covariance, batches = long_run_covariance([parts], length)
+        safe = 1.0 if length == 1 else 1.0 + math.sqrt(2.0 / (1.5 * max(batches, 1.0)))
+        variances = np.maximum(np.diag(covariance) * safe, parts.var(axis=0))
+        return cls(len(said), edges, parts.mean(axis=0), variances, (parts != 0.0).mean(axis=0), batches)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        lists = {key: [float(f"{x:.8g}") for x in getattr(self, key)] for key in _LISTS}
+        return {"rows": self.rows, "batches": self.batches, **lists}
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> Self:
+        """See `to_json`.
+
+        Raises:
+            ConfigError: it says something else.
+        """
+        if not isinstance(values, dict) or set(values) != {"rows", "batches", *_LISTS}:
+            raise ConfigError(f"{where}: calibration must have exactly the keys rows, batches, {', '.join(_LISTS)}")
+        edges, residuals, variances, shares = (numbers(values[key], f"{where}: {key}") for key in _LISTS)
+        rows, batches = numbers([values["rows"], values["batches"]], where)
+        if not (len(residuals) == len(variances) == len(shares) == len(edges) + 1 <= BINS and (variances >= 0.0).all()):
+            raise ConfigError(f"{where}: edges, residuals, variances and shares do not fit each other")
+        return cls(int(rows), edges, residuals, variances, shares, float(batches))
+
+
+_LISTS = ("edges", "residuals", "variances", "shares")
+
+
+def calibration_distance(
+    reference: CalibrationReference, probabilities: ArrayLike, outcomes: ArrayLike, level: float = 0.05
+) -> Distance | None:
+    """How many deviations the residuals of the worst bin are from the reference's, and what they may be with chance
+    `level` over all bins (Bonferroni); None where nothing can be said.
+
+    Args:
+        reference: of when all was well.
+        probabilities, outcomes: (n,) live, in the order of time.
+        level: chance of a false alarm.
+
+    Raises:
+        ValueError: no probabilities or outcomes.
+    """
+    said, came = _checked(probabilities, outcomes)
+    usable = (reference.shares * len(said) >= PER_BIN) & (reference.variances > 0.0)
+    if reference.batches < LEAST_BATCHES or not usable.any():
+        return None
+    live = _parts(reference.edges, said, came).mean(axis=0)
+    error = np.sqrt(reference.variances * (1.0 / len(said) + 1.0 / reference.rows))
+    worst = np.max(np.abs(live - reference.residuals)[usable] / error[usable])
+    return Distance(float(worst), _NORMAL.inv_cdf(1.0 - level / (2.0 * int(usable.sum()))))
+
+
+def _parts(edges: NDArray[np.float64], said: NDArray[np.float64], came: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, B) residuals, each in the column of its bin."""
+    inside = np.searchsorted(edges, said, side="left")[:, None] == np.arange(len(edges) + 1)
+    found: NDArray[np.float64] = inside * (came - said)[:, None]
+    return found
+
+
+def _checked(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    said, came = np.asarray(probabilities, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
+    if said.ndim != 1 or said.shape != came.shape or not len(said):
+        raise ValueError(f"probabilities and outcomes have shapes {said.shape} and {came.shape}; allowed: both (n,)")
+    if not (((said >= 0.0) & (said <= 1.0)).all() and np.isin(came, (0.0, 1.0)).all()):
+        raise ValueError("probabilities must be in [0, 1], and outcomes 0 or 1")
+    return said, came

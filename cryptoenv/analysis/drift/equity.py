@@ -1,0 +1,174 @@
+"""Live equity against what the backtest promised: a band that a healthy path leaves with a chance that is set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cryptoenv.analysis.drift.dependence import BATCH, correlation_time
+from cryptoenv.analysis.drift.reference import numbers
+from cryptoenv.analysis.drift.status import Status
+from cryptoenv.analysis.resampling import block_length
+from cryptoenv.files.typed_values import ConfigError
+
+PATHS = 4000  #: that are drawn
+POINTS = 64  #: of a band, from the first bar that is judged to the last
+FIRST = 0.02  #: share of the horizon from which on a path is judged
+LEAST = 100  #: returns that a band needs
+LEAST_BLOCKS = 8  #: independent stretches of the backtest that it needs
+MOST_KEPT = 20_000  #: returns of a reference that are kept, the newest
+
+
+@dataclass(frozen=True)
+class EquityReference:
+    """Net log-returns per bar of the backtest, on bars that nothing was learned from or chosen by.
+
+    Attributes:
+        returns: (n,) in the order of time.
+    """
+
+    returns: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, returns: ArrayLike) -> Self:
+        """From log-returns (n,), the newest 20,000 of them; what is not finite is left out.
+
+        Raises:
+            ValueError: fewer than 100, or all of them the same.
+        """
+        values = np.asarray(returns, dtype=np.float64)
+        values = values[np.isfinite(values)][-MOST_KEPT:]
+        if len(values) < LEAST or not values.std() > 0.0:
+            raise ValueError(f"{len(values):,} returns that differ are too few to promise anything; allowed: >= {LEAST}")
+        return cls(values)
+
+    def to_json(self) -> list[float]:
+        """Plain values."""
+        return [float(f"{x:.6g}") for x in self.returns]
+
+    @classmethod
+    def from_json(cls, values: Any, where: str) -> Self:
+        """See `to_json`.
+
+        Raises:
+            ConfigError: it says something else.
+        """
+        try:
+            return cls.of(numbers(values, where))
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class EquityBand:
+    """What the logarithm of equity over its start may be after so many bars.
+
+    Attributes:
+        bars: (P,) int64, ascending.
+        low, middle, high: (P,) float64 log-returns since the start. `low` is crossed anywhere with chance `level`, and so
+            is `high`.
+        level: that chance.
+    """
+
+    bars: NDArray[np.int64]
+    low: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    high: NDArray[np.float64]
+    level: float
+
+    def at(self, bars: int) -> tuple[float, float, float] | None:
+        """Low, middle and high after so many bars; None before the first and after the last that is judged."""
+        if not self.bars[0] <= bars <= self.bars[-1]:
+            return None
+        low, middle, high = (float(np.interp(bars, self.bars, y)) for y in (self.low, self.middle, self.high))
+        return low, middle, high
+
+
+def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *, seed: int = 0) -> EquityBand:
+    """The band of paths that are drawn as blocks of neighbours from a backtest's returns (circular block bootstrap,
+    Politis and Romano 1992), over all bars at once.
+
+    How far a path is from the middle is measured at each bar in deviations of all paths; the band is as many
+    deviations wide as the farthest of a path is with chance `level`. The mean of a backtest is itself uncertain, as is
+    its scatter; each path therefore has a mean and a scatter of its own, as another backtest of the length would.
+
+    Args:
+        reference: returns of the backtest.
+        horizon: bars that the band spans.
+        level: chance that a healthy path crosses the lower side; and the upper.
+        seed: of the draws.
+
+    Raises:
+        ValueError: a horizon below 2, a level outside (0, 0.5), or a backtest of too few independent stretches.
+    """
+    if horizon < 2 or not 0.0 < level < 0.5:
+        raise ValueError(f"horizon={horizon}, level={level} are not allowed: >= 2, and above 0 and below 0.5")
+    returns = reference.returns
+    count = len(returns)
+    memory = max(correlation_time(returns), correlation_time(np.abs(returns - returns.mean())))
+    block = max(round(block_length(returns)), math.ceil(BATCH * memory) if memory > 1.25 else 1)
+    if count < LEAST_BLOCKS * block:
+        raise ValueError(f"{count:,} returns are fewer than {LEAST_BLOCKS} independent stretches of {block:,}")
+    bars = np.unique(np.geomspace(max(FIRST * horizon, 1.0), horizon, POINTS).round().astype(np.int64))
+    rng = np.random.default_rng(seed)
+    sums = np.concatenate([[0.0], np.cumsum(np.concatenate([returns, returns[:block]]) - returns.mean())])
+    blocks = -(-horizon // block)
+    paths = np.zeros((PATHS, len(bars)))
+    whole, rest = bars // block, bars % block
+    for path in paths:
+        starts = rng.integers(count, size=blocks + 1)
+        full = np.concatenate([[0.0], np.cumsum(sums[starts[:-1] + block] - sums[starts[:-1]])])
+        at = starts[np.minimum(whole, blocks)]
+        path[:] = full[whole] + sums[at + rest] - sums[at]
+    squares = np.add.reduceat((returns - returns.mean()), np.arange(0, count - count % block, block)) ** 2
+    stretches = len(squares)
+    error = math.sqrt(float(squares.mean()) / block / count * stretches / (stretches - 1))  # of the mean, per bar
+    freedom = stretches - 1
+    scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if block == 1 else 1.0 - 0.5 / BATCH))
+    paths = paths * scatter[:, None] + np.outer(rng.standard_t(freedom, PATHS) * error, bars)
+    deviation = np.sqrt(np.mean(paths**2, axis=0))
+    farthest = np.quantile((paths / deviation).min(axis=1), level), np.quantile((paths / deviation).max(axis=1), 1.0 - level)
+    middle = returns.mean() * bars
+    return EquityBand(bars, middle + farthest[0] * deviation, middle, middle + farthest[1] * deviation, level)
+
+
+class EquityWatch:
+    """Alarms where equity falls below the band of its backtest; after the band's last bar the next one begins.
+
+    Args:
+        reference: of the backtest.
+        horizon: bars of a band.
+        level: chance of a false alarm within one.
+        seed: of the draws.
+
+    Raises:
+        ValueError: see `equity_band`.
+    """
+
+    def __init__(self, reference: EquityReference, horizon: int, level: float = 0.05, *, seed: int = 0) -> None:
+        self.band = equity_band(reference, horizon, level, seed=seed)
+        self.horizon = horizon
+        self.status = Status(words="equity against its backtest")
+        self._start = math.nan
+        self._bars = 0
+
+    def add(self, equity: float, at_ms: int) -> bool:
+        """Take in the equity at a close; whether an alarm began. What is not finite and positive is left out."""
+        if not (math.isfinite(equity) and equity > 0.0):
+            return False
+        if math.isnan(self._start) or self._bars >= self.horizon:
+            self._start, self._bars = math.log(equity), 0
+            return False
+        self._bars += 1
+        allowed = self.band.at(self._bars)
+        if allowed is None or self.status.state == "alarm":
+            return False
+        earned = math.log(equity) - self._start
+        fired = earned < allowed[0]
+        words = f"log-return since {self._bars:,} bars; the backtest promised {allowed[1]:+.4f}"
+        self.status = self.status.then("alarm" if fired else "ok", at_ms, words, earned, allowed[0])
+        return fired
