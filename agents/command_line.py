@@ -28,6 +28,7 @@ from agents.commands.check_leakage import check_leakage  # noqa: E402
 from agents.commands.data import app as data_commands  # noqa: E402
 from agents.commands.evaluate import evaluate  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
+from agents.commands.models import app as models_commands  # noqa: E402
 from agents.commands.options import (  # noqa: E402
     Bars,
     Exogenous,
@@ -43,6 +44,7 @@ from agents.commands.play import play  # noqa: E402
 from agents.commands.predict import predict  # noqa: E402
 from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.report import report  # noqa: E402
+from agents.commands.retrain import retrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
@@ -65,6 +67,7 @@ app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
 app.add_typer(tokens_commands, name="tokens")
 app.add_typer(trade_commands, name="trade")
+app.add_typer(models_commands, name="models")
 app.command()(pretrain)
 app.command()(synth)
 app.command()(train)
@@ -76,6 +79,7 @@ app.command()(play)
 app.command()(report)
 app.command()(signal)
 app.command()(tune)
+app.command()(retrain)
 app.command("check-leakage")(check_leakage)
 app.command("walk-forward")(walk_forward)
 app.command()(export)

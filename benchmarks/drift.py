@@ -104,7 +104,7 @@ def losses(kind: str, rows: int, repetitions: int) -> dict[str, Any]:
         reference = LossReference.of(base)
         for method in METHODS:
             watch = LossWatch(reference, rows, LEVEL, method)
-            alarms[method] += any([watch.add(x, 0) for x in live.tolist()])
+            alarms[method] += any(watch.add(x, 0) for x in live.tolist())
         for name, detector in (("river's PageHinkley()", PageHinkley()), ("river's ADWIN()", ADWIN())):
             fired = False
             for x in live.tolist():
@@ -123,7 +123,7 @@ def equity(kind: str, rows: int, repetitions: int) -> dict[str, Any]:
         watch = EquityWatch(EquityReference.of(base), rows, LEVEL, seed=seed)
         known += 1
         curve = np.exp(np.concatenate([[0.0], np.cumsum(live)]))
-        alarms += any([watch.add(x, 0) for x in curve.tolist()])
+        alarms += any(watch.add(x, 0) for x in curve.tolist())
     return {"equity band": rate(alarms, known, repetitions)}
 
 
@@ -155,7 +155,9 @@ PLANTED: dict[str, Callable[[Rows], Rows]] = {
     "mean of all columns +0.5": lambda x: x + 0.5,
     "mean of one column +0.5": lambda x: x + 0.5 * (np.arange(x.shape[1]) == 0),
     "deviation of all columns x1.5": lambda x: x * 1.5,
-    "volatility regimes (x0.5, x2, of 250 rows)": lambda x: x * np.where(np.arange(len(x)) // 250 % 2, 0.5, 2.0)[:, None],
+    "volatility regimes (x0.5, x2, of 250 rows)": (
+        lambda x: x * np.where(np.arange(len(x)) // 250 % 2, 0.5, 2.0)[:, None]
+    ),
     "slow ramp to +1 in 5,000 rows": lambda x: x + np.linspace(0.0, 1.0, len(x))[:, None],
 }  # fmt: skip
 
@@ -196,7 +198,7 @@ def loss_delays(kind: str, change: float, method: Method, repetitions: int) -> d
         watch = LossWatch(LossReference.of(stream(kind, rng, REFERENCE)[:, 0]), BEFORE, LEVEL, method)
         live = stream(kind, rng, BEFORE + AFTER)[:, 0]
         live[BEFORE:] += change
-        false += any([watch.add(x, 0) for x in live[:BEFORE].tolist()])
+        false += any(watch.add(x, 0) for x in live[:BEFORE].tolist())
         if watch.status.state == "alarm":
             watch.begin_again()
         found = next((t for t, x in enumerate(live[BEFORE:].tolist(), 1) if watch.add(x, 0)), None)

@@ -6,6 +6,7 @@ from __future__ import annotations
 EXTRA_OF = {
     "sklearn": "report", "scipy": "report", "matplotlib": "report", "PIL": "report",
     "plotly": "report", "jinja2": "report",
+    "river": "drift",
     "optuna": "tuning",
     "ccxt": "data",
     "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",

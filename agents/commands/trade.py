@@ -53,7 +53,7 @@ StateFolder = Annotated[Path, typer.Argument(help="Folder of the journal.", exis
 @app.command("run", cls=TradeCommand)
 def trade(
     what: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="Folder of an agent's run, a segmenter or a forecaster.")
+        Path | None, typer.Argument(metavar="RUN", help="Folder of a run, a model, or of versions (the one in use).")
     ] = None,
     signals: Annotated[
         Path | None, typer.Option(help="A file of signals: time, target and, if it has one, confidence.")
@@ -109,6 +109,7 @@ def trade(
 ) -> None:
     """Trade what RUN or --signals ask for at each close."""
     from agents.live.desk import named_decider
+    from agents.live.operated import operated
 
     _require_one_way(paper, live, replay, exchange)
     if size not in ("fixed", "confidence"):
@@ -121,7 +122,8 @@ def trade(
     if paper and prices is not None and prices.lifetime < 1.0:
         raise ValueError(f"--limit-bars {limit_bars:g}: on paper a bar is one piece: whole bars are allowed")
     page = _page(dashboard, dashboard_host)
-    named = named_decider(what, signals, states, timeframe, short=short)
+    model = operated(what)
+    named = model.named(named_decider(model.model, signals, states, timeframe, short=short))
     policies = _policies(
         named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
         daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
@@ -212,8 +214,8 @@ def _replayed(
         stack.enter_context(env.executor.switch.on_signals())
         print(f"on paper: {named.name} on {account['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "
               f"halt with `cryptoenv trade halt {state}`", flush=True)  # fmt: skip
-        watchers = stack.enter_context(page_of(env, page, state, named.name,
-                                             f"{account['bars']}, {decider.timeframes[0]}", redact))  # fmt: skip
+        place = f"{account['bars']}, {decider.timeframes[0]}"
+        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact, named.watchers(env)))
         loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if times is None else times),
                            watchers=watchers, stays=page is not None)  # fmt: skip
         traded = loop.run(times)

@@ -49,11 +49,13 @@ class Named:
         name: for people.
         decider: what decides.
         settings: instrument, costs and limits.
+        watchers: of its loop, such as a monitor of drift, made for the environment it trades in.
     """
 
     name: str
     decider: Decider
     settings: TradingSettings
+    watchers: Callable[[CryptoLiveEnv], Sequence[Watcher]] = lambda env: ()
 
 
 def named_decider(

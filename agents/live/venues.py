@@ -154,7 +154,7 @@ def trade_on_exchange(
         env = live_environment(named, broker, feed, state, policies, cash=cash, adopt=adopt)
         stack.enter_context(env.executor.switch.on_signals())
         place = f"{symbol}, {named.decider.timeframes[0]}, at {exchange}{' (sandbox)' if sandbox else ''}"
-        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact))
+        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact, named.watchers(env)))
         return TradingLoop(env, named.decider, shown=_line, watchers=watchers, stays=page is not None).run(times)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,7 +79,7 @@ class ModelsFolder:
             VersionError: no name of a version.
         """
         if not NAME.fullmatch(name):
-            raise VersionError(f"{name!r:.60} is no version: they are called 0001, 0002, ...; there are {self._words()}")
+            raise VersionError(f"{name!r:.60} is no version: they are called 0001, 0002, ...; here {self._words()}")
         return self.folder / name
 
     def names(self) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ class ModelsFolder:
         with self.held():
             pointer = self._pointer(anew)
             if expect is not None and (pointer.current or "") != expect:
-                raise PointerError(f"version {pointer.current} is used now, not {expect or 'none'}: nothing was changed")
+                raise PointerError(f"version {pointer.current} is used, not {expect or 'none'}: nothing was changed")
             if pointer.current == name:
                 raise PointerError(f"version {name} is used already")
             require_whole(place)
@@ -238,19 +238,16 @@ class ModelsFolder:
             FolderLockedError: the other one takes longer than `wait` seconds.
         """
         until = time.monotonic() + wait
-        while True:
-            lock = folder_lock(self.folder, f"the models folder {self.folder}")
-            try:
-                lock.__enter__()
-                break
-            except FolderLockedError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
-        try:
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(folder_lock(self.folder, f"the models folder {self.folder}"))
+                    break
+                except FolderLockedError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     def _words(self) -> str:
         return ", ".join(self.names()) or "no versions"

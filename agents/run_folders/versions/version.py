@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from agents.policies.segmented_extractor import SEGMENTER
 from agents.run_folders.run_folder import (
     AGENT,
     CLONE,
@@ -27,7 +28,6 @@ from agents.run_folders.run_folder import (
     read_json,
     seed_folders,
 )
-from agents.policies.segmented_extractor import SEGMENTER
 from cryptoenv.files.bounded_json import JsonError, parse_json
 from cryptoenv.files.durable_files import NotRegularError, read_regular, refuse_special, write_file
 from pretrain import load

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cryptoenv.analysis.drift.dependence import BATCH, LEAST_BATCHES, correlation_time, long_run_covariance
+from cryptoenv.analysis.drift.dependence import BATCH, LEAST_BATCHES, correlation_time, long_run_covariance, safety
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.samples import Distance
 from cryptoenv.files.typed_values import ConfigError
@@ -75,8 +75,7 @@ class CalibrationReference:
         time = max(correlation_time(residual), correlation_time(np.abs(residual)), correlation_time(said) / 2.0)
         length = math.ceil(BATCH * time) if time > 1.25 else 1
         covariance, batches = long_run_covariance([parts], length)
-        safe = 1.0 if length == 1 else 1.0 + math.sqrt(2.0 / (1.5 * max(batches, 1.0)))
-        variances = np.maximum(np.diag(covariance) * safe, parts.var(axis=0))
+        variances = np.maximum(np.diag(covariance) * safety(length, batches), parts.var(axis=0))
         return cls(len(said), edges, parts.mean(axis=0), variances, (parts != 0.0).mean(axis=0), batches)
 
     def to_json(self) -> dict[str, Any]:

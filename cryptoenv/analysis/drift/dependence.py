@@ -86,3 +86,8 @@ def long_run_covariance(parts: Sequence[NDArray[np.float64]], length: int) -> tu
         return total, 0.0
     missed = 1.0 if length == 1 else 1.0 - 0.5 / BATCH
     return total / used / missed / max(1.0 - 1.0 / batches, 0.5), batches
+
+
+def safety(length: int, batches: float) -> float:
+    """By how much a variance from few batches is made larger: one of its own deviations; nothing for single rows."""
+    return 1.0 if length == 1 else 1.0 + math.sqrt(2.0 / (1.5 * max(batches, 1.0)))

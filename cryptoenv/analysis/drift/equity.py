@@ -15,7 +15,7 @@ from cryptoenv.analysis.drift.status import Status
 from cryptoenv.analysis.resampling import block_length
 from cryptoenv.files.typed_values import ConfigError
 
-PATHS = 4000  #: that are drawn
+PATHS, AT_ONCE = 4000, 500  #: that are drawn, in how many at a time
 POINTS = 64  #: of a band, from the first bar that is judged to the last
 FIRST = 0.02  #: share of the horizon from which on a path is judged
 LEAST = 100  #: returns that a band needs
@@ -43,7 +43,7 @@ class EquityReference:
         values = np.asarray(returns, dtype=np.float64)
         values = values[np.isfinite(values)][-MOST_KEPT:]
         if len(values) < LEAST or not values.std() > 0.0:
-            raise ValueError(f"{len(values):,} returns that differ are too few to promise anything; allowed: >= {LEAST}")
+            raise ValueError(f"{len(values):,} returns, or all alike, promise nothing; allowed: >= {LEAST} that differ")
         return cls(values)
 
     def to_json(self) -> list[float]:
@@ -69,8 +69,8 @@ class EquityBand:
 
     Attributes:
         bars: (P,) int64, ascending.
-        low, middle, high: (P,) float64 log-returns since the start. `low` is crossed anywhere with chance `level`, and so
-            is `high`.
+        low, middle, high: (P,) float64 log-returns since the start. `low` is crossed anywhere with chance `level`, and
+            so is `high`.
         level: that chance.
     """
 
@@ -117,13 +117,11 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     rng = np.random.default_rng(seed)
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([returns, returns[:block]]) - returns.mean())])
     blocks = -(-horizon // block)
-    paths = np.zeros((PATHS, len(bars)))
     whole, rest = bars // block, bars % block
-    for path in paths:
-        starts = rng.integers(count, size=blocks + 1)
-        full = np.concatenate([[0.0], np.cumsum(sums[starts[:-1] + block] - sums[starts[:-1]])])
-        at = starts[np.minimum(whole, blocks)]
-        path[:] = full[whole] + sums[at + rest] - sums[at]
+    paths = np.concatenate([
+        _drawn(sums, rng.integers(count, size=(AT_ONCE, blocks + 1)), block, whole, rest)
+        for _ in range(PATHS // AT_ONCE)
+    ])  # fmt: skip
     squares = np.add.reduceat((returns - returns.mean()), np.arange(0, count - count % block, block)) ** 2
     stretches = len(squares)
     error = math.sqrt(float(squares.mean()) / block / count * stretches / (stretches - 1))  # of the mean, per bar
@@ -131,9 +129,20 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if block == 1 else 1.0 - 0.5 / BATCH))
     paths = paths * scatter[:, None] + np.outer(rng.standard_t(freedom, PATHS) * error, bars)
     deviation = np.sqrt(np.mean(paths**2, axis=0))
-    farthest = np.quantile((paths / deviation).min(axis=1), level), np.quantile((paths / deviation).max(axis=1), 1.0 - level)
-    middle = returns.mean() * bars
-    return EquityBand(bars, middle + farthest[0] * deviation, middle, middle + farthest[1] * deviation, level)
+    units, middle = paths / deviation, returns.mean() * bars
+    below, above = np.quantile(units.min(axis=1), level), np.quantile(units.max(axis=1), 1.0 - level)
+    return EquityBand(bars, middle + below * deviation, middle, middle + above * deviation, level)
+
+
+def _drawn(
+    sums: NDArray[np.float64], starts: NDArray[np.int64], block: int, whole: NDArray[np.int64], rest: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(n, P) sums of returns after `whole` blocks and `rest` bars of the next, of n paths of blocks (n, B + 1)."""
+    full = np.zeros(starts.shape)
+    np.cumsum(sums[starts[:, :-1] + block] - sums[starts[:, :-1]], axis=1, out=full[:, 1:])
+    at = starts[:, whole]
+    found: NDArray[np.float64] = full[:, whole] + sums[at + rest] - sums[at]
+    return found
 
 
 class EquityWatch:

@@ -13,7 +13,7 @@ from cryptoenv.analysis.drift.reference import ColumnReference, TableReference
 from cryptoenv.analysis.drift.samples import Distance, kolmogorov_smirnov, population_stability
 from cryptoenv.analysis.drift.status import Status
 from cryptoenv.analysis.returns import bars_per_year
-from cryptoenv.files.typed_values import Range, require_numbers
+from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
 
 MOST_MISSING = 0.1  #: share of a window's rows that a column may lack
 STATISTICS = {"PSI": population_stability, "KS": kolmogorov_smirnov}
@@ -37,7 +37,9 @@ class FeaturePlan:
     false_alarms: float = 0.5
 
     def __post_init__(self) -> None:
-        require_numbers(self, {
+        require_types(type(self), vars(self))
+        require(len(self.windows) > 0, "windows", self.windows, "at least one number of rows")
+        require_ranges(self, {
             "windows": Range(16, 100_000), "every": Range(1, 100_000), "false_alarms": Range(0.0, 1e6, above=True),
         })  # fmt: skip
 

@@ -57,7 +57,7 @@ class LossReference:
         length = max(LEAST_LENGTH, math.ceil(BATCH * time) if time > 1.25 else 1)
         count = len(values) // length
         if count < LEAST_STRETCHES:
-            raise ValueError(f"{len(values):,} losses are {count} stretches of {length}; {LEAST_STRETCHES} are the least")
+            raise ValueError(f"{len(values):,} losses are {count} stretches of {length}; allowed: >= {LEAST_STRETCHES}")
         means = values[len(values) - count * length :].reshape(count, length).mean(axis=1)
         scatter = float(means.std(ddof=1))
         if not scatter > 1e-12 * (1.0 + abs(float(means.mean()))):

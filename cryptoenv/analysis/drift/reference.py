@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.analysis.drift.dependence import LEAST_BATCHES, batch_length, long_run_covariance
+from cryptoenv.analysis.drift.dependence import LEAST_BATCHES, batch_length, long_run_covariance, safety
 from cryptoenv.files.typed_values import ConfigError
 
 CELLS = 20  #: cells by quantiles that rows are counted in; PSI takes them together by twos, fours or tens
@@ -64,10 +64,10 @@ class ColumnReference:
         below = np.cumsum(shares)[:-1]
         middles = np.cumsum(shares) - shares / 2.0
         length = batch_length([middles[cell] for cell in cells])
-        under, batches = long_run_covariance([(c[:, None] <= np.arange(len(edges))).astype(float) for c in cells], length)
-        bins = np.arange(math.ceil(len(shares) / 2))
-        inside, _ = long_run_covariance([(c[:, None] // 2 == bins).astype(float) for c in cells], length)
-        safe = 1.0 if length == 1 else 1.0 + math.sqrt(2.0 / (1.5 * max(batches, 1.0)))  # of a variance from few batches
+        borders, bins = np.arange(len(edges)), np.arange(math.ceil(len(shares) / 2))
+        under, batches = long_run_covariance([(cell[:, None] <= borders).astype(float) for cell in cells], length)
+        inside, _ = long_run_covariance([(cell[:, None] // 2 == bins).astype(float) for cell in cells], length)
+        safe = safety(length, batches)
         times = np.maximum(np.diag(under) * safe / (below * (1.0 - below)), 1.0)
         return cls(name, len(rows), edges, shares, times, inside * safe, batches)
 

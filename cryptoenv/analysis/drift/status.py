@@ -32,8 +32,8 @@ class Status:
         return Status(state, statistic, threshold, since, words)
 
     def became(self, before: Status) -> bool:
-        """Whether the state is another than `before`; what becomes known for the first time and is well is no news."""
-        return self.state != before.state and not (before.since is None and self.state != "alarm")
+        """Whether that is news: another state than `before`, but for what becomes known and is well."""
+        return self.state != before.state and not (before.state == "unknown" and self.state == "ok")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
