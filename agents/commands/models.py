@@ -61,7 +61,7 @@ def list_versions(folder: Models) -> None:
     models = _models(folder)
     table = Table("version", "state", "kind", "made", "learned until", "parent", "why")
     damaged = []
-    for one in models.list():
+    for one in models.versions():
         told = one.version
         if told is None:
             table.add_row(one.name, one.state, *[""] * 5)

@@ -101,7 +101,7 @@ def _reason(models: ModelsFolder, period: pd.Timedelta | None, state: Path | Non
 
     if period is None and state is None:
         return "by hand"
-    versions = [one.version for one in models.list() if one.version is not None]
+    versions = [one.version for one in models.versions() if one.version is not None]
     newest = versions[-1]
     if period is not None and pd.Timestamp.now("UTC") - pd.Timestamp(newest.made_at) >= period:
         return f"on schedule: version {newest.name} is older than {period}"

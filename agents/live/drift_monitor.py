@@ -206,7 +206,7 @@ class DriftMonitor:
         words = f"version {trades} trades"
         if used != trades:
             words += f", version {used} is used: it trades from the next start on"
-        waiting = [one.name for one in models.list() if one.state == "proposed" and one.name > trades]
+        waiting = [one.name for one in models.versions() if one.state == "proposed" and one.name > trades]
         words += "".join(f", version {name} is proposed" for name in waiting)
         self._others["version"] = self._others.get("version", Status()).then("ok", watched.close_time, words)
         if self._journal is None:

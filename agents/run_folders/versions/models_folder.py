@@ -109,7 +109,7 @@ class ModelsFolder:
         read_version(self.place(name))
         return self.place(name)
 
-    def list(self) -> list[Listed]:
+    def versions(self) -> list[Listed]:
         """All versions with their states; damaged descriptions are told, files are not looked at.
 
         Raises:
@@ -133,7 +133,7 @@ class ModelsFolder:
             PointerError: the pointer cannot be read.
         """
         found = []
-        for listed in self.list():
+        for listed in self.versions():
             if (version := listed.version) is not None:
                 detail = {"version": version.name, "against": version.parent, "why": version.why}
                 found.append(Happened(version.made_at, "proposed" if version.parent else "added", detail))

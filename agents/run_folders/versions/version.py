@@ -135,7 +135,7 @@ def described(place: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         return data, {key: value for key, value in metrics.items() if isinstance(value, int | float | str)}
     config = read_json(artifact_in(place) / CONFIG)
     learned = config.get("data") or []
-    data = {"learned": learned}
+    data: dict[str, Any] = {"learned": learned}
     if learned and isinstance(learned, list) and isinstance(learned[-1], dict) and "last" in learned[-1]:
         data[LEARNED_UNTIL] = learned[-1]["last"]
     metrics = config.get("metrics")

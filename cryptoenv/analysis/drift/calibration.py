@@ -28,6 +28,7 @@ def expected_calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, bi
     Args:
         probabilities: (n,) in [0, 1]. outcomes: (n,) 0 or 1.
 
+    >>> from cryptoenv.analysis.drift.calibration import expected_calibration_error
     >>> expected_calibration_error([0.2, 0.2, 0.2, 0.2, 0.2], [0, 0, 0, 0, 1])
     0.0
     """

@@ -24,6 +24,7 @@ def correlation_time(values: ArrayLike) -> float:
     "Practical Markov chain Monte Carlo", Statistical Science 7(4): initial monotone sequence), never below 1: series
     that swing back and forth tell more than independent ones, and no use is made of that.
 
+    >>> from cryptoenv.analysis.drift.dependence import correlation_time
     >>> correlation_time([0.0, 1.0] * 50)
     1.0
     """

@@ -44,7 +44,7 @@ def models(artifact: Path, tmp_path: Path) -> ModelsFolder:
 
 
 def states(models: ModelsFolder) -> list[str]:
-    return [one.state for one in models.list()]
+    return [one.state for one in models.versions()]
 
 
 def test_versions_are_added_promoted_and_rolled_back(models: ModelsFolder) -> None:

@@ -103,7 +103,7 @@ def test_from_drift_to_a_roll_back(world: World, capsys: pytest.CaptureFixture[s
     assert main(asked) == 0
     said = capsys.readouterr().out
     assert "training: drift: 1h " in said and "proposed:  version 0002, to replace 0001" in said
-    proposed = models.list()[1]
+    proposed = models.versions()[1]
     assert proposed.state == "proposed" and models.current().name == "0001"  # nothing is swapped
     assert proposed.version is not None and proposed.version.why.startswith("drift: 1h ")
     record = json.loads((models.place("0002") / RECORD).read_text())
