@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptoenv.features import FeatureFunction
-from pretrain.extractor.artifact import SHIPPED
+from pretrain.extractor.artifact import shipped_place
 from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.predicting import Predictor
 from pretrain.fitting.recipe import ModelRecipe, model_of
@@ -42,7 +42,7 @@ def load(
     >>> table = model.predict(synthetic.regime_market("standard", days=2, seed=7).bars)   # one row per decidable bar
 
     Args:
-        folder: of the artifact, or of the run that made it; "default" is the one that ships with the package.
+        folder: of the artifact, or of the run that made it; "default" and "bars" are those that ship with the package.
         device: where it predicts: "cpu", "cuda", "auto" for a GPU where there is one.
         functions: code of the user's own features, where the model reads some: an artifact holds none.
 
@@ -50,7 +50,7 @@ def load(
         ArtifactError: no artifact, one of an unknown kind, one that was changed, or the code of a feature is missing.
         ValueError: no such device.
     """
-    place = SHIPPED / "default" if folder == "default" else artifact_in(Path(folder))
+    place = shipped_place(folder) or artifact_in(Path(folder))
     kind = kind_of(place)
     if kind not in LOADERS:
         raise ArtifactError(f"{place} holds a model of kind {kind!r:.100}, known are {sorted(LOADERS)}")

@@ -6,9 +6,9 @@ held. With linear costs the value of going from position `p` to `a` at bar `t` s
     Q(t, p, a) = U(t, a) - c |a - p|,    U(t, a) = reward(t+1, a) + gamma max_b [U(t+1, b) - c |b - a|]
 
 so one regression of `U(t, .)` on the embedding of bar `t` learns from all transitions of all bars at once: fitted Q
-iteration (Ernst et al. 2005) on counterfactual transitions. What the assumption leaves out: market impact, volume caps,
-liquidation, stops and other limits, and the drift of an exposure between orders; funding and borrow are left out as
-well. Where those matter, learn in the env.
+iteration (Ernst et al. 2005) on counterfactual transitions. What a position earns over a bar is the kernel's own
+(`cryptoenv.trading.position_returns`), with funding, borrow and exits inside the bar. What the assumption leaves out:
+market impact, volume caps, and the drift of an exposure between orders. Where those matter, learn in the env.
 Shape legend: `T` bars, `D` embedding width, `A` positions, `B` bars of a batch.
 """
 
@@ -36,9 +36,10 @@ from agents.policies.agent import Agent
 from agents.policies.heads import bind
 from agents.policies.policy_shape import PolicyShape, observation_space
 from agents.policies.utility_head import PREFERENCE, UtilityPolicy, utility_arguments
-from cryptoenv.bars.price_columns import CLOSE, OPEN
+from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import write_folder
-from cryptoenv.trading.kernel import RUIN_FRACTION
+from cryptoenv.trading.config import TradingConfig
+from cryptoenv.trading.position_returns import position_returns
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "fitted_q.json"
 
@@ -112,22 +113,20 @@ class CounterfactualQ(BaseAlgorithm):
             fused=True,
         )  # fmt: skip
 
-    def teach_with(self, train: EmbeddedMarkets, clone: Any = None) -> None:
-        """Learn from these markets, pulled toward `clone` (with the markets' embeddings bound) where it is given."""
+    def teach_with(self, train: EmbeddedMarkets, clone: Any = None, trading: TradingConfig | None = None) -> None:
+        """Learn from these markets, pulled toward `clone` (with the markets' embeddings bound) where it is given.
+
+        `trading`: instrument, costs of holding and limits; a perpetual without funding where None.
+        """
         bind(self.policy, train.table)
         self._clone = clone
         rows, rewards, indices = [], [], []
+        trading = TradingConfig() if trading is None else trading
         for number, t in enumerate(train.labelled):
             bars = np.arange(t.first, len(t.market) - 1)
-            prices = t.market.prices
             rows.append(train.table.offsets[number] + bars)
-            # the position chosen at t earns bar t + 1 from its open, and the gap to the open after it
-            moved = prices[bars + 1, CLOSE] / prices[bars + 1, OPEN] - 1.0
-            gap = np.append(prices[bars[1:] + 1, OPEN] / prices[bars[1:], CLOSE] - 1.0, 0.0)
-            exposed = np.array(self._positions)
-            # what is left of equity, at least the env's floor of ruin
-            kept = [np.maximum(1.0 + np.outer(change, exposed), RUIN_FRACTION) for change in (moved, gap)]
-            rewards.append(np.log(kept[0]) + np.log(kept[1]))
+            parameters = trading.parameters(timeframe_ms(t.market.timeframes[0]) / 1000.0)
+            rewards.append(position_returns(t.market.prices, self._positions, parameters)[bars])
             indices.append(np.column_stack([np.full(len(bars), number), bars]))
         self._rows = torch.from_numpy(np.concatenate(rows))
         self._reward = torch.from_numpy((REWARD_IN_PERCENT * np.concatenate(rewards)).astype(np.float32))
@@ -274,5 +273,6 @@ def new_fitted_q(clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *,
     algorithm = CounterfactualQ(
         clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed
     )
-    algorithm.teach_with(train, bound_clone(clone, train) if config.pull > 0.0 else None)
+    trading = TradingConfig(settings.instrument, settings.costs, settings.limits, settings.rules, settings.sizing)
+    algorithm.teach_with(train, bound_clone(clone, train) if config.pull > 0.0 else None, trading)
     return algorithm

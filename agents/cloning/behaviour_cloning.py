@@ -16,6 +16,7 @@ from agents.cloning.imitation_extra import imitation_is_missing
 from agents.seeds import spread_seed
 from cryptoenv.progress import tqdm
 from pretrain.data.teachers import ORACLE_LABELS
+from pretrain.extractor.value_decisions import VALUE_DECISIONS
 
 try:
     from imitation.algorithms import bc
@@ -53,11 +54,13 @@ class CloningConfig:
 
 
 def cloning_of(label_kind: str) -> CloningConfig:
-    """How labels of a kind are cloned: the oracle's at length; labels of bars, mostly noise, in two slow passes.
+    """How labels of a kind are cloned: the oracle's, and what an extractor's values decide, at length; labels of bars,
+    mostly noise, in two slow passes.
 
     On validation markets of "standard" eight passes over labels of bars gave 0.41 of the optimum, two slow ones 0.72.
     """
-    return CloningConfig() if label_kind == ORACLE_LABELS else CloningConfig(epochs=2, learning_rate=3e-4)
+    clean = label_kind in (ORACLE_LABELS, VALUE_DECISIONS)
+    return CloningConfig() if clean else CloningConfig(epochs=2, learning_rate=3e-4)
 
 
 class _ReadyBatches:

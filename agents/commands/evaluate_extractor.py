@@ -95,7 +95,9 @@ def _learned(extractor: Any) -> list[Any]:
     """The last bars of one's own that it learned from."""
     import pandas as pd
 
+    from pretrain.data.rewards import REWARDS_OF_SYNTHETIC
     from pretrain.data.teachers import ORACLE_LABELS, PATTERN_LABELS
 
-    own = [one for one in extractor.provenance.data if one.teacher not in (ORACLE_LABELS, PATTERN_LABELS)]
+    synthetic = (ORACLE_LABELS, PATTERN_LABELS, REWARDS_OF_SYNTHETIC)
+    own = [one for one in extractor.provenance.data if one.teacher not in synthetic]
     return [pd.Timestamp(one.last) for one in own]

@@ -152,6 +152,7 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
     Raises:
         ConfigError: no such recipe, or values that are not allowed.
     """
+    from pretrain.data.rewards import REWARDS
     from pretrain.fitting.recipe import EXTRACTOR
     from pretrain.loading import read_recipe
 
@@ -163,7 +164,8 @@ def chosen_recipe(recipe: str | None, start: str | None, inputs: MarketInputs, *
         return named.with_inputs(inputs), start
     if start is None:
         anew = inputs.makes or (named is not None and named.inputs.makes)
-        start = NOTHING if anew or not bars else "default"
-    usual = "default" if not bars else "bars" if start == NOTHING else "finetune"
+        by_rewards = named is not None and named.teacher == REWARDS
+        start = NOTHING if anew or not bars else "bars" if by_rewards else "default"
+    usual = "default" if not bars else "horizon" if start == NOTHING else "finetune"
     chosen: Any = named or read_recipe(usual)
     return chosen.with_inputs(inputs), start

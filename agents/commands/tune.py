@@ -59,9 +59,7 @@ def tune(
     from pretrain.fitting.study import BEST_RECIPE, JOURNAL, Study
 
     study = Study(out, trials, workers, seed, mlflow=mlflow)
-    inputs = market_inputs(
-        timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions
-    )
+    inputs = market_inputs(timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions)
     if not (out / JOURNAL).exists():
         refuse_earlier_run(out)
     if agent:
@@ -84,7 +82,7 @@ def tune(
 
         one_source(task, bars)  # one of them at most
         files = tuple(map(str, bars or ()))
-        name = "bars" if bars and recipe == "default" else recipe
+        name = "horizon" if bars and recipe == "default" else recipe
         chosen = Recipe.read(name).changed(task=task, markets=markets).with_inputs(inputs)
         if accelerator is not None:
             chosen = chosen.changed(training=replace(chosen.training, accelerator=accelerator))

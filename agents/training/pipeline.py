@@ -44,6 +44,7 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.recipe import write_recipe
 from agents.training.selection import Schedule
+from agents.training.value_teacher import knows_values, taught_by_values
 from cryptoenv.files.typed_values import written_values
 from pretrain import Extractor
 from pretrain.data.splits import JUDGED_BY, refuse_families
@@ -107,7 +108,8 @@ def learn(
 ) -> Trained:
     """Clone the labels of the training markets, then go on from the clone with `algorithm`.
 
-    Torch's and numba's thread counts are left as they were; meanwhile both use one.
+    Where the extractor knows what the positions are worth (`bars`), its own decisions are the labels. Torch's and
+    numba's thread counts are left as they were; meanwhile both use one.
 
     Args:
         algorithm: one of `NAMES`; "bc" is the clone alone.
@@ -138,9 +140,12 @@ def learn(
             _hold(stack, checkpoints, out, resume)
         with embedding_on(extractor, config.accelerator):
             train, validation = (EmbeddedMarkets.of(extractor, part, progress=progress) for part in markets)
+        settings = config.settings_for(extractor)
+        if knows_values(extractor, settings):
+            train = taught_by_values(extractor, train, settings)
         training_markets = TrainingMarkets(train, validation)
         start = cloned(
-            extractor, training_markets, config.settings_for(extractor), config.cloning,
+            extractor, training_markets, settings, config.cloning,
             seed=seed, correction=config.dagger,
             log_folder=logs / "clone" if logs else None, progress=progress,
         )  # fmt: skip

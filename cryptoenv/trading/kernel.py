@@ -449,3 +449,30 @@ def open_account(account: NDArray[np.float64], cash: float, close: float, exposu
     account[PREVIOUS_EQUITY] = cash
     account[FILL_PRICE] = math.nan
     account[EXIT_PRICE] = math.nan
+
+
+@njit(cache=True, error_model="numpy")
+def between_opens(
+    account: NDArray[np.float64], prices: NDArray[np.float64], row: int, exposure: float, p: NDArray[np.float64]
+) -> float:
+    """Log-return of an exposure that is taken at the open of bar `row + 1`, at no cost, until the open after it.
+
+    It is what a decision at the close of `row` brings about: exits inside the bar, what falls due at the next open, and
+    the gap to it. Where no bar follows, the close is the end.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, overwritten.
+        prices: (T, 8) float64, `Market.prices`; `row + 1` must exist.
+        row: index of the bar at whose close the decision is made.
+        exposure: signed, a fraction of equity.
+        p: (PARAMETER_WIDTH,) float64, `TradingConfig.parameters`.
+    """
+    bar = prices[row + 1]
+    open_account(account, 1.0, bar[OPEN], exposure)
+    _exit_inside_bar(account, prices[row, SIGMA], bar, p)
+    mark(account, bar[CLOSE], p)
+    if account[RUINED] == 0.0 and row + 2 < len(prices):
+        following = prices[row + 2]
+        pay_holding_costs(account, following, p)
+        mark(account, following[OPEN], p)
+    return math.log(account[EQUITY])

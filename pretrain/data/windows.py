@@ -134,7 +134,9 @@ class WindowDataset:
         self.market = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self.t = np.concatenate(rows)
         self.labels = np.concatenate([item.labels[r] for item, r in zip(markets, rows, strict=True)])
-        self.returns = np.concatenate([_returns(item, r, horizons) for item, r in zip(markets, rows, strict=True)])
+        self.returns = np.concatenate(
+            [future_returns(item.market.prices, item.end, r, horizons) for item, r in zip(markets, rows, strict=True)]
+        )
         self.beliefs = np.concatenate([_beliefs(item, r) for item, r in zip(markets, rows, strict=True)])
         self.columns = np.concatenate([_columns(item, r) for item, r in zip(markets, rows, strict=True)])
 
@@ -247,16 +249,24 @@ class ShuffledBatches:
                 yield self._dataset.batch(order[place * self._size + rank : (place + 1) * self._size : world])
 
 
-def _returns(item: LabelledMarket, rows: NDArray[np.int64], horizons: tuple[int, ...]) -> NDArray[np.float32]:
-    """(R, H) float32 log-returns over each horizon in units of sigma_t * sqrt(horizon); NaN past the range's end."""
-    prices = item.market.prices
-    close = np.log(prices[: item.end, CLOSE])
+def future_returns(
+    prices: NDArray[np.float64], end: int, rows: NDArray[np.int64], horizons: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """(R, H) float32 log-returns over each horizon in units of sigma_t * sqrt(horizon); NaN where they end past `end`.
+
+    Args:
+        prices: (T, 8) float64, `Market.prices`.
+        end: first row that is not to be looked at.
+        rows: (R,) int64 decisions.
+        horizons: H base bars ahead.
+    """
     out = np.full((len(rows), len(horizons)), np.nan, np.float32)
     for column, horizon in enumerate(horizons):
         sigma = prices[rows, SIGMA]
-        known = (rows + horizon < item.end) & (sigma > 0.0)
+        known = (rows + horizon < end) & (sigma > 0.0)
         start = rows[known]
-        out[known, column] = (close[start + horizon] - close[start]) / (sigma[known] * np.sqrt(horizon))
+        moved = np.log(prices[start + horizon, CLOSE]) - np.log(prices[start, CLOSE])
+        out[known, column] = moved / (sigma[known] * np.sqrt(horizon))
     return out
 
 

@@ -39,8 +39,11 @@ from pretrain.fitting.provenance import Provenance, provenance_in
 
 FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 6
+BASIS_POINTS = 100.0  #: of a percent
+DEFINED = "; value: basis points of equity that a position is worth more than none, before the cost of going there"
 NAMES_ONLY = 5  #: the version that kept names of features, not the features
 SHIPPED = Path(__file__).parents[1] / "artifacts"
+SHIPPED_NAMES = ("default", "bars")  #: what ships: taught by the causal optimum, and by rewards from bars alone
 _EARLIER_KEYS = (
     "format", "format_version", "architecture", "label_kind", "training_data", "recipe", "versions", "metrics",
 )  # fmt: skip
@@ -109,8 +112,10 @@ class Extractor(KeptPredictor):
 
         `up_4`: probability that the log-return over the next 4 base bars is positive. `return_4_q10`: its 10% quantile,
         a log-return. `regime_0`, ...: probabilities of the teacher's regimes, where it had some. `action_-1`,
-        `action_0`, `action_+1`: probabilities of the best target exposure for who holds nothing. Of the user's own
-        labels: `label_NAME_CLASS`, probabilities of the classes of a column, or `label_NAME`, a number in its unit.
+        `action_0`, `action_+1`: probabilities of the best target exposure for who holds nothing. Where there is a head
+        of values, `value_-1`, `value_0`, `value_+1`: what each position is worth more than none, in basis points of
+        equity, before the cost of going there. Of the user's own labels: `label_NAME_CLASS`, probabilities of the
+        classes of a column, or `label_NAME`, a number in its unit.
         """
         config = self.config
         return (
@@ -118,6 +123,7 @@ class Extractor(KeptPredictor):
             *(f"return_{horizon}_q{100.0 * q:g}" for horizon in config.horizons for q in config.quantiles),
             *(f"regime_{number}" for number in range(config.regimes)),
             *(f"action_{name}" for name in self.classes),
+            *(f"value_{name}" for name in self.classes if config.values != "none"),
             *(name for names in _label_columns(config) for name in names),
         )
 
@@ -157,6 +163,17 @@ class Extractor(KeptPredictor):
         """
         return self._whole(market, lambda block: self.model.action_logits(self.embedded(block)).cpu().numpy())
 
+    def values(self, market: Market) -> NDArray[np.float32]:
+        """(T, P) float32: what each position is worth more than none, in percent of equity, before the cost of going
+        there; 0 before the first decision.
+
+        Raises:
+            ArtifactError: the market has other timeframes or features, or the extractor has no head of values.
+        """
+        if self.config.values == "none":
+            raise ArtifactError("this extractor has no head of values: pretrain one by rewards (--recipe bars)")
+        return self._whole(market, lambda block: self.model.values(self.embedded(block)).cpu().numpy())
+
     def _whole(self, market: Market, read: Callable[[Block], NDArray[np.float32]]) -> NDArray[np.float32]:
         """(T, ...) what is read of every row, 0 before the first decision."""
         rows, values = self.over_blocks(market, read)
@@ -175,6 +192,8 @@ class Extractor(KeptPredictor):
         if said.regime_logits is not None:
             parts.append(torch.softmax(said.regime_logits, dim=1))
         parts.append(torch.softmax(said.action_logits[:, flat], dim=1))
+        if said.values is not None:
+            parts.append(said.values * BASIS_POINTS)
         for classes, (centre, spread), own in zip(config.label_classes, config.label_scales, said.labels, strict=True):
             parts.append(torch.softmax(own, dim=1) if classes else own * spread + centre)
         return torch.cat([part.cpu() for part in parts], dim=1).numpy()
@@ -199,7 +218,7 @@ class Extractor(KeptPredictor):
                 for name, classes in zip(self.config.label_columns, self.config.label_classes, strict=True)
             },
             "definition": "classes: target exposure given each held one, as the teacher chose; up, return: log-return "
-            "of the close over base bars ahead",
+            "of the close over base bars ahead" + ("" if self.config.values == "none" else DEFINED),
         }
 
     @classmethod
@@ -211,7 +230,7 @@ class Extractor(KeptPredictor):
         functions: Sequence[FeatureFunction] = (),
         features: FeatureSpec | None = None,
     ) -> Self:
-        """The extractor kept in `folder`, after every check; "default" is the one that ships with the package.
+        """The extractor kept in `folder`, after every check; "default" and "bars" ship with the package.
 
         Args:
             folder: of the artifact.
@@ -224,7 +243,7 @@ class Extractor(KeptPredictor):
             ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others; the code of
                 a feature is missing. ValueError: no such device.
         """
-        content = read_folder(SHIPPED / "default" if folder == "default" else Path(folder), CONTENT)
+        content = read_folder(shipped_place(folder) or Path(folder), CONTENT)
         values, earlier = _config_values(content[CONFIG])
         try:
             config = ExtractorConfig.from_json(values["architecture"])
@@ -246,6 +265,11 @@ class Extractor(KeptPredictor):
         if not earlier and values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: classes or columns differ")
         return loaded if device == "cpu" else loaded.to(device)
+
+
+def shipped_place(name: str | Path) -> Path | None:
+    """The folder of an artifact that ships with the package, by its name; None for another name, or a path."""
+    return SHIPPED / name if isinstance(name, str) and name in SHIPPED_NAMES else None
 
 
 def _label_columns(config: ExtractorConfig) -> list[list[str]]:

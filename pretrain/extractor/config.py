@@ -20,6 +20,8 @@ from pretrain.networks.encoder_config import EncoderConfig
 _SIZES = {"regimes": Range(0, 4_096), "positions": Range(-1_000, 1_000), "horizons": Range(1, 10_000_000)}
 _LENGTHS = {"positions": 128, "horizons": 256, "quantiles": 256, "label_columns": 64}
 MOST_CLASSES = 256  #: of one column of labels
+#: Heads of values: none, one beside the head of actions, or one that also decides the actions.
+VALUES = ("none", "beside", "alone")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class ExtractorConfig(EncoderConfig):
     (base bars) and `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no
     such head. `label_columns` are the columns of the user's own labels, each with a head; `label_classes[i]` names the
     classes of column i as its file does, or is empty where it holds numbers, which the head says in units of
-    `label_scales[i]` = (centre, spread). `for_labels` fills them in.
+    `label_scales[i]` = (centre, spread). `for_labels` fills them in. `values` says whether a head tells what each
+    position is worth, beside that of actions or alone, and `value_cost` what an order then costs per unit of turnover.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -43,6 +46,8 @@ class ExtractorConfig(EncoderConfig):
     label_columns: tuple[str, ...] = later_field(())
     label_classes: tuple[tuple[str, ...], ...] = later_field(())
     label_scales: tuple[tuple[float, float], ...] = later_field(())
+    values: str = later_field("none")
+    value_cost: float = later_field(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +61,10 @@ class ExtractorConfig(EncoderConfig):
         inside = len(self.quantiles) > 0 and _increasing((0.0, *self.quantiles, 1.0))
         require(inside, "quantiles", self.quantiles, "strictly increasing in (0, 1)")
         self._require_labels()
+        require(self.values in VALUES, "values", self.values, f"one of {VALUES}")
+        flat = self.values == "none" or 0.0 in self.positions
+        require(flat, "positions", self.positions, "with 0.0 among them, which values are relative to")
+        require(0.0 <= self.value_cost < 1.0, "value_cost", self.value_cost, "a fraction, 0 <= value_cost < 1")
 
     def _require_labels(self) -> None:
         names, count = self.label_columns, len(self.label_columns)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from cryptoenv.files.typed_values import ConfigError, Range, later_field, require_ranges, require_types
+from pretrain.data.rewards import REWARDS, RewardsConfig
 from pretrain.data.teachers import OWN_LABELS, TEACHERS
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.config import PretrainingConfig
@@ -30,22 +31,26 @@ class Recipe(MarketRecipe):
         markets: how many of them.
         validation_markets: of the "validation" seeds, to stop early on and choose weights by.
         days: tradable days of each market.
-        teacher: "oracle", "path" or "horizon" (`pretrain.data.teachers`); "patterns", which learns from pattern markets
-            whatever the task, and wants `architecture.regimes` of at least 21 (none and twenty kinds); or "labels": the
-            user's own, which stand in files beside the bars (`pretrain.data.own_labels`).
+        teacher: "rewards" (`pretrain.data.rewards`), which takes markets as it needs them, of at most so many;
+            "oracle", "path" or "horizon" (`pretrain.data.teachers`); "patterns", which learns from pattern markets
+            whatever the task, and wants `architecture.regimes` of at least 21 (none and twenty kinds); or "labels":
+            one's own, which stand in files beside the bars (`pretrain.data.own_labels`).
         seed: of weights, batches and dropout.
         architecture: of the extractor.
         training: its optimiser and budget.
         model: "extractor".
         inputs: features, and for bars of one's own reference and exogenous columns; `architecture` has the timeframes
             that they name.
+        rewards: how the teacher "rewards" learns, and what trading costs there.
 
     Raises:
         ConfigError: a count that is not positive, an unknown task or teacher, or other timeframes in `inputs` than in
             `architecture`.
     """
 
-    SECTIONS: ClassVar[Mapping[str, type[Any]]] = {"architecture": ExtractorConfig, "training": PretrainingConfig}
+    SECTIONS: ClassVar[Mapping[str, type[Any]]] = {
+        "architecture": ExtractorConfig, "training": PretrainingConfig, "rewards": RewardsConfig,
+    }  # fmt: skip
 
     task: str = "standard"
     markets: int = 192
@@ -57,12 +62,13 @@ class Recipe(MarketRecipe):
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     model: str = later_field(EXTRACTOR)
     inputs: MarketInputs = field(default_factory=MarketInputs)
+    rewards: RewardsConfig = later_field(RewardsConfig())  # noqa: RUF009 -- frozen
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
         require_ranges(self, _COUNTS)
         for name, allowed in (
-            ("task", tuple(TASKS)), ("teacher", (*TEACHERS, OWN_LABELS)), ("model", (EXTRACTOR,)),
+            ("task", tuple(TASKS)), ("teacher", (*TEACHERS, OWN_LABELS, REWARDS)), ("model", (EXTRACTOR,)),
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")

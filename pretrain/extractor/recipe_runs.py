@@ -10,18 +10,23 @@ from typing import NamedTuple, cast
 
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
+from cryptoenv.progress import tqdm
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.own_labels import labelled_spans
+from pretrain.data.rewards import REWARDS, DrawnMarkets, OwnPieces, Piece
 from pretrain.data.splits import Span, Splits, split_markets
 from pretrain.data.teachers import OWN_LABELS, Teacher, labelled_bars, labelled_samples
 from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.recipe import Recipe
+from pretrain.extractor.rewards_training import RewardMarkets, fit_rewards
 from pretrain.extractor.training import fit_extractor
 from pretrain.fitting.artifact_folder import json_bytes
+from pretrain.fitting.batches import refuse_shared_rows
 from pretrain.fitting.fitting import LOG, FitOptions
 from pretrain.fitting.market_inputs import MarketMaker, require_synthetic
 from pretrain.fitting.mlflow_tracking import log_run
 from pretrain.fitting.run_folder import ARTIFACT, INPUTS, PICTURES, RECIPE, held, write_once
+from synthetic import regime_market, task_seeds
 from synthetic.installation import install_hint
 
 EMBARGO = 96  #: base bars left out after a border of time
@@ -54,6 +59,39 @@ def expert_markets(recipe: Recipe, *, progress: bool = True) -> LabelledMarkets:
         for family, count in (("extractor", recipe.markets), ("validation", recipe.validation_markets))
     )  # fmt: skip
     return LabelledMarkets(train, validation)
+
+
+def reward_markets(recipe: Recipe, *, progress: bool = True) -> RewardMarkets:
+    """The synthetic markets of a recipe whose teacher is "rewards": "extractor" seeds as they are needed, and
+    "validation" seeds.
+
+    Raises:
+        ConfigError: features that read a reference or further columns: no synthetic market has such.
+    """
+    layout = recipe.layout
+    require_synthetic(layout)
+    source = DrawnMarkets(recipe.task, recipe.markets, recipe.days, layout.market, layout.window)
+    seeds = task_seeds(recipe.task, "validation", recipe.validation_markets)
+    found = []
+    for seed in tqdm(seeds, desc="markets (validation)", unit="market", disable=not progress):
+        market = layout.market(regime_market(recipe.task, recipe.days, seed).bars)
+        found.append(Piece(market, market.first_decision(layout.window), len(market)))
+    return RewardMarkets(source, recipe.markets, tuple(found))
+
+
+def own_reward_markets(markets: Sequence[Market], splits: Splits, recipe: Recipe) -> RewardMarkets:
+    """Pieces of the train part of bars of one's own, and the whole validation part; the test part is not looked at.
+
+    Raises:
+        ValueError: synthetic markets that are kept to judge by, no span as long as a stretch, or rows in both parts.
+    """
+    source = OwnPieces(markets, splits.train, recipe.rewards, recipe.seed)
+    train, validation = (
+        tuple(Piece(markets[span.market], span.start, span.stop) for span in part)
+        for part in (splits.train, splits.validation)
+    )
+    refuse_shared_rows(train, validation)
+    return RewardMarkets(source, len({piece.market.hash for piece in train}), validation)
 
 
 def own_expert_markets(recipe: Recipe, files: Sequence[Path]) -> LabelledMarkets:
@@ -95,12 +133,19 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Labelled
         FolderLockedError: another pretraining writes there. CheckpointError: nothing good is left to resume from.
     """
     with held(options):
-        train, validation = markets or expert_markets(recipe, progress=options.progress)
         if options.out is not None:
             write_once(options.out / RECIPE, recipe.text(), options)
-        trained = fit_extractor(
-            train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
-        )
+        validation: Sequence[LabelledMarket] = ()
+        if recipe.teacher == REWARDS:
+            drawn = reward_markets(recipe, progress=options.progress)
+            trained = fit_rewards(
+                drawn, recipe.architecture, recipe.rewards, recipe.training, seed=recipe.seed, options=options
+            )
+        else:
+            train, validation = markets or expert_markets(recipe, progress=options.progress)
+            trained = fit_extractor(
+                train, validation, recipe.architecture, recipe.training, seed=recipe.seed, options=options
+            )
         provenance = replace(trained.provenance, recipe=recipe.digest)
         extractor = Extractor(trained.model, trained.scaler, provenance, trained.features)
         _keep(extractor, validation, options)
@@ -124,7 +169,7 @@ def finetune_extractor(
         markets: of its timeframes and features (of a new one: of the recipe's, `recipe.layout`); with labels of their
             own (`labelled_market`), those are learned.
         splits: of these markets, by `pretrain.data.splits.split_markets`.
-        recipe: its teacher ("path" or "horizon"), training and seed count.
+        recipe: its teacher ("rewards", "path" or "horizon"), training and seed count.
         options: as for `pretrain_extractor`; `inputs.json` says what was gone on from, and on which bars.
 
     Raises:
@@ -139,9 +184,12 @@ def finetune_extractor(
     layout, config = (recipe.layout, recipe.architecture) if start is None else (start.layout, start.config)
     for market in plain:
         layout.require(market)
-    teacher, positions = cast(Teacher, recipe.teacher), config.positions
+    positions, by_rewards = config.positions, recipe.teacher == REWARDS and not own
 
     def labelled(part: tuple[Span, ...]) -> tuple[LabelledMarket, ...]:
+        if by_rewards:
+            return ()
+        teacher = cast(Teacher, recipe.teacher)
         return labelled_spans(own, part) if own else labelled_bars(plain, part, teacher=teacher, positions=positions)
 
     train, validation = labelled(splits.train), labelled(splits.validation)
@@ -151,10 +199,16 @@ def finetune_extractor(
             bars = [{"name": market.name, "hash": market.hash} for market in plain]
             inputs = {"start": None if start is None else start.hash, "markets": bars, "splits": asdict(splits)}
             write_once(options.out / INPUTS, json_bytes(inputs).decode(), options)
-        extractor = fit_extractor(
-            train, validation, config if start is None else None, recipe.training, seed=recipe.seed, options=options,
-            start=start,
-        )  # fmt: skip
+        if by_rewards:
+            extractor = fit_rewards(
+                own_reward_markets(plain, splits, recipe), config, recipe.rewards, recipe.training, seed=recipe.seed,
+                options=options, start=start,
+            )  # fmt: skip
+        else:
+            extractor = fit_extractor(
+                train, validation, config if start is None else None, recipe.training, seed=recipe.seed,
+                options=options, start=start,
+            )  # fmt: skip
         _keep(extractor, validation, options)
         if options.mlflow is not None and options.out is not None:
             log_run(options.mlflow, options.out, recipe.values, extractor.provenance.metrics)
@@ -166,6 +220,8 @@ def _keep(extractor: Extractor, held_out: Sequence[LabelledMarket], options: Fit
     if options.out is None:
         return
     extractor.save(options.out / ARTIFACT)
+    if not held_out:  # nothing was labelled: there is nothing to compare with
+        return
     try:
         from pretrain.extractor.pictures import draw_run
 

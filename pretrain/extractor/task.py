@@ -26,23 +26,31 @@ def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, 
     1978); `direction`: binary cross-entropy; `regime`: cross-entropy to the teacher's belief, which says more than the
     regime that happened to be (distillation, Hinton et al. 2015). A head without targets has loss 0.
     """
-    known = torch.isfinite(batch.returns)
-    count = known.sum().clamp(min=1)
-    returns = batch.returns.nan_to_num(0.0)
-    levels = torch.tensor(quantiles, device=returns.device)
-    gap = returns[..., None] - predictions.return_quantiles
-    pinball = torch.maximum(levels * gap, (levels - 1.0) * gap).mean(dim=-1)
-    direction = F.binary_cross_entropy_with_logits(
-        predictions.direction_logits, (returns > 0.0).float(), reduction="none"
-    )
     losses = {
         "action": _cross_entropy(predictions.action_logits.flatten(0, 1), batch.labels.flatten()),
-        "quantile": (pinball * known).sum() / count,
-        "direction": (direction * known).sum() / count,
+        "quantile": pinball_losses(predictions.return_quantiles, batch.returns, quantiles),
+        "direction": direction_losses(predictions.direction_logits, batch.returns),
     }
     if predictions.regime_logits is not None:
         losses["regime"] = _cross_entropy_to(batch.beliefs, predictions.regime_logits)
     return losses
+
+
+def pinball_losses(said: Tensor, returns: Tensor, quantiles: tuple[float, ...]) -> Tensor:
+    """Mean pinball loss of quantiles (B, H, Q) of returns (B, H), NaN unknown."""
+    known = torch.isfinite(returns)
+    levels = torch.tensor(quantiles, device=returns.device)
+    gap = returns.nan_to_num(0.0)[..., None] - said
+    pinball = torch.maximum(levels * gap, (levels - 1.0) * gap).mean(dim=-1)
+    return (pinball * known).sum() / known.sum().clamp(min=1)
+
+
+def direction_losses(logits: Tensor, returns: Tensor) -> Tensor:
+    """Mean binary cross-entropy of log-odds (B, H) that returns (B, H), NaN unknown, are positive."""
+    known = torch.isfinite(returns)
+    wanted = (returns.nan_to_num(0.0) > 0.0).float()
+    losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

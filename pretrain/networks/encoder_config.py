@@ -8,7 +8,8 @@ from typing import Any, Self
 from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types, section
 from cryptoenv.market.market import Market
 
-ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt", "hybrid")
+ENCODERS = ("transformer", "lstm", "gru", "convolution", "flat", "gpt", "hybrid", "recurrent")
+REMEMBERING = ("transformer", "recurrent")  #: encoders that may have a memory
 #: Parts of the "hybrid" that can be left out.
 HYBRID_PARTS = ("attention", "gate", "indicators", "convolution")
 MOST_TOKENS = 16_384
@@ -31,7 +32,9 @@ class EncoderConfig:
     goes through a layer of that many units. With `memory` > 0, a gated recurrent network of that many units runs over
     the base bars, and its state at the end of a patch is what the patch is made from. `feature_names` may stay empty
     until `for_market` fills it in. The "hybrid" (`pretrain.networks.hybrid`) has `feedforward` channels and twice as
-    many units in its LSTM; `ablate` names those of its HYBRID_PARTS that are left out.
+    many units in its LSTM; `ablate` names those of its HYBRID_PARTS that are left out. The "recurrent"
+    (`pretrain.networks.recurrent_reader`) is a memory without attention: its base window is one patch, the bars that
+    the memory has run over before a decision.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
@@ -73,8 +76,17 @@ class EncoderConfig:
         require(halves, "heads", self.heads, f"a divisor of 2 x feedforward={self.feedforward} in a hybrid")
         parts = HYBRID_PARTS if self.encoder == "hybrid" else ()
         require(set(self.ablate) <= set(parts), "ablate", self.ablate, f"parts of a hybrid: {', '.join(HYBRID_PARTS)}")
-        fits = not self.memory or (self.encoder == "transformer" and not self.bar_width)
-        require(fits, "memory", self.memory, "0 but for the encoder 'transformer' with bar_width=0")
+        fits = not self.memory or (self.encoder in REMEMBERING and not self.bar_width)
+        require(fits, "memory", self.memory, "0 but for the encoder 'transformer' or 'recurrent', with bar_width=0")
+        if self.encoder == "recurrent":
+            require(self.memory > 0, "memory", self.memory, "at least 1 unit in the encoder 'recurrent'")
+            whole = self.patches[0] == self.window[0]
+            require(whole, "patches", self.patches, "the whole of the base window in the encoder 'recurrent'")
+
+    @property
+    def remembered(self) -> int:
+        """Numbers that a memory keeps of what it read until a bar, 0 without one."""
+        return 2 * self.memory if self.encoder == "recurrent" else self.memory
 
     @property
     def tokens(self) -> int:

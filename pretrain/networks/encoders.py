@@ -1,4 +1,4 @@
-"""Encoders: windows of every timeframe to one embedding, in seven ways behind one call.
+"""Encoders: windows of every timeframe to one embedding, in eight ways behind one call.
 
 All take the scaled windows, one (B, W_k, F_k) float32 tensor per timeframe with the oldest bar first, and return
 (B, D). `EncoderConfig.encoder` chooses; `layers`, `width` and `feedforward` mean the nearest thing in each.
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.hybrid import HybridEncoder
+from pretrain.networks.recurrent_reader import RecurrentReader
 
 KERNEL = 3  # bars that one layer of the convolution sees
 
@@ -274,6 +275,7 @@ _ENCODERS: dict[str, Callable[[EncoderConfig], nn.Module]] = {
     "flat": FlatEncoder,
     "gpt": CausalTransformer,
     "hybrid": HybridEncoder,
+    "recurrent": RecurrentReader,
 }
 
 

@@ -11,6 +11,7 @@ from pretrain.data.scaler import SCALED_BOUND, RobustScaler
 from pretrain.fitting.blocks import Block
 from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.encoders import PatchTransformer, new_encoder
+from pretrain.networks.recurrent_reader import RecurrentReader
 
 
 class ScaledEncoder(nn.Module):
@@ -92,10 +93,10 @@ class ScaledEncoder(nn.Module):
         scaled = [self._scaled_one(k, part) for k, part in enumerate(higher, start=1)]
         return self._remembering().read(base, scaled)
 
-    def _remembering(self) -> PatchTransformer:
-        if not isinstance(self.encoder, PatchTransformer) or not self.config.memory:
+    def _remembering(self) -> PatchTransformer | RecurrentReader:
+        if not isinstance(self.encoder, PatchTransformer | RecurrentReader) or not self.config.memory:
             found = f"encoder={self.config.encoder!r}, memory={self.config.memory}"
-            raise TypeError(f"only a transformer with a memory reads stretches; this is {found}")
+            raise TypeError(f"only an encoder with a memory reads stretches; this is {found}")
         return self.encoder
 
     def over_block(self, block: Block) -> Tensor:

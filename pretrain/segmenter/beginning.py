@@ -22,7 +22,7 @@ from pretrain.data.scaler import RobustScaler
 from pretrain.data.stretches import StretchBatch
 from pretrain.data.windows import Batch
 from pretrain.extractor.artifact import FORMAT as EXTRACTOR_FORMAT
-from pretrain.extractor.artifact import SHIPPED, Extractor
+from pretrain.extractor.artifact import Extractor, shipped_place
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.fitting.artifact_folder import ArtifactError, kind_of
 from pretrain.fitting.run_folder import artifact_in
@@ -44,7 +44,7 @@ def loaded_start(folder: str | Path) -> Start:
     Raises:
         ArtifactError: another model, or none.
     """
-    place = SHIPPED / "default" if folder == "default" else artifact_in(Path(folder))
+    place = shipped_place(folder) or artifact_in(Path(folder))
     kind = kind_of(place)
     if kind == EXTRACTOR_FORMAT:
         return Extractor.load(place)

@@ -35,7 +35,7 @@ class SegmenterModel(ScaledEncoder):
         classes = len(config.timescales) * len(config.classes)
         outputs = config.hidden or classes
         self.head = nn.Linear(config.width, outputs)
-        self.memory_head = nn.Linear(config.memory, outputs) if config.memory else None
+        self.memory_head = nn.Linear(config.remembered, outputs) if config.memory else None
         if config.hidden:
             self.emission = nn.Parameter(torch.randn(config.hidden, classes))
 

@@ -1,0 +1,91 @@
+"""An extractor that knows what positions are worth: a trader alone and in company, and the start of an agent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from agents.cloning.behaviour_cloning import CloningConfig
+from agents.evaluation.extractor_trader import VALUE_MARGINS, ExtractorTrader
+from agents.evaluation.rollout import roll, whole_markets
+from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
+from agents.markets.expert_market import ExpertMarket
+from agents.policies.agent import AgentPolicy
+from agents.policies.heads import bind, copy_of
+from agents.settings import TradingSettings
+from agents.training.pipeline import cloned
+from agents.training.value_teacher import knows_values, taught_by_values
+from pretrain import Extractor, ExtractorConfig
+from pretrain.data.scaler import RobustScaler
+from pretrain.extractor.model import ExtractorModel
+from pretrain.extractor.value_decisions import VALUE_DECISIONS, value_decisions
+from pretrain.fitting.provenance import Provenance
+
+WINDOW = (32, 1, 1)
+SETTINGS = TradingSettings(window=WINDOW)
+
+
+def knowing(labelled: tuple[ExpertMarket, ...], seed: int) -> Extractor:
+    """An extractor whose values are some function of its memory: large enough that positions change."""
+    market = labelled[0].market
+    config = ExtractorConfig(window=WINDOW, patches=WINDOW, encoder="recurrent", memory=8, width=8, values="alone",
+                             value_cost=SETTINGS.turnover_cost).for_market(market)  # fmt: skip
+    scaler = RobustScaler.fit(config.timeframes, config.feature_names, market.features)
+    torch.manual_seed(seed)
+    model = ExtractorModel(config, scaler)
+    assert model.value_head is not None
+    torch.nn.init.normal_(model.value_head.weight, std=2.0)
+    return Extractor(model, scaler, Provenance("test", ""), market.feature_spec)
+
+
+@pytest.fixture(scope="module")
+def values(labelled: tuple[ExpertMarket, ...]) -> Extractor:
+    return knowing(labelled, 0)
+
+
+def test_values_trade_by_themselves_with_a_hysteresis(labelled: tuple[ExpertMarket, ...], values: Extractor) -> None:
+    for margin in (None, 2.0):
+        trader = ExtractorTrader(values, SETTINGS, margin)
+        rollout = roll(trader.on(labelled), labelled, whole_markets(labelled), SETTINGS)
+        first, steps = labelled[0].first, labelled[0].steps
+        table = value_decisions(
+            values.values(labelled[0].market), SETTINGS.positions, SETTINGS.turnover_cost, margin or 1.0
+        )
+        held, expected = 1, []
+        for t in range(first, first + steps):
+            held = int(table[t, held])
+            expected.append(SETTINGS.positions[held])
+        np.testing.assert_allclose(rollout.exposure[:, 0], expected, atol=0.06)
+        assert len(set(expected)) > 1
+    tuned = ExtractorTrader(values, SETTINGS).tuned(labelled)
+    assert tuned.margin in VALUE_MARGINS and tuned.extractor is values
+
+
+def test_several_extractors_decide_by_the_mean_of_their_values(
+    labelled: tuple[ExpertMarket, ...], values: Extractor
+) -> None:
+    other, market = knowing(labelled, 1), labelled[0].market
+    found = ExtractorTrader(values, SETTINGS, beside=(other,)).says(market)
+    np.testing.assert_allclose(found, (values.values(market) + other.values(market)) / 2.0, atol=1e-6)
+
+
+def test_an_agent_begins_with_what_values_decide(labelled: tuple[ExpertMarket, ...], values: Extractor) -> None:
+    """No label of the teacher is left: the clone does what the values do."""
+    embedded = EmbeddedMarkets.of(values, labelled, progress=False)
+    assert knows_values(values, SETTINGS) and not knows_values(values, replace(SETTINGS, positions=(0.0, 1.0)))
+    taught = taught_by_values(values, embedded, SETTINGS)
+    for before, after in zip(labelled, taught.labelled, strict=True):
+        assert after.label_kind == VALUE_DECISIONS and not np.array_equal(before.labels, after.labels)
+        expected = value_decisions(values.values(before.market), SETTINGS.positions, SETTINGS.turnover_cost)
+        np.testing.assert_array_equal(after.labels[before.first :], expected[before.first :])
+    config = CloningConfig(samples=12_000, epochs=5, batch_size=256, learning_rate=3e-3)
+    agent = cloned(values, TrainingMarkets(taught, taught), SETTINGS, config, seed=0, progress=False)
+    rows = whole_markets(labelled)
+    policy = copy_of(agent.policy)
+    bind(policy, taught.table)
+    mine = roll(AgentPolicy(agent, policy, 0.0), labelled, rows, SETTINGS)
+    theirs = roll(ExtractorTrader(values, SETTINGS).on(labelled), labelled, rows, SETTINGS)
+    assert np.mean(np.abs(mine.exposure - theirs.exposure) < 0.1) > 0.85
