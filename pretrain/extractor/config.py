@@ -20,8 +20,7 @@ from pretrain.networks.encoder_config import EncoderConfig
 _SIZES = {"regimes": Range(0, 4_096), "positions": Range(-1_000, 1_000), "horizons": Range(1, 10_000_000)}
 _LENGTHS = {"positions": 128, "horizons": 256, "quantiles": 256, "label_columns": 64}
 MOST_CLASSES = 256  #: of one column of labels
-#: Heads of values: none, one beside the head of actions, or one that also decides the actions.
-VALUES = ("none", "beside", "alone")
+VALUES = ("none", "alone")  #: heads of values: none, or one that also decides the actions
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class ExtractorConfig(EncoderConfig):
     (base bars) and `quantiles` belong to the direction and return heads; `regimes` is the number of regimes, 0 for no
     such head. `label_columns` are the columns of the user's own labels, each with a head; `label_classes[i]` names the
     classes of column i as its file does, or is empty where it holds numbers, which the head says in units of
-    `label_scales[i]` = (centre, spread). `for_labels` fills them in. `values` says whether a head tells what each
-    position is worth, beside that of actions or alone, and `value_cost` what an order then costs per unit of turnover.
+    `label_scales[i]` = (centre, spread). `for_labels` fills them in. `values` "alone" is a head that tells what each
+    position is worth and decides alone, in the place of the head of actions ("none": there is none); `value_cost` is
+    what an order then costs per unit of turnover.
 
     Raises:
         ConfigError: a value is out of range, or lengths do not agree.
