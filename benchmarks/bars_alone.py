@@ -1,6 +1,8 @@
 """What is learned from bars alone: extractors that rewards taught, against the optimum of the synthetic tasks.
 
     python -m benchmarks.bars_alone --run NAME ARTIFACT [ARTIFACT ...]     a row: one artifact per seed
+    python -m benchmarks.bars_alone --ensemble NAME ARTIFACT ARTIFACT ...  a row: the mean of all decides
+    python -m benchmarks.bars_alone --agent fitted_q ARTIFACT              an agent that begins with its values
     python -m benchmarks.bars_alone --task hard --run NAME ARTIFACT
 
 Extractors are trained beforehand (`cryptoenv pretrain --recipe bars`); here their hysteresis is chosen on "validation"
@@ -13,26 +15,34 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
 from typing import Any
 
 import numpy as np
 
+from agents.algorithms.registry import new_config
 from agents.algorithms.threads import use_one_thread
 from agents.evaluation import baselines
 from agents.evaluation.extractor_trader import ExtractorTrader
-from agents.evaluation.rollout import roll, whole_markets
+from agents.evaluation.rollout import Rollout, roll, whole_markets
 from agents.evaluation.scoring import score
+from agents.evaluation.tables import agent_policies
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import train
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from pretrain import Extractor
 
 DAYS = 60
 VALIDATION, TEST = 24, 48  #: markets
+AGENT_STEPS, AGENT_MARKETS = 6_000_000, 96  #: bar updates of an agent's learning, and its training markets
 
 
 @lru_cache(maxsize=4)
@@ -53,22 +63,41 @@ def traded(folders: list[str], task: str, *, together: bool = False) -> tuple[li
     found = []
     for first, *beside in every:
         trader = ExtractorTrader(first, settings, beside=tuple(beside)).tuned(validation)
-        rollout = roll(trader.on(test), test, rows, settings)
-        realised = rollout.realised
-        found.append(
-            {
-                "earned": rollout.expected(test), "realised": realised, "margin": trader.margin,
-                "turnover_per_day": float(rollout.turnover.sum() / DAYS / len(test)),
-                "exposure": float(np.abs(rollout.exposure).mean()), "hash": first.hash,
-                "labels": first.provenance.label_kind, **first.provenance.metrics,
-            }
-        )  # fmt: skip
+        told = {"margin": trader.margin, "hash": first.hash, "labels": first.provenance.label_kind}
+        found.append(figures(roll(trader.on(test), test, rows, settings), test) | told | first.provenance.metrics)
     return found, best
 
 
-def row(name: str, folders: list[str], task: str, *, together: bool = False) -> dict[str, Any]:
+def agent_of(algorithm: str, artifact: str, task: str, folder: Path) -> tuple[list[dict[str, Any]], Any]:
+    """What an agent earns that begins with an artifact's values and goes on with an algorithm, and its clone before."""
+    extractor = Extractor.load(artifact)
+    learning = replace(new_config(algorithm), steps=AGENT_STEPS, evaluate_every=AGENT_STEPS // 8)
+    config = AgentTrainingConfig(learning=learning, train_markets=AGENT_MARKETS, checkpoint_every=10**9)
+    began = process_time()
+    run = train(algorithm, market=task, extractor=extractor, out=folder, seed=0, config=config, progress=False)
+    spent = process_time() - began
+    settings = config.settings_for(extractor)
+    test = markets(task, "test", TEST, settings)
+    rows = whole_markets(test)
+    best = roll(baselines.oracle(test, settings), test, rows, settings).expected(test)
+    found = []
+    for agent in (run.agent, run.clone):
+        rollout = roll(agent_policies({"agent": agent}, test)["agent"], test, rows, settings)
+        found.append(figures(rollout, test) | {"margin": agent.margin, "cpu_seconds": spent})
+    return found, best
+
+
+def figures(rollout: Rollout, test: Sequence[ExpertMarket]) -> dict[str, Any]:
+    """What a rollout earned in each market, expected and realised; turnover and exposure."""
+    return {
+        "earned": rollout.expected(test), "realised": rollout.realised,
+        "turnover_per_day": float(rollout.turnover.sum() / DAYS / len(test)),
+        "exposure": float(np.abs(rollout.exposure).mean()),
+    }  # fmt: skip
+
+
+def row(name: str, runs: list[dict[str, Any]], best: Any, task: str) -> dict[str, Any]:
     """A row of the result: score with its interval, scores by seed, what each run was; printed."""
-    runs, best = traded(folders, task, together=together)
     earned = np.stack([run["earned"] for run in runs])
     realised = np.stack([run["realised"] for run in runs])
     told = [{name: value for name, value in run.items() if name not in ("earned", "realised")} for run in runs]
@@ -90,16 +119,26 @@ def main() -> None:
     parser.add_argument("--run", nargs="+", action="append", default=[], metavar="NAME ARTIFACT", help="a row")
     parser.add_argument("--ensemble", nargs="+", action="append", default=[], metavar="NAME ARTIFACT",
                         help="a row of artifacts whose mean decides")  # fmt: skip
+    parser.add_argument("--agent", nargs=2, action="append", default=[], metavar=("ALGORITHM", "ARTIFACT"),
+                        help="rows of an agent and of its clone")  # fmt: skip
     parser.add_argument("--task", default="standard")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/bars_alone.json"))
     arguments = parser.parse_args()
     use_one_thread()
     rows: dict[str, Any] = json.loads(arguments.out.read_text())["rows"] if arguments.out.is_file() else {}
+
+    def keep(name: str, runs: list[dict[str, Any]], best: Any) -> None:
+        rows.setdefault(arguments.task, {})[name] = row(name, runs, best, arguments.task)
+        write_result(arguments.out, header() | {"days": DAYS, "test_markets": TEST, "rows": rows})
+
     for together, given in ((False, arguments.run), (True, arguments.ensemble)):
         for name, *folders in given:
-            found = row(name, folders, arguments.task, together=together)
-            rows.setdefault(arguments.task, {})[name] = found
-            write_result(arguments.out, header() | {"days": DAYS, "test_markets": TEST, "rows": rows})
+            keep(name, *traded(folders, arguments.task, together=together))
+    for algorithm, artifact in arguments.agent:
+        with TemporaryDirectory() as folder:
+            runs, best = agent_of(algorithm, artifact, arguments.task, Path(folder) / "run")
+        keep(f"{algorithm} on {Path(artifact).name}", runs[:1], best)
+        keep(f"clone of values on {Path(artifact).name}", runs[1:], best)
     print(f"wrote {arguments.out}")
 
 

@@ -44,6 +44,7 @@ def position_returns(
     Example:
         >>> import numpy as np
         >>> from cryptoenv.trading.config import TradingConfig
+        >>> from cryptoenv.trading.position_returns import position_returns
         >>> bar = [0.0, 0.01, 0.0, 0.0]  # volume, sigma, funding, funding marks
         >>> rows = [[100, 100, 100, 100, *bar], [100, 110, 100, 110, *bar], [110, 110, 110, 110, *bar]]
         >>> prices = np.array(rows, np.float64)

@@ -24,6 +24,7 @@ def value_decisions(
 
     Example:
         >>> import numpy as np
+        >>> from pretrain.extractor.value_decisions import value_decisions
         >>> value_decisions(np.array([[-0.3, 0.0, 0.3]]), (-1.0, 0.0, 1.0), cost=0.001, margin=2.0).tolist()
         [[2, 2, 2]]
     """
