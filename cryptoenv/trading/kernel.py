@@ -469,7 +469,7 @@ def between_opens(
     """
     bar = prices[row + 1]
     open_account(account, 1.0, bar[OPEN], exposure)
-    _exit_inside_bar(account, prices[row, SIGMA], bar, p)
+    exit_inside_bar(account, prices[row, SIGMA], bar, p)
     mark(account, bar[CLOSE], p)
     if account[RUINED] == 0.0 and row + 2 < len(prices):
         following = prices[row + 2]
