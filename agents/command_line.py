@@ -53,6 +53,7 @@ from agents.commands.trade import app as trade_commands  # noqa: E402
 from agents.commands.train import train  # noqa: E402
 from agents.commands.tune import tune  # noqa: E402
 from agents.commands.walk_forward import walk_forward  # noqa: E402
+from agents.commands.warm import warm  # noqa: E402
 from agents.run_folders.new_outputs import INTERRUPTED, told_when_interrupted  # noqa: E402
 
 app = typer.Typer(
@@ -82,6 +83,7 @@ app.command()(tune)
 app.command()(retrain)
 app.command("check-leakage")(check_leakage)
 app.command("walk-forward")(walk_forward)
+app.command()(warm)
 app.command()(export)
 app.command("import")(import_model)
 

@@ -31,8 +31,9 @@ from typing import IO, Any
 from numba.core import caching, dispatcher
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache
 
+from synthetic.jit_compiling import PACKAGES
+
 STAMP = "jit_sources.sha256"
-PACKAGES = ("synthetic", "cryptoenv", "pretrain", "agents", "benchmarks")
 _SEAL = hashlib.sha256().digest_size
 _InTree: Any = getattr(caching, "InTreeCacheLocator", None) or vars(caching)["_InTreeCacheLocator"]  # of old numbas
 
@@ -191,8 +192,9 @@ def drop_stale_cache(package: Path, *used: Path) -> bool:
     digest = hashlib.sha256()
     for folder in (package, *used):
         for path in sorted(folder.rglob("*.py")):
-            status = path.stat()
-            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+            content = path.read_bytes()  # not its time, which an image or an archive rounds to seconds
+            digest.update(f"{path.name} {len(content)}\n".encode())
+            digest.update(content)
     top = cache_folder(package)
     if top is None:
         return False

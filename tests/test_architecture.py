@@ -19,8 +19,8 @@ IMPORTED_WHERE_USED = frozenset(("matplotlib", "ccxt", "torch", "sklearn", "scip
 #: Inside a package, a room (folder, or file beside the rooms) imports only from rooms that stand before it.
 ROOMS = {
     "synthetic": (
-        "installation", "earlier_paths", "import_paths", "jit_cache", "price_columns", "regimes", "patterns", "tokens",
-        "oracles", "labels", "__init__",
+        "installation", "earlier_paths", "import_paths", "jit_compiling", "jit_cache", "price_columns", "regimes",
+        "patterns", "tokens", "oracles", "labels", "__init__",
     ),
     "cryptoenv": (
         "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",

@@ -167,7 +167,7 @@ def step_episode(account: NDArray[np.float64], clock: NDArray[np.int64], world: 
     return weighted_reward(account, world.weights, world.parameters[REWARD_ADAPTATION])
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def observe_account(account: NDArray[np.float64], out: NDArray[np.float32], limit: float) -> None:
     """Write the (5,) float32 account observation: exposure, target, unrealised return, drawdown, bars held."""
     out[0] = min(max(account[EXPOSURE], -2.0 * limit), 2.0 * limit)

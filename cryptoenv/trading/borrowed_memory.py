@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
 if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
@@ -45,19 +46,35 @@ if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
 
 else:
 
-    def _pointer_to(dtype: Any) -> Any:
-        """An intrinsic that takes an int64 address for a pointer to `dtype`."""
+    def _array_at(dtype: Any) -> Any:
+        """An intrinsic: the C-contiguous array of `dtype` that lies at an int64 address, by its shape.
+
+        `numba.carray` does the same by two functions, which would be compiled anew for every kind of shape.
+        """
 
         @intrinsic
-        def pointer(typing_context: Any, address: Any) -> Any:
-            signature = types.CPointer(dtype)(types.int64)
+        def array_at(typing_context: Any, address: Any, shape: Any) -> Any:
+            kind = types.Array(dtype, len(shape), "C")
 
             def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-                return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+                where, sizes = arguments
+                word = context.get_value_type(types.intp)
+                itemsize = context.get_abi_sizeof(context.get_data_type(dtype))
+                axes = [
+                    context.cast(builder, builder.extract_value(sizes, axis), signature.args[1][axis], types.intp)
+                    for axis in range(len(signature.args[1]))
+                ]
+                strides = [ir.Constant(word, itemsize)]
+                for axis in reversed(axes[1:]):
+                    strides.insert(0, builder.mul(strides[0], axis))
+                array = make_array(kind)(context, builder)
+                pointer = builder.inttoptr(where, array.data.type)
+                populate_array(array, pointer, axes, strides, ir.Constant(word, itemsize), meminfo=None)
+                return array._getvalue()
 
-            return signature, generate
+            return kind(types.int64, shape), generate
 
-        return pointer
+        return array_at
 
     @intrinsic
     def _prefetch(typing_context: Any, address: Any) -> Any:
@@ -77,33 +94,8 @@ else:
         """Ask for the cache line at `address`, which will be read soon."""
         _prefetch(address)  # type: ignore[call-arg]  # numba passes the typing context
 
-    _float64_pointer = _pointer_to(types.float64)
-    _float32_pointer = _pointer_to(types.float32)
-    _int64_pointer = _pointer_to(types.int64)
-    _int8_pointer = _pointer_to(types.int8)
-    _bool_pointer = _pointer_to(types.boolean)
-
-    @njit(cache=True, error_model="numpy")
-    def float64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """The C-contiguous float64 array of `shape` at `address`."""
-        return carray(_float64_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The C-contiguous float32 array of `shape` at `address`."""
-        return carray(_float32_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def int64_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """The C-contiguous int64 array of `shape` at `address`."""
-        return carray(_int64_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def int8_at(address: int, shape: tuple[int, ...]) -> NDArray[np.int8]:
-        """The C-contiguous int8 array of `shape` at `address`."""
-        return carray(_int8_pointer(address), shape)
-
-    @njit(cache=True, error_model="numpy")
-    def bool_at(address: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """The C-contiguous bool array of `shape` at `address`."""
-        return carray(_bool_pointer(address), shape)
+    float64_at = _array_at(types.float64)
+    float32_at = _array_at(types.float32)
+    int64_at = _array_at(types.int64)
+    int8_at = _array_at(types.int8)
+    bool_at = _array_at(types.boolean)

@@ -123,7 +123,7 @@ def apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee:
     account[FEES] += fee
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def pay_holding_costs(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]) -> None:
     """Event 1: funding (perpetual) or borrow (margin shorts) on the value at the open, by the position held.
 
@@ -144,7 +144,7 @@ def pay_holding_costs(account: NDArray[np.float64], bar: NDArray[np.float64], p:
         account[BORROW_PAID] += paid
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def plan_order(
     account: NDArray[np.float64], wanted: float, bar: NDArray[np.float64], p: NDArray[np.float64]
 ) -> tuple[int, float]:
@@ -172,7 +172,7 @@ def plan_order(
     return status, quantity
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def fill_order(
     account: NDArray[np.float64],
     planned: tuple[int, float],
@@ -251,45 +251,56 @@ def close_position(
     return kind
 
 
-@njit(cache=True, error_model="numpy", inline="always")
-def exit_inside_bar(
-    account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
-) -> int:
-    """Event 4: what is gapped at the open, then adverse before favourable inside the bar. Returns the exit kind.
+@njit(cache=True, error_model="numpy", forceinline=True)
+def exit_due(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]) -> tuple[int, float]:
+    """Of event 4: which exit the bar brings, and its price: gapped at the open, then adverse before favourable.
 
     A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
-    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    `account`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
     """
     held = account[QUANTITY]
     if held == 0.0:
-        return NO_EXIT
+        return NO_EXIT, 0.0
     side = 1.0 if held > 0.0 else -1.0
     open_price = bar[OPEN]
     adverse = bar[LOW] if held > 0.0 else bar[HIGH]
     favourable = bar[HIGH] if held > 0.0 else bar[LOW]
     margin_at_open = account[CASH] + held * open_price - p[MAINTENANCE] * abs(held) * open_price
     if p[IS_SPOT] == 0.0 and margin_at_open <= 0.0:  # beyond the liquidation price, or past any that exists
-        return close_position(account, open_price, sigma, bar, p, LIQUIDATED)
+        return LIQUIDATED, open_price
     margin_left = account[CASH] + held * adverse - p[MAINTENANCE] * abs(held) * adverse
     safe = p[IS_SPOT] == 1.0 or margin_left > SAFE_MARGIN * abs(held) * adverse
     if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
-        return NO_EXIT
+        return NO_EXIT, 0.0
     liquidation = liquidation_price(account, p)
     stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
     traded = bar[VOLUME] > 0.0
     profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
     profit_set = traded and p[TAKE_PROFIT] < math.inf and profit > 0.0
     if profit_set and (open_price - profit) * side >= 0.0:  # a resting order: filled before anything later in the bar
-        return close_position(account, open_price, sigma, bar, p, TOOK_PROFIT)
+        return TOOK_PROFIT, open_price
     stop_set = traded and p[STOP_LOSS] < math.inf
     if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:
-        level = stop if (open_price - stop) * side > 0.0 else open_price
-        return close_position(account, level, sigma, bar, p, STOPPED)
+        return STOPPED, stop if (open_price - stop) * side > 0.0 else open_price
     if liquidation > 0.0 and (adverse - liquidation) * side <= 0.0:
-        return close_position(account, liquidation, sigma, bar, p, LIQUIDATED)
+        return LIQUIDATED, liquidation
     if profit_set and (favourable - profit) * side >= 0.0:
-        return close_position(account, profit, sigma, bar, p, TOOK_PROFIT)
-    return NO_EXIT
+        return TOOK_PROFIT, profit
+    return NO_EXIT, 0.0
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def exit_inside_bar(
+    account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
+) -> int:
+    """Event 4: close the position where the bar brings an exit. Returns the exit kind.
+
+    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    """
+    kind, level = exit_due(account, bar, p)
+    if kind != NO_EXIT:
+        close_position(account, level, sigma, bar, p, kind)
+    return kind
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -332,7 +343,7 @@ def mark_drawdown(account: NDArray[np.float64], equity: float, p: NDArray[np.flo
             account[HALTED] = 1.0
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def mark(account: NDArray[np.float64], close: float, p: NDArray[np.float64]) -> None:
     """Event 5: mark at the close, trip the drawdown stop, floor at ruin.
 
@@ -347,7 +358,7 @@ def mark(account: NDArray[np.float64], close: float, p: NDArray[np.float64]) -> 
     mark_drawdown(account, equity, p)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def begin_step(account: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Remember in `account`, (ACCOUNT_WIDTH,), what was before the step, and that nothing has filled in it yet.
 
@@ -363,7 +374,7 @@ def begin_step(account: NDArray[np.float64]) -> tuple[float, float, float, float
     return account[FEES], account[SLIPPAGE], account[FUNDING_PAID], account[BORROW_PAID]
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def end_step(account: NDArray[np.float64], paid: tuple[float, float, float, float], status: int, left: int) -> None:
     """Write down in `account`, (ACCOUNT_WIDTH,), what a step has seen and cost.
 

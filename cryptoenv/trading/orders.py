@@ -79,7 +79,7 @@ def effective_target(target: float, sigma: float, p: NDArray[np.float64]) -> flo
     return min(max(target * scale, -p[EXPOSURE_LIMIT]), p[EXPOSURE_LIMIT])
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def wanted_quantity(account: NDArray[np.float64], target: float, sigma: float, p: NDArray[np.float64]) -> float:
     """Base quantity to hold for `target`, from what is known at the close; the held one where no order is due.
 
@@ -96,7 +96,7 @@ def wanted_quantity(account: NDArray[np.float64], target: float, sigma: float, p
     return exposure * account[EQUITY] / account[CLOSE_PRICE]
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def affordable(cash: float, quantity: float, price: float, p: NDArray[np.float64]) -> float:
     """Of an order of signed `quantity` what `cash` pays at `price`, fee included, on spot; other accounts borrow.
 

@@ -110,7 +110,7 @@ class Opening(NamedTuple):
     exposure: float = 0.0
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _asked(target: float, left: float, stay_out: bool) -> tuple[float, float]:
     """The target that is sent, and the one that a stop or take-profit has ended (NaN: none), `left` until now."""
     if not stay_out or math.isnan(left):

@@ -86,7 +86,7 @@ def _differential_ratios(
     return (weights[DIFFERENTIAL_SHARPE] * sharpe + weights[DOWNSIDE] * sortino) / eta
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def weighted_reward(account: NDArray[np.float64], weights: NDArray[np.float64], eta: float) -> float:
     """Sum of `weights` (7,) times the components, for the step just marked in `account`; updates its moving means."""
     r = math.log(account[EQUITY] / account[PREVIOUS_EQUITY])

@@ -161,13 +161,13 @@ def correlate(window: np.ndarray, columns: np.ndarray, alpha: np.ndarray) -> Non
             alpha[d] += x * column[d]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _larger(top: float, value: float) -> float:
     size = abs(value)
     return size if size > top else top
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _peak(alpha: np.ndarray) -> int:
     """The atom of the largest |alpha|, the lowest of equal ones; eight maxima do not wait for each other."""
     atoms = alpha.shape[0]
@@ -193,7 +193,7 @@ def _peak(alpha: np.ndarray) -> int:
     return d
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _explain(alpha: np.ndarray, gram: np.ndarray, atom: int, j: int, work: Work, y: float) -> None:
     """Write V_j, with row j of the factor, and take y V_j from alpha.
 
