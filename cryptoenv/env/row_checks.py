@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.env.episode import BAR, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.env.lanes import RowStates
 from cryptoenv.env.spec import EnvironmentSpec
-from cryptoenv.env.vector_rows import EnvRows
 from cryptoenv.market.market import Market
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.trading.account import (
@@ -38,7 +38,7 @@ def _require(holds: NDArray[np.bool_], values: NDArray[Any], name: str, allowed:
         raise ValueError(f"row {row} of the state: {name} is {values[row]}, which must be {allowed}")
 
 
-def check_rows(rows: EnvRows, numbers: NDArray[np.int64], setup: EnvironmentSpec) -> list[Market]:
+def check_rows(rows: RowStates, numbers: NDArray[np.int64], setup: EnvironmentSpec) -> list[Market]:
     """Check the values of a state of N environments against the markets and arguments it is to go on with.
 
     Args:
@@ -81,7 +81,7 @@ def _check_clocks(clocks: NDArray[np.int64], setup: EnvironmentSpec) -> None:
     _require((seed >= 0) & (seed <= SEED_MASK), seed, "the seed", f"from 0 to {SEED_MASK}")
 
 
-def _check_accounts(rows: EnvRows) -> None:
+def _check_accounts(rows: RowStates) -> None:
     accounts = rows.accounts
     finite = np.isfinite(accounts)
     finite[:, MAY_BE_NAN] = True

@@ -11,10 +11,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.env.episode import EpisodeRules, World
+from cryptoenv.env.episode import CLOCK_WIDTH, EpisodeRules, World
+from cryptoenv.env.lanes import EnvRows
 from cryptoenv.env.thread_signals import acquire_lock, atomic_add, atomic_read, atomic_swap, pause, release_lock
-from cryptoenv.env.vector_rows import AMOUNTS, CACHED_ROWS, EnvRows, Seen, copy_some_windows, step_block
+from cryptoenv.env.vector_rows import AMOUNTS, Seen, copy_some_windows, step_block
+from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
+from cryptoenv.trading.plain_steps import LANES, STEP_WIDTH
 
 BYTES = 8  #: of an int64
 APART = 16  #: int64s between words that several threads write: two cache lines
@@ -45,12 +48,12 @@ def _word(board: NDArray[np.int64], word: int) -> int:
 
 
 @njit(cache=True, error_model="numpy")
-def _step_one(job: NDArray[np.int64], first: int, last: int) -> None:
-    """Step rows `first` to `last` (exclusive) of the job."""
+def _step_one(job: NDArray[np.int64], block: int, step: NDArray[np.float64]) -> None:
+    """Step the rows of a block of the job."""
     n = job[N]
     rows = EnvRows(
-        float64_at(job[_ROWS], (n, job[_ROWS + 3])),
-        int64_at(job[_ROWS + 1], (n, job[_ROWS + 4])),
+        float64_at(job[_ROWS], (-(-n // LANES), ACCOUNT_WIDTH, LANES)),
+        int64_at(job[_ROWS + 1], (n, CLOCK_WIDTH)),
         float64_at(job[_ROWS + 2], (n,)),
     )
     world = World(
@@ -71,7 +74,7 @@ def _step_one(job: NDArray[np.int64], first: int, last: int) -> None:
     )
     cash = float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0]
     rules = EpisodeRules(job[_BARS], job[_RANDOM] % 2 == 1, cash, job[_RANDOM] >= 2)
-    step_block(first, last, rows, world, rules, job[_RESTART] == 1, seen)
+    step_block(block, rows, world, rules, job[_RESTART] == 1, seen, step)
 
 
 @njit(cache=True, error_model="numpy")
@@ -84,13 +87,13 @@ def _copy_one(job: NDArray[np.int64], first: int, last: int) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _do(job: NDArray[np.int64], block: int) -> None:
-    first = block * job[BLOCK]
-    last = min(first + job[BLOCK], job[N])
+def _do(job: NDArray[np.int64], block: int, step: NDArray[np.float64]) -> None:
+    """Do a block of the job; `step` is memory of the thread's own."""
     if job[KIND] == _STEP:
-        _step_one(job, first, last)
+        _step_one(job, block, step)
     else:
-        _copy_one(job, first, last)
+        first = block * job[BLOCK]
+        _copy_one(job, first, min(first + job[BLOCK], job[N]))
 
 
 @njit(cache=True, error_model="numpy")
@@ -105,13 +108,13 @@ def _wake(board: NDArray[np.int64], me: int) -> None:
 @njit(cache=True, error_model="numpy")
 def _share(board: NDArray[np.int64], job: NDArray[np.int64], blocks: int) -> None:
     """Do the job that is written down: together with the helpers, or alone while they have no core of their own."""
-    kind = job[KIND]
+    kind, step = job[KIND], np.empty((STEP_WIDTH, LANES))
     if board[_REST + kind] > 0:
         board[_REST + kind] -= 1
         for block in range(blocks):
-            _do(job, block)
+            _do(job, block, step)
         return
-    mine = _together(board, job, blocks)
+    mine = _together(board, job, blocks, step)
     # Helpers that took nothing had no core or woke too late; one that took all ran on the caller's.
     if 0 < mine < blocks:
         board[PATIENCE + kind] = 0
@@ -121,7 +124,7 @@ def _share(board: NDArray[np.int64], job: NDArray[np.int64], blocks: int) -> Non
 
 
 @njit(cache=True, error_model="numpy")
-def _together(board: NDArray[np.int64], job: NDArray[np.int64], blocks: int) -> int:
+def _together(board: NDArray[np.int64], job: NDArray[np.int64], blocks: int, step: NDArray[np.float64]) -> int:
     """Do the job with the helpers; how many blocks the caller did."""
     job[BLOCKS] = blocks
     free, unfinished = _word(board, FREE), _word(board, OPEN)
@@ -131,7 +134,7 @@ def _together(board: NDArray[np.int64], job: NDArray[np.int64], blocks: int) -> 
     _wake(board, 0)
     mine = 0
     while atomic_add(free, -1) > 0:
-        _do(job, mine)
+        _do(job, mine, step)
         mine += 1
     others = atomic_add(unfinished, -mine) - mine
     if others == 0 and mine > 0:
@@ -162,7 +165,7 @@ def serve(board: NDArray[np.int64], number: int) -> None:
     Args:
         board: (HELPER + APART * helpers,) int64, see `stepping_threads`.
     """
-    job = board[JOB : JOB + JOB_WIDTH]
+    job, step = board[JOB : JOB + JOB_WIDTH], np.empty((STEP_WIDTH, LANES))
     helper = HELPER + (number - 1) * APART
     free, sleeps = _word(board, FREE), _word(board, helper + _SLEEPS)
     while atomic_read(_word(board, CLOSED)) == 0:
@@ -170,7 +173,7 @@ def serve(board: NDArray[np.int64], number: int) -> None:
         while atomic_add(free, -1) > 0:  # a block that is taken keeps its job on the board
             back = atomic_add(_word(board, TAKEN_BACK), 1)
             beside = back + 1 < job[BLOCKS]  # who took all was alone on the caller's core
-            _do(job, job[BLOCKS] - 1 - back)
+            _do(job, job[BLOCKS] - 1 - back, step)
             if atomic_add(_word(board, OPEN), -1) == 1:
                 release_lock(board[RELEASE_AT], board[DONE_LOCK])
         if beside and _lingers(board, number):
@@ -188,13 +191,12 @@ def step_shared(
 ) -> None:
     """As `step_serial`, together with the helpers that serve `board` (CELLS,); the results are the same bits."""
     job = board[JOB : JOB + JOB_WIDTH]
-    n = rows.accounts.shape[0]
-    job[KIND], job[N], job[BLOCK], job[_RESTART] = _STEP, n, CACHED_ROWS, restart
+    n = rows.clocks.shape[0]
+    job[KIND], job[N], job[BLOCK], job[_RESTART] = _STEP, n, LANES, restart
     job[_BARS], job[_RANDOM] = rules.bars, rules.random_start + 2 * rules.keeps_place
     float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0] = rules.cash
     job[_ROWS], job[_ROWS + 1] = rows.accounts.ctypes.data, rows.clocks.ctypes.data
     job[_ROWS + 2] = rows.targets.ctypes.data
-    job[_ROWS + 3], job[_ROWS + 4] = rows.accounts.shape[1], rows.clocks.shape[1]
     job[_WORLD], job[_WORLD + 1] = world.table.ctypes.data, world.parameters.ctypes.data
     job[_WORLD + 2] = world.weights.ctypes.data
     job[_WORLD + 3], job[_WORLD + 4] = world.table.shape[0], world.table.shape[1]
@@ -204,7 +206,7 @@ def step_shared(
     job[_SEEN + 4], job[_SEEN + 5] = seen.where.ctypes.data, seen.clock.ctypes.data
     job[_SEEN + 6], job[_SEEN + 7] = seen.amounts.ctypes.data, seen.kinds.ctypes.data
     job[_SEEN + 8], job[_SEEN + 9] = seen.ruined.ctypes.data, seen.account.shape[1]
-    _share(board, job, -(-n // CACHED_ROWS))
+    _share(board, job, rows.accounts.shape[0])
 
 
 @njit(cache=True, error_model="numpy")

@@ -8,7 +8,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from cryptoenv.env.episode import BAR, CLOCK_WIDTH, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.env.episode import BAR, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
+from cryptoenv.env.lanes import RowStates, accounts_of, empty_rows, put_states, states_of
 from cryptoenv.env.market_visits import any_ended
 from cryptoenv.env.row_arguments import check_seeds, checked_mask, checked_starts, write_targets
 from cryptoenv.env.row_checks import check_rows
@@ -19,7 +20,6 @@ from cryptoenv.env.spec import EnvironmentSpec, checked_options
 from cryptoenv.env.stepping_threads import granted_threads, helping
 from cryptoenv.env.vector_rows import (
     AMOUNTS,
-    EnvRows,
     Seen,
     begin_rows,
     copy_windows,
@@ -31,7 +31,6 @@ from cryptoenv.env.vector_rows import (
 from cryptoenv.files.typed_values import whole
 from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
-from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, batched_reward
 
@@ -171,12 +170,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.copies = bool(copy)  #: whether results are in fresh memory
         self._reused: Seen | None = None
         self._windows: Observation = {}  # of the last call, with copy=False
-        n = self.num_envs
-        self._rows = EnvRows(
-            np.zeros((n, ACCOUNT_WIDTH), dtype=np.float64),
-            np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
-            np.zeros(n, dtype=np.float64),
-        )
+        self._rows = empty_rows(self.num_envs)
         function = self.setup.reward_function
         self._custom_reward = None if function is None else batched_reward(function)
         self._started, self._cut_short = False, False
@@ -274,7 +268,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Overwrite the rows' rewards with the callable's, 0 where a row has just begun anew."""
         assert self._custom_reward is not None
         rows = self._rows
-        self._custom_reward(rows.accounts, rewards)
+        self._custom_reward(accounts_of(rows), rewards)
         if restarted is not None:
             rewards[restarted] = 0.0
         finite = np.isfinite(rewards)
@@ -362,7 +356,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         if not self._started:
             raise RuntimeError("no episode was begun: call reset() before state_dict()")
-        state = {name: value.copy() for name, value in self._rows._asdict().items()}
+        state: dict[str, NDArray[Any]] = states_of(self._rows)._asdict()
         if self.setup.stream is not None:
             state["markets"] = self.setup.visits.numbers(self._rows.clocks[:, MARKET])
         return state
@@ -377,7 +371,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             ValueError: an array is missing, has another shape or dtype, or holds what no episode on these markets can
                 (the row and the column are named); the env is left as it was.
         """
-        own: dict[str, NDArray[Any]] = self._rows._asdict()
+        own: dict[str, NDArray[Any]] = states_of(self._rows)._asdict()
         if self.setup.stream is not None:
             own = own | {"markets": np.zeros(self.num_envs, dtype=np.int64)}
         for name, mine in own.items():
@@ -386,10 +380,10 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
                 found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
                 raise ValueError(f"state[{name!r}] must be {mine.dtype} of shape {mine.shape}, got {found}")
         numbers = state["clocks"][:, MARKET] if self.setup.stream is None else state["markets"]
-        markets = check_rows(EnvRows(**{name: state[name] for name in self._rows._fields}), numbers, self.setup)
+        states = RowStates(**{name: state[name] for name in RowStates._fields})
+        markets = check_rows(states, numbers, self.setup)
         self.setup.visits.put_back(numbers, markets)
-        for name, mine in self._rows._asdict().items():
-            mine[:] = state[name]
+        put_states(self._rows, states)
         self._started = True
 
     def set_costs(self, costs: Costs) -> None:

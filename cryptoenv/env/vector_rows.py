@@ -4,12 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.core import config
 from numpy.typing import NDArray
 
+from cryptoenv.bars.price_columns import SIGMA
 from cryptoenv.env.episode import (
     ACCOUNT_OBSERVATION,
     BAR,
+    CLOCK_WIDTH,
     DRAWN,
+    END,
     ENDED,
     EPISODE,
     MARKET,
@@ -21,8 +25,10 @@ from cryptoenv.env.episode import (
     observe_account,
     step_episode,
 )
-from cryptoenv.market.table import prefetch_prices
+from cryptoenv.env.lanes import BLOCK_BYTES, EnvRows, account_at
+from cryptoenv.market.table import PRICE_WIDTH, prefetch_prices, prices_of
 from cryptoenv.trading.account import (
+    ACCOUNT_WIDTH,
     BORROW_PAID,
     CLOSE_PRICE,
     EQUITY,
@@ -41,8 +47,10 @@ from cryptoenv.trading.account import (
     STEP_FUNDING,
     STEP_SLIPPAGE,
 )
-from cryptoenv.trading.borrowed_memory import float32_at, float64_at, int64_at
-from cryptoenv.trading.config import EXPOSURE_LIMIT
+from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
+from cryptoenv.trading.config import EXPOSURE_LIMIT, PARAMETER_WIDTH, REWARD_ADAPTATION, STEP_SIZE, TICK_SIZE
+from cryptoenv.trading.plain_steps import ASKED, KNOWN_SIGMA, LANES, PLAIN, STEP_WIDTH, STEPS, step_plain
+from cryptoenv.trading.rewards import REWARD_NAMES, weighted_reward
 
 #: The float64 columns of the account that infos show, in the order of `Seen.amounts`.
 AMOUNTS = {
@@ -63,19 +71,9 @@ AMOUNTS = {
 }
 _COLUMNS = tuple(AMOUNTS.values())
 ROWS_AHEAD = 8  #: rows between asking for a bar's prices, which lie anywhere in memory, and reading them
-CACHED_ROWS = 64  #: rows whose accounts (18 kB) stay in the first cache between stepping and showing them
-
-
-class EnvRows(NamedTuple):
-    """The state of N environments.
-
-    Attributes:
-        accounts: (N, ACCOUNT_WIDTH) float64. clocks: (N, CLOCK_WIDTH) int64. targets: (N,) float64.
-    """
-
-    accounts: NDArray[np.float64]
-    clocks: NDArray[np.int64]
-    targets: NDArray[np.float64]
+WEIGHT_COUNT = len(REWARD_NAMES)
+#: Un-jitted, every step takes the general way: what side by side saves is the processor's.
+PLAIN_STEPS = not getattr(config, "DISABLE_JIT", 0)
 
 
 class Seen(NamedTuple):
@@ -113,86 +111,140 @@ def empty_seen(n: int) -> Seen:
     )
 
 
-@njit(cache=True, error_model="numpy")
-def _rows_disowned(rows: EnvRows) -> EnvRows:
-    """The same memory without owners: passing or slicing an owned array costs more than a step's arithmetic."""
-    accounts, clocks, n = rows.accounts, rows.clocks, rows.accounts.shape[0]
-    return EnvRows(
-        float64_at(accounts.ctypes.data, (n, accounts.shape[1])),
-        int64_at(clocks.ctypes.data, (n, clocks.shape[1])),
-        float64_at(rows.targets.ctypes.data, (n,)),
-    )
-
-
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _world_disowned(world: World) -> World:
+    """The same memory without owners: passing or slicing an owned array costs more than a step's arithmetic."""
     table, parameters, weights = world.table, world.parameters, world.weights
     return World(
         int64_at(table.ctypes.data, (table.shape[0], table.shape[1])),
-        float64_at(parameters.ctypes.data, (parameters.shape[0],)),
-        float64_at(weights.ctypes.data, (weights.shape[0],)),
+        float64_at(parameters.ctypes.data, (PARAMETER_WIDTH,)),
+        float64_at(weights.ctypes.data, (WEIGHT_COUNT,)),
     )
 
 
-@njit(cache=True, error_model="numpy")
-def _step_rows(
-    first: int, last: int, rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen
-) -> None:
-    """Step rows `first` to `last` (exclusive); with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
-    for i in range(first, last):
-        account, clock = rows.accounts[i], rows.clocks[i]
-        later = rows.clocks[min(i + ROWS_AHEAD, last - 1)]
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _look_ahead(
+    first: int, count: int, clocks: NDArray[np.int64], targets: NDArray[np.float64], world: World, restart: bool,
+    step: NDArray[np.float64],
+) -> None:  # fmt: skip
+    """Write down what is known of the steps of a block's rows: prices, targets, and which rows step at all."""
+    last = first + count - 1
+    for lane in range(LANES):
+        row = min(first + lane, last)
+        later = clocks[min(row + ROWS_AHEAD, last)]
         prefetch_prices(world.table, later[MARKET], later[BAR])
-        if restart and clock[ENDED] == 1:
-            clock[EPISODE] += 1
-            begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
-            seen.rewards[i] = 0.0
-            seen.terminated[i] = False
-            seen.truncated[i] = False
-        else:
-            seen.rewards[i] = step_episode(account, clock, world, rows.targets[i])
-            seen.terminated[i] = account[RUINED] == 1.0
-            seen.truncated[i] = clock[ENDED] == 1 and account[RUINED] == 0.0
+        clock, bar = clocks[row], clocks[row, BAR]
+        if lane >= count or (restart and clock[ENDED] == 1):
+            step[STEPS, lane] = 0.0
+            continue
+        prices = prices_of(world.table, clock[MARKET])
+        step[STEPS, lane] = 1.0
+        step[ASKED, lane] = targets[row]
+        step[KNOWN_SIGMA, lane] = prices[bar, SIGMA]
+        for column in range(PRICE_WIDTH):
+            step[column, lane] = prices[bar + 1, column]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _end_plain(
+    first: int, count: int, rows: EnvRows, world: World, seen: Seen, step: NDArray[np.float64]
+) -> int:
+    """Clocks, rewards and ends of the rows of a block whose steps were plain; how many there are."""
+    n, accounts, eta = rows.clocks.shape[0], rows.accounts.ctypes.data, world.parameters[REWARD_ADAPTATION]
+    clocks, rewards = int64_at(rows.clocks.ctypes.data, (n, CLOCK_WIDTH)), float64_at(seen.rewards.ctypes.data, (n,))
+    terminated, truncated = bool_at(seen.terminated.ctypes.data, (n,)), bool_at(seen.truncated.ctypes.data, (n,))
+    plain = 0
+    for lane in range(count):
+        row = first + lane
+        if step[PLAIN, lane] == 1.0:
+            plain += 1
+            bar = clocks[row, BAR] + 1
+            over = bar >= clocks[row, END]
+            clocks[row, BAR], clocks[row, ENDED] = bar, 1 if over else 0
+            terminated[row], truncated[row] = False, over
+            rewards[row] = weighted_reward(account_at(accounts, row), world.weights, eta)
+    return plain
 
 
 @njit(cache=True, error_model="numpy")
-def _see_rows(first: int, last: int, rows: EnvRows, seen: Seen, limit: float) -> None:
-    """Write what rows `first` to `last` (exclusive) show."""
-    n = rows.accounts.shape[0]
-    account_out = float32_at(seen.account.ctypes.data, (n, seen.account.shape[1]))
-    index_out = int64_at(seen.where.ctypes.data, (n, 2))
-    for i in range(first, last):
-        account, clock = rows.accounts[i], rows.clocks[i]
-        observe_account(account, account_out[i], limit)
-        index_out[i, 0] = clock[MARKET]
-        index_out[i, 1] = clock[BAR]
-        seen.clock[0, i] = clock[MARKET]
-        seen.clock[1, i] = clock[BAR]
-        seen.kinds[0, i] = np.int8(account[ORDER_STATUS])
-        seen.kinds[1, i] = np.int8(account[EXIT_KIND])
-        seen.ruined[i] = account[RUINED] != 0.0
+def _step_alone(row: int, rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen) -> None:
+    """Step a row by itself, or begin its next episode."""
+    account, clock = account_at(rows.accounts.ctypes.data, row), rows.clocks[row]
+    if restart and clock[ENDED] == 1:
+        clock[EPISODE] += 1
+        begin_episode(account, clock, world, rules, DRAWN, DRAWN, 0.0)
+        seen.rewards[row], seen.terminated[row], seen.truncated[row] = 0.0, False, False
+        return
+    seen.rewards[row] = step_episode(account, clock, world, rows.targets[row])
+    seen.terminated[row] = account[RUINED] == 1.0
+    seen.truncated[row] = clock[ENDED] == 1 and account[RUINED] == 0.0
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _step_lanes(
+    block: int, rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen, step: NDArray[np.float64]
+) -> None:
+    """Step the rows of a block; with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
+    first, n = block * LANES, rows.clocks.shape[0]
+    count, p = min(LANES, n - first), world.parameters
+    plainly = PLAIN_STEPS and p[STEP_SIZE] <= 0.0 and p[TICK_SIZE] <= 0.0
+    plain = 0
+    if plainly:
+        clocks = int64_at(rows.clocks.ctypes.data, (n, CLOCK_WIDTH))
+        targets = float64_at(rows.targets.ctypes.data, (n,))
+        _look_ahead(first, count, clocks, targets, world, restart, step)
+        step_plain(float64_at(rows.accounts.ctypes.data + block * BLOCK_BYTES, (ACCOUNT_WIDTH, LANES)), step, p)
+        plain = _end_plain(first, count, rows, world, seen, step)
+    if plain < count:
+        for lane in range(count):
+            if not (plainly and step[PLAIN, lane] == 1.0):
+                _step_alone(first + lane, rows, world, rules, restart, seen)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _see_lanes(block: int, rows: EnvRows, seen: Seen, limit: float) -> None:
+    """Write what the rows of a block show."""
+    first, n = block * LANES, rows.clocks.shape[0]
+    count = min(LANES, n - first)
+    columns = float64_at(rows.accounts.ctypes.data + block * BLOCK_BYTES, (ACCOUNT_WIDTH, LANES))
+    clocks = int64_at(rows.clocks.ctypes.data, (n, CLOCK_WIDTH))
+    account_out = float32_at(seen.account.ctypes.data, (n, ACCOUNT_OBSERVATION))
+    where, markets_and_bars = int64_at(seen.where.ctypes.data, (n, 2)), int64_at(seen.clock.ctypes.data, (2, n))
+    for lane in range(count):
+        row = first + lane
+        observe_account(account_at(rows.accounts.ctypes.data, row), account_out[row], limit)
+        market, bar = clocks[row, MARKET], clocks[row, BAR]
+        where[row, 0], where[row, 1] = market, bar
+        markets_and_bars[0, row], markets_and_bars[1, row] = market, bar
+    kinds, ruined = int8_at(seen.kinds.ctypes.data, (2, n)), bool_at(seen.ruined.ctypes.data, (n,))
+    for lane in range(count):
+        kinds[0, first + lane] = np.int8(columns[ORDER_STATUS, lane])
+        kinds[1, first + lane] = np.int8(columns[EXIT_KIND, lane])
+        ruined[first + lane] = columns[RUINED, lane] != 0.0
     amounts = float64_at(seen.amounts.ctypes.data, (len(_COLUMNS), n))
     for k, column in enumerate(_COLUMNS):
-        for i in range(first, last):
-            amounts[k, i] = rows.accounts[i, column]
+        for lane in range(count):
+            amounts[k, first + lane] = columns[column, lane]
 
 
 @njit(cache=True, error_model="numpy")
 def see_serial(rows: EnvRows, seen: Seen, limit: float) -> None:
     """Write what all N rows show."""
-    _see_rows(0, rows.accounts.shape[0], _rows_disowned(rows), seen, limit)
+    for block in range(rows.accounts.shape[0]):
+        _see_lanes(block, rows, seen, limit)
 
 
 @njit(cache=True, error_model="numpy")
 def step_block(
-    first: int, last: int, rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen
+    block: int, rows: EnvRows, world: World, rules: EpisodeRules, restart: bool, seen: Seen, step: NDArray[np.float64]
 ) -> None:
-    """Step rows `first` to `last` (exclusive) and write what they show, some rows at a time, while they are cached."""
-    own, markets = _rows_disowned(rows), _world_disowned(world)
-    for start in range(first, last, CACHED_ROWS):
-        stop = min(start + CACHED_ROWS, last)
-        _step_rows(start, stop, own, markets, rules, restart, seen)
-        _see_rows(start, stop, own, seen, markets.parameters[EXPOSURE_LIMIT])
+    """Step the rows of a block and write what they show, while they are cached.
+
+    `step`: (STEP_WIDTH, LANES) float64, of the thread alone.
+    """
+    markets, known = _world_disowned(world), float64_at(step.ctypes.data, (STEP_WIDTH, LANES))
+    _step_lanes(block, rows, markets, rules, restart, seen, known)
+    _see_lanes(block, rows, seen, markets.parameters[EXPOSURE_LIMIT])
 
 
 @njit(cache=True, error_model="numpy")
@@ -201,7 +253,9 @@ def step_serial(rows: EnvRows, world: World, rules: EpisodeRules, restart: bool,
 
     `restart`: rows that had ended begin their next episode instead.
     """
-    step_block(0, rows.accounts.shape[0], rows, world, rules, restart, seen)
+    step = np.empty((STEP_WIDTH, LANES))
+    for block in range(rows.accounts.shape[0]):
+        step_block(block, rows, world, rules, restart, seen, step)
 
 
 @njit(cache=True, error_model="numpy")
@@ -217,7 +271,8 @@ def begin_rows(
     """Begin the episode numbered in its clock in every row where `mask` is True; all arrays are (N,)."""
     for i in range(mask.shape[0]):
         if mask[i]:
-            begin_episode(rows.accounts[i], rows.clocks[i], world, rules, markets[i], starts[i], exposures[i])
+            account = account_at(rows.accounts.ctypes.data, i)
+            begin_episode(account, rows.clocks[i], world, rules, markets[i], starts[i], exposures[i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -242,4 +297,4 @@ def copy_windows(table: NDArray[np.int64], clocks: NDArray[np.int64], timeframe:
 def mask_rows(rows: EnvRows, world: World, actions: NDArray[np.float64], out: NDArray[np.bool_]) -> None:
     """Write the (N, A) action masks."""
     for i in range(out.shape[0]):
-        mask_row(rows.accounts[i], rows.clocks[i], world, actions, out[i])
+        mask_row(account_at(rows.accounts.ctypes.data, i), rows.clocks[i], world, actions, out[i])

@@ -1,7 +1,7 @@
 """Compiling beforehand what the environments run, so that no first step waits: for images, CI and the impatient.
 
-Parts are compiled in processes of their own, several at a time: numba compiles one function at a time in a process. What
-they compile lies in numba's cache afterwards, where every later process of the same user on the same kind of CPU finds
+Parts are compiled in processes of their own, several at a time: numba compiles one function at a time in a process.
+What they compile lies in the cache afterwards, where every later process of the same user on the same kind of CPU finds
 it.
 """
 

@@ -25,6 +25,11 @@ if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
         """The C-contiguous float64 array of `shape` at `address`."""
         return _at(address, shape, ctypes.c_double)
 
+    def float64_apart_at(address: int, count: int, apart: int) -> NDArray[np.float64]:
+        """The (count,) float64 array at `address` whose cells are `apart` bytes from each other."""
+        step = apart // 8
+        return np.asarray(_at(address, ((count - 1) * step + 1,), ctypes.c_double)[::step])
+
     def float32_at(address: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """The C-contiguous float32 array of `shape` at `address`."""
         return _at(address, shape, ctypes.c_float)
@@ -94,6 +99,21 @@ else:
         """Ask for the cache line at `address`, which will be read soon."""
         _prefetch(address)  # type: ignore[call-arg]  # numba passes the typing context
 
+    @intrinsic
+    def _float64_apart_at(typing_context: Any, address: Any, count: Any, apart: Any) -> Any:
+        kind = types.Array(types.float64, 1, "A")
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            where, size, stride = arguments
+            array = make_array(kind)(context, builder)
+            itemsize = ir.Constant(context.get_value_type(types.intp), 8)
+            pointer = builder.inttoptr(where, array.data.type)
+            populate_array(array, pointer, [size], [stride], itemsize, meminfo=None)
+            return array._getvalue()
+
+        return kind(types.int64, types.int64, types.int64), generate
+
+    float64_apart_at = _float64_apart_at
     float64_at = _array_at(types.float64)
     float32_at = _array_at(types.float32)
     int64_at = _array_at(types.int64)

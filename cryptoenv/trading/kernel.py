@@ -1,9 +1,9 @@
-"""One transition of the account, jitted. All money arithmetic is here and in the three files beside it.
+"""One transition of the account, jitted. All money arithmetic is here and in the four files beside it.
 
 The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. What is due,
 rounded and payable is in `cryptoenv.trading.orders`; what a real venue's fills do to the account, by the pieces of this
 file, in `cryptoenv.trading.venue_account`; what several assets on one account are, by the same pieces, in
-`cryptoenv.trading.portfolio_account`. Events of a step, for a decision at the close of bar `t` (everything else
+`cryptoenv.trading.portfolio_account`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`. Events of a step, for a decision at the close of bar `t` (everything else
 happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
@@ -99,25 +99,40 @@ SAFE_MARGIN = 1e-6  #: share of the position's value above which no liquidation 
 NO_EXIT, STOPPED, TOOK_PROFIT, LIQUIDATED = range(4)  #: `ExitKind` for jitted code
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def position_after(
+    held: float, entry: float, realised: float, bars: float, quantity: float, price: float, step: float
+) -> tuple[float, float, float, float]:
+    """What a fill of signed `quantity` at `price` makes of a position that was `held` for `bars`, of average `entry`.
+
+    Returns:
+        Quantity (freed of dust of `step`), average entry, realised profit and bars held.
+    """
+    after = without_dust(held + quantity, step)
+    if held == 0.0 or held * quantity > 0.0:
+        entry = (entry * abs(held) + price * abs(quantity)) / abs(after)
+    else:
+        closed = min(abs(held), abs(quantity))
+        realised += closed * (price - entry) * (1.0 if held > 0.0 else -1.0)
+        if after == 0.0:
+            entry = 0.0
+        elif after * held < 0.0:
+            entry = price
+    if after == 0.0 or after * held <= 0.0:
+        bars = 0.0
+    return after, entry, realised, bars
+
+
 @njit(cache=True, error_model="numpy")
 def apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee: float, step: float) -> None:
     """Book a fill of signed `quantity` at `price` with `fee` in quote: cash, average entry, realised profit.
 
     `account`: (ACCOUNT_WIDTH,) float64, changed in place; what is then held is freed of dust of `step`.
     """
-    held = account[QUANTITY]
-    after = without_dust(held + quantity, step)
-    if held == 0.0 or held * quantity > 0.0:
-        account[ENTRY_PRICE] = (account[ENTRY_PRICE] * abs(held) + price * abs(quantity)) / abs(after)
-    else:
-        closed = min(abs(held), abs(quantity))
-        account[REALISED] += closed * (price - account[ENTRY_PRICE]) * (1.0 if held > 0.0 else -1.0)
-        if after == 0.0:
-            account[ENTRY_PRICE] = 0.0
-        elif after * held < 0.0:
-            account[ENTRY_PRICE] = price
-    if after == 0.0 or after * held <= 0.0:
-        account[BARS_HELD] = 0.0
+    after, entry, realised, bars = position_after(
+        account[QUANTITY], account[ENTRY_PRICE], account[REALISED], account[BARS_HELD], quantity, price, step
+    )
+    account[ENTRY_PRICE], account[REALISED], account[BARS_HELD] = entry, realised, bars
     account[CASH] -= quantity * price + fee
     account[QUANTITY] = after
     account[FEES] += fee

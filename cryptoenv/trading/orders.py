@@ -53,6 +53,12 @@ def without_dust(quantity: float, step: float) -> float:
     return whole if abs(quantity - whole) <= DUST * step else quantity
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def slipped(quantity: float, volume: float, sigma: float, p: NDArray[np.float64]) -> float:
+    """By which fraction of its price a market order of signed `quantity` fills worse; `p`: (PARAMETER_WIDTH,)."""
+    return min(p[HALF_SPREAD] + p[IMPACT] * sigma * math.sqrt(abs(quantity) / volume), MAX_SLIP)
+
+
 @njit(cache=True, error_model="numpy")
 def slipped_price(price: float, quantity: float, volume: float, sigma: float, p: NDArray[np.float64]) -> float:
     """Fill price of a market order: `price * (1 +- (half_spread + impact * sigma * sqrt(|quantity| / volume)))`.
@@ -60,7 +66,7 @@ def slipped_price(price: float, quantity: float, volume: float, sigma: float, p:
     Square-root impact after Almgren et al. 2005 and Toth et al. 2011; adverse always, and rounded to the adverse
     tick. `p`: (PARAMETER_WIDTH,) parameters.
     """
-    slip = min(p[HALF_SPREAD] + p[IMPACT] * sigma * math.sqrt(abs(quantity) / volume), MAX_SLIP)
+    slip = slipped(quantity, volume, sigma, p)
     tick = p[TICK_SIZE]
     if quantity > 0.0:
         fill = price * (1.0 + slip)

@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 
-from cryptoenv.env.episode import CLOCK_WIDTH, EPISODE, SEED, EpisodeRules, World
-from cryptoenv.env.vector_rows import EnvRows, begin_rows, empty_seen, step_serial
+from cryptoenv.env.episode import EPISODE, SEED, EpisodeRules, World
+from cryptoenv.env.lanes import accounts_of, empty_rows
+from cryptoenv.env.vector_rows import begin_rows, empty_seen, step_serial
 from cryptoenv.market.table import market_table
-from cryptoenv.trading import account as a
 from cryptoenv.trading.rewards import REWARD_NAMES, reward_weights
 from tests.naive.kernel_fuzz import BAR_SECONDS, random_config, random_prices
 
@@ -25,11 +25,7 @@ def trajectory_digest(seed: int, rounds: int) -> str:
         halves = [(prices[:60], align, features), (prices[60:], align, features)]
         world = World(market_table(halves, [(3, 59), (5, 59)]), config.parameters(BAR_SECONDS), weights)
         n = 3
-        rows = EnvRows(
-            np.zeros((n, a.ACCOUNT_WIDTH)),
-            np.zeros((n, CLOCK_WIDTH), dtype=np.int64),
-            np.zeros(n),
-        )
+        rows = empty_rows(n)
         rows.clocks[:, SEED] = 2**40 + np.arange(n)
         rows.clocks[:, EPISODE] = 0
         rules = EpisodeRules(20, True, 10_000.0)
@@ -40,7 +36,7 @@ def trajectory_digest(seed: int, rounds: int) -> str:
             rows.targets[:] = rng.choice([low, 0.0, config.limits.exposure], n)
             seen = empty_seen(n)
             step_serial(rows, world, rules, True, seen)
-            for array in (rows.accounts, rows.clocks, *seen):
+            for array in (accounts_of(rows), rows.clocks, *seen):
                 digest.update(array.tobytes())
     return digest.hexdigest()
 
