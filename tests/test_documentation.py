@@ -44,6 +44,7 @@ REDUCED = {
     "cryptoenv backtest runs/segmenter --states 4h --short --task standard --out runs/states": PARSED,
     "cryptoenv check-leakage --bars my_bars.csv.gz": PARSED,  # tests/agents/commands/test_check_leakage.py
     "cryptoenv check-leakage runs/ppo --bars my_bars.csv.gz": PARSED,
+    "cryptoenv warm": PARSED,  # tests/cryptoenv/env/test_warming.py
     "cryptoenv report runs/ppo": PARSED,  # tests/agents/reports/, tests/agents/commands/test_train_commands.py
     "cryptoenv report runs/cross --open": PARSED,
     "cryptoenv report runs/walk --format markdown --out walk.md": PARSED,

@@ -113,7 +113,7 @@ else:
 
         return kind(types.int64, types.int64, types.int64), generate
 
-    float64_apart_at = _float64_apart_at
+    float64_apart_at: Any = _float64_apart_at  # type: ignore[no-redef]
     float64_at = _array_at(types.float64)
     float32_at = _array_at(types.float32)
     int64_at = _array_at(types.int64)
