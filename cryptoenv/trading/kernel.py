@@ -3,8 +3,8 @@
 The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. What is due,
 rounded and payable is in `cryptoenv.trading.orders`; what a real venue's fills do to the account, by the pieces of this
 file, in `cryptoenv.trading.venue_account`; what several assets on one account are, by the same pieces, in
-`cryptoenv.trading.portfolio_account`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`. Events of a step, for a decision at the close of bar `t` (everything else
-happens in bar `t + 1`):
+`cryptoenv.trading.portfolio_account`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`.
+Events of a step, for a decision at the close of bar `t` (everything else happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
 2. the order is sized from what is known at close `t`, rounded, capped by participation, perhaps refused; what the
