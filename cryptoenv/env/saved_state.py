@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryptoenv.env.episode import CLOCK_WIDTH, MARKET
+from cryptoenv.env.lanes import RowStates
 from cryptoenv.env.row_checks import check_rows
 from cryptoenv.env.spec import EnvironmentSpec
-from cryptoenv.env.vector_rows import EnvRows
 from cryptoenv.files.package_version import PACKAGE_VERSION
 from cryptoenv.files.typed_values import whole
 from cryptoenv.market.market import Market
@@ -108,7 +108,7 @@ def market_names(setup: EnvironmentSpec, numbers: Iterable[int]) -> tuple[str, .
     return tuple(names[number] for number in numbers)
 
 
-def taken_state(setup: EnvironmentSpec, rows: EnvRows) -> EnvState:
+def taken_state(setup: EnvironmentSpec, rows: RowStates) -> EnvState:
     """The state of N environments, copied."""
     clocks = rows.clocks.copy()
     clocks[:, MARKET] = setup.visits.numbers(rows.clocks[:, MARKET])
@@ -116,7 +116,7 @@ def taken_state(setup: EnvironmentSpec, rows: EnvRows) -> EnvState:
     return EnvState(rows.accounts.copy(), clocks, rows.targets.copy(), names, PACKAGE_VERSION)
 
 
-def checked_state(state: Any, setup: EnvironmentSpec, count: int) -> tuple[EnvRows, list[Market]]:
+def checked_state(state: Any, setup: EnvironmentSpec, count: int) -> tuple[RowStates, list[Market]]:
     """The rows of a state for an env of `count` rows, and their markets; nothing is changed.
 
     Raises:
@@ -149,7 +149,7 @@ def checked_state(state: Any, setup: EnvironmentSpec, count: int) -> tuple[EnvRo
     clocks = state.clocks.copy()
     if setup.stream is not None:
         clocks[:, MARKET] = np.arange(count)  # each row has a place of its own
-    rows = EnvRows(state.accounts.copy(), clocks, state.targets.copy())
+    rows = RowStates(state.accounts.copy(), clocks, state.targets.copy())
     try:
         return rows, check_rows(rows, numbers, setup)
     except ValueError as error:

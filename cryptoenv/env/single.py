@@ -10,10 +10,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cryptoenv.env.episode import BAR, CLOCK_WIDTH, END, EPISODE, MARKET, SEED, SEED_MASK, begin_episode, mask_row
+from cryptoenv.env.lanes import RowStates
 from cryptoenv.env.saved_state import EnvState, checked_state, copies, taken_state
 from cryptoenv.env.single_step import FreshMemory, Observation, observe_single, step_single
 from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
-from cryptoenv.env.vector_rows import EnvRows
 from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
 from cryptoenv.rendering.renderer import RENDER_MODES, Renderer, usable_render_modes
@@ -312,7 +312,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         """
         if not self._begun or self._bar == IN_RESET:
             raise RuntimeError("no episode was begun: call reset() before get_state()")
-        rows = EnvRows(self._account[None], self._clock[None], self._account[TARGET : TARGET + 1])
+        rows = RowStates(self._account[None], self._clock[None], self._account[TARGET : TARGET + 1])
         return taken_state(self.setup, rows)
 
     def set_state(self, state: EnvState) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -313,7 +313,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         if not self._started:
             raise RuntimeError("no episode was begun: call reset() before get_state()")
-        return taken_state(self.setup, self._rows)
+        return taken_state(self.setup, states_of(self._rows))
 
     def set_state(self, state: EnvState) -> tuple[Observation, dict[str, Any]]:
         """Put all rows where a state was taken; later episodes are those that would have come then.
@@ -330,8 +330,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         rows, markets = checked_state(state, self.setup, self.num_envs)
         self.setup.visits.put_back(state.clocks[:, MARKET], markets)
-        for mine, given in zip(self._rows, rows, strict=True):
-            mine[:] = given
+        put_states(self._rows, rows)
         self._started, self._cut_short = True, False
         seen = self._seen()
         return self._observation(seen, self.copies), self._info(seen)
