@@ -10,7 +10,8 @@ import typer
 from agents.commands.options import Days, SeveralBars, Task, one_source
 
 RUNS_HELP = (
-    "Folders of trainings, walk-forwards, backtests or models, or tables of evaluate and stress; several are compared."
+    "Folders of trainings, walk-forwards, backtests, models or of trade, or tables of evaluate and stress; several are "
+    "compared."
 )
 
 

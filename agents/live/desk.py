@@ -15,6 +15,7 @@ from agents.evaluation.backtest.signals import read_signals
 from agents.evaluation.charges import with_impact
 from agents.live.deciders import AgentDecider, Decider, ForecastDecider, SignalDecider, StateDecider
 from agents.live.watching import Watcher
+from agents.reports.records.live_record import ACCOUNT as TOLD
 from agents.run_folders.run_folder import CONFIG, Run
 from agents.settings import TradingSettings
 from cryptoenv.bars.series import base_series
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
 
 LOG = "log.jsonl"
-TOLD = "trade.json"  #: in the folder of a journal: which account it is of
 LARGEST = 100_000
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from cryptoenv.bars.price_columns import BAR_COLUMNS
+from cryptoenv.bars.price_columns import BAR_COLUMNS, SIGMA, VOLUME
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import ACCOUNT_OBSERVATION, mask_actions, observe_account
 from cryptoenv.env.single import CUMULATIVE, EXIT_KINDS, NOT_FILLED, ORDER_STATUSES, QUIET
@@ -60,6 +60,7 @@ from cryptoenv.trading.config import (
     VenueRules,
 )
 from cryptoenv.trading.kernel import open_account
+from cryptoenv.trading.orders import slipped_price
 from cryptoenv.trading.rewards import RewardFunction, begin_means, finite_reward, weighted_reward
 from cryptoenv.trading.venue_account import account_with
 
@@ -332,8 +333,20 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         if self.setup.reward_function is not None:
             reward = finite_reward(self.setup.reward_function, self.account, self._growing.bar)
         booked = tuple(report for report in done if report.client_id)
-        self.executor.journal.keep_book(self._growing.open_ms, self.account, float(self.account[EQUITY]), booked)
+        equity = float(self.account[EQUITY])
+        self.executor.journal.keep_book(self._growing.open_ms, self.account, equity, booked, self._filled())
         return reward
+
+    def _filled(self) -> dict[str, Any] | None:
+        """What the step's order has filled, and the price that the model would have filled it at, by a market order."""
+        quantity, price = float(self.account[FILL_QUANTITY]), float(self.account[FILL_PRICE])
+        if quantity == 0.0:
+            return None
+        (before, bar), traded = self._growing.prices, float(self._growing.prices[1, VOLUME])
+        volume = traded if traded > 0.0 else abs(quantity)
+        model = slipped_price(float(bar[0]), quantity, volume, float(before[SIGMA]), self._parameters)
+        return {"price": price, "quantity": quantity, "open": float(bar[0]), "model": float(model),
+                "fees": float(self.account[STEP_FEES])}  # fmt: skip
 
     def _look(self) -> None:
         """Show the executor what the next signal is executed on."""

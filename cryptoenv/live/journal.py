@@ -27,6 +27,7 @@ FORMAT = 1
 BOOKS_KEPT, EVENTS_KEPT = 2_000, 20_000  #: rows; older ones go, so that the file does not grow for ever
 BUSY_SECONDS = 2.0  #: to wait for another reader or writer
 SENT, DOUBT, DONE = "sent", "doubt", "done"
+FILL = "fill"  #: event: what a bar's order has filled, and what the model would have paid
 PEAK = "peak_equity"  #: what the highest equity that was written down is kept under
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -204,9 +205,13 @@ class Journal:
         return int(self._rows("SELECT COUNT(*) FROM intents WHERE at_ms >= ? AND filled > 0", at_ms)[0][0])
 
     def keep_book(
-        self, bar_ms: int, account: NDArray[np.float64], equity: float, booked: tuple[OrderReport, ...] = ()
-    ) -> None:
-        """Write down the account, (36,) float64, as of a bar's close, and what of each order is in it, in one go."""
+        self, bar_ms: int, account: NDArray[np.float64], equity: float, booked: tuple[OrderReport, ...] = (),
+        fill: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Write down the account, (36,) float64, as of a bar's close, and what of each order is in it, in one go.
+
+        `fill`: about what the bar's order has filled, for reports; None where nothing has.
+        """
         with self._writing("book") as file:
             file.execute("INSERT OR REPLACE INTO books VALUES (?, ?, ?, ?)",
                          (bar_ms, self._clock(), equity, np.asarray(account, "<f8").tobytes()))  # fmt: skip
@@ -218,6 +223,8 @@ class Journal:
                     "WHERE client_id = ?",
                     (report.filled, cost, report.fee_quote, report.fee_base, report.client_id),
                 )
+            if fill is not None:
+                self._event(file, FILL, {"bar_ms": bar_ms, **fill})
             file.execute("DELETE FROM books WHERE bar_ms < (SELECT bar_ms FROM books ORDER BY bar_ms DESC LIMIT 1 "
                          "OFFSET ?)", (BOOKS_KEPT,))  # fmt: skip
             file.execute(
@@ -239,6 +246,22 @@ class Journal:
         if account.shape != (ACCOUNT_WIDTH,):
             raise JournalError(f"{self.path}: the account of bar {rows[0][0]} is not whole")
         return int(rows[0][0]), account
+
+    def books(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The books that are kept, oldest first: (n,) opens of bars, ms; (n, 36) accounts.
+
+        Raises:
+            JournalError: one is not whole.
+        """
+        rows = self._rows("SELECT bar_ms, account FROM books ORDER BY bar_ms")
+        if any(len(row[1]) != 8 * ACCOUNT_WIDTH for row in rows):
+            raise JournalError(f"{self.path}: a book is not whole")
+        accounts = np.frombuffer(b"".join(row[1] for row in rows), "<f8").reshape(len(rows), ACCOUNT_WIDTH)
+        return np.array([row[0] for row in rows], dtype=np.int64), accounts.astype(np.float64)
+
+    def fills(self) -> list[dict[str, Any]]:
+        """What bars' orders have filled, oldest first, as `keep_book` was told; the last of them that are kept."""
+        return [json.loads(row[0]) for row in self._rows("SELECT detail FROM events WHERE what = ? ORDER BY id", FILL)]
 
     def latch(self, name: str, reason: str) -> None:
         """Trip a circuit breaker; it stays so until it is released by hand, whatever restarts."""

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents.reports.records.live_record import ACCOUNT, live_record
 from agents.reports.records.record import Record
 from agents.reports.records.tables import backtest_record, table_record
 from agents.reports.records.training_record import model_record, training_record
 from agents.reports.records.walk_record import walk_record
 from agents.run_folders.run_folder import AGENT, CHECKPOINTS, CLONE, CONFIG, METRICS, PLAN, RECIPE, SEEDS, seed_folders
+from cryptoenv.live.journal import JOURNAL
 
 if TYPE_CHECKING:
     from agents.reports.records.judged_agent import JudgeOn
 
 ALLOWED = (
-    "allowed: the folder of a training, a walk-forward, a backtest or a model, or a table of `evaluate --out` or "
-    "`stress --out`"
+    "allowed: the folder of a training, a walk-forward, a backtest, a model or of trade, or a table of `evaluate --out` "
+    "or `stress --out`"
 )
 
 
@@ -35,7 +37,7 @@ def run_folders(path: Path) -> list[Path]:
 
 
 def kind_of_record(path: Path) -> str:
-    """What lies there: "table", "walk-forward", "backtest", "training" or "model".
+    """What lies there: "table", "walk-forward", "backtest", "training", "live" or "model".
 
     Raises:
         ValueError: nothing of these.
@@ -43,6 +45,8 @@ def kind_of_record(path: Path) -> str:
     if path.is_file():
         return "table"
     has = {one.name for one in path.iterdir()}
+    if {JOURNAL, ACCOUNT} <= has:
+        return "live"
     if PLAN in has:
         return "walk-forward"
     if {AGENT, CLONE, SEEDS} & has or (RECIPE in has and _names_algorithm(path)):
@@ -75,6 +79,6 @@ def read_record(path: Path, on: JudgeOn | None = None) -> Record:
     """
     readers: dict[str, Callable[[Path], Record]] = {
         "table": table_record, "walk-forward": walk_record, "backtest": backtest_record, "model": model_record,
-        "training": lambda folder: training_record(folder, on),
+        "live": live_record, "training": lambda folder: training_record(folder, on),
     }  # fmt: skip
     return readers[kind_of_record(path)](path)

@@ -35,6 +35,7 @@ SECTIONS: dict[str, Callable[[Record], Section]] = {
 }
 NO_VERDICT = {
     "model": "none: a model predicts, and is judged by what trades on it",
+    "live": "none: what was traded is counted, and a few days judge nothing",
     "stress": "none: a table of stresses compares, and judges nothing",
     "evaluation": "none: a table of methods has intervals, and no record of days",
 }

@@ -26,6 +26,7 @@ from agents.markets.expert_market import ExpertMarket
 from agents.policies.agent import Agent
 from agents.policies.heads import new_policy
 from agents.policies.policy_shape import PolicyShape
+from agents.reports.records.live_record import live_record
 from agents.settings import TradingSettings
 from cryptoenv.files.folder_lock import FolderLockedError
 from cryptoenv.files.json_log import json_log
@@ -121,6 +122,14 @@ def test_the_command_trades_halts_resumes_and_goes_on(
     lines = [json.loads(line) for line in Path("a/log.jsonl").read_text("utf-8").splitlines()]
     assert lines and {"time", "level", "logger", "run", "message"} <= set(lines[0])
     assert Path("a/trade.png").is_file()
+    assert main(["report", "a", "--format", "json", "--out", "report.json"]) == 0
+    record = live_record(Path("a"))
+    figures, track = record.metrics, record.tracks[0]
+    np.testing.assert_array_equal(track.own, [equity for _, equity in books[0][2]])
+    assert figures["fills"] > 10 and track.costs is not None
+    assert 2.0 <= figures["fees_bp"] < 10.0 if orders else figures["fees_bp"] == pytest.approx(10.0)
+    assert (abs(figures["slippage_against_model_bp"]) < 1e-9) == (not orders)  # on paper market orders are the model's
+    assert "against_model_bp" in next(iter(record.listings.values()))
 
 
 @pytest.mark.parametrize(
