@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from agents.reports.records.judged_agent import JudgeOn
 
 ALLOWED = (
-    "allowed: the folder of a training, a walk-forward, a backtest, a model or of trade, or a table of `evaluate --out` "
-    "or `stress --out`"
+    "allowed: the folder of a training, a walk-forward, a backtest, a model or of trade, or a table of `evaluate "
+    "--out` or `stress --out`"
 )
 
 
