@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agents.evaluation.judging import score
     from agents.evaluation.tables import evaluate
+    from agents.live.serving.client import Client
     from agents.policies.agent import Agent
     from agents.policies.pretrained_extractor import PretrainedExtractor
     from agents.run_folders.run_folder import Run
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "agents.policies.agent",
     "AgentTrainingConfig": "agents.training.config",
+    "Client": "agents.live.serving.client",
     "PretrainedExtractor": "agents.policies.pretrained_extractor",
     "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
@@ -46,6 +48,7 @@ __distribution__ = "cryptoenv-rl"
 __all__ = [
     "Agent",
     "AgentTrainingConfig",
+    "Client",
     "PretrainedExtractor",
     "Run",
     "TradingSettings",

@@ -46,6 +46,7 @@ from agents.commands.pretrain import pretrain  # noqa: E402
 from agents.commands.report import report  # noqa: E402
 from agents.commands.retrain import retrain  # noqa: E402
 from agents.commands.sb3 import export, import_model  # noqa: E402
+from agents.commands.serve import serve  # noqa: E402
 from agents.commands.signal import signal  # noqa: E402
 from agents.commands.synth import synth  # noqa: E402
 from agents.commands.tokens import app as tokens_commands  # noqa: E402
@@ -78,6 +79,7 @@ app.command()(stress)
 app.command()(predict)
 app.command()(play)
 app.command()(report)
+app.command()(serve)
 app.command()(signal)
 app.command()(tune)
 app.command()(retrain)

@@ -29,12 +29,18 @@ from agents.algorithms.threads import one_thread
 from agents.command_line import app, main
 from agents.training.recipe import AgentRecipe
 from pretrain.loading import read_recipe
+from tests.asgi import ask
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSED = "only its options are read"
 #: Command -> what is run in its place. A command that is not here is run as it stands.
 REDUCED = {
+    "cryptoenv serve default": PARSED,  # tests/agents/live/serving/
+    "cryptoenv serve runs/my-segmenter runs/ppo --port 8000": PARSED,
+    "cryptoenv serve runs/my-segmenter --replay my_bars.csv.gz --speed 1000": PARSED,
+    "cryptoenv serve runs/my-segmenter --bars data/binance/BTC-USDT/15m": PARSED,
+    "cryptoenv serve runs/my-segmenter --exchange binance --symbol BTC/USDT": PARSED,
     "cryptoenv walk-forward ppo --bars my_bars.csv.gz --folds 6 --seeds 3 --out runs/walk":
         PARSED,  # tests/agents/training/test_walk_forward.py
     'cryptoenv backtest --rule "cross fast=8,16,32 slow=64,128 band=0,0.2" --bars my_bars.csv.gz --out runs/grid':
@@ -115,6 +121,8 @@ REDUCED = {
 }  # fmt: skip
 #: Text of a Python block -> what stands in its place.
 SHORTER = {
+    'with Client("http://127.0.0.1:8000", key=None) as client:':
+        "from tests.served_default import default_client\nwith default_client() as client:",
     "training=replace(recipe.training, steps=200, validate_every=100)":
         "training=replace(recipe.training, steps=2, validate_every=2, batch=2)",
     "num_envs=1024": "num_envs=8",
@@ -129,6 +137,7 @@ SHORTER = {
     "markets=4, days=20)\nprint": "markets=2, days=5)\nprint",
     "markets=4)    # always long": "markets=2, days=5)",
 }  # fmt: skip
+LOCAL = "http://127.0.0.1:8000"  #: where pages take a service to listen
 NOT_OURS = ("git clone", "cd ")  #: begin what a reader types and no test runs
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -205,9 +214,27 @@ def run_command(command: str) -> None:
     if command.startswith(NOT_OURS):
         return
     read_command(command, whole=True)
+    if command.startswith("curl "):
+        run_curl(shlex.split(command)[1:])
+        return
     instead = REDUCED.get(command, command)
     if command.startswith("cryptoenv ") and instead != PARSED:
         assert main(shlex.split(instead)[1:]) == 0, "the command failed"
+
+
+def run_curl(words: list[str]) -> None:
+    """Ask the service in this process what a line asks with curl."""
+    from tests.served_default import default_service
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("-d", "--data", default="")
+    parser.add_argument("-H", "--header", action="append", default=[])
+    given = parser.parse_args(words)
+    data = Path(given.data[1:]).read_bytes() if given.data.startswith("@") else given.data.encode()
+    headers = [tuple(one.split(": ", 1)) for one in given.header]
+    reply = ask(default_service(), "POST" if data else "GET", given.url.removeprefix(LOCAL), body=data, headers=headers)
+    assert reply.status == 200, f"{reply.status}: {reply.body[:300]!r}"
 
 
 def read_command(command: str, *, whole: bool) -> None:
@@ -221,6 +248,8 @@ def read_command(command: str, *, whole: bool) -> None:
         read_module(words[2], words[3:], whole)
     elif words[0] == "python":
         assert (ROOT / words[1]).is_file(), f"no file {words[1]}"
+    elif words[0] == "curl":
+        assert any(word.startswith(LOCAL) for word in words[1:]), "curl asks another place than a service here"
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

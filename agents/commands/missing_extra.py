@@ -11,7 +11,7 @@ EXTRA_OF = {
     "ccxt": "data",
     "mlflow": "tracking", "sqlalchemy": "tracking", "alembic": "tracking", "flask": "tracking",
     "ray": "distributed",
-    "fastapi": "serve", "uvicorn": "serve", "websockets": "serve", "prometheus_client": "serve",
+    "fastapi": "serve", "uvicorn": "serve", "websockets": "serve", "prometheus_client": "serve", "orjson": "serve",
     "datasets": "agents,imitation-deps", "jsonpickle": "agents,imitation-deps",
 }  # fmt: skip
 OF_LEARNING = frozenset({"torch", "lightning", "safetensors", "tensorboard", "stable_baselines3", "sb3_contrib"})

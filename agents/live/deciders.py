@@ -28,6 +28,7 @@ from cryptoenv.live.growing_market import BOUND_REACHED
 from cryptoenv.market.market import Market
 from pretrain import Extractor, MarketLayout, Predictor
 from pretrain.fitting.blocks import Block
+from pretrain.fitting.packing import Wanted, windows_of
 from pretrain.fitting.predicting import PredictionStream, on_one_thread
 from pretrain.segmenter.stream import SegmentStream
 
@@ -109,6 +110,16 @@ class EmbeddingReader(Predictor):
         rows = block.bars[0][newest].cpu().numpy()
         strain = (~(np.abs(rows) < BOUND_REACHED)).mean(axis=1) if rows.shape[1] else np.zeros(len(rows))
         return np.concatenate([embedded, strain.astype(np.float32)[:, None]], axis=1)
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, D + 1) float32 of one decision of each block (`Predictor.read_several`)."""
+        out = np.zeros((len(wanted), len(self.columns)), np.float32)
+        for batch, embedded in self.extractor.embedded_together(wanted):
+            out[batch.which, :-1] = embedded.cpu().numpy()[batch.rows]
+        for row, (block, place) in zip(out, wanted, strict=True):
+            newest = windows_of(block, place, self.layout.window[0])[0][-1].cpu().numpy()
+            row[-1] = (~(np.abs(newest) < BOUND_REACHED)).mean() if len(newest) else 0.0
+        return out
 
     def to(self, device: str) -> Self:
         """Its extractor on another device."""
@@ -225,7 +236,10 @@ class AgentDecider(_StreamDecider):
 
     def decide(self, account: NDArray[np.float32]) -> Asked:
         """See `Decider`; `account` (5,) float32."""
-        row = self.said()
+        return self.decide_from(self.said(), account)
+
+    def decide_from(self, row: pd.Series, account: NDArray[np.float32]) -> Asked:
+        """What to ask for where an `EmbeddingReader` said `row` (D + 1,) of a close; `account` (5,) float32."""
         embedding = row.iloc[:-1].to_numpy(np.float32)
         if not np.isfinite(embedding).all():
             raise ValueError("the embedding of the newest bar is not finite")

@@ -33,6 +33,7 @@ from cryptoenv.live.policies import Policies
 from cryptoenv.live.reconciliation import agree
 from cryptoenv.live.referenced_feed import ReferencedFeed
 from cryptoenv.trading.venue_account import quantity_after
+from pretrain import MarketLayout
 
 if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
@@ -83,12 +84,17 @@ def one_instance(account_id: str) -> Iterator[None]:
 
 def history_bars(named: Named) -> int:
     """How many base bars a decider needs before its first decision, with some to spare."""
-    step, longest = (int(timeframe_ms(named.decider.timeframes[at])) for at in (0, -1))
-    if named.decider.layout is None:
+    layout, states = named.decider.layout, named.decider.states
+    if layout is None:
         return 200
-    needed = int(named.decider.layout.decidable_ms(0) // step) + 2 * longest // step + 10
-    states = named.decider.states
+    needed, step = history_bars_of(layout), int(timeframe_ms(named.decider.timeframes[0]))
     return needed if states is None else max(needed, int(states.decidable_ms(0) // step) + STATES_HISTORY)
+
+
+def history_bars_of(layout: MarketLayout) -> int:
+    """How many base bars a model of this layout needs before its first decision, with some to spare."""
+    step, longest = (int(timeframe_ms(layout.timeframes[at])) for at in (0, -1))
+    return int(layout.decidable_ms(0) // step) + 2 * longest // step + 10
 
 
 def trade_on_exchange(

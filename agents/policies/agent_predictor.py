@@ -17,6 +17,7 @@ from cryptoenv.market.market import Market
 from pretrain import ArtifactError, MarketLayout, Predictor
 from pretrain.extractor.artifact import signed
 from pretrain.fitting.blocks import Block
+from pretrain.fitting.packing import Wanted
 
 ACCOUNT = 5  #: numbers of an account observation
 
@@ -67,6 +68,19 @@ class AgentPredictor(Predictor):
         extractor = self.agent.extractor
         embeddings = extractor.embedded(block).cpu().numpy()
         return np.concatenate([extractor.read(block), self._preferred(embeddings, len(embeddings))], axis=1)
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of one decision of each block (`Predictor.read_several`)."""
+        extractor = self.agent.extractor
+        sigma = np.array([block.sigma[place] for block, place in wanted])
+        out = np.zeros((len(wanted), len(self.columns)), np.float32)
+        for batch, embedded in extractor.embedded_together(wanted):
+            units = np.zeros(len(embedded))
+            units[batch.rows] = sigma[batch.which]
+            rows = embedded.cpu().numpy()
+            said = np.concatenate([extractor.said(embedded, units), self._preferred(rows, len(rows))], axis=1)
+            out[batch.which] = said[batch.rows]
+        return out
 
     def _preferred(self, embeddings: NDArray[np.float32], together: int) -> NDArray[np.float32]:
         """(T, A + 1) float32 of the agent's columns, from embeddings (T, D), `together` rows at once."""

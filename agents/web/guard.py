@@ -74,12 +74,13 @@ class Guard:
 
     Attributes:
         draining: once True, every answer closes its connection: callers go elsewhere.
+        inside: requests at work.
     """
 
     def __init__(self, app: App, rules: Rules, metrics: Metrics | None = None) -> None:
         self._app, self._rules, self._metrics = app, rules, metrics
         self._rate = RateLimit(rules.limits)
-        self._inside = self._sockets = 0
+        self.inside = self._sockets = 0
         self.draining = False
         self._headers = [
             (b"x-content-type-options", b"nosniff"),
@@ -136,12 +137,12 @@ class Guard:
         held = False
         try:
             self._allow(scope)
-            if counted and self._inside >= self._rules.limits.inside:
-                raise Refusal(503, f"{self._inside} requests are at work: ask again", retry_after="1")
-            self._inside += counted
+            if counted and self.inside >= self._rules.limits.inside:
+                raise Refusal(503, f"{self.inside} requests are at work: ask again", retry_after="1")
+            self.inside += counted
             held = counted
             if self._metrics is not None:
-                self._metrics.inside.set(self._inside)
+                self._metrics.inside.set(self.inside)
             async with asyncio.timeout(self._rules.limits.seconds) as clock:
                 answer.on_start = lambda: clock.reschedule(None)
                 await self._app(scope, Body(receive, await self._body(scope, receive)), answer)
@@ -154,9 +155,9 @@ class Guard:
             log.exception("a request failed")
             await answer.refuse(Refusal(500, "something went wrong in the server"))
         finally:
-            self._inside -= held
+            self.inside -= held
             if self._metrics is not None:
-                self._metrics.inside.set(self._inside)
+                self._metrics.inside.set(self.inside)
                 route = getattr(scope.get("route"), "path", OTHER)
                 self._metrics.answered(str(route), answer.status, time.perf_counter() - start)
 

@@ -17,6 +17,7 @@ from agents.web.guard import Guard
 
 HEADER_SECONDS = 10.0  #: that a connection may take, or idle, until a request's headers are there
 CONNECTIONS = 1_000  #: open at a time; more are answered with 503
+BACKLOG = 2_048  #: connections that wait to be accepted
 
 
 class ServerError(RuntimeError):
@@ -86,7 +87,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def listening_socket(address: Address) -> socket.socket:
-    """A socket that is bound to an address.
+    """A socket that listens on an address.
 
     Raises:
         ServerError: the address is in use, not this machine's, or not allowed.
@@ -98,6 +99,7 @@ def listening_socket(address: Address) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(place)
+        made.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         raise ServerError(f"{address.host}:{address.port} cannot be listened on: {error}") from error
     return made

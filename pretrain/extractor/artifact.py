@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from cryptoenv.features import FeatureFunction, FeatureSpec
 from cryptoenv.files.typed_values import ConfigError
 from cryptoenv.market.market import Market
 from pretrain.data.scaler import RobustScaler
+from pretrain.data.stretches import STRETCH
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.artifact_folder import (
@@ -34,6 +35,7 @@ from pretrain.fitting.kept_predictor import SCALER as SCALER
 from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
 from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
+from pretrain.fitting.packing import Packed, Wanted, packed, rows_alike, windows_of
 from pretrain.fitting.provenance import LearnedFrom as LearnedFrom  # where it was before
 from pretrain.fitting.provenance import Provenance, provenance_in
 
@@ -85,6 +87,7 @@ class Extractor(KeptPredictor):
         self.provenance = provenance
         self._layout = _layout_of(model.config, FeatureSpec() if features is None else features)
         self._hashed: tuple[object, str] | None = None
+        self._anywhere: bool | None = None  #: whether rows of other blocks may lie at any place of a batch
 
     @property
     def config(self) -> ExtractorConfig:
@@ -183,9 +186,13 @@ class Extractor(KeptPredictor):
 
     def read(self, block: Block) -> NDArray[np.float32]:
         """(S, C) float32 predictions of a block (`Predictor.read`)."""
-        said: Predictions = self.model.predict(self.embedded(block))
+        return self.said(self.embedded(block), block.sigma)
+
+    def said(self, embedded: Tensor, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(n, C) float32 predictions from embeddings (n, D) and the sigma (n,) of their bars."""
+        said: Predictions = self.model.predict(embedded)
         config = self.config
-        units = torch.from_numpy(block.sigma[:, None] * np.sqrt(np.array(config.horizons, np.float64)))
+        units = torch.from_numpy(sigma[:, None] * np.sqrt(np.array(config.horizons, np.float64)))
         returns = said.return_quantiles.cpu().double() * units[:, :, None]
         flat = int(np.abs(np.array(config.positions)).argmin())
         parts = [torch.sigmoid(said.direction_logits), returns.flatten(1).float()]
@@ -201,6 +208,40 @@ class Extractor(KeptPredictor):
     def embedded(self, block: Block) -> Tensor:
         """(S, D) embeddings of a block."""
         return self.model.over_block(block)
+
+    def embedded_together(self, wanted: Wanted) -> Iterator[tuple[Packed, Tensor]]:
+        """Batches of decisions of several blocks, and the (S, D) embeddings of each; the bits of `embedded`."""
+        window, patch = self.config.window[0], self.config.patches[0]
+        inputs = [windows_of(block, place, window) for block, place in wanted]
+        if self.config.memory:
+            for i, (block, place) in enumerate(wanted):
+                ends = int(block.places[0, place]) + torch.arange(patch - 1, window, patch, device=self.device)
+                inputs[i] = (self.model.remember(block.bars)[0][ends], *inputs[i][1:])
+        if self._anywhere is None:
+            self._anywhere = rows_alike(self._of_rows, [tuple(part.shape) for part in inputs[0]], STRETCH)
+        for batch in packed([place for _, place in wanted], STRETCH, self._anywhere):
+            parts = [batch.filled([row[k] for row in inputs], STRETCH) for k in range(len(inputs[0]))]
+            yield batch, self._of_rows(parts)
+
+    def _of_rows(self, parts: list[Tensor]) -> Tensor:
+        """(S, D) of S windows of every timeframe, or of S rows of states instead of the base's windows."""
+        return self.model.read_states(parts[0], parts[1:]) if self.config.memory else self.model(parts)
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of one decision of each block (`Predictor.read_several`)."""
+        sigma = np.array([block.sigma[place] for block, place in wanted])
+        out = np.zeros((len(wanted), len(self.columns)), np.float32)
+        for batch, embedded in self.embedded_together(wanted):
+            units = np.zeros(STRETCH)
+            units[batch.rows] = sigma[batch.which]
+            out[batch.which] = self.said(embedded, units)[batch.rows]
+        return out
+
+    def read_scaled(
+        self, windows: Sequence[Tensor], sigma: NDArray[np.float64], closes_ms: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of scaled windows (`Predictor.read_scaled`); its memory begins with the window."""
+        return self.said(self.model.of_scaled(windows), sigma)
 
     def draw(self, market: Market, table: pd.DataFrame, folder: Path) -> tuple[Path, ...]:
         """Probabilities of the last days over the price: as `Predictor.draw`."""

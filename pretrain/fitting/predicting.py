@@ -21,6 +21,7 @@ from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.blocks import Block, GrowingBlock, market_blocks
 from pretrain.fitting.closing_bars import ClosedBar, ClosingBars, known_history
 from pretrain.fitting.market_layout import MarketLayout
+from pretrain.fitting.packing import Wanted
 
 
 class _OneThread:
@@ -106,6 +107,29 @@ class Predictor(ABC):
         """(C,) float32: row `place` of `read`, bit for bit; a model that needs less than the block overrides it."""
         row: NDArray[np.float32] = self.read(block)[place]
         return row
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, C) float32: `read_at` of n blocks, bit for bit; a model that reads them together overrides it.
+
+        Args:
+            wanted: blocks, their tensors on `device`, and the place of the decision in each; at least one.
+        """
+        return np.stack([self.read_at(block, place) for block, place in wanted])
+
+    def read_scaled(
+        self, windows: Sequence[torch.Tensor], sigma: NDArray[np.float64], closes_ms: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of windows whose features are scaled already, by the artifact's own scaler.
+
+        Args:
+            windows: (n, W_k, F_k) float32 per timeframe, on `device`, oldest bar first.
+            sigma: (n,) standard deviation of the base bars' log-returns, the unit of predicted returns.
+            closes_ms: (n,) when the last base bar closed, for a model that knows the hour.
+
+        Raises:
+            ArtifactError: the model reads more than windows.
+        """
+        raise ArtifactError(f"{type(self).__name__} reads more than one window of features: give bars")
 
     @abstractmethod
     def to(self, device: str) -> Self:

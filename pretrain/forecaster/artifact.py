@@ -33,6 +33,7 @@ from pretrain.fitting.kept_predictor import SCALER as SCALER
 from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
 from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
+from pretrain.fitting.packing import Wanted, packed, rows_alike, windows_of
 from pretrain.fitting.predicting import on_one_thread
 from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.forecaster.config import CLASSES, ForecasterConfig
@@ -74,6 +75,7 @@ class Forecaster(KeptPredictor):
         self.model = model.cpu().eval()
         self.scaler, self.provenance = scaler, provenance
         self._layout = _layout_of(model.config, FeatureSpec() if features is None else features)
+        self._anywhere: bool | None = None  #: whether rows of other blocks may lie at any place of a batch
 
     @property
     def config(self) -> ForecasterConfig:
@@ -110,6 +112,32 @@ class Forecaster(KeptPredictor):
                 said = self.model.last([part[rows] for part in windows], closes[rows])
                 out[rows] = self._columns_of(said, block.sigma[rows])
         return out
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of one decision of each block (`Predictor.read_several`)."""
+        step = timeframe_ms(self.config.timeframes[0])
+        inputs = [windows_of(block, place, self.config.window[0]) for block, place in wanted]
+        closes = np.array([block.opens_ms[place] + step for block, place in wanted])
+        sigma = np.array([block.sigma[place] for block, place in wanted])
+        if self._anywhere is None:
+            ends = torch.full((ROWS,), int(closes[0]), device=self.device)
+            shapes = [tuple(part.shape) for part in inputs[0]]
+            self._anywhere = rows_alike(lambda parts: _all_of(self.model.last(parts, ends)), shapes, ROWS)
+        out = np.zeros((len(wanted), len(self.columns)), np.float32)
+        for batch in packed([place for _, place in wanted], ROWS, self._anywhere):
+            parts = [batch.filled([row[k] for row in inputs], ROWS) for k in range(len(inputs[0]))]
+            ends_ms, units = np.full(ROWS, closes[batch.which[0]]), np.zeros(ROWS)
+            ends_ms[batch.rows], units[batch.rows] = closes[batch.which], sigma[batch.which]
+            said = self.model.last(parts, torch.from_numpy(ends_ms).to(self.device))
+            out[batch.which] = self._columns_of(said, units)[batch.rows]
+        return out
+
+    def read_scaled(
+        self, windows: Sequence[torch.Tensor], sigma: NDArray[np.float64], closes_ms: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of scaled windows (`Predictor.read_scaled`)."""
+        ends = torch.from_numpy(closes_ms).to(self.device)
+        return self._columns_of(self.model.last_of_scaled(windows, ends), sigma)
 
     def _columns_of(self, said: Said, sigma: NDArray[np.float64]) -> NDArray[np.float32]:
         units = sigma[:, None] * np.sqrt(np.array(self.config.horizons, np.float64))
@@ -242,6 +270,11 @@ class Forecaster(KeptPredictor):
         if values["target"] != loaded._target():
             raise ArtifactError(f"{CONFIG}: target is not that of the architecture: columns differ")
         return loaded if device == "cpu" else loaded.to(device)
+
+
+def _all_of(said: Said) -> torch.Tensor:
+    """(B, ...) all that is said of a window, in one row."""
+    return torch.cat([said.mean, said.quantiles.flatten(1), said.direction.flatten(1)], dim=1)
 
 
 def _layout_of(config: ForecasterConfig, features: FeatureSpec) -> MarketLayout:

@@ -112,6 +112,15 @@ class ForecasterModel(nn.Module):
         every: Tensor = self.network(scaled, closes_ms, unseen, self.window_bins(windows[0]), start)
         return every
 
+    def last_of_scaled(self, windows: Sequence[Tensor], closes_ms: Tensor) -> Said:
+        """As `last`, of windows (B, W_k, F_k) that are scaled already; clipped as `scaled` clips them."""
+        scaled = [window.clamp(-SCALED_BOUND, SCALED_BOUND) for window in windows]
+        if not self.config.sequential:
+            return self.say(self.network(scaled))
+        unseen = torch.zeros(scaled[0].shape[:2], dtype=torch.bool, device=closes_ms.device)
+        raw = scaled[0] * self.get_buffer("scale_0") + self.get_buffer("median_0")
+        return self.say(self.network(scaled, closes_ms, unseen, self.window_bins(raw), 0)[:, -1])
+
     def window_bins(self, bars: Tensor) -> Tensor | None:
         """(B, W) int64 tokens of the bars' own returns, where they are read as bins."""
         if self.config.tokens != "bins":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pretrain.data.stretches import STRETCH
 from pretrain.fitting.blocks import Block
+from pretrain.fitting.packing import Wanted, packed, rows_alike, windows_of
 from pretrain.networks.scaled_encoder import ScaledEncoder
 
 CHUNK = 16  #: decisions that are read together; a divisor of STRETCH
@@ -31,6 +32,7 @@ class ChunkedReader:
     def __init__(self, model: ScaledEncoder, say: Callable[[Tensor], Tensor]) -> None:
         self._model, self._say = model, say
         self._kept: tuple[Tensor, Tensor] | None = None
+        self._anywhere: bool | None = None  #: whether rows of other blocks may lie at any place of a chunk
 
     def read(self, block: Block) -> Tensor:
         """(S, C) what is said of a block's decisions; rows that hold none are worth nothing."""
@@ -45,6 +47,35 @@ class ChunkedReader:
             states = self._states(block.bars, bars, keep=True)
         row = place % CHUNK
         return self._chunk(block, place // CHUNK, states)[row : row + 1]
+
+    def read_several(self, wanted: Wanted) -> Tensor:
+        """(n, C) what is said of one decision of each of n blocks: `read_at` of each, bit for bit."""
+        window = self._model.config.window[0]
+        memory = [self._ends(block, place) for block, place in wanted] if self._model.config.memory else None
+        windows = [windows_of(block, place, window) for block, place in wanted]
+        inputs = [part if memory is None else (memory[i], *part[1:]) for i, part in enumerate(windows)]
+        if self._anywhere is None:
+            self._anywhere = rows_alike(self._of_rows, [tuple(part.shape) for part in inputs[0]], CHUNK)
+        out = None
+        for batch in packed([place for _, place in wanted], CHUNK, self._anywhere):
+            parts = [batch.filled([row[k] for row in inputs], CHUNK) for k in range(len(inputs[0]))]
+            said = self._of_rows(parts)
+            out = said.new_zeros(len(wanted), said.shape[1]) if out is None else out
+            out[torch.from_numpy(batch.which)] = said[torch.from_numpy(batch.rows)]
+        assert out is not None
+        return out
+
+    def _of_rows(self, parts: list[Tensor]) -> Tensor:
+        """(R, C) of R windows of every timeframe, or of R rows of states instead of the base's windows."""
+        if self._model.config.memory:
+            return self._say(self._model.read_states(parts[0], parts[1:]))
+        return self._say(self._model(parts))
+
+    def _ends(self, block: Block, place: int) -> Tensor:
+        """(patches, memory) states at the ends of the base patches of one decision."""
+        window, patch, start = self._model.config.window[0], self._model.config.patches[0], int(block.places[0, place])
+        states = self._states(block.bars, start + window)
+        return states[start + torch.arange(patch - 1, window, patch, device=states.device)]
 
     def _chunk(self, block: Block, number: int, states: Tensor | None) -> Tensor:
         """(CHUNK, C) of one chunk."""

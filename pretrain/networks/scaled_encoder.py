@@ -50,6 +50,10 @@ class ScaledEncoder(nn.Module):
         """
         return self.encoder(self._scaled(windows))
 
+    def of_scaled(self, windows: Sequence[Tensor]) -> Tensor:
+        """Embeddings (B, D) of windows (B, W_k, F_k) that are scaled already; clipped as `forward` clips them."""
+        return self.encoder([window.clamp(-SCALED_BOUND, SCALED_BOUND) for window in windows])
+
     def over_stretches(self, bars: Tensor, places: Tensor, higher: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Embeddings of decisions within stretches (`pretrain.data.stretches`), with the memory run once over each.
 

@@ -32,6 +32,7 @@ from pretrain.fitting.kept_predictor import SCALER as SCALER
 from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
 from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
+from pretrain.fitting.packing import Wanted, windows_of
 from pretrain.fitting.provenance import Provenance, provenance_in
 from pretrain.networks.chunks import ChunkedReader
 from pretrain.segmenter.config import SegmenterConfig
@@ -146,6 +147,26 @@ class Segmenter(KeptPredictor):
     def read_at(self, block: Block, place: int) -> NDArray[np.float32]:
         """(C,) float32 predictions at one place of a block (`Predictor.read_at`)."""
         return self._said(self._reader.read_at(block, place), block, block.places[0, place : place + 1])[0]
+
+    def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of one decision of each block (`Predictor.read_several`)."""
+        found = self._reader.read_several(wanted).cpu().numpy()
+        if not self.anomaly.quantiles:
+            return found
+        newest = [windows_of(block, place, self.config.window[0])[0][-1, self._error] for block, place in wanted]
+        errors = torch.stack(newest).cpu().numpy()
+        return np.concatenate([found, self.anomaly.percentile(errors)[:, None]], axis=1)
+
+    def read_scaled(
+        self, windows: Sequence[Tensor], sigma: NDArray[np.float64], closes_ms: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(n, C) float32 predictions of scaled windows (`Predictor.read_scaled`)."""
+        found = self._chances(self.model.of_scaled(windows)).cpu().numpy()
+        if not self.anomaly.quantiles:
+            return found
+        scale, centre = float(self.scaler.scale(0)[self._error]), float(self.scaler.median[0][self._error])
+        errors = windows[0][:, -1, self._error].cpu().numpy() * scale + centre
+        return np.concatenate([found, self.anomaly.percentile(errors)[:, None]], axis=1)
 
     def _chances(self, embeddings: Tensor) -> Tensor:
         """(n, S * C) probabilities from embeddings (n, D)."""

@@ -1,0 +1,1 @@
+"""`cryptoenv serve`: models and agents that answer over HTTP."""
