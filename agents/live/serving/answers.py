@@ -234,7 +234,7 @@ class Answering:
             return BodyError(str(error), self.needs)
 
     def action(self, asked: Act, item: Decided, found: NDArray[np.float32]) -> dict[str, Any]:
-        """What the agent asks for, with the embedding that was read of the last bar and the account as told."""
+        """What the agent asks for, with the row (1, D + 1) that was read of the last bar and the account as told."""
         assert self.agent is not None and self._decider is not None
         seen = observed(asked.account, float(self.agent.settings.limits.exposure))
         said: Asked = self._decider.decide_from(pd.Series(found[0]), seen)
