@@ -214,9 +214,12 @@ class Extractor(KeptPredictor):
         window, patch = self.config.window[0], self.config.patches[0]
         inputs = [windows_of(block, place, window) for block, place in wanted]
         if self.config.memory:
+            states: dict[int, Tensor] = {}  # decisions of one block share its memory
             for i, (block, place) in enumerate(wanted):
+                if id(block.bars) not in states:
+                    states[id(block.bars)] = self.model.remember(block.bars)[0]
                 ends = int(block.places[0, place]) + torch.arange(patch - 1, window, patch, device=self.device)
-                inputs[i] = (self.model.remember(block.bars)[0][ends], *inputs[i][1:])
+                inputs[i] = (states[id(block.bars)][ends], *inputs[i][1:])
         if self._anywhere is None:
             self._anywhere = rows_alike(self._of_rows, [tuple(part.shape) for part in inputs[0]], STRETCH)
         for batch in packed([place for _, place in wanted], STRETCH, self._anywhere):

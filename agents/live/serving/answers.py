@@ -47,6 +47,7 @@ from pretrain.tokens.artifact import TokenForecaster
 
 CHECKSUMS = "checksums.json"
 LARGEST_CHECKSUMS = 1_000_000
+MONDAY_MS = 1_578_268_800_000  #: 2020-01-06
 NO_AGENT = "the model is no agent: ask /predict, or name an agent's run (/models says which are)"
 NOT_BAR_BY_BAR = "an agent that reads a segmenter's states, or a reference market, cannot act on bars alone yet"
 
@@ -179,6 +180,23 @@ class Answering:
         last = asked.last if isinstance(asked, PredictBars) else 1
         return _last_decisions(market, layout, max(first, len(market) - last), acting)
 
+    def warm(self) -> None:
+        """Answer once, of a random walk: what is compiled on first use is, before anybody waits for it.
+
+        Raises:
+            Exception: whatever it meets; NotFiniteError where the model says what is no number.
+        """
+        if isinstance(self.model, TokenForecaster):
+            return
+        bars = int(self.needs["bars"]) + 2
+        asked = PredictBars(
+            bars=_random_walk(bars, self.model.layout), columns=list(self.model.layout.features.columns),
+            reference=_random_walk(bars, self.model.layout, further=False) if self.model.layout.reference else None,
+        )  # fmt: skip
+        (answer,) = self.read([self.prepared(asked)])
+        if isinstance(answer, Exception):
+            raise answer
+
     def read(self, items: Sequence[Item]) -> list[Any]:
         """Answers of items, in their order: (n, C) float32 of each, a table, or the exception that it met.
 
@@ -217,7 +235,10 @@ class Answering:
             return []
         reader = self._embeddings if acting else self.model
         assert isinstance(reader, Predictor)
-        wanted = [(block.to(reader.device), place) for one in decided for block, place in one.wanted]
+        moved: dict[int, Block] = {}  # decisions of one block stay decisions of one
+        wanted = []
+        for block, place in (pair for one in decided for pair in one.wanted):
+            wanted.append((moved.setdefault(id(block), block.to(reader.device)), place))
         found = reader.read_several(wanted)
         borders = np.cumsum([0, *(len(one.wanted) for one in decided)])
         return [_finite(found[start:end]) for start, end in pairwise(borders)]
@@ -293,6 +314,19 @@ class Answering:
             return {"predicted_close": [close * float(np.exp(move)) for move in moves], "unit": "price",
                     "horizons": list(horizons)}  # fmt: skip
         return {}
+
+
+def _random_walk(bars: int, layout: MarketLayout, *, further: bool = True) -> list[list[float]]:
+    """Rows of bars that begin with a day's first, as a body has them; zeros in further columns."""
+    rng = np.random.default_rng(0)
+    step, start = timeframe_ms(layout.timeframes[0]), MONDAY_MS
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, bars)))
+    opens = np.concatenate([[100.0], close[:-1]])
+    high, low = np.maximum(opens, close) * 1.001, np.minimum(opens, close) * 0.999
+    columns = [start + step * np.arange(bars), opens, high, low, close, rng.lognormal(3.0, 0.5, bars)]
+    if further:
+        columns += [np.zeros(bars)] * len(layout.features.columns)
+    return np.column_stack(columns).tolist()
 
 
 def _kind_of(item: Item) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import PlainTextResponse
 
 from agents.live.serving.answers import Decided
 from agents.live.serving.batching import ClosedError
@@ -128,12 +129,12 @@ def new_app(service: Service) -> FastAPI:
     @app.post("/predict", openapi_extra=PREDICT, responses=ANSWERS, summary="Predictions of bars or of a window")
     async def predict(request: Request) -> Response:
         asked = await _read(request, read_predict)
-        return await _dumped(await service.predict(asked))
+        return _json(await service.predict(asked))
 
     @app.post("/act", openapi_extra=ACT, responses=ANSWERS, summary="What an agent asks for, with its account")
     async def act(request: Request) -> Response:
         asked = await _read(request, read_act)
-        return await _dumped(await service.act(asked))
+        return _json(await service.act(asked))
 
     @app.get("/health", summary="Whether the process answers", responses=_only(200))
     async def health() -> Response:
@@ -148,7 +149,10 @@ def new_app(service: Service) -> FastAPI:
     async def models() -> Response:
         return _json({"models": service.shelf.told(), "streams": _streams(service)})
 
-    @app.get("/metrics", summary="Figures, as Prometheus reads them", responses=_only(200))
+    @app.get(
+        "/metrics", summary="Figures, as Prometheus reads them", responses=_only(200),
+        response_class=PlainTextResponse,
+    )  # fmt: skip
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
@@ -175,10 +179,6 @@ async def _read(request: Request, read: Callable[[bytes], Any]) -> Any:
     if len(body) < LARGE_BODY:
         return read(body)
     return await asyncio.get_running_loop().run_in_executor(None, read, body)
-
-
-async def _dumped(told: dict[str, Any]) -> Response:
-    return _json(told)
 
 
 def _json(told: dict[str, Any], status: int = 200) -> Response:

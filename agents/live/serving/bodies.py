@@ -109,7 +109,8 @@ _BY_KEY = Discriminator(
     custom_error_type="kind",
     custom_error_message='expected an object with one of the keys "bars", "sequence", "token" or "batch"',
 )
-_BARS, _SEQUENCE = Annotated[PredictBars, Tag("bars")], Annotated[PredictSequence, Tag("sequence")]
+_BARS = Annotated[PredictBars, Tag("bars")]
+_SEQUENCE = Annotated[PredictSequence, Tag("sequence")]
 _TOKEN = Annotated[PredictToken, Tag("token")]
 One = Annotated[_BARS | _SEQUENCE | _TOKEN, _BY_KEY]
 

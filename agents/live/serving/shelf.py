@@ -12,11 +12,12 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from agents.live.serving.answers import Answering, loaded, version_of
+from agents.live.serving.answers import Answering, NotFiniteError, loaded, version_of
 from agents.live.serving.batching import Batching, MicroBatcher
 from agents.live.serving.bodies import BodyError
 from agents.web.metrics import SECONDS, Metrics
 from cryptoenv.features import FeatureFunction
+from pretrain import ArtifactError
 
 TRIES = 3  #: of a version that cannot be loaded: it may be half there
 log = logging.getLogger(__name__)
@@ -170,7 +171,14 @@ class Shelf:
             slot.batcher.close()
 
     def _loaded(self, place: str | Path) -> Answering:
-        return loaded(place, device=self._device, functions=self._functions)
+        answering = loaded(place, device=self._device, functions=self._functions)
+        try:
+            answering.warm()
+        except NotFiniteError as error:
+            raise ArtifactError(f"{place} holds a model that says no numbers: {error}") from error
+        except Exception as error:  # features of one's own may want other bars than a random walk
+            log.warning("%s could not be tried on a random walk: %s", place, error)
+        return answering
 
     def _batcher(self, name: str, answering: Answering) -> MicroBatcher:
         def told(count: int, seconds: float) -> None:
