@@ -49,7 +49,7 @@ CHECKSUMS = "checksums.json"
 LARGEST_CHECKSUMS = 1_000_000
 MONDAY_MS = 1_578_268_800_000  #: 2020-01-06
 NO_AGENT = "the model is no agent: ask /predict, or name an agent's run (/models says which are)"
-NOT_BAR_BY_BAR = "an agent that reads a segmenter's states, or a reference market, cannot act on bars alone yet"
+NOT_YET = "an agent that reads a segmenter's states beside columns of other sources is not served yet"
 
 
 class NotFiniteError(RuntimeError):
@@ -85,7 +85,16 @@ class Whole:
     forecast: tuple[int, int, int] | None = None
 
 
-Item = Window | Decided | Whole
+@dataclass(frozen=True)
+class Traced:
+    """Bars whose whole history an agent reads, a segmenter's states among it; fields as of `Decided`."""
+
+    opens_ms: tuple[int, ...]
+    closes: tuple[float, ...]
+    bars: pd.DataFrame
+
+
+Item = Window | Decided | Whole | Traced
 
 
 @dataclass(frozen=True)
@@ -164,16 +173,22 @@ class Answering:
     def _of_bars(self, asked: PredictBars | Act, layout: MarketLayout) -> Item:
         acting = isinstance(asked, Act)
         if acting and self._decider is None:
-            raise BodyError(NO_AGENT if self.agent is None else NOT_BAR_BY_BAR)
+            raise BodyError(NO_AGENT)
         assert isinstance(self.model, Predictor)
         market = self.model.market(
             bar_table(asked, layout), reference=reference_table(asked, layout), timeframe=asked.timeframe
         )
         first = market.first_decision(layout.window)
+        whole = self.agent is not None and isinstance(self.agent.extractor, SegmentedExtractor)
+        if acting and whole:
+            if layout.columns:
+                raise BodyError(NOT_YET)
+            row = len(market) - 1
+            opened = market.start_ms + timeframe_ms(layout.timeframes[0]) * row
+            return Traced((opened,), (float(market.prices[row, CLOSE]),), market.bars)
         if isinstance(asked, PredictBars):
             if asked.steps is not None and not isinstance(self.model, Forecaster):
                 raise BodyError("steps: only a forecaster says what comes step by step")
-            whole = self.agent is not None and isinstance(self.agent.extractor, SegmentedExtractor)
             if asked.steps is not None or whole:
                 ahead = None if asked.steps is None else (asked.steps, asked.paths, asked.seed)
                 return Whole(market, asked.last, ahead)
@@ -216,6 +231,8 @@ class Answering:
         for i, item in enumerate(items):
             if isinstance(item, Whole):
                 out[i] = self._whole(item)
+            elif isinstance(item, Traced):
+                out[i] = self._traced(item)
         return out
 
     def _windows(self, windows: list[Window]) -> list[Any]:
@@ -254,7 +271,15 @@ class Answering:
         except (ValueError, ArtifactError) as error:
             return BodyError(str(error), self.needs)
 
-    def action(self, asked: Act, item: Decided, found: NDArray[np.float32]) -> dict[str, Any]:
+    def _traced(self, item: Traced) -> Any:
+        assert self._decider is not None
+        try:
+            self._decider.begin(item.bars)
+            return _finite(self._decider.said().to_numpy(np.float32)[None])
+        except (ValueError, RuntimeError, ArtifactError) as error:
+            return BodyError(f"bars: {error}", self.needs)
+
+    def action(self, asked: Act, item: Decided | Traced, found: NDArray[np.float32]) -> dict[str, Any]:
         """What the agent asks for, with the row (1, D + 1) that was read of the last bar and the account as told."""
         assert self.agent is not None and self._decider is not None
         seen = observed(asked.account, float(self.agent.settings.limits.exposure))
@@ -330,7 +355,7 @@ def _random_walk(bars: int, layout: MarketLayout, *, further: bool = True) -> li
 
 
 def _kind_of(item: Item) -> int:
-    if isinstance(item, Whole):
+    if isinstance(item, Whole | Traced):
         return 3
     return 0 if isinstance(item, Window) else 1 + item.acting
 
@@ -410,7 +435,4 @@ def loaded(
         return Answering(folder, version, load(folder, device=device, functions=functions))
     agent = Run.load(folder).agent
     model = predictor_of(agent).to(device)
-    if isinstance(agent.extractor, SegmentedExtractor):
-        return Answering(folder, version, model, agent)
-    decider = None if agent.extractor.layout.reference else AgentDecider(agent)
-    return Answering(folder, version, model, agent, EmbeddingReader(agent.extractor), decider)
+    return Answering(folder, version, model, agent, EmbeddingReader(agent.extractor), AgentDecider(agent))

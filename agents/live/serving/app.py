@@ -13,7 +13,7 @@ import orjson
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import PlainTextResponse
 
-from agents.live.serving.answers import Decided
+from agents.live.serving.answers import Decided, Traced
 from agents.live.serving.batching import ClosedError
 from agents.live.serving.bodies import Act, ActBatch, BodyError, One, PredictBatch, read_act, read_predict
 from agents.live.serving.openapi import ACT, ANSWERS, DESCRIPTION, PREDICT, completed
@@ -78,7 +78,7 @@ class Service:
                     continue
                 told = {"model": slot.name, "version": answering.version}
                 if isinstance(asked, Act):
-                    assert isinstance(item, Decided)
+                    assert isinstance(item, Decided | Traced)
                     return told | answering.action(asked, item, found)
                 return told | answering.told_of(asked, item, found)
             raise ClosedError("the model is being exchanged over and over")
