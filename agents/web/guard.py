@@ -110,6 +110,8 @@ class Guard:
             if name in (b"host", b"origin", b"authorization", b"x-api-key") and name in headers:
                 raise Refusal(400, f"the header {name.decode()} stands twice")
             headers[name] = value
+        if b"transfer-encoding" in headers and b"content-length" in headers:
+            raise Refusal(400, "a body has a length or comes in pieces, not both")
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._rules.hosts is not None and without_port(host) not in self._rules.hosts:
             raise Refusal(421, "this server does not go by that name (Host)")
@@ -167,7 +169,7 @@ class Guard:
         Raises:
             Refusal: more bytes than are allowed, said or sent; or who asked went away.
         """
-        limit = self._rules.limits.body
+        limit = 0 if scope["path"] in self._rules.open_paths else self._rules.limits.body  # strangers may ask those
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if not said.isdigit() or int(said[:20]) > limit:
             raise Refusal(413, f"a body may have {limit:,} bytes", connection="close")

@@ -29,6 +29,8 @@ from agents.policies.agent import Agent
 from agents.policies.segmented_extractor import SEGMENTER, SegmentedExtractor
 from agents.policies.segmented_predictor import predictor_of
 from agents.run_folders.run_folder import AGENT, EXTRACTOR, Run
+from agents.run_folders.versions.models_folder import ModelsFolder, is_models_folder
+from agents.run_folders.versions.version import MODEL, require_whole
 from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
@@ -394,6 +396,20 @@ def _iso(moment: pd.Timestamp) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def resolved(place: str | Path) -> Path:
+    """The folder that is served: of a folder of versions, the one that its pointer says is used.
+
+    Raises:
+        PointerError: none is. VersionError: it is not there. OSError: it cannot be read.
+    """
+    if str(place) == "default":
+        return SHIPPED / "default"
+    folder = Path(place)
+    if folder.is_dir() and is_models_folder(folder):
+        return ModelsFolder(folder).current() / MODEL
+    return folder
+
+
 def version_of(folder: Path) -> str:
     """The version of what a folder holds: 12 signs of the sha256 over its checksums.
 
@@ -418,19 +434,21 @@ def loaded(
     """What a folder holds, after every check, ready to answer.
 
     Args:
-        place: folder of an artifact, of the run that made it, or of an agent's run; "default" is the extractor that
-            ships.
+        place: folder of an artifact, of the run that made it, of an agent's run, or of versions of one of these;
+            "default" is the extractor that ships.
         device: where it predicts.
         functions: code of the user's own features.
 
     Raises:
         ArtifactError: nothing there that can be served, or it was changed. OSError, ValueError: it cannot be read.
     """
-    folder = SHIPPED / "default" if str(place) == "default" else Path(place)
+    folder = resolved(place)
     try:
         version = version_of(folder)
     except OSError as error:
         raise ArtifactError(f"{place} holds no artifact and no run that could be served: {error}") from error
+    if folder.name == MODEL and is_models_folder(folder.parent.parent):
+        require_whole(folder.parent, load_it=False)
     if not _holds_run(folder):
         return Answering(folder, version, load(folder, device=device, functions=functions))
     agent = Run.load(folder).agent

@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from agents.live.serving.answers import Answering, NotFiniteError, loaded, version_of
+from agents.live.serving.answers import Answering, NotFiniteError, loaded, resolved, version_of
 from agents.live.serving.batching import Batching, MicroBatcher
 from agents.live.serving.bodies import BodyError
 from agents.web.metrics import SECONDS, Metrics
@@ -140,7 +140,7 @@ class Shelf:
 
     def _exchanged(self, slot: Slot) -> bool:
         try:
-            version = version_of(slot.answering.folder)
+            version = version_of(resolved(slot.place))
         except Exception as error:
             version = f"unreadable: {error}"
         if version == slot.answering.version or slot.failed == (version, TRIES):

@@ -70,6 +70,15 @@ def test_a_body_is_counted_as_it_comes_whatever_its_header_says() -> None:
     said = ask(guard, "POST", "/x", body=b"x", headers={"Content-Length": "100001"})
     assert (said.status, said.read, said.headers["connection"]) == (413, 0, "close")
     assert ask(guard, "POST", "/x", body=b"x", headers={"Content-Length": "9" * 5_000}).status == 413
+    both = ask(guard, "POST", "/x", body=b"x", headers={"Content-Length": "1", "Transfer-Encoding": "chunked"})
+    assert (both.status, both.read) == (400, 0)
+
+
+def test_what_is_open_to_strangers_takes_no_body() -> None:
+    guard = guarded(keys=Keys((KEY,)))
+    assert ask(guard, "GET", "/health").status == 200
+    sent = ask(guard, "POST", "/health", body=(b"x" * 50_000 for _ in range(1_000)))
+    assert (sent.status, sent.read) == (413, 50_000)
 
 
 def test_pages_of_others_and_names_that_are_not_ours_are_refused() -> None:

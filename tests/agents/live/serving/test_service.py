@@ -25,6 +25,7 @@ from agents.command_line import main
 from agents.live.serving.client import ServiceError, bars_body
 from agents.live.serving.shelf import name_of
 from agents.live.serving.sources import GrowingFeed, Stream, replay_feed
+from agents.run_folders.versions.models_folder import ModelsFolder
 from agents.web.access import AccessError
 from agents.web.server import Address, running_server
 from cryptoenv.live.feed import ReplayFeed
@@ -64,6 +65,22 @@ def test_a_new_version_answers_and_a_corrupt_one_changes_nothing(
     figures = ask(guard, "GET", "/metrics").body.decode()
     assert 'cryptoenv_swaps_total{model="mine",result="done"} 1.0' in figures
     assert f'version="{second}"' in figures and f'version="{first}"' not in figures
+
+
+def test_a_folder_of_versions_is_followed_by_its_pointer(serve: Made, folders: Path, tmp_path: Path) -> None:
+    kept = ModelsFolder(tmp_path / "mine")
+    segmenter(seed=1).save(tmp_path / "second")
+    first, second = (kept.add(place, why="a test") for place in (folders / "segments", tmp_path / "second"))
+    with pytest.raises(ValueError, match="no version"):
+        serve("mine", root=tmp_path)
+    kept.promote(first.name)
+    guard, service = serve("mine", root=tmp_path)
+    before = version(guard)
+    assert service.shelf.look() == []
+    kept.promote(second.name)
+    assert service.shelf.look() == ["mine"] and version(guard) != before
+    (tmp_path / "mine" / "current.json").write_text("{", "utf-8")  # a pointer that is no pointer
+    assert service.shelf.look() == [] and version(guard) != before
 
 
 def test_requests_during_exchanges_are_all_answered(serve: Made, folders: Path, tmp_path: Path) -> None:
