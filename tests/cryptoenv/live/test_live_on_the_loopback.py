@@ -253,7 +253,7 @@ def days() -> Iterator[Any]:
         yield pytest.param(1_440, limit, perpetual, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("minutes", "limit", "perpetual"), days())
+@pytest.mark.parametrize(("minutes", "limit", "perpetual"), list(days()))
 def test_a_day_with_random_faults(
     stand: Callable[..., Stand], minutes: int, limit: LimitOrders | None, perpetual: bool
 ) -> None:
