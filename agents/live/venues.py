@@ -207,7 +207,7 @@ def _show(named: Named, broker: CcxtBroker, policies: Policies, yes: bool) -> No
         f"  targets {named.decider.lowest:g} to {named.decider.highest:g} of equity at each close of "
         f"{named.decider.timeframes[0]}, share of the capital: "
         f"{', '.join(f'{stage.fraction:g}' for stage in policies.stages)}\n"
-        f"  orders: {_order_words(policies)}\n"
+        f"  orders: {_order_words(policies)}; resting at the venue: {_exit_words(named)}\n"
         f"  limits: {json.dumps(limits.as_dict)}",
         flush=True,
     )
@@ -223,6 +223,12 @@ def _order_words(policies: Policies) -> str:
         return "at the market"
     return (f"at a limit {100.0 * limit.offset:g}% better than the touch, for {limit.lifetime:g} bar(s), then "
             f"{'to the market' if limit.remainder == 'market' else 'nothing more'}")  # fmt: skip
+
+
+def _exit_words(named: Named) -> str:
+    limits = named.settings.limits
+    known = {"stop-loss": limits.stop_loss, "take-profit": limits.take_profit}
+    return ", ".join(f"{name} {100.0 * at:g}% from the entry" for name, at in known.items() if at) or "no stop"
 
 
 def _line(traded: Traded, info: Mapping[str, Any]) -> None:

@@ -49,6 +49,7 @@ def test_nothing_is_sent_before_somebody_says_so(
     assert main(LIVE) == 2
     told = capsys.readouterr()
     assert "FOR REAL" in told.out and "10,000.00 of quote currency" in told.out and '"daily_loss": 0.1' in told.out
+    assert "orders: at the market; resting at the venue: no stop" in told.out
     assert "the symbol was not typed" in told.err and exchange.posts == 0
 
 
