@@ -2,6 +2,7 @@
 
     python -m benchmarks.forecasting real FILE [FILE ...] --contender gpt --seeds 0 1 2 --seconds 40
     python -m benchmarks.forecasting synthetic --contender hybrid --seeds 0
+    python -m benchmarks.forecasting synthetic --contender "exact law"                 what its quantiles alone keep
     python -m benchmarks.forecasting planted --contender sine ar1 "white noise"
     python -m benchmarks.forecasting real FILE [FILE ...] --contender gpt --paths      coverage of sampled paths
     python -m benchmarks.forecasting timing --contender gpt hybrid                     of networks that were trained
@@ -28,11 +29,13 @@ from typing import Any
 from agents.algorithms.threads import use_one_thread
 from benchmarks.support.forecast_contenders import (
     CLASSICAL,
+    LAW,
     NETWORKS,
     Setting,
     file_name,
     run_classical,
     run_external,
+    run_law,
     run_network,
     run_paths,
     run_planted,
@@ -86,6 +89,8 @@ def jobs_of(arguments: argparse.Namespace, setting: Setting) -> list[tuple[str, 
             jobs.append((f"{file_name(name)}-timing", partial(timing, name, setting)))
         elif name == CLASSICAL:
             jobs.append((f"{name}-0", partial(run_classical, setting)))
+        elif name == LAW:
+            jobs.append((f"{file_name(name)}-0", partial(run_law, setting)))
         elif name in EXTERNAL:
             jobs.append((f"{name}-0", partial(run_external, name, arguments.weights, setting)))
         else:
@@ -103,7 +108,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=(REAL, SYNTHETIC, PLANTED, "timing", "report"))
     parser.add_argument("files", nargs="*", type=Path, help="of real and timing: bars of 15m or finer")
-    parser.add_argument("--contender", nargs="+", choices=(*NETWORKS, CLASSICAL, *EXTERNAL, *LAWS), default=["gpt"])
+    known = (*NETWORKS, CLASSICAL, LAW, *EXTERNAL, *LAWS)
+    parser.add_argument("--contender", nargs="+", choices=known, default=["gpt"])
     parser.add_argument("--weights", type=Path, help="folder of the weights of chronos or kronos")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--seconds", type=float, default=40.0, help="CPU seconds of each training")
@@ -125,6 +131,8 @@ def main() -> None:
     for name in arguments.contender:
         if (name in LAWS) != (what == PLANTED):
             parser.error(f"--contender {name!r} is none of {arguments.what}")
+        if name == LAW and (what != SYNTHETIC or arguments.task == "easy"):
+            parser.error(f"--contender {name!r} is of synthetic markets of two levels alone")
     setting = Setting(
         what, tuple(arguments.files), arguments.task, arguments.seconds, arguments.every, arguments.validate_every,
         arguments.work,

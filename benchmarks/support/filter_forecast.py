@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import gammaln, stdtr
 
 from synthetic import RegimeSample
 from synthetic.oracles.macro_filter import OBSERVABLE, Information, evidence, macro_beliefs, two_level
 from synthetic.regimes.macro_market import state_numbers
 
 Floats = NDArray[np.float64]
+LEAST_SHARE, HALVINGS = 1e-4, 30  #: of a mixture that counts in its quantiles, and how exact these are
 
 
 def next_bar_law(sample: RegimeSample, information: Information) -> tuple[Floats, Floats, Floats, float]:
@@ -41,3 +42,20 @@ def log_scores(sample: RegimeSample, information: Information = OBSERVABLE) -> t
     constant = gammaln((degrees + 1.0) / 2.0) - gammaln(degrees / 2.0) - 0.5 * math.log(degrees * math.pi)
     density = np.exp(constant - (degrees + 1.0) / 2.0 * np.log1p(z * z / degrees)) / spreads
     return np.log((shares * density).sum(axis=1)), (shares * centres).sum(axis=1)
+
+
+def law_quantiles(
+    sample: RegimeSample, rows: NDArray[np.int64], levels: Floats, information: Information = OBSERVABLE
+) -> Floats:
+    """(n, Q) quantiles at levels (Q,) of the exact law of the log-return after each of rows (n,), by bisection."""
+    shares, centres, spreads, degrees = next_bar_law(sample, information)
+    reach = 40.0 * spreads[rows].max(axis=1, keepdims=True)
+    low, high = np.tile(-reach, (1, len(levels))), np.tile(reach, (1, len(levels)))
+    counted = [shares[row] > LEAST_SHARE for row in rows]
+    for _ in range(HALVINGS):
+        middle, below = 0.5 * (low + high), np.empty_like(low)
+        for i, (row, one) in enumerate(zip(rows, counted, strict=True)):
+            z = (middle[i, :, None] - centres[row, one]) / spreads[row, one]
+            below[i] = stdtr(degrees, z) @ (shares[row, one] / shares[row, one].sum())
+        low, high = np.where(below < levels, middle, low), np.where(below < levels, high, middle)
+    return 0.5 * (low + high)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.support.filter_forecast import law_quantiles
 from benchmarks.support.forecast_data import (
+    DAYS,
     PLANTED,
     REAL,
     Parts,
@@ -31,6 +33,7 @@ from pretrain.forecaster.calibration import calibrate
 from pretrain.forecaster.evaluation import (
     HISTORICAL,
     PERSISTENCE,
+    Forecasts,
     beside_baselines,
     forecasts_of,
     held_out_rows,
@@ -44,8 +47,10 @@ from pretrain.forecaster.external import CONTEXT, External
 from pretrain.forecaster.peers import LEVELS, NoDrift, peers
 from pretrain.forecaster.recipe import ForecasterRecipe
 from pretrain.forecaster.training import CHOOSING, fit_forecaster
+from synthetic import regime_market, task_seeds
 
 CLASSICAL, FRACAST, PEERS_ROWS = "classical", "Fracast-0", 1_500
+LAW = "exact law"  #: of the next bar of a synthetic market, said as forecasters say theirs: in quantiles
 CHOSEN_BY = 1_536  #: validation windows that weights are chosen by
 #: Networks: what differs from the recipe "forecaster" (or "hybrid").
 _PLAIN: dict[str, Any] = {"steps": 0}
@@ -203,6 +208,27 @@ def run_classical(setting: Setting) -> dict[str, Any]:
             for name in ("HAR", "gradient boosting", HISTORICAL)
         }
     return result
+
+
+def run_law(setting: Setting) -> dict[str, Any]:
+    """How much of its own log score the exact law keeps when all that is known of it is its quantiles; and when its
+    median is 0 besides, as that of a forecaster whose medians calibration does not believe."""
+    train, _, test = setting.parts()
+    _, fitted_on, dataset, rows = _plain_rows(train, test, setting)
+    quantiles = np.empty((len(rows), 1, len(LEVELS)))
+    for number, seed in enumerate(task_seeds(setting.task, "test", len(test))):
+        mine = dataset.market[rows] == number
+        sample = regime_market(setting.task, DAYS, seed)
+        quantiles[mine, 0] = law_quantiles(sample, dataset.t[rows[mine]], LEVELS)
+    truth, reference = truth_of(dataset, rows), NoDrift().fit(fitted_on)(dataset, rows)
+    middle = quantiles[..., [int(np.argmin(np.abs(LEVELS - 0.5)))]]
+    said = {LAW: quantiles, f"{LAW}, medians of 0": quantiles - middle}
+    place, exact = (dataset, rows), ceiling_of(setting.task)
+    ceiling = {}
+    for name, found in said.items():
+        kept = ceiling_figures(Forecasts(LEVELS, np.zeros(found.shape[:2]), found), reference, place, exact, truth)
+        ceiling[name] = {key: value for key, value in kept.items() if not key.startswith("r2")}
+    return {"contender": LAW, "seed": 0, "every": setting.every, "ceiling": ceiling}
 
 
 def _plain_rows(

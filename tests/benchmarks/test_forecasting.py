@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import forecasting
-from benchmarks.support.filter_forecast import log_scores, next_bar_law
+from benchmarks.support.filter_forecast import law_quantiles, log_scores, next_bar_law
 from benchmarks.support.forecast_contenders import Setting, run_planted
 from benchmarks.support.forecast_data import PLANTED, planted_bars
 from benchmarks.support.forecast_figures import ALL, merged, summary
@@ -48,6 +48,11 @@ def test_the_exact_law_of_the_next_bar_is_calibrated() -> None:
     below = shares[1000:-1] * student.cdf((ahead[:, None] - centres[1000:-1]) / spreads[1000:-1], degrees)
     uniform = np.histogram(below.sum(axis=1), 10, (0.0, 1.0))[0] / len(ahead)
     assert np.abs(uniform - 0.1).max() < 0.02
+    rows = np.arange(1000, 1900, 10)
+    quantiles = law_quantiles(sample, rows, np.array([0.1, 0.9]))
+    z = (quantiles[:, :, None] - centres[rows][:, None]) / spreads[rows][:, None]
+    reached = (student.cdf(z, degrees) * shares[rows][:, None]).sum(axis=2)
+    np.testing.assert_allclose(reached, [[0.1, 0.9]] * 90, atol=2e-3)
     scores, means = log_scores(sample)
     told, _ = log_scores(sample, EVERYTHING)
     assert np.nanmean(told[1000:]) > np.nanmean(scores[1000:])
