@@ -5,6 +5,7 @@
     python -m benchmarks.pretraining --hybrid --seeds 0 --contenders hybrid LSTM
                                                   the hybrid, its parts taken away, and what it is compared with, 45
                                                   CPU seconds each, 4 test markets: it reads few windows a second
+    python -m benchmarks.pretraining --stream     the time of a bar of these as bars close
     python -m benchmarks.pretraining --full-only --full "three seeds" default runs/1/artifact runs/2/artifact
                                                   only what extractors that whole recipes made are worth
 
@@ -45,7 +46,10 @@ from benchmarks.support.results import write_result
 from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.market.market import Market
 from pretrain import Extractor, ExtractorConfig, FitOptions, LabelledMarket, Recipe, fit_extractor
+from pretrain.data.scaler import RobustScaler
 from pretrain.data.teachers import Teacher, labelled_samples
+from pretrain.extractor.model import ExtractorModel
+from pretrain.fitting.provenance import Provenance, versions
 from pretrain.forecaster.recipe import ForecasterRecipe
 from pretrain.networks.encoder_config import HYBRID_PARTS
 
@@ -58,7 +62,7 @@ RATE = 0.003
 FIRST, FLAT, LSTM, HYBRID = "Transformer with memory", "MLP on flattened windows", "LSTM", "hybrid"
 #: Of which differences are scored, paired, where both were run with the same seeds.
 PAIRS = ((FIRST, FLAT), (HYBRID, LSTM), (HYBRID, FLAT), *((HYBRID, f"{HYBRID}, no {part}") for part in HYBRID_PARTS))
-STREAMED = 60  #: bars of which the time of each is taken
+STREAMED = 30  #: bars of which the time of each is taken
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,7 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
     trader = ExtractorTrader(extractor, own).tuned(seen[0])
     earned = roll(trader.on(seen[1]), test, whole_markets(test), settings).expected(test)
     print(f"{task} {name} seed {seed}: mean {earned.mean():.4f}", flush=True)
+    metrics = extractor.provenance.metrics
     earlier = min(curve[: max(1, 2 * len(curve) // 3)])
     return {
         "earned": earned,
@@ -199,24 +204,32 @@ def run_one(recipe: Recipe, task: str, name: str, counts: Counts, seed: int) -> 
         "unconverged": (earlier - min(curve)) / earlier > UNCONVERGED,
         "margin": trader.margin,
         "parameters": sum(weight.numel() for weight in extractor.model.parameters()),
-        **speeds(extractor, contender, test[0].market),
-        **extractor.provenance.metrics,
-    }
-
-
-def speeds(extractor: Extractor, contender: Contender, market: Market) -> dict[str, float]:
-    """Training windows a CPU second, validation and all; CPU milliseconds a bar as bars close, features and all."""
-    metrics, taken = extractor.provenance.metrics, []
-    bars = market.bars
-    stream = extractor.stream(bars.iloc[: -STREAMED - 20])
-    for row in range(len(bars) - STREAMED - 20, len(bars)):
-        began = time.process_time()
-        stream.append(bars.iloc[[row]])
-        taken.append(1000.0 * (time.process_time() - began))
-    return {
         "training_windows_per_cpu_second": round(metrics["steps"] * contender.batch / metrics["cpu_seconds"]),
-        "stream_cpu_ms_per_bar": round(float(np.median(taken[20:])), 2),  # the first compile and fill what is kept
+        **metrics,
     }
+
+
+def stream_times(recipe: Recipe, names: Sequence[str]) -> dict[str, float]:
+    """CPU milliseconds a bar as bars close, features and all, by contender; untrained: weights cost the same."""
+    use_one_thread()
+    layout = recipe.architecture
+    (item,) = labelled_samples(
+        recipe.task, "validation", 1, recipe.days, layout.timeframes, layout.window, progress=False
+    )
+    market, found = item.market, {}
+    for name in names:
+        config = all_contenders(recipe, recipe.task)[name].architecture.for_market(market)
+        scaler = RobustScaler.fit(config.timeframes, config.feature_names, market.features)
+        provenance = Provenance("", "", "", versions(), {}, ())
+        extractor = Extractor(ExtractorModel(config, scaler), scaler, provenance, market.feature_spec)
+        stream, taken = extractor.stream(market.bars.iloc[:-STREAMED]), []
+        for row in range(len(market) - STREAMED, len(market)):
+            began = time.process_time()
+            stream.append(market.bars.iloc[[row]])
+            taken.append(1000.0 * (time.process_time() - began))
+        found[name] = round(float(np.median(taken)), 2)
+        print(f"{name}: {found[name]} CPU ms a bar", flush=True)
+    return found
 
 
 def _settings(recipe: Recipe) -> TradingSettings:
@@ -308,6 +321,7 @@ def main() -> None:
         help="a further row of the recipe's task: its name, then one artifact per seed",
     )  # fmt: skip
     parser.add_argument("--hybrid", action="store_true", help="the hybrid beside what it is compared with")
+    parser.add_argument("--stream", action="store_true", help="of --hybrid: only the time of a bar, of all of them")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these alone")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="these alone")
     parser.add_argument("--full-only", action="store_true", help="train nothing: the rows of --full alone")
@@ -325,6 +339,9 @@ def main() -> None:
     known = hybrids(recipe) if arguments.hybrid else contenders(recipe, recipe.task)
     if unknown := [name for name in arguments.contenders or () if name not in known]:
         parser.error(f"--contenders {unknown[0]!r} is none of {', '.join(map(repr, known))}")
+    if arguments.stream:
+        write_result(arguments.out, {**header(), "stream_cpu_ms_per_bar": stream_times(recipe, list(hybrids(recipe)))})
+        return
     result: dict[str, Any] = {**header(), "counts": asdict(counts), "recipe": asdict(recipe), "tasks": {}}
     with ProcessPoolExecutor(arguments.workers, multiprocessing.get_context("spawn")) as pool:
         jobs = {

@@ -13,6 +13,8 @@ from pretrain.networks.encoder_config import EncoderConfig
 from pretrain.networks.encoders import PatchTransformer, new_encoder
 from pretrain.networks.recurrent_reader import RecurrentReader
 
+ROWS = 32  #: decisions of a block that a hybrid reads at once
+
 
 class ScaledEncoder(nn.Module):
     """Windows of every timeframe to one embedding; models add their heads.
@@ -104,10 +106,19 @@ class ScaledEncoder(nn.Module):
         return self.encoder
 
     def over_block(self, block: Block) -> Tensor:
-        """(S, D) embeddings of a block's decisions (`pretrain.fitting.blocks`)."""
+        """(S, D) embeddings of a block's decisions (`pretrain.fitting.blocks`); rows without one are worth nothing."""
         if self.config.memory:
             return self.over_stretches(block.bars, block.places, block.higher)[0]
-        return self(block.windows(self.config.window[0]))
+        windows = block.windows(self.config.window[0])
+        if self.config.encoder != "hybrid":
+            return self(windows)
+        # A window of it is dear: rows that hold decisions are read, in parts of one shape, and so of the same bits.
+        out = torch.zeros(len(block.decided), self.config.width, device=windows[0].device)
+        for start in range(0, len(out), ROWS):
+            rows = slice(start, start + ROWS)
+            if block.decided[rows].any():
+                out[rows] = self([part[rows] for part in windows])
+        return out
 
     def attention(self, windows: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """(B, tokens) float32: attention of the summary over itself and the patches, timeframe by timeframe.
