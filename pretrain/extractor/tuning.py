@@ -7,8 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptoenv.files.typed_values import written_values
+from cryptoenv.files.typed_values import require, written_values
 from cryptoenv.market.stored_bars import name_of_place
+from pretrain.data.rewards import REWARDS
 from pretrain.data.stretches import ROWS
 from pretrain.extractor.recipe import Recipe
 from pretrain.fitting.config import PretrainingConfig
@@ -28,11 +29,18 @@ class ExtractorObjective:
         seconds: CPU seconds of each training, or None for the recipe's steps.
         bars: files of bars, saved markets or series of a store to learn from instead of the recipe's task, split in
             time; the last part is not looked at.
+
+    Raises:
+        ConfigError: a recipe that rewards teach, which has no labels to be judged by.
     """
 
     recipe: Recipe
     seconds: float | None = None
     bars: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        labelled = self.recipe.teacher != REWARDS
+        require(labelled, "teacher", self.recipe.teacher, "one that labels: rewards are not tuned by this search")
 
     @property
     def data(self) -> str:

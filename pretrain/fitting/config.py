@@ -19,7 +19,7 @@ _BUDGETS = {
         ("weight_decay", "quantile_weight", "direction_weight", "regime_weight", "memory_weight", "mean_weight"),
         Range(0.0, math.inf),
     ),
-    "epochs": Range(0.0, 1e9, above=True),
+    "epochs": Range(0.0, 1e9, above=True), "stop_after": Range(1, 10**12),
 }  # fmt: skip
 
 
@@ -41,6 +41,8 @@ class PretrainingConfig:
     block, and computes the block again where gradients need it (Chen et al. 2016): less memory, more time, the same
     weights. `schedule` "constant" leaves the learning rate where the warm-up ends. `epochs`, where given, says the
     steps by the number of windows instead (`over`). `mean_weight` weighs the squared error of a forecaster's mean.
+    `stop_after` ends training after so many steps, in the middle of the schedule of `steps`; a run that was stopped so
+    may go on with a larger one, and is then the run that was never stopped.
 
     Raises:
         ConfigError: a value is out of range.
@@ -68,6 +70,7 @@ class PretrainingConfig:
     schedule: str = later_field("cosine")
     epochs: float | None = later_field(None)
     mean_weight: float = later_field(1.0)
+    stop_after: int | None = later_field(None)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))

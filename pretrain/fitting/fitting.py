@@ -122,8 +122,8 @@ class TaskLearner(lightning.LightningModule):
         return apply_to_collection(batch, Tensor, to_device, device)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Stops when the CPU seconds are used up."""
-        if self.spent >= 1.0:
+        """Stops when the CPU seconds are used up, or after the steps that are to be taken of the schedule."""
+        if self.spent >= 1.0 or _taken(self.global_step, self.training_config):
             self.trainer.should_stop = True
 
     def configure_optimizers(self) -> Any:
@@ -199,6 +199,7 @@ def fit(
             training. ImportError: MLflow is asked for and not installed.
     """
     identity = {"seed": seed, "data": data} | written_values(training) | dict(made_of or {})
+    identity.pop("stop_after", None)  # how far it goes is not what it is made of
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads)
     try:
@@ -225,7 +226,7 @@ def _fit(
     generations.begin()
     keeper = _Keeper(generations, options.on_validation)
     trainer = _trainer(learner.training_config, keeper, options)
-    if before is None or not _stopped_early(_loaded(before)):
+    if before is None or not _ended(_loaded(before), learner.training_config):
         with _interrupts_raised():
             trainer.fit(learner, *batches, ckpt_path=before, weights_only=True)
     made = generations.newest(fall_back=False)
@@ -285,6 +286,16 @@ def _stopped_early(checkpoint: dict[str, Any]) -> bool:
     """Whether patience had run out: going on would train longer than an uninterrupted run does."""
     states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("EarlyStopping")]
     return any(state["wait_count"] >= state["patience"] for state in states)
+
+
+def _taken(step: int, training: PretrainingConfig) -> bool:
+    """Whether the steps that are to be taken of the schedule are taken."""
+    return training.stop_after is not None and step >= training.stop_after
+
+
+def _ended(checkpoint: dict[str, Any], training: PretrainingConfig) -> bool:
+    """Whether a resumed training has nothing left to do."""
+    return _stopped_early(checkpoint) or _taken(int(checkpoint["global_step"]), training)
 
 
 def _loaded(checkpoint: Path) -> dict[str, Any]:

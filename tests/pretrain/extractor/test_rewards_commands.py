@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agents.command_line import main
-from pretrain import Extractor, PretrainingConfig, Recipe
+from pretrain import ConfigError, Extractor, PretrainingConfig, Recipe
 from pretrain.data.rewards import REWARDS_OF_POSITIONS, RewardsConfig
+from pretrain.extractor.tuning import ExtractorObjective
 from tests.pretrain.conftest import TIMEFRAMES, random_bars
 from tests.pretrain.extractor.test_rewards_training import CONFIG
 
@@ -42,3 +43,8 @@ def test_bars_of_ones_own_teach_anew_and_go_on_from_an_artifact(
     assert main([*common, "--from", "default", "--out", str(tmp_path / "no")]) == 2
     assert "cannot be made of 1h bars" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
+
+
+def test_a_search_by_losses_of_labels_refuses_a_recipe_without_any() -> None:
+    with pytest.raises(ConfigError, match="teacher='rewards' is not allowed"):
+        ExtractorObjective(SMALL)

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
-from pretrain import ConfigError, Extractor, FitOptions, Recipe, fit_extractor, pretrain_extractor
+from pretrain import ConfigError, Extractor, FitOptions, PretrainingConfig, Recipe, fit_extractor, pretrain_extractor
 from pretrain.fitting.fitting import CHECKPOINTS, Measured, fit
 from pretrain.fitting.generations import BEGUN, STATE, TRAINING, CheckpointError, Generations
 from tests.killed import killed_at
@@ -31,7 +31,13 @@ class _Interrupted(BaseException):
     """Ctrl-C, as far as a training can tell."""
 
 
-def train(out: Path | None, *, resume: bool = False, stop_after: int | None = None) -> Extractor:
+def train(
+    out: Path | None,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    training: PretrainingConfig = TRAINING_CONFIG,
+) -> Extractor:
     """A training of 24 steps, measured every 4; `stop_after` measurements it is interrupted."""
     measured = [0]
 
@@ -43,7 +49,7 @@ def train(out: Path | None, *, resume: bool = False, stop_after: int | None = No
     items = [planted(random_market(seed)) for seed in range(2)]
     options = FitOptions(out, resume=resume, progress=False, on_validation=count)
     config = small_config(width=8, feedforward=8, layers=1, heads=1, dropout=0.1)
-    return fit_extractor(items[:1], items[1:], config, TRAINING_CONFIG, seed=5, options=options)
+    return fit_extractor(items[:1], items[1:], config, training, seed=5, options=options)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,14 @@ def same(found: Extractor, expected: Extractor) -> bool:
 
 def generations(run: Path) -> list[Path]:
     return sorted((run / CHECKPOINTS).glob("step-*"))
+
+
+def test_a_run_that_ends_in_the_middle_of_its_schedule_can_go_on_to_its_end(tmp_path: Path, whole: Extractor) -> None:
+    part = replace(TRAINING_CONFIG, stop_after=12)
+    early = train(tmp_path / "run", training=part)
+    assert early.provenance.metrics["steps"] == 12 and early.hash != whole.hash
+    assert train(tmp_path / "run", training=part, resume=True).hash == early.hash
+    assert same(train(tmp_path / "run", resume=True), whole)
 
 
 def test_a_moved_run_goes_on_to_the_same_weights(interrupted: Path, whole: Extractor) -> None:
