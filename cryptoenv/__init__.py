@@ -28,6 +28,8 @@ from cryptoenv.bars.errors import BarsError
 from cryptoenv.bars.exogenous import join_exogenous
 from cryptoenv.cleaning.cleaning import clean
 from cryptoenv.cleaning.report import CleaningReport
+from cryptoenv.env.portfolio.single import CryptoPortfolioEnv
+from cryptoenv.env.portfolio.vector import CryptoPortfolioVectorEnv
 from cryptoenv.env.registration import register_environments
 from cryptoenv.env.saved_state import EnvState, StateError
 from cryptoenv.env.seeds import spread_seeds
@@ -37,8 +39,9 @@ from cryptoenv.files.package_version import PACKAGE_VERSION
 from cryptoenv.market.funding_files import read_funding
 from cryptoenv.market.market import Market
 from cryptoenv.market.pool import MarketPool
+from cryptoenv.market.portfolio_market import CorrelatedTask, PortfolioMarket
 from cryptoenv.trading.account import ExitKind, OrderStatus
-from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.trading.config import Costs, PortfolioLimits, RiskLimits, Sizing, TradingConfig, VenueRules
 
 __version__ = PACKAGE_VERSION
 __distribution__ = "cryptoenv-rl"
@@ -46,7 +49,10 @@ __distribution__ = "cryptoenv-rl"
 __all__ = [
     "BarsError",
     "CleaningReport",
+    "CorrelatedTask",
     "Costs",
+    "CryptoPortfolioEnv",
+    "CryptoPortfolioVectorEnv",
     "CryptoTradeEnv",
     "CryptoTradeVectorEnv",
     "EnvState",
@@ -55,6 +61,8 @@ __all__ = [
     "Market",
     "MarketPool",
     "OrderStatus",
+    "PortfolioLimits",
+    "PortfolioMarket",
     "RiskLimits",
     "Sizing",
     "SlippageFit",

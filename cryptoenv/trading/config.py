@@ -87,6 +87,25 @@ class RiskLimits:
 
 
 @dataclass(frozen=True)
+class PortfolioLimits:
+    """What the weights of a portfolio may add up to; weights beyond are scaled down by one factor.
+
+    Attributes:
+        gross: largest sum of absolute weights. None: `RiskLimits.exposure`.
+        net: largest absolute sum of weights. None: `gross`.
+
+    Raises:
+        ValueError: a value outside its range. TypeError: not a number.
+    """
+
+    gross: float | None = None
+    net: float | None = None
+
+    def __post_init__(self) -> None:
+        require_numbers(self, dict.fromkeys(("gross", "net"), Range(0.0, 125.0, above=True)))
+
+
+@dataclass(frozen=True)
 class VenueRules:
     """What the venue accepts; 0 switches a rounding or minimum off.
 

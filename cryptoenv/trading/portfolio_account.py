@@ -90,8 +90,7 @@ SETTLED = 4  #: `ExitKind` of a position in an asset whose bars have ended
 # A position's row is an account's, and two columns more.
 PLANNED = ACCOUNT_WIDTH  #: signed quantity of the step's order before cash caps it
 COST = ACCOUNT_WIDTH + 1  #: what a spot buy of that would cost, fee included, quote
-PRESENCE = ACCOUNT_WIDTH + 2  #: whether the asset can be traded now: `ABSENT`, `TRADED` or `GONE`
-POSITION_WIDTH = ACCOUNT_WIDTH + 4
+POSITION_WIDTH = ACCOUNT_WIDTH + 4  #: whole cache lines
 ABSENT, TRADED, GONE = 0.0, 1.0, 2.0
 # A slate holds what a step reads of each asset: the prices of bar t + 1, but with the deviation known at t, and:
 COMING = len(PRICE_COLUMNS)  #: `ABSENT`, `TRADED` (it has bars t and t + 1) or `GONE` (its last bar is t, or before)

@@ -137,14 +137,21 @@ def regime_market(task: str | RegimeTask | MacroTask = "easy", days: int = 60, s
     return draw_market(found, (WARMUP_DAYS + days) * BARS_PER_DAY, seed)
 
 
-def draw_market(task: RegimeTask | MacroTask, length: int, seed: int) -> RegimeSample:
-    """As `regime_market`, of `length` bars in all."""
+def noise_length(length: int) -> int:
+    """How many draws of noise a market of `length` bars of a regime chain takes."""
+    return length + _BURN_IN
+
+
+def draw_market(task: RegimeTask | MacroTask, length: int, seed: int, noise: Floats | None = None) -> RegimeSample:
+    """As `regime_market`, of `length` bars in all; a regime chain's with the `noise`, (`noise_length`,), if given."""
     if isinstance(task, MacroTask):
         return draw_macro_market(task, length, seed)
     rng = np.random.default_rng(seed)
     price = first_price(rng)
     first_regime = int(rng.choice(len(task.regimes), p=task.stationary_distribution))
     draws = _draw(task, length + _BURN_IN, rng)
+    if noise is not None:
+        draws = draws._replace(noise=noise)
     numbers = _RegimeNumbers(
         np.cumsum(task.transition_matrix, axis=1),
         task.signal_to_noise * np.array(task.drift),

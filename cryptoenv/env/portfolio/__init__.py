@@ -1,0 +1,1 @@
+"""`CryptoPortfolio-v0`: several assets on one account; the single and the vector environment."""

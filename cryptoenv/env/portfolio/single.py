@@ -1,0 +1,209 @@
+"""`CryptoPortfolio-v0`: one account on several assets at a time. Shapes: `A` assets, `W` window, `F` features."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from cryptoenv.env.episode import BAR, ENDED, EPISODE, SEED, SEED_MASK
+from cryptoenv.env.portfolio.episode import ACCOUNT_SHOWN, ASSET_SHOWN, begin_row, see_portfolios, step_portfolios
+from cryptoenv.env.portfolio.spec import PortfolioArgument, PortfolioSpec
+from cryptoenv.env.portfolio.vector import empty_portfolios, observed, portfolio_memory
+from cryptoenv.env.spec import checked_options, numbers_of
+from cryptoenv.trading.config import Costs, Instrument, PortfolioLimits, RiskLimits, Sizing, VenueRules
+from cryptoenv.trading.rewards import RewardFunction, finite_reward
+
+RESET_OPTIONS = ("market", "start", "weights")
+ONLY_ROW = np.zeros(1, dtype=np.int64)
+Observation = dict[str, NDArray[Any]]
+
+
+class CryptoPortfolioEnv(gym.Env[Observation, Any]):
+    """Trade several crypto markets on one account, bar by bar; `cryptoenv.trading.portfolio_account` has its rules.
+
+    `gym.make("CryptoPortfolio-v0")` after `import cryptoenv`. With one asset it is `CryptoTrade-v0` with
+    `actions="continuous"`, to the last bit.
+
+    Observation, `observation="window"` (`Dict`, float32, fresh memory every call):
+
+    | key | shape | meaning | range |
+    |---|---|---|---|
+    | each timeframe, e.g. "15m" | (A, W, F) | each asset's last W closed bars, oldest first; 0 if not there | [-8, 8] |
+    | "assets"[:, 0] | | exposure: position value / equity | +- 2 x exposure limit |
+    | "assets"[:, 1] | | last target exposure, within the limits | +- exposure limit |
+    | "assets"[:, 2] | | unrealised profit / equity | [-1, 1] |
+    | "assets"[:, 3] | | log2(1 + bars held) / 16 | [0, 1] |
+    | "assets"[:, 4] | | 1 where the asset is there and its last bar had volume | [0, 1] |
+    | "account"[0] | | cash / equity | [-2 x gross, 1 + 2 x gross] |
+    | "account"[1] | | sum of absolute exposures | [0, 2 x gross] |
+    | "account"[2] | | sum of exposures | +- 2 x gross |
+    | "account"[3] | | drawdown: fraction below the episode's peak equity | [0, 1] |
+
+    With `observation="index"` the windows are replaced by "index", int64 `(market, t)`.
+
+    Action: "weights", a `Box(-1, 1)` (spot: `Box(0, 1)`) of shape (A,), times the exposure limit: target exposures, the
+    rest is cash; or "simplex", a `Box(0, 1)` of shape (A + 1,), the last entry cash, divided by its sum (all 0: cash).
+    Weights beyond the gross or net limit are scaled down.
+
+    Episode end: as `CryptoTrade-v0`. Info: `equity`, `cash`, `exposure` (net), `fees`, `slippage`, `funding`, `borrow`
+    (cumulative, quote; `step_fees` and so on: of the step), `ruined`, `bar`, `market`; (A,) arrays `exposures`,
+    `quantities`, `closes`, `targets`, `fill_price` and `exit_price` (0 where nothing filled), `fill_quantity`,
+    `order_status` (`OrderStatus`), `exit_kind` (`ExitKind`) and `tradable`.
+
+    Args:
+        market: None (a pool of synthetic portfolios, `CorrelatedTask()`); a `CorrelatedTask`; a dict of bars (also
+            files, `Market`s) by the asset's name; a `PortfolioMarket`; or a sequence of the last two.
+        split: "train", "validation" or "test": the seed family of synthetic portfolios.
+        timeframes, window, instrument, observation, reward, costs, limits, rules, sizing, reward_adaptation,
+            initial_cash, episode_bars, random_start: as `CryptoTradeEnv`. `limits.exposure` is of each asset.
+        actions: "weights" (default) or "simplex".
+        portfolio_limits: `PortfolioLimits`, gross and net. None: gross is `limits.exposure`, net is gross.
+        all_listed: True (default): episodes begin once every asset has been listed; False: once one has.
+        portfolios: how many synthetic ones there are (8), each made when an episode first begins on it.
+        days: tradable days of each of them (60).
+        render_mode: None, or "ansi": the account and its positions as text.
+
+    Raises:
+        ValueError, TypeError: an argument that is not allowed, with what is.
+
+    Version history: v0, first version.
+
+    Example:
+        >>> from cryptoenv.env.portfolio.single import CryptoPortfolioEnv
+        >>> env = CryptoPortfolioEnv(window=(4, 2, 1), portfolios=1, days=5)
+        >>> observation, info = env.reset(seed=0)
+        >>> {name: array.shape for name, array in observation.items()}
+        {'15m': (4, 4, 34), '4h': (4, 2, 18), '1d': (4, 1, 18), 'assets': (4, 5), 'account': (4,)}
+        >>> observation, reward, terminated, truncated, info = env.step([0.4, 0.2, -0.2, 0.0])
+        >>> info["exposures"].round(1).tolist()
+        [0.4, 0.2, -0.2, 0.0]
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+
+    def __init__(
+        self,
+        market: PortfolioArgument = None,
+        *,
+        split: str = "train",
+        timeframes: Sequence[str] | None = None,
+        window: Sequence[int] | None = None,
+        instrument: Instrument = "perpetual",
+        actions: str = "weights",
+        observation: str = "window",
+        reward: str | dict[str, float] | RewardFunction = "log_return",
+        costs: Costs | None = None,
+        limits: RiskLimits | None = None,
+        portfolio_limits: PortfolioLimits | None = None,
+        rules: VenueRules | None = None,
+        sizing: Sizing | None = None,
+        reward_adaptation: float = 0.01,
+        initial_cash: float = 10_000.0,
+        episode_bars: int = 2880,
+        random_start: bool = True,
+        all_listed: bool = True,
+        portfolios: int | None = None,
+        days: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode={render_mode!r} is unknown; choose None or 'ansi'")
+        self.render_mode = render_mode
+        self.setup = PortfolioSpec(
+            market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
+            observation=observation, reward=reward, costs=costs, limits=limits, portfolio_limits=portfolio_limits,
+            rules=rules, sizing=sizing, reward_adaptation=reward_adaptation, initial_cash=initial_cash,
+            episode_bars=episode_bars, random_start=random_start, all_listed=all_listed, portfolios=portfolios,
+            days=days,
+        )  # fmt: skip
+        self.observation_space: Any = self.setup.observation_space
+        self.action_space: Any = self.setup.action_space
+        self._rows = empty_portfolios(1, len(self.setup.names))
+        self._begun, self._running = False, False
+        self._info: dict[str, Any] = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: restarts the sequence of episodes; same seed, same episodes.
+            options: any of `market` (number in the pool), `start` (bar t of the first decision), `weights` ((A,), held
+                from the start, opened at the close at no cost). What is not given is drawn (weights: 0).
+
+        Raises:
+            ValueError, TypeError: an unknown option or one out of range.
+        """
+        given = checked_options(options, RESET_OPTIONS)
+        setup, rows = self.setup, self._rows
+        market, start = setup.checked_start(given)
+        weights = setup.checked_weights(given.get("weights", np.zeros(len(setup.names))))
+        super().reset(seed=seed)
+        clock = rows.clocks[0]
+        if seed is not None or not self._begun:
+            clock[SEED], clock[EPISODE], self._begun = int(self.np_random_seed or 0) & SEED_MASK, 0, True
+        else:
+            clock[EPISODE] += 1
+        setup.prepare(rows.clocks, ONLY_ROW, np.array([market]), later=0)
+        begin_row(0, rows, setup.world, setup.episode_rules, market, start, weights)
+        self._running = True
+        seen = portfolio_memory(1, len(setup.names))
+        see_portfolios(rows, setup.world, setup.gross, seen)
+        return self._observation(seen), self._told(seen, False)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Ask for target exposures and go on to the close of the next bar.
+
+        Args:
+            action: (A,) floats, or (A + 1,) with `actions="simplex"`.
+
+        Returns:
+            Observation, reward, terminated, truncated, info.
+
+        Raises:
+            ValueError: an action that is NaN or out of range; the bar is named. RuntimeError: no episode is running.
+        """
+        setup, rows = self.setup, self._rows
+        if not self._running or rows.clocks[0, ENDED] == 1:
+            raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
+        where = "action at bar " + str(rows.clocks[0, BAR])
+        setup.write_targets(numbers_of(action, where)[None], rows.targets, where)
+        seen = portfolio_memory(1, len(setup.names))
+        step_portfolios(rows, setup.world, setup.episode_rules, False, setup.gross, seen)
+        reward, terminated = float(seen.rewards[0]), bool(seen.terminated[0])
+        if setup.reward_function is not None:
+            reward = finite_reward(setup.reward_function, rows.accounts[0], int(rows.clocks[0, BAR]))
+        return self._observation(seen), reward, terminated, bool(seen.truncated[0]), self._told(seen, terminated)
+
+    def _observation(self, seen: Any) -> Observation:
+        return {name: values[0] for name, values in observed(self.setup, self._rows, seen).items()}
+
+    def _told(self, seen: Any, ruined: bool) -> dict[str, Any]:
+        info: dict[str, Any] = dict(zip(ACCOUNT_SHOWN, seen.shown[0].tolist(), strict=True))
+        info.update(zip(ASSET_SHOWN, seen.held[0].T, strict=True))
+        info["market"], info["bar"] = seen.index[0].tolist()
+        info["order_status"], info["exit_kind"] = seen.kinds[:, 0]
+        info["tradable"], info["ruined"] = seen.tradable[0], ruined
+        self._info = info
+        return info
+
+    def render(self) -> Any:
+        """The account as text with `render_mode="ansi"`, else None and a warning.
+
+        Raises:
+            RuntimeError: no episode was begun.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() shows nothing without a render_mode: make the env with render_mode='ansi'")
+            return None
+        if not self._running:
+            raise RuntimeError("no episode was begun: call reset() before render()")
+        info = self._info
+        lines = [f"bar {info['bar']}  equity {info['equity']:,.2f}  cash {info['cash']:,.2f}  fees {info['fees']:,.2f}"]
+        for j, name in enumerate(self.setup.names):
+            mark = "" if info["tradable"][j] else "  (does not trade)"
+            lines.append(f"{name:>12s} {info['exposures'][j]:+8.3f}  close {info['closes'][j]:,.6g}{mark}")
+        return "\n".join(lines)
