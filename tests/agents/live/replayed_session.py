@@ -42,7 +42,7 @@ class Session:
     def __init__(self, folder: Path, days: int = 15, timeframe: str = "1h", first: int = 160) -> None:
         self.folder = folder / "state"
         self.folder.mkdir()
-        self.bars = random_bars(days, seed=4, timeframe=timeframe)
+        self.bars = random_bars(days, seed=4, timeframe=timeframe.replace("m", "min"))
         times = self.bars.index[first - 10 :: 7] + (self.bars.index[1] - self.bars.index[0])
         self.signals = pd.DataFrame({"time": times, "target": np.arange(len(times)) % 2, "confidence": 0.5})
         self._gate, self._over = threading.Semaphore(0), False
