@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import pretrain
 from agents.command_line import main
 from pretrain import ConfigError, Extractor, PretrainingConfig, Recipe
 from pretrain.data.rewards import REWARDS_OF_POSITIONS, RewardsConfig
@@ -44,7 +45,17 @@ def test_bars_of_ones_own_teach_anew_and_go_on_from_an_artifact(
     assert "cannot be made of 1h bars" in capsys.readouterr().err and not (tmp_path / "no").exists()
 
 
-
 def test_a_search_by_losses_of_labels_refuses_a_recipe_without_any() -> None:
     with pytest.raises(ConfigError, match="teacher='rewards' is not allowed"):
         ExtractorObjective(SMALL)
+
+
+def test_the_shipped_values_are_made_by_the_shipped_recipe() -> None:
+    extractor, recipe = Extractor.load("bars"), Recipe.read("bars")
+    assert recipe.teacher == "rewards" and extractor.config.values == "alone"
+    assert extractor.provenance.recipe == recipe.digest
+    (told,) = extractor.provenance.data
+    bars = recipe.training.steps * recipe.rewards.lanes * recipe.rewards.stretch
+    assert extractor.provenance.metrics["bars"] <= bars and told.markets < recipe.markets
+    assert sum(path.stat().st_size for path in (Path(pretrain.__file__).parent / "artifacts" / "bars").iterdir()) < 1e6
+    assert pretrain.load("bars").columns[-3:] == ("value_-1", "value_0", "value_+1")
