@@ -52,6 +52,7 @@ from cryptoenv.trading.account import (
     STEP_SLIPPAGE,
     TARGET,
 )
+from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
 from cryptoenv.trading.config import EXPOSURE_LIMIT, REWARD_ADAPTATION
 from cryptoenv.trading.portfolio_account import (
     ABSENT,
@@ -127,6 +128,46 @@ class PortfolioSeen(NamedTuple):
     held: NDArray[np.float64]
     kinds: NDArray[np.int8]
     tradable: NDArray[np.bool_]
+
+
+@njit(cache=True, error_model="numpy")
+def _rows_disowned(rows: PortfolioRows) -> PortfolioRows:
+    """The same memory without owners, whose references numba counts at every slice."""
+    n, assets, width = rows.positions.shape
+    return PortfolioRows(
+        float64_at(rows.accounts.ctypes.data, (n, rows.accounts.shape[1])),
+        float64_at(rows.positions.ctypes.data, (n, assets, width)),
+        int64_at(rows.clocks.ctypes.data, (n, rows.clocks.shape[1])),
+        float64_at(rows.targets.ctypes.data, (n, assets)),
+        float64_at(rows.slate.ctypes.data, (assets, rows.slate.shape[1])),
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _world_disowned(world: PortfolioWorld) -> PortfolioWorld:
+    return PortfolioWorld(
+        int64_at(world.table.ctypes.data, (world.table.shape[0], world.table.shape[1])),
+        float64_at(world.parameters.ctypes.data, (world.parameters.shape[0],)),
+        float64_at(world.weights.ctypes.data, (world.weights.shape[0],)),
+        world.all_listed,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def _seen_disowned(seen: PortfolioSeen) -> PortfolioSeen:
+    n, assets, fields = seen.assets.shape
+    return PortfolioSeen(
+        float64_at(seen.rewards.ctypes.data, (n,)),
+        bool_at(seen.terminated.ctypes.data, (n,)),
+        bool_at(seen.truncated.ctypes.data, (n,)),
+        float32_at(seen.assets.ctypes.data, (n, assets, fields)),
+        float32_at(seen.account.ctypes.data, (n, seen.account.shape[1])),
+        int64_at(seen.index.ctypes.data, (n, 2)),
+        float64_at(seen.shown.ctypes.data, (n, seen.shown.shape[1])),
+        float64_at(seen.held.ctypes.data, (n, assets, seen.held.shape[2])),
+        int8_at(seen.kinds.ctypes.data, (2, n, assets)),
+        bool_at(seen.tradable.ctypes.data, (n, assets)),
+    )
 
 
 @njit(cache=True, error_model="numpy")
@@ -245,16 +286,16 @@ def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, gross_limit: float,
 @njit(cache=True, error_model="numpy")
 def see_portfolios(rows: PortfolioRows, world: PortfolioWorld, gross_limit: float, seen: PortfolioSeen) -> None:
     """Write what all N rows show."""
+    own, markets, out = _rows_disowned(rows), _world_disowned(world), _seen_disowned(seen)
     for i in range(rows.accounts.shape[0]):
-        _see(i, rows, world, gross_limit, seen)
+        _see(i, own, markets, gross_limit, out)
 
 
 @njit(cache=True, error_model="numpy")
-def step_portfolios(
+def _step(
     rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool, gross_limit: float,
     seen: PortfolioSeen,
 ) -> None:  # fmt: skip
-    """Step all N rows and write what they show; with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
     assets, flat = rows.positions.shape[1], np.zeros(rows.positions.shape[1])
     count = rows.accounts.shape[0]
     for i in range(count):
@@ -285,20 +326,33 @@ def step_portfolios(
 
 
 @njit(cache=True, error_model="numpy")
+def step_portfolios(
+    rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool, gross_limit: float,
+    seen: PortfolioSeen,
+) -> None:  # fmt: skip
+    """Step all N rows and write what they show; with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
+    _step(_rows_disowned(rows), _world_disowned(world), rules, restart, gross_limit, _seen_disowned(seen))
+
+
+@njit(cache=True, error_model="numpy")
 def copy_portfolio_windows(
     rows: PortfolioRows, table: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
 ) -> None:
     """Write the (N, A, W, F) windows of a timeframe; zeros for assets that are not there."""
-    bars, width = out.shape[2], out.shape[3]
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            row = rows.clocks[i, MARKET] * out.shape[1] + j
-            own = rows.clocks[i, BAR] - table[row, table.shape[1] - 1]
-            window = out[i, j].reshape(bars * width)
-            if not table[row, FIRST] <= own <= table[row, LAST]:
-                window[:] = np.float32(0.0)
+    n, assets, bars, width = out.shape
+    cells = bars * width
+    windows = float32_at(out.ctypes.data, (n * assets, cells))
+    clocks = int64_at(rows.clocks.ctypes.data, (n, rows.clocks.shape[1]))
+    every = int64_at(table.ctypes.data, (table.shape[0], table.shape[1]))
+    for i in range(n):
+        for j in range(assets):
+            row, window = clocks[i, MARKET] * assets + j, windows[i * assets + j]
+            own = clocks[i, BAR] - every[row, every.shape[1] - 1]
+            if not every[row, FIRST] <= own <= every[row, LAST]:
+                for c in range(cells):
+                    window[c] = np.float32(0.0)
                 continue
-            first = align_of(table, row)[own, timeframe] + 1 - bars
-            cells = feature_cells(table, row, timeframe, first * width, bars * width)
-            for c in range(bars * width):
-                window[c] = cells[c]
+            first = align_of(every, row)[own, timeframe] + 1 - bars
+            source = feature_cells(every, row, timeframe, first * width, cells)
+            for c in range(cells):
+                window[c] = source[c]
