@@ -1,6 +1,6 @@
 """`CryptoPortfolio-v0`: one account on several assets at a time. Shapes: `A` assets, `W` window, `F` features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.env.episode import BAR, ENDED, EPISODE, SEED, SEED_MASK
-from cryptoenv.env.portfolio.episode import ACCOUNT_SHOWN, ASSET_SHOWN, begin_row, see_portfolios, step_portfolios
+from cryptoenv.env.portfolio.episode import ACCOUNT_SHOWN, begin_row
+from cryptoenv.env.portfolio.single_step import PortfolioMemory, ask_weights, see_portfolio, step_portfolio
 from cryptoenv.env.portfolio.spec import PortfolioArgument, PortfolioSpec
-from cryptoenv.env.portfolio.vector import empty_portfolios, observed, portfolio_memory
+from cryptoenv.env.portfolio.vector import empty_portfolios
 from cryptoenv.env.spec import checked_options, numbers_of
 from cryptoenv.trading.config import Costs, Instrument, PortfolioLimits, RiskLimits, Sizing, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, finite_reward
@@ -123,6 +124,35 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         self._rows = empty_portfolios(1, len(self.setup.names))
         self._begun, self._running = False, False
         self._info: dict[str, Any] = {}
+        self._plain = self.setup.actions == "weights"
+        self._asked = (
+            float(self.setup.lowest), float(self.setup.trading.limits.exposure), float(self.setup.gross),
+            float(self.setup.net), self._rows.targets,
+        )  # fmt: skip
+        self._point_to_memory()
+
+    def _point_to_memory(self) -> None:
+        """Set up what holds addresses of this object's own arrays."""
+        self._memory = PortfolioMemory(self.setup, self._rows)
+        self._asked = (*self._asked[:4], self._rows.targets)
+        self._fresh: Iterator[Any] = iter(())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy keeps: all but addresses."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_memory", "_fresh")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickle or a deep copy."""
+        self.__dict__.update(state)
+        self._point_to_memory()
+
+    def _row(self) -> Any:
+        """The next row of fresh memory, which the next jitted call fills."""
+        row = next(self._fresh, None)
+        if row is None:
+            self._fresh = self._memory.renew()
+            row = next(self._fresh)
+        return row
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -150,9 +180,9 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         setup.prepare(rows.clocks, ONLY_ROW, np.array([market]), later=0)
         begin_row(0, rows, setup.world, setup.episode_rules, market, start, weights)
         self._running = True
-        seen = portfolio_memory(1, len(setup.names))
-        see_portfolios(rows, setup.world, setup.gross, seen)
-        return self._observation(seen), self._told(seen, False)
+        r, seen, account, index, assets = self._row()
+        see_portfolio(self._memory.wiring, setup.gross, r)
+        return seen, self._told(account, index, assets, False)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Ask for target exposures and go on to the close of the next bar.
@@ -169,24 +199,22 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         setup, rows = self.setup, self._rows
         if not self._running or rows.clocks[0, ENDED] == 1:
             raise RuntimeError("the episode is over (or none was begun): call reset() before step()")
-        where = "action at bar " + str(rows.clocks[0, BAR])
-        setup.write_targets(numbers_of(action, where)[None], rows.targets, where)
-        seen = portfolio_memory(1, len(setup.names))
-        step_portfolios(rows, setup.world, setup.episode_rules, False, setup.gross, seen)
-        reward, terminated = float(seen.rewards[0]), bool(seen.terminated[0])
+        values = numbers_of(action, "action")
+        fit = self._plain and values.shape == (len(setup.names),) and values.dtype.kind in "fiu"
+        if not (fit and ask_weights(values.astype(np.float64), *self._asked)):
+            where = "action at bar " + str(rows.clocks[0, BAR])
+            setup.write_targets(values[None], rows.targets, where)
+        r, seen, account, index, assets = self._row()
+        reward, terminated, truncated = step_portfolio(self._memory.wiring, setup.gross, r)
         if setup.reward_function is not None:
             reward = finite_reward(setup.reward_function, rows.accounts[0], int(rows.clocks[0, BAR]))
-        return self._observation(seen), reward, terminated, bool(seen.truncated[0]), self._told(seen, terminated)
+        return seen, reward, terminated, truncated, self._told(account, index, assets, terminated)
 
-    def _observation(self, seen: Any) -> Observation:
-        return {name: values[0] for name, values in observed(self.setup, self._rows, seen).items()}
-
-    def _told(self, seen: Any, ruined: bool) -> dict[str, Any]:
-        info: dict[str, Any] = dict(zip(ACCOUNT_SHOWN, seen.shown[0].tolist(), strict=True))
-        info.update(zip(ASSET_SHOWN, seen.held[0].T, strict=True))
-        info["market"], info["bar"] = seen.index[0].tolist()
-        info["order_status"], info["exit_kind"] = seen.kinds[:, 0]
-        info["tradable"], info["ruined"] = seen.tradable[0], ruined
+    def _told(self, account: Any, index: Any, assets: dict[str, Any], ruined: bool) -> dict[str, Any]:
+        info: dict[str, Any] = dict(zip(ACCOUNT_SHOWN, account.tolist()))  # noqa: B905 (equal by construction, hot)
+        info.update(assets)
+        info["market"], info["bar"] = index.tolist()
+        info["ruined"] = ruined
         self._info = info
         return info
 

@@ -123,8 +123,8 @@ class PortfolioSpec:
             self._make(m)
 
     def _limit_portfolio(self, given: PortfolioLimits) -> None:
-        self.gross = self.trading.limits.exposure if given.gross is None else given.gross
-        self.net = self.gross if given.net is None else given.net
+        self.gross = float(self.trading.limits.exposure if given.gross is None else given.gross)
+        self.net = float(self.gross if given.net is None else given.net)
         if self.trading.instrument != "perpetual" and self.gross > 1.0:
             raise ValueError(
                 f"PortfolioLimits.gross={self.gross} needs leverage, which {self.trading.instrument!r} does not give; "
