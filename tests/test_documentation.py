@@ -78,6 +78,14 @@ REDUCED = {
     "cryptoenv trade runs/ppo --live --exchange binance --symbol BTC/USDT:USDT --gradual --dashboard 8800 "
     "--state runs/live": PARSED,
     "cryptoenv trade reconcile runs/live": "cryptoenv trade reconcile runs/paper",  # tests/agents/live/test_venues.py
+    "cryptoenv models add models runs/ppo --why \"the first\"": PARSED,  # tests/agents/run_folders/test_versions.py
+    "cryptoenv models promote models 0001": PARSED,
+    "cryptoenv models list models": PARSED,
+    "cryptoenv models show models 0002": PARSED,
+    "cryptoenv trade models --paper --replay my_bars.csv.gz --state runs/model-paper": PARSED,
+    "cryptoenv retrain models": PARSED,  # tests/agents/training/test_retraining.py
+    "cryptoenv retrain models --every 7d --on-drift runs/model-paper": PARSED,
+    "cryptoenv retrain models --every 7d --on-drift runs/model-paper --loop": PARSED,
     "cryptoenv play runs/ppo --task standard --render ansi": PARSED,  # tests/agents/reports/test_playing.py
     "cryptoenv tune --agent --recipe sac --trials 20 --workers 2 --out runs/tune": PARSED,
     "cryptoenv tune --recipe default --seconds 60 --trials 20": PARSED,

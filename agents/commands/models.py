@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Versions of a model: add, list, show, compare, promote, roll back.")
 
 Folder = Annotated[Path, typer.Argument(help="Folder of versions.")]
-Models = Annotated[Path, typer.Argument(help="Folder of versions.", exists=True, file_okay=False)]
 Name = Annotated[str, typer.Argument(metavar="VERSION", help="Its name: 0001.")]
 Reason = Annotated[str, typer.Option(help="Why, for who reads it later.")]
 
@@ -53,7 +52,7 @@ def add(
 
 
 @app.command("list")
-def list_versions(folder: Models) -> None:
+def list_versions(folder: Folder) -> None:
     """All versions with their states, and how the one in use came about."""
     from rich.console import Console
     from rich.table import Table
@@ -78,7 +77,7 @@ def list_versions(folder: Models) -> None:
 
 
 @app.command()
-def show(folder: Models, version: Name) -> None:
+def show(folder: Folder, version: Name) -> None:
     """Where a version comes from, its figures, and whether every byte of it is as it was written."""
     from agents.run_folders.versions.version import read_version, require_whole
 
@@ -92,7 +91,7 @@ def show(folder: Models, version: Name) -> None:
 
 @app.command()
 def compare(
-    folder: Models,
+    folder: Folder,
     first: Annotated[str, typer.Argument(metavar="FIRST", help="A version.")],
     second: Annotated[str, typer.Argument(metavar="SECOND", help="Another one.")],
     bars: Annotated[Path | None, typer.Option(help="Trade both on these bars, after what either has seen.")] = None,
@@ -120,7 +119,7 @@ def compare(
 
 @app.command()
 def promote(
-    folder: Models,
+    folder: Folder,
     version: Name,
     reason: Reason = "",
     expect: Annotated[str | None, typer.Option(help="Only where this version is in use now.")] = None,
@@ -132,7 +131,7 @@ def promote(
 
 
 @app.command()
-def rollback(folder: Models, reason: Reason = "") -> None:
+def rollback(folder: Folder, reason: Reason = "") -> None:
     """Use the version before again; it is checked first."""
     moved = _models(folder).roll_back(reason=reason)
     print(f"{folder} uses version {moved.current} again; before: {moved.moves[-1].before}")
@@ -141,7 +140,7 @@ def rollback(folder: Models, reason: Reason = "") -> None:
 def _models(folder: Path) -> ModelsFolder:
     from agents.run_folders.versions.models_folder import ModelsFolder
 
-    return ModelsFolder(folder)
+    return ModelsFolder.there(folder)
 
 
 def _record(models: ModelsFolder, told: Version) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def retrain(
-    folder: Annotated[Path, typer.Argument(help="Folder of versions, one of them in use.", exists=True)],
+    folder: Annotated[Path, typer.Argument(help="Folder of versions, one of them in use.")],
     every: Annotated[
         str | None, typer.Option(help="Only where the newest version is this old: 7d, 12h.", metavar="TIME")
     ] = None,
@@ -48,7 +48,7 @@ def retrain(
         raise ValueError("--loop needs a reason to train: --every TIME, --on-drift STATE, or both")
     period = None if every is None else _period(every)
     plan = RetrainPlan(folds, seeds, least_new_days=least_new, bars=tuple(map(str, bars or ())))
-    models = ModelsFolder(folder)
+    models = ModelsFolder.there(folder)
     models.current()
     with told_when_interrupted(lambda: f"nothing was proposed; what is trained is kept in {folder}/retraining"):
         while True:

@@ -28,6 +28,7 @@ from cryptoenv.features import FeatureSpec, FeatureStream
 from cryptoenv.files.typed_values import Range, require_ranges
 from cryptoenv.live.feed import FeedBar
 from cryptoenv.live.journal import Journal
+from synthetic.installation import install_hint
 
 log = logging.getLogger(__name__)
 EVENT, MODELS_EVENT = "drift", "models"  #: what the journal calls a change of a state, and of the models folder
@@ -94,7 +95,10 @@ class DriftMonitor:
         self._losses: LossWatch | None = None
         self._band: EquityWatch | None = None
         if reference.losses is not None:
-            self._losses = LossWatch(reference.losses, round(per_year), min(self._plan.false_alarms, 0.9))
+            try:
+                self._losses = LossWatch(reference.losses, round(per_year), min(self._plan.false_alarms, 0.9))
+            except ModuleNotFoundError as error:
+                self._others["losses"] = Status(words=f"not watched without {error.name}: {install_hint('drift')}")
         if reference.equity is not None:
             horizon = max(round(self._plan.horizon_days * per_year / 365.0), 2)
             level = min(self._plan.false_alarms * horizon / per_year, 0.2)

@@ -48,7 +48,7 @@ class Operated:
             return []
         try:
             return [_monitor(self, decider, env, plan)]
-        except (ModuleNotFoundError, ValueError) as error:
+        except ValueError as error:
             log.warning("drift is not watched: %s", error)
             return []
 

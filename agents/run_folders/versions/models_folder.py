@@ -68,6 +68,17 @@ class ModelsFolder:
     def __init__(self, folder: str | Path, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.folder, self._clock = Path(folder), clock
 
+    @classmethod
+    def there(cls, folder: str | Path) -> ModelsFolder:
+        """A folder that exists.
+
+        Raises:
+            FileNotFoundError: it does not.
+        """
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder} is no folder of versions: `cryptoenv models add` makes one")
+        return cls(folder)
+
     def now(self) -> str:
         """ISO 8601, UTC."""
         return self._clock().isoformat(timespec="microseconds")

@@ -135,11 +135,11 @@ def described(place: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         return data, {key: value for key, value in metrics.items() if isinstance(value, int | float | str)}
     config = read_json(artifact_in(place) / CONFIG)
     learned = config.get("data") or []
-    data: dict[str, Any] = {"learned": learned}
+    data = {"learned": learned}
     if learned and isinstance(learned, list) and isinstance(learned[-1], dict) and "last" in learned[-1]:
         data[LEARNED_UNTIL] = learned[-1]["last"]
-    metrics = config.get("metrics")
-    return data, metrics if isinstance(metrics, dict) else {}
+    figures = config.get("metrics")
+    return data, figures if isinstance(figures, dict) else {}
 
 
 def write_version(folder: Path, version: Mapping[str, Any], fill: Callable[[Path], object]) -> None:

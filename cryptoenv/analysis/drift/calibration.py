@@ -16,7 +16,7 @@ from cryptoenv.analysis.drift.samples import Distance
 from cryptoenv.files.typed_values import ConfigError
 
 BINS = 5  #: by quantiles of the reference's probabilities
-PER_BIN = 8.0  #: live predictions that a bin must expect
+PER_BIN = 20.0  #: live predictions that a bin must expect
 _NORMAL = NormalDist()
 
 

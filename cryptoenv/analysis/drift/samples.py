@@ -5,10 +5,12 @@ the index is 0.18 on average. Here a threshold is a quantile of what the statist
 
 *PSI.* With independent rows and B bins, `PSI / (1/n + 1/m)` is asymptotically chi-square with B - 1 degrees of freedom
 (Yurdakul and Naranjo 2020, "Statistical properties of the population stability index", Journal of Risk Model Validation
-14(4)). With dependent rows it is a weighted sum of chi-squares, whose weights are the eigenvalues of the bins' long-run
-covariance over their shares; mean and spread of the weights give the scaled chi-square of Rao and Scott (1984, "On
-chi-squared tests for multiway contingency tables with cell proportions estimated from survey data", Annals of
-Statistics 12(1), second-order correction). Of few rows the index has a heavier tail than that, which is drawn.
+14(4)). With dependent rows it is a weighted sum of chi-squares of one degree each, whose weights are the eigenvalues of
+the bins' long-run covariance over their shares (Rao and Scott 1984, "On chi-squared tests for multiway contingency
+tables with cell proportions estimated from survey data", Annals of Statistics 12(1)); its tail is that of the
+saddlepoint (Kuonen 1999, "Saddlepoint approximations for distributions of quadratic forms in normal variables",
+Biometrika 86(4)). A scaled chi-square of the same mean and variance is too short where one weight is much the largest,
+as where volatility comes in clusters. Of few rows the index has a heavier tail than that, which is drawn.
 
 *Kolmogorov-Smirnov.* The largest distance of the two distribution functions at the reference's borders, each over the
 root of how much more it scatters than of independent rows; its tail is at most `2 exp(-2 t^2)`.
@@ -54,11 +56,11 @@ def bins_for(reference: ColumnReference, rows: float) -> tuple[int, float]:
     if not reference.judged:
         return 0, 0.0
     for wide in (2, 4, 10):
-        shares, inflation, _ = _bins(reference, wide)
-        worth = rows / inflation
+        shares, weights = _bins(reference, wide)
+        worth = rows / _mean(weights)
         if len(shares) > 1 and worth >= LEAST_ROWS and worth * float(shares.min()) >= PER_BIN - 1e-9:
             return wide, worth
-    return 0, rows / _bins(reference, 2)[1]
+    return 0, rows / _mean(_bins(reference, 2)[1])
 
 
 def population_stability(reference: ColumnReference, counts: NDArray[np.int64], alpha: float) -> Distance | None:
@@ -70,13 +72,12 @@ def population_stability(reference: ColumnReference, counts: NDArray[np.int64], 
     wide, worth = bins_for(reference, rows)
     if not wide:
         return None
-    expected, inflation, spread = _bins(reference, wide)
+    expected, weights = _bins(reference, wide)
     found = _together(counts.astype(np.float64), wide)
     p = (found + HALF) / (rows + HALF * len(found))
     index = float(np.sum((p - expected) * np.log(p / expected)))
-    freedom = (len(expected) - 1) / (1.0 + spread)
-    scale = inflation * (1.0 + spread) * (1.0 / rows + 1.0 / reference.rows)
-    return Distance(index, scale * _chi_square(alpha, freedom) * _tail(_on_grid(worth), len(expected), alpha))
+    scale = 1.0 / rows + 1.0 / reference.rows
+    return Distance(index, scale * weighted_tail(weights, alpha) * _tail(_on_grid(worth), len(expected), alpha))
 
 
 def kolmogorov_smirnov(reference: ColumnReference, counts: NDArray[np.int64], alpha: float) -> Distance | None:
@@ -90,37 +91,59 @@ def kolmogorov_smirnov(reference: ColumnReference, counts: NDArray[np.int64], al
     )
 
 
+Weights = tuple[float, ...]
+
+
 @lru_cache(maxsize=4096)
-def _bins_of(key: tuple[bytes, bytes, int], wide: int) -> tuple[NDArray[np.float64], float, float]:
+def _bins_of(key: tuple[bytes, bytes, int], wide: int) -> tuple[NDArray[np.float64], Weights]:
     shares, covariance, bins = np.frombuffer(key[0]), np.frombuffer(key[1]).reshape(key[2], key[2]), key[2]
     expected = _together(shares, wide)
     if len(expected) < 2:
-        return expected, 1.0, 0.0
+        return expected, (1.0,)
     joined = np.zeros((len(expected), bins))
     joined[np.arange(bins) // (wide // 2), np.arange(bins)] = 1.0
     root = 1.0 / np.sqrt(np.maximum(expected, 1e-9))
     normed = root[:, None] * (joined @ covariance @ joined.T) * root
-    freedom = len(expected) - 1
-    mean = max(float(np.trace(normed)) / freedom, 1.0)
-    spread = max(float(np.sum(normed * normed)) / (freedom * mean * mean) - 1.0, 0.0)
-    return expected, mean, spread
+    weights = np.maximum(np.linalg.eigvalsh(normed)[1:], 1.0)  # shares add up to 1: one is none
+    return expected, tuple(weights.tolist())
 
 
-def _bins(reference: ColumnReference, wide: int) -> tuple[NDArray[np.float64], float, float]:
-    """Shares of the bins, the mean weight of the chi-squares, and the squared variation of the weights."""
+def _bins(reference: ColumnReference, wide: int) -> tuple[NDArray[np.float64], Weights]:
+    """Shares of the bins, and the weights of the chi-squares, each at least 1."""
     covariance = np.ascontiguousarray(reference.covariance)
     return _bins_of((reference.shares.tobytes(), covariance.tobytes(), len(covariance)), wide)
 
 
-def _together(cells: NDArray[np.float64], wide: int) -> NDArray[np.float64]:
-    return np.add.reduceat(cells, np.arange(0, len(cells), wide))
+def _mean(weights: Weights) -> float:
+    return sum(weights) / len(weights)
 
 
 @lru_cache(maxsize=4096)
-def _chi_square(alpha: float, freedom: float) -> float:
-    from scipy.special import gammainccinv
+def weighted_tail(weights: Weights, alpha: float) -> float:
+    """What a sum of chi-squares of one degree each, times positive `weights`, exceeds with chance `alpha` <= 0.25.
 
-    return 2.0 * float(gammainccinv(freedom / 2.0, alpha))
+    The saddlepoint runs from the mean outwards as `t` runs from 0 to half of one over the largest weight.
+    """
+    of = np.array(weights)
+    low, high = 1e-6 / of.max(), (0.5 - 1e-9) / of.max()
+    for _ in range(60):
+        t = (low + high) / 2.0
+        low, high = (t, high) if _beyond(of, t)[1] > alpha else (low, t)
+    return _beyond(of, high)[0]
+
+
+def _beyond(weights: NDArray[np.float64], t: float) -> tuple[float, float]:
+    """The value of a saddlepoint, and the chance that the sum is beyond it."""
+    left = 1.0 - 2.0 * t * weights
+    value = float(np.sum(weights / left))
+    curvature = float(np.sum(2.0 * (weights / left) ** 2))
+    w = math.sqrt(max(2.0 * t * value + float(np.sum(np.log(left))), 1e-300))
+    v = t * math.sqrt(curvature)
+    return value, 0.5 * math.erfc((w + math.log(v / w) / w) / math.sqrt(2.0))
+
+
+def _together(cells: NDArray[np.float64], wide: int) -> NDArray[np.float64]:
+    return np.add.reduceat(cells, np.arange(0, len(cells), wide))
 
 
 def _on_grid(worth: float) -> int:
@@ -135,7 +158,7 @@ def _tail(rows: int, bins: int, alpha: float) -> float:
         return 1.0
     drawn = _drawn(rows, bins)
     at = max(alpha, FARTHEST)
-    return max(float(np.quantile(drawn, 1.0 - at)) * rows / _chi_square(at, bins - 1.0), 1.0)
+    return max(float(np.quantile(drawn, 1.0 - at)) * rows / weighted_tail((1.0,) * (bins - 1), at), 1.0)
 
 
 @lru_cache(maxsize=4)
