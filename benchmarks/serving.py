@@ -15,8 +15,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ import numpy as np
 import torch
 
 import pretrain
+from agents.live.serving.answers import MONDAY_MS, loaded
+from agents.live.serving.bodies import PredictBars, read_predict
 from benchmarks.support.http_load import load, once, request_bytes
 from benchmarks.support.machine import ROOT, header
 from benchmarks.support.results import write_result
+from cryptoenv.bars.timeframe import timeframe_ms
 from pretrain.extractor.artifact import SHIPPED
 from pretrain.fitting.predicting import on_one_thread
+from synthetic import regime_market
 
 OUT = Path("runs/serving.json")
 CONNECTIONS = (1, 16, 100)
@@ -44,6 +49,43 @@ def window_body(model: Any) -> bytes:
     shapes = zip(model.layout.timeframes, model.layout.window, model.layout.feature_names, strict=True)
     tables = {name: np.round(rng.normal(size=(bars, len(names))), 4).tolist() for name, bars, names in shapes}
     return json.dumps({"sequence": tables}).encode()
+
+
+def bars_body(model: Any) -> bytes:
+    """Bars of a random walk, as many as a decision needs and 60 more."""
+    bars = int(model.layout.decidable_ms(0) // timeframe_ms(model.layout.timeframes[0])) + 60
+    rng, step = np.random.default_rng(0), timeframe_ms(model.layout.timeframes[0])
+    close = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.005, bars))), 4)
+    opens = np.concatenate([[100.0], close[:-1]])
+    high, low = np.round(np.maximum(opens, close) * 1.001, 4), np.round(np.minimum(opens, close) * 0.999, 4)
+    columns = [MONDAY_MS + step * np.arange(bars), opens, high, low, close, np.full(bars, 10.0)]
+    return json.dumps({"bars": np.column_stack(columns).tolist()}).encode()
+
+
+def small_gpt(folder: Path) -> Path:
+    """A GPT forecaster of hourly bars, 60 of them in its window; untrained, for weights cost no time."""
+    from cryptoenv.market.market import Market
+    from pretrain.data.scaler import RobustScaler
+    from pretrain.fitting.provenance import Provenance
+    from pretrain.forecaster.artifact import Forecaster
+    from pretrain.forecaster.config import ForecasterConfig
+    from pretrain.forecaster.model import ForecasterModel
+
+    market = Market.from_bars(regime_market("standard", days=2, seed=0).bars, ("1h",))
+    config = ForecasterConfig(
+        timeframes=("1h",), window=(60,), width=32, layers=2, heads=2, feedforward=64, horizons=(1, 4, 8), steps=8
+    ).for_market(market)
+    torch.manual_seed(0)
+    scaler = RobustScaler.fit(market.timeframes, market.feature_names, [market.features[0][300:]])
+    model = ForecasterModel(config, scaler)
+    return Forecaster(model, scaler, Provenance("none", ""), market.feature_spec).save(folder)
+
+
+def values_of(content: bytes) -> dict[str, float]:
+    """The values of an answer to a window, or of the last row of one to bars."""
+    told = json.loads(content)
+    found: dict[str, float] = told["values"] if "values" in told else told["rows"][-1]["values"]
+    return found
 
 
 def free_port() -> int:
@@ -104,22 +146,40 @@ def model_time(model: Any, body: bytes) -> dict[str, float]:
     found = {}
     for count in (1, 32):
         parts = [torch.tensor([tables[name]] * count, dtype=torch.float32) for name in model.layout.timeframes]
-        least = np.inf
+        sigma, closes = np.ones(count), np.zeros(count, np.int64)
         with on_one_thread(), torch.inference_mode():
-            for _ in range(10):
-                began = time.perf_counter()
-                model.read_scaled(parts, np.ones(count), np.zeros(count, np.int64))
-                least = min(least, time.perf_counter() - began)
-        found[f"{count}_ms"] = round(float(least) * 1e3, 3)
+            found[f"{count}_ms"] = least_ms(lambda given=(parts, sigma, closes): model.read_scaled(*given))  # type: ignore[misc]
     return found
 
 
-def rivals(place: Path, litserve: str | None, seconds: float) -> dict[str, Any]:
-    """Throughput and latency of every server, over each number of connections."""
+def bars_time(place: Path, body: bytes) -> dict[str, float]:
+    """Milliseconds of features from bars, and of one reading of 1 and of 32 decisions: the least of several."""
+    answering = loaded(place)
+    asked = read_predict(body)
+    assert isinstance(asked, PredictBars)
+    item = answering.prepared(asked)
+    found = {"features_ms": least_ms(lambda: answering.prepared(asked))}
+    for count in (1, 32):
+        found[f"{count}_ms"] = least_ms(lambda many=[item] * count: answering.read(many))  # type: ignore[misc]
+    return found
+
+
+def least_ms(work: Callable[[], Any], times: int = 10) -> float:
+    """The least of several, milliseconds."""
+    least = np.inf
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        least = min(least, time.perf_counter() - began)
+    return round(float(least) * 1e3, 3)
+
+
+def rivals(place: Path, kind: str, litserve: str | None, seconds: float) -> dict[str, Any]:
+    """Throughput and latency of every server, over each number of connections, asked with windows or with bars."""
     model: Any = pretrain.load(place)
-    body = window_body(model)
+    body = window_body(model) if kind == "windows" else bars_body(model)
     request = request_bytes("POST", "/predict", body)
-    alone = model_time(model, body)
+    alone = model_time(model, body) if kind == "windows" else bars_time(place, body)
     found: dict[str, Any] = {"model": type(model).__name__, "body_bytes": len(body), "model_alone": alone}
     rival = ["-m", "benchmarks.support.served_rivals"]
     kinds: dict[str, tuple[list[str], str]] = {
@@ -128,17 +188,17 @@ def rivals(place: Path, litserve: str | None, seconds: float) -> dict[str, Any]:
         "fastapi": (rival, sys.executable),
     }
     if litserve is not None:
-        kinds["litserve"] = (rival, litserve)
+        kinds["litserve"] = (["-m", "benchmarks.support.served_by_litserve"], litserve)
     said: dict[str, dict[str, float]] = {}
     for name, (words, python) in kinds.items():
         port = free_port()
         options = [word for word in words if word]
-        start = ours(place, port, *options) if name.startswith("ours") else [*options, name, str(place), str(port)]
+        start = ours(place, port, *options) if name.startswith("ours") else [*options, str(place), str(port)]
         with server(start, port, python):
             status, content = asyncio.run(once(port, request))
             if status != 200:
                 raise RuntimeError(f"{name} answers {status}: {content[:300]!r}")
-            said[name] = json.loads(content)["values"]
+            said[name] = values_of(content)
             asyncio.run(load(port, request, 16, 0.5))  # warm
             found[name] = {
                 str(count): asyncio.run(load(port, request, count, seconds)).figures() for count in CONNECTIONS
@@ -261,6 +321,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, default=SHIPPED / "default")
     parser.add_argument("--part", choices=("rivals", "health", "body", "drain", "soak"), action="append")
+    parser.add_argument("--gpt", action="store_true", help="instead of the artifact: a small GPT, made here")
+    parser.add_argument("--ask", choices=("windows", "bars"), default="windows", help="what the rivals are asked with")
     parser.add_argument("--litserve", help="a Python that has LitServe; without it, it is left out")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--soak", type=float, default=300.0, help="seconds of the soak; an hour is 3600")
@@ -268,17 +330,24 @@ def main() -> None:
     given = parser.parse_args()
     kept: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
     results = kept.get("results", {})
+    with tempfile.TemporaryDirectory() as folder:
+        place = small_gpt(Path(folder) / "gpt") if given.gpt else given.artifact
+        measure(given, place, results)
+
+
+def measure(given: argparse.Namespace, place: Path, results: dict[str, Any]) -> None:
+    """Measure the parts that were asked for, and keep each."""
     for part in given.part or ("rivals", "health", "body", "drain"):
         if part == "rivals":
-            results[f"rivals {given.artifact.name}"] = rivals(given.artifact, given.litserve, given.seconds)
+            results[f"rivals, {place.name}, {given.ask}"] = rivals(place, given.ask, given.litserve, given.seconds)
         elif part == "health":
-            results["health"] = health(given.artifact, given.seconds)
+            results["health"] = health(place, given.seconds)
         elif part == "body":
-            results["body"] = stranger(given.artifact)
+            results["body"] = stranger(place)
         elif part == "drain":
-            results["drain"] = [drain(given.artifact, count) for count in (16, 100)]
+            results["drain"] = [drain(place, count) for count in (16, 100)]
         else:
-            results["soak"] = soak(given.artifact, given.soak)
+            results["soak"] = soak(place, given.soak)
         write_result(given.out, {**header(), "results": results})
         print(part, json.dumps(results, indent=1)[-3000:], flush=True)
 
