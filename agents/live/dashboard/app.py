@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.types import Message, Send
 
 from agents.live.dashboard.board import packed
 from agents.live.dashboard.controls import Controls
@@ -24,6 +25,7 @@ from agents.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
 TICK_SECONDS, BEAT_TICKS = 0.25, 4  #: between two looks at the inbox; of them, between two beats
+STALLED_SECONDS = 20.0  #: for which a page may take nothing
 STREAMS = 16  #: pages that may listen at a time
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data: blob:; "
@@ -93,6 +95,40 @@ class Hub:
     async def wait(self) -> None:
         """Until there may be something new."""
         await self._turn.wait()
+
+
+class Events(StreamingResponse):
+    """A stream that is broken off when its reader takes nothing for too long, or the server ends meanwhile.
+
+    Args:
+        stream: of events.
+        closing: whether the server ends.
+    """
+
+    def __init__(self, stream: AsyncIterator[bytes], closing: Callable[[], bool]) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._closing = closing
+
+    async def stream_response(self, send: Send) -> None:
+        """See Starlette."""
+        with suppress(StalledError):
+            await super().stream_response(lambda message: self._bounded(send, message))
+
+    async def _bounded(self, send: Send, message: Message) -> None:
+        work = asyncio.ensure_future(send(message))
+        waited = 0.0
+        try:
+            while not (await asyncio.wait({work}, timeout=TICK_SECONDS))[0]:
+                waited += TICK_SECONDS
+                if waited > STALLED_SECONDS or self._closing():
+                    raise StalledError
+            await work
+        finally:
+            work.cancel()
+
+
+class StalledError(Exception):
+    """Who listens takes nothing."""
 
 
 async def told(hub: Hub, boot: str, number: int, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -167,8 +203,7 @@ def dashboard_app(controls: Controls, closing: Callable[[], bool]) -> FastAPI:
         if hub.streams >= STREAMS:
             return JSONResponse({"detail": f"{STREAMS} pages listen already"}, 503)
         boot, number = place_of(request.headers.get("last-event-id", ""))
-        stream = told(hub, boot, number, closing)
-        return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        return Events(told(hub, boot, number, closing), closing)
 
     @app.get("/state")
     async def state() -> Response:
