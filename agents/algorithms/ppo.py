@@ -16,6 +16,7 @@ from torch.nn import functional
 from agents.algorithms.exposures import exposure_env
 from agents.algorithms.off_policy import LabelledStates, labelled_states
 from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.written_passes import Towers, Weights, losses_and_gradients, rollout_of
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
@@ -71,6 +72,32 @@ class CloneGuidedPPO(PPO):
         clip = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
         beta = self._pull * self._current_progress_remaining
         warming_up = self._rollouts_seen < self._warm_up
+        own, clone = Towers.of(self.policy), Towers.of(self._clone)
+        if own is None or clone is None:
+            sums = self._autograd_epochs(clip, beta, warming_up)
+        else:
+            sums = self._written_epochs(own, clone, Weights(self.vf_coef, self.ent_coef, beta, clip), warming_up)
+        self._rollouts_seen += 1
+        self._record(sums, beta, warming_up)
+
+    def _written_epochs(
+        self, own: Towers, clone: Towers, weights: Weights, warming_up: bool
+    ) -> dict[str, list[float]]:
+        """The update with gradients written by hand; the parts of the loss, one per gradient step."""
+        steps = rollout_of(self.rollout_buffer, own, clone, self.device)
+        found: list[dict[str, torch.Tensor]] = []
+        for _ in range(self.n_epochs):
+            order = np.random.permutation(len(steps.actions))  # noqa: NPY002 -- the buffer's own way, which SB3 seeds
+            for chosen in torch.as_tensor(order, device=self.device).split(self.batch_size):
+                self.policy.optimizer.zero_grad()
+                found.append(losses_and_gradients(own, steps[chosen], weights, not warming_up))
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+        return {name: torch.stack([losses[name] for losses in found]).tolist() for name in found[0]}
+
+    def _autograd_epochs(self, clip: float, beta: float, warming_up: bool) -> dict[str, list[float]]:
+        """The update by autograd, of any policy; the parts of the loss, one per gradient step."""
         sums: dict[str, list[float]] = {}
         for _ in range(self.n_epochs):
             for samples in self.rollout_buffer.get(self.batch_size):
@@ -86,8 +113,7 @@ class CloneGuidedPPO(PPO):
                 for name, value in losses.items():
                     sums.setdefault(name, []).append(float(value.detach()))
             self._n_updates += 1
-        self._rollouts_seen += 1
-        self._record(sums, beta, warming_up)
+        return sums
 
     def _losses(self, samples: RolloutBufferSamples, clip: float) -> dict[str, torch.Tensor]:
         """The parts of the loss on one minibatch, scalars."""

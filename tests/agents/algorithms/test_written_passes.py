@@ -1,0 +1,126 @@
+"""Gradients that are written by hand are autograd's; what is no such policy is left to autograd."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.logger import configure
+
+import cryptoenv
+import synthetic
+from agents.algorithms.ppo import CloneGuidedPPO
+from agents.algorithms.sb3_vec_env import Sb3VecEnv
+from agents.algorithms.written_passes import Rollout, Towers, Weights, losses_and_gradients, rollout_of, tanh_
+from agents.markets.embedded import EmbeddingTable
+from agents.policies.heads import actor_arguments, bind, new_policy
+from agents.policies.policy_shape import PolicyShape
+
+SHAPE = PolicyShape(embedding_width=6, actions=3, hidden=(16, 16))
+STEPS, ENVS = 32, 8
+
+
+def learner(market: cryptoenv.Market, seed: int = 0, **more: Any) -> CloneGuidedPPO:
+    """PPO that has seen one rollout, and begins elsewhere than at the clone that pulls it."""
+    rng = np.random.default_rng(seed)
+    table = EmbeddingTable([rng.standard_normal((len(market.prices), 6), dtype=np.float32)])
+    envs = gym.make_vec(
+        "CryptoTrade-v0", num_envs=ENVS, market=market, observation="index", autoreset_mode=AutoresetMode.SAME_STEP,
+        episode_bars=20,
+    )  # fmt: skip
+    arguments: dict[str, Any] = {
+        "policy": "MultiInputPolicy", "policy_kwargs": actor_arguments(SHAPE), "n_steps": STEPS, "batch_size": 64,
+        "n_epochs": 2, "seed": seed, "device": "cpu", "learning_rate": 3e-3, "pull": 0.3, "warm_up": 0,
+    }  # fmt: skip
+    clone = new_policy(SHAPE, 1)
+    algorithm = CloneGuidedPPO(clone=clone, env=Sb3VecEnv(envs, 100.0), **arguments | more)  # type: ignore[arg-type]
+    algorithm.bind(table)
+    other = new_policy(SHAPE, 2)
+    bind(other, table)
+    algorithm.policy.load_state_dict(other.state_dict())
+    with torch.no_grad():  # far enough from the clone and from what acts that every part of the loss counts
+        algorithm.policy.action_net.weight.mul_(40.0)
+    algorithm.set_logger(configure(None, []))
+    algorithm.learn(STEPS * ENVS)
+    return algorithm
+
+
+@pytest.fixture(scope="module")
+def market() -> Iterator[cryptoenv.Market]:
+    bars = synthetic.regime_market("easy", days=3, seed=1).bars
+    yield cryptoenv.Market.from_bars(bars, ("15m", "4h", "1d"))
+
+
+@pytest.mark.parametrize("actor_learns", [True, False])
+def test_gradients_are_autograds(market: cryptoenv.Market, actor_learns: bool) -> None:
+    algorithm = learner(market)
+    own, clone = Towers.of(algorithm.policy), Towers.of(algorithm._clone)
+    assert own is not None and clone is not None
+    steps = rollout_of(algorithm.rollout_buffer, own, clone, algorithm.device)
+    chosen = torch.arange(STEPS * ENVS).flip(0)[:100]
+    losses = algorithm._losses(algorithm.rollout_buffer._get_samples(chosen.numpy()), 0.05)  # type: ignore[arg-type]
+    loss = 0.5 * losses["value_loss"]
+    if actor_learns:
+        loss = loss + losses["policy_gradient_loss"] - 0.02 * losses["entropy"] + 0.3 * losses["kl_to_clone"]
+    weights = list(algorithm.policy.parameters())
+    algorithm.policy.optimizer.zero_grad()
+    loss.backward()
+    wanted = [None if weight.grad is None else weight.grad.clone() for weight in weights]
+    algorithm.policy.optimizer.zero_grad()
+    found = losses_and_gradients(own, steps[chosen], Weights(0.5, 0.02, 0.3, 0.05), actor_learns)
+    assert 0.1 < float(found["clip_fraction"]) < 0.9, "both sides of the clipping must be seen"
+    for name, value in losses.items():
+        assert float(found[name]) == pytest.approx(float(value.detach()), rel=1e-5, abs=1e-6), name
+    for gradient, weight in zip(wanted, weights, strict=True):
+        assert (gradient is None) == (weight.grad is None)
+        if gradient is not None and weight.grad is not None:
+            assert float((gradient - weight.grad).abs().max()) <= 2e-6 * float(gradient.abs().max())
+    losses_and_gradients(own, steps[chosen], Weights(0.51, 0.02, 0.3, 0.05), actor_learns)
+    critic = own.critic.layers[0].weight
+    planted = next(g for g, w in zip(wanted, weights, strict=True) if w is critic)
+    assert planted is not None and critic.grad is not None
+    assert float((planted - critic.grad).abs().max()) > 2e-6 * float(planted.abs().max()), "planted: to be seen"
+
+
+def test_an_update_goes_where_autograds_goes(market: cryptoenv.Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = learner(market)
+    written.train()
+    monkeypatch.setattr(Towers, "of", staticmethod(lambda policy: None))
+    by_autograd = learner(market)
+    by_autograd.train()
+    for mine, its in zip(written.policy.parameters(), by_autograd.policy.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-3, atol=2e-4)
+    assert written.logger.name_to_value.keys() == by_autograd.logger.name_to_value.keys()
+
+
+def test_tanh_is_right_within_float32() -> None:
+    values = torch.linspace(-12.0, 12.0, 40_001)
+    assert float((tanh_(values.clone()) - torch.tanh(values)).abs().max()) < 3e-7
+    assert torch.isnan(tanh_(torch.tensor([float("nan")]))).all()
+
+
+def test_other_policies_are_left_to_autograd(market: cryptoenv.Market) -> None:
+    policy = learner(market).policy
+    assert Towers.of(policy) is not None
+    policy.mlp_extractor.policy_net[1] = torch.nn.ReLU()
+    assert Towers.of(policy) is None
+    assert Towers.of(new_policy(SHAPE, 0, "gaussian")) is None
+
+
+def test_passes_need_no_processor() -> None:
+    """Every operation has a form for other devices: on torch's "meta", which computes shapes alone."""
+    policy = new_policy(SHAPE, 0).to("meta")
+    towers = Towers.of(policy)
+    assert towers is not None
+    floats = torch.zeros(7, device="meta")
+    batch = Rollout(
+        torch.zeros((7, 11), device="meta"), torch.zeros(7, dtype=torch.int64, device="meta"), floats, floats, floats,
+        torch.zeros((7, 3), device="meta"),
+    )  # fmt: skip
+    losses_and_gradients(towers, batch, Weights(0.5, 0.1, 0.1, 0.2), True)
+    for layer in (*towers.actor.layers, *towers.critic.layers):
+        assert layer.weight.grad is not None and layer.weight.grad.device.type == "meta"
+        assert layer.weight.grad.shape == layer.weight.shape
