@@ -28,6 +28,7 @@ from agents.algorithms.off_policy import (
     pull_loss,
 )
 from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.written_passes import quicken
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
 from agents.policies.heads import bind
@@ -240,8 +241,10 @@ def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: in
 
 def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> Any:
     bind(algorithm.policy, train.table)
+    quicken(algorithm.policy)
     guide = bound_clone(clone, train) if config.from_clone else None
     if guide is not None:
+        quicken(guide)
         weight = config.margin_weight
         if weight is None:
             weight = ORACLE_MARGIN_WEIGHT if train.labelled[0].label_kind == ORACLE_LABELS else 0.0

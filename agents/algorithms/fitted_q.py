@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import bound_clone, clone_logits
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
+from agents.algorithms.written_passes import quicken
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
 from agents.policies.agent import Agent
@@ -119,6 +120,9 @@ class CounterfactualQ(BaseAlgorithm):
         `trading`: instrument, costs of holding and limits; a perpetual without funding where None.
         """
         bind(self.policy, train.table)
+        quicken(self.policy)
+        if clone is not None:
+            quicken(clone)
         self._clone = clone
         rows, rewards, indices = [], [], []
         trading = TradingConfig() if trading is None else trading

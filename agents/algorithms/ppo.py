@@ -16,7 +16,7 @@ from torch.nn import functional
 from agents.algorithms.exposures import exposure_env
 from agents.algorithms.off_policy import LabelledStates, labelled_states
 from agents.algorithms.sb3_vec_env import training_env
-from agents.algorithms.written_passes import Towers, Weights, losses_and_gradients, rollout_of
+from agents.algorithms.written_passes import Towers, Weights, losses_and_gradients, quicken, rollout_of
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
@@ -52,6 +52,7 @@ class CloneGuidedPPO(PPO):
         self._critic_rate = critic_rate
         _split_groups(self.policy)
         self._clone = copy_of(clone)
+        quicken(self.policy)
         self._pull = pull
         self._warm_up = warm_up
         self._rollouts_seen = 0

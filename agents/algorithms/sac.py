@@ -20,6 +20,7 @@ from torch.nn import functional
 from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
 from agents.algorithms.off_policy import Observation, OffPolicyConfig, bound_clone, clone_logits, copy_actor, prefill
 from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.written_passes import quicken
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
 from agents.policies.exposure_head import exposure_arguments
@@ -260,6 +261,9 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
             copy_actor(clone.policy, critic.q_net.q_net, 1.0 / LOG_ODDS)  # type: ignore[union-attr, arg-type]
             critic.q_net_target.load_state_dict(critic.q_net.state_dict())  # type: ignore[union-attr]
     bind(algorithm.policy, train.table)
+    quicken(algorithm.policy)
+    if guide is not None:
+        quicken(guide)
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
         algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)  # type: ignore[union-attr, operator]

@@ -1,5 +1,6 @@
 """Gradients that are written by hand are autograd's; what is no such policy is left to autograd."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,16 @@ import cryptoenv
 import synthetic
 from agents.algorithms.ppo import CloneGuidedPPO
 from agents.algorithms.sb3_vec_env import Sb3VecEnv
-from agents.algorithms.written_passes import Rollout, Towers, Weights, losses_and_gradients, rollout_of, tanh_
+from agents.algorithms.written_passes import (
+    Rollout,
+    Towers,
+    Weights,
+    WrittenLayers,
+    losses_and_gradients,
+    quicken,
+    rollout_of,
+    tanh_,
+)
 from agents.markets.embedded import EmbeddingTable
 from agents.policies.heads import actor_arguments, bind, new_policy
 from agents.policies.policy_shape import PolicyShape
@@ -108,6 +118,35 @@ def test_other_policies_are_left_to_autograd(market: cryptoenv.Market) -> None:
     policy.mlp_extractor.policy_net[1] = torch.nn.ReLU()
     assert Towers.of(policy) is None
     assert Towers.of(new_policy(SHAPE, 0, "gaussian")) is None
+
+
+@pytest.mark.parametrize("trailing", [False, True])
+def test_quickened_layers_are_as_they_were(trailing: bool) -> None:
+    torch.manual_seed(0)
+    parts = [torch.nn.Linear(6, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3), torch.nn.Tanh()]
+    usual = torch.nn.Sequential(*parts[: 4 if trailing else 3])
+    holder, written = torch.nn.Module(), copy.deepcopy(usual)
+    holder.net = written
+    quicken(holder)
+    assert type(written) is WrittenLayers and written.state_dict().keys() == usual.state_dict().keys()
+    features, pull = torch.randn(50, 6), torch.randn(50, 3)
+    for layers in (usual, written):
+        (layers(features) * pull).sum().backward()
+    for mine, its in zip(written.parameters(), usual.parameters(), strict=True):
+        assert mine.grad is not None and its.grad is not None
+        assert float((mine.grad - its.grad).abs().max()) <= 2e-6 * float(its.grad.abs().max())
+    with torch.no_grad():
+        torch.testing.assert_close(written(features), usual(features), rtol=0.0, atol=1e-6)
+    features.requires_grad_()
+    written(features).sum().backward()
+    assert features.grad is not None, "features that learn are left to autograd"
+
+
+def test_unusual_layers_are_left_as_they_are() -> None:
+    for other in (torch.nn.ReLU(), torch.nn.LayerNorm(4)):
+        holder = torch.nn.Sequential(torch.nn.Linear(3, 4), other, torch.nn.Linear(4, 2))
+        quicken(holder)
+        assert type(holder) is torch.nn.Sequential
 
 
 def test_passes_need_no_processor() -> None:
