@@ -91,7 +91,7 @@ class CloneGuidedPPO(PPO):
             order = np.random.permutation(len(steps.actions))  # noqa: NPY002 -- the buffer's own way, which SB3 seeds
             for chosen in torch.as_tensor(order, device=self.device).split(self.batch_size):
                 self.policy.optimizer.zero_grad()
-                found.append(losses_and_gradients(own, steps[chosen], weights, not warming_up))
+                found.append(losses_and_gradients(own, steps.some(chosen), weights, not warming_up))
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1

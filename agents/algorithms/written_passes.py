@@ -137,7 +137,7 @@ class WrittenLayers(nn.Sequential):
         """As of `nn.Sequential`, tanh within 3e-7."""
         if features.requires_grad or features.dim() != 2 or features.dtype != torch.float32:
             return super().forward(features)
-        linear = list(self)[::2]
+        linear = [layer for layer in self if isinstance(layer, nn.Linear)]
         parts = [part for layer in linear for part in (layer.weight, layer.bias)]
         bare = len(self) % 2 == 1
         if torch.is_grad_enabled():
@@ -195,8 +195,8 @@ class Rollout(NamedTuple):
     returns: torch.Tensor
     clone_log_prob: torch.Tensor
 
-    def __getitem__(self, chosen: Any) -> Rollout:  # type: ignore[override]
-        """Some of the steps."""
+    def some(self, chosen: torch.Tensor) -> Rollout:
+        """B of the steps, by their numbers (B,)."""
         return Rollout(*(part.index_select(0, chosen) for part in self))
 
 

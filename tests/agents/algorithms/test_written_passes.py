@@ -80,7 +80,7 @@ def test_gradients_are_autograds(market: cryptoenv.Market, actor_learns: bool) -
     loss.backward()
     wanted = [None if weight.grad is None else weight.grad.clone() for weight in weights]
     algorithm.policy.optimizer.zero_grad()
-    found = losses_and_gradients(own, steps[chosen], Weights(0.5, 0.02, 0.3, 0.05), actor_learns)
+    found = losses_and_gradients(own, steps.some(chosen), Weights(0.5, 0.02, 0.3, 0.05), actor_learns)
     assert 0.1 < float(found["clip_fraction"]) < 0.9, "both sides of the clipping must be seen"
     for name, value in losses.items():
         assert float(found[name]) == pytest.approx(float(value.detach()), rel=1e-5, abs=1e-6), name
@@ -88,7 +88,7 @@ def test_gradients_are_autograds(market: cryptoenv.Market, actor_learns: bool) -
         assert (gradient is None) == (weight.grad is None)
         if gradient is not None and weight.grad is not None:
             assert float((gradient - weight.grad).abs().max()) <= 2e-6 * float(gradient.abs().max())
-    losses_and_gradients(own, steps[chosen], Weights(0.51, 0.02, 0.3, 0.05), actor_learns)
+    losses_and_gradients(own, steps.some(chosen), Weights(0.51, 0.02, 0.3, 0.05), actor_learns)
     critic = own.critic.layers[0].weight
     planted = next(g for g, w in zip(wanted, weights, strict=True) if w is critic)
     assert planted is not None and critic.grad is not None
