@@ -10,7 +10,7 @@ import pandas as pd
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation.outside_policy import CONTINUOUS, INDEX, OBSERVATIONS, View
-from agents.evaluation.rollout import Rollout, RolloutRows, decided_by, roll_seen, rows_by_length, whole_markets
+from agents.evaluation.rollout import Decide, Rollout, RolloutRows, decided_by, roll_seen, rows_by_length, whole_markets
 from agents.evaluation.tables import (
     DEFAULT_SPLIT,
     baseline_policies,
@@ -99,8 +99,8 @@ def score(
         (0.0, 1.0)
     """
     task = task_named(market)
-    settings = _settings_for(_agent_of(policy), task, settings, actions)
-    judged = _Judged.of(policy, observation, actions, settings, batched)
+    settings = settings_for(agent_of(policy), task, settings, actions)
+    judged = Judged.of(policy, observation, actions, settings, batched)
     if judged.agent is None:
         small = own_markets(market, settings)[0] if task is None else _small_market(task, split, settings)
         judged.view.check(policy, small)
@@ -115,12 +115,12 @@ def score(
     return score_table(found, labelled, settings, seed=seed)
 
 
-def _agent_of(policy: Any) -> Agent | None:
+def agent_of(policy: Any) -> Agent | None:
     """The agent that a policy is or holds; None of any other kind."""
     return policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
 
 
-def _settings_for(
+def settings_for(
     agent: Agent | None, task: str | None, settings: TradingSettings | None, actions: tuple[float, ...] | str | None
 ) -> TradingSettings:
     """The settings that count, with the positions that actions stand for.
@@ -139,7 +139,7 @@ def _settings_for(
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """A policy of any kind, and how it looks at a market."""
 
     policy: Any
@@ -163,7 +163,7 @@ class _Judged:
         """
         if observation not in (None, *OBSERVATIONS):
             raise ValueError(f"observation={observation!r} is unknown; choose one of {OBSERVATIONS}")
-        agent = _agent_of(policy)
+        agent = agent_of(policy)
         if agent is None:
             return cls(policy, None, View.of(policy, observation, actions, settings), batched)
         if (observation, actions) != (None, None) or settings.positions != agent.settings.positions:
@@ -178,14 +178,16 @@ class _Judged:
 
     def rolled(self, labelled: Sequence[ExpertMarket], rows: RolloutRows) -> Rollout:
         """What it does on rows of these markets."""
+        return roll_seen(self.decider(labelled), labelled, rows, self.view.settings, self.view.sight)
+
+    def decider(self, labelled: Sequence[ExpertMarket]) -> Decide:
+        """Its decisions on these markets."""
         if self.agent is None:
-            decide = self.view.decider(self.policy, self.batched)
-        else:
-            decide = decided_by(self.agent.on(labelled))
-        return roll_seen(decide, labelled, rows, self.view.settings, self.view.sight)
+            return self.view.decider(self.policy, self.batched)
+        return decided_by(self.agent.on(labelled))
 
 
-def _on_own_markets(judged: _Judged, market: MarketSource, split: str, seed: int) -> pd.DataFrame:
+def _on_own_markets(judged: Judged, market: MarketSource, split: str, seed: int) -> pd.DataFrame:
     """Net figures on that part of one's own markets."""
     settings = judged.view.settings
     learned = learned_before([judged.policy] if isinstance(judged.policy, Run) else [], split)
