@@ -24,6 +24,7 @@ except ModuleNotFoundError:
     raise SystemExit(USER_ERROR) from None
 
 from agents.commands.backtest import backtest, stress  # noqa: E402 -- once typer is known to be there
+from agents.commands.bench import app as bench_commands  # noqa: E402
 from agents.commands.check_leakage import check_leakage  # noqa: E402
 from agents.commands.data import app as data_commands  # noqa: E402
 from agents.commands.evaluate import evaluate  # noqa: E402
@@ -69,6 +70,7 @@ app.add_typer(data_commands, name="data")
 app.add_typer(features_commands, name="features")
 app.add_typer(tokens_commands, name="tokens")
 app.add_typer(trade_commands, name="trade")
+app.add_typer(bench_commands, name="bench")
 app.add_typer(models_commands, name="models")
 app.command()(pretrain)
 app.command()(synth)

@@ -51,6 +51,10 @@ REDUCED = {
     "cryptoenv check-leakage --bars my_bars.csv.gz": PARSED,  # tests/agents/commands/test_check_leakage.py
     "cryptoenv check-leakage runs/ppo --bars my_bars.csv.gz": PARSED,
     "cryptoenv warm": PARSED,  # tests/cryptoenv/env/test_warming.py
+    "cryptoenv bench run --agent my_agent:trend --task easy --markets 3 --days 10 --out runs/trend.json":
+        PARSED,  # tests/agents/evaluation/protocol/test_protocol.py
+    "cryptoenv bench verify runs/trend.json": PARSED,
+    "cryptoenv bench table benchmarks/leaderboard": PARSED,
     "cryptoenv report runs/ppo": PARSED,  # tests/agents/reports/, tests/agents/commands/test_train_commands.py
     "cryptoenv report runs/cross --open": PARSED,
     "cryptoenv report runs/walk --format markdown --out walk.md": PARSED,

@@ -52,6 +52,36 @@ def score(
     return _estimate(float(runs.mean(axis=0).sum() / best.sum()), earned / best[markets].sum(axis=1))
 
 
+def difference(
+    method: NDArray[np.float64],
+    other: NDArray[np.float64],
+    optimum: NDArray[np.float64],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """How much higher `method` scores than `other`, paired: both on the same resampled markets, seeds drawn apart.
+
+    Args:
+        method, other: (seeds, M) net log-returns on the same markets; numbers of seeds may differ.
+        optimum: (M,) of the filter oracle.
+        seed, resamples: as of `score`.
+
+    Raises:
+        ValueError: shapes that do not match.
+    """
+    best, shares = np.asarray(optimum, dtype=np.float64), []
+    rng = np.random.default_rng(seed)
+    markets = rng.integers(len(best), size=(resamples, len(best)))
+    for runs in (np.atleast_2d(method), np.atleast_2d(other)):
+        if runs.shape[1:] != best.shape:
+            raise ValueError(f"results {runs.shape} and optimum {best.shape} are not on the same markets")
+        trained = rng.integers(len(runs), size=(resamples, len(runs)))
+        shares.append(runs[trained[:, :, None], markets[:, None, :]].mean(axis=1).sum(axis=1))
+    value = (np.atleast_2d(method).mean(axis=0) - np.atleast_2d(other).mean(axis=0)).sum() / best.sum()
+    return _estimate(float(value), (shares[0] - shares[1]) / best[markets].sum(axis=1))
+
+
 def mean(values: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Mean of independent values (N,), with a percentile bootstrap interval (95%)."""
     sample = np.asarray(values, dtype=np.float64)

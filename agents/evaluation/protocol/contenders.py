@@ -19,8 +19,7 @@ from agents.evaluation.tables import baseline_policies
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.policies.trading_policy import TradingPolicy
 from agents.run_folders.run_folder import load_runs
-from agents.settings import TradingSettings
-from agents.training.config import AgentTrainingConfig
+from agents.settings import TradingChoice, TradingSettings
 from pretrain import Extractor, MarketLayout
 from pretrain.loading import holds
 
@@ -118,7 +117,8 @@ def _runs(folder: Path, seeds: int) -> Entry:
 
 def _extractor(agent: str, task: str) -> Entry:
     extractor = Extractor.load(agent)
-    settings = AgentTrainingConfig().settings_for(extractor)
+    shape = extractor.config
+    settings = TradingChoice().settings(shape.timeframes, shape.window, shape.positions)
     validation = synthetic_markets(
         task, "validation", TUNING_MARKETS, TUNING_DAYS, settings, layout=extractor.layout, progress=False
     )
@@ -146,7 +146,7 @@ def _baseline(agent: str, task: str, seeds: int) -> Entry:
 
 def _zip(path: Path, trust: bool, observation: str | None, actions: tuple[float, ...] | str | None) -> Entry:
     if not trust:
-        raise ValueError(f"{path} holds pickles, which can run any code when read: pass --trust if its makers are known")
+        raise ValueError(f"{path} holds pickles, which can run any code when read: pass --trust if you know its makers")
     policy, name = _sb3_model(path)
     return Entry(path.stem, f"Stable-Baselines3, {name}", False, (_of_policy(policy, 0, observation, actions),))
 
@@ -156,8 +156,8 @@ def _sb3_model(path: Path) -> tuple[Any, str]:
     import sb3_contrib
     import stable_baselines3
 
-    tried = [*(getattr(stable_baselines3, name) for name in ("PPO", "A2C", "DQN", "SAC", "TD3")),
-             *(getattr(sb3_contrib, name) for name in ("RecurrentPPO", "QRDQN", "TQC", "MaskablePPO", "TRPO", "ARS"))]  # fmt: skip
+    tried: list[Any] = [getattr(stable_baselines3, name) for name in ("PPO", "A2C", "DQN", "SAC", "TD3")]
+    tried += [getattr(sb3_contrib, name) for name in ("RecurrentPPO", "QRDQN", "TQC", "MaskablePPO", "TRPO", "ARS")]
     failures = []
     for algorithm in tried:
         try:

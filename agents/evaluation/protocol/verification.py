@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from agents.algorithms.threads import one_thread
-from agents.protocol.judged import Arena, figures, replay
-from agents.protocol.result_file import Actions, ResultError
-from agents.protocol.rules import FAMILY, STANDARD_V1, Budget, Protocol
+from agents.evaluation.protocol.judged import Arena, figures, replay
+from agents.evaluation.protocol.result_file import Actions, ResultError
+from agents.evaluation.protocol.rules import FAMILY, STANDARD_V1, Budget, Protocol
+from agents.policies.agent import finite_or_none
 from agents.settings import CONTINUOUS, TradingSettings
 from cryptoenv.files.package_version import PACKAGE_VERSION
+from synthetic import TASKS
 
 TOLERANCE = 1e-9  #: of a figure, relative: what other processors may differ by
 
@@ -28,7 +30,7 @@ def size_of(values: dict[str, Any]) -> Protocol:
     if values["protocol"] != STANDARD_V1.name:
         raise ResultError(f"its protocol is {values['protocol']!r}; this version verifies {STANDARD_V1.name!r}")
     if values["version"] != PACKAGE_VERSION:
-        raise ResultError(f"it was made by version {values['version']}, and this is {PACKAGE_VERSION}: verify with that one")
+        raise ResultError(f"version {values['version']} made it, and this is {PACKAGE_VERSION}: verify with that one")
     markets = values["markets"]
     if markets.get("family") != FAMILY:
         raise ResultError(f"its markets are of the family {markets.get('family')!r}: the protocol's are of {FAMILY!r}")
@@ -60,11 +62,12 @@ def verify(values: dict[str, Any], *, progress: bool = True) -> list[str]:
         raise ResultError(f"its seeds are {seeds}: they must be 0, 1, 2, ..., none left out and none twice")
     _refuse_copies(runs)
     settings, continuous = _trading(values["trading"])
-    arena = Arena.of(values["task"], protocol, progress=progress)
+    arena = Arena.of(_task(values), protocol, progress=progress)
     if arena.hash != values["markets"].get("hash"):
         raise ResultError("its markets are not the protocol's: their closes have another hash")
     with one_thread():
-        found = figures([replay(run, arena, settings, continuous=continuous) for run in runs], arena, settings)
+        replayed = [replay(run, arena, settings, continuous=continuous) for run in runs]
+    found = finite_or_none(figures(replayed, arena, settings))
     for path, told, true in _different(values["figures"], found):
         raise ResultError(f"its {path} is {told}; its actions come to {true}")
     budget = values["budget"]
@@ -74,6 +77,12 @@ def verify(values: dict[str, Any], *, progress: bool = True) -> list[str]:
     if not is_official(values):
         remarks.append(f"on no leaderboard: {_why_not(values, protocol)}")
     return remarks
+
+
+def _task(values: dict[str, Any]) -> str:
+    if values["task"] not in TASKS:
+        raise ResultError(f"its task is {values['task']!r}; the protocol's are {', '.join(TASKS)}")
+    return str(values["task"])
 
 
 def _why_not(values: dict[str, Any], protocol: Protocol) -> str:

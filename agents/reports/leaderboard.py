@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from agents.evaluation.protocol.result_file import ResultError, read_result
+from agents.evaluation.protocol.rules import STANDARD_V1
+from agents.evaluation.protocol.verification import is_official
 from agents.evaluation.scoring import Estimate, difference
-from agents.protocol.result_file import ResultError, read_result
-from agents.protocol.rules import STANDARD_V1
-from agents.protocol.verification import is_official
 from agents.reports.document.blocks import SCORE, Chapter, Column, Report, Section, Style, Table, Value, Words
 from cryptoenv.files.package_version import PACKAGE_VERSION
 
@@ -28,10 +28,9 @@ COLUMNS = (
     Column("kind", "Kind", "text"),
 )
 ABOUT = (
-    "Score: expected net log-return on unseen synthetic markets as a share of the causal optimum's; flat is 0. Intervals "
-    "are bootstraps over training seeds and markets. Differences are paired: both agents on the same resampled markets. "
-    "Budgets and names are what makers say; every figure was checked against the actions if `cryptoenv bench verify` "
-    "was run on the file."
+    "Score: expected net log-return on unseen synthetic markets as a share of the causal optimum's; flat is 0. "
+    "Intervals are bootstraps over training seeds and markets. Differences are paired: both agents on the same "
+    "resampled markets. Budgets and names are what makers say; `cryptoenv bench verify` checks figures against actions."
 )
 
 
@@ -46,7 +45,7 @@ def read_results(folder: Path) -> dict[Path, dict[str, Any]]:
         raise ResultError(f"{folder} holds no result (*.json)")
     for path, values in found.items():
         if not is_official(values):
-            raise ResultError(f"{path} has not the size or the seeds of {STANDARD_V1.name}: `cryptoenv bench verify` it")
+            raise ResultError(f"{path} has not the size or the seeds of {STANDARD_V1.name}: verify it to see which")
     return found
 
 
@@ -82,9 +81,7 @@ def _row(values: dict[str, Any], best: dict[str, Any]) -> tuple[Value, ...]:
 def _behind(values: dict[str, Any], best: dict[str, Any]) -> Estimate:
     """How much more of the optimum the best gets, on the same markets."""
     mine, theirs = (np.array(one["figures"]["score_by_market"]) for one in (values, best))
-    share = best["figures"]["score"]["value"]
-    optimum = theirs.mean(axis=0).sum() / share  # the sum of what the optimum earns, as figures say it
-    return difference(theirs, mine, float(optimum))
+    return difference(theirs, mine, np.array(best["figures"]["optimum_score_by_market"]))
 
 
 def _in_words(estimate: Estimate) -> str:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from agents.algorithms.threads import one_thread
 from agents.evaluation import baselines
+from agents.evaluation.protocol.contenders import Contender, Entry
+from agents.evaluation.protocol.result_file import Actions, ResultError, digest
+from agents.evaluation.protocol.rules import FAMILY, Budget, Protocol
 from agents.evaluation.rollout import Decide, Rollout, Seen, Sight, decided_by, roll_seen, whole_markets
 from agents.evaluation.scoring import score
 from agents.evaluation.tables import net_figures
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
-from agents.protocol.contenders import Contender, Entry
-from agents.protocol.result_file import Actions, ResultError, digest
-from agents.protocol.rules import FAMILY, Budget, Protocol
+from agents.policies.agent import finite_or_none
 from agents.settings import CONTINUOUS, TradingSettings
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.files.package_version import PACKAGE_VERSION
@@ -111,6 +112,7 @@ def figures(rollouts: Sequence[Rollout], arena: Arena, settings: TradingSettings
         runs = np.array([one[name] for one in earned])
         found[name] = asdict(score(runs, best)) if best.sum() > 0.0 else None
         found[f"{name}_by_market"] = runs.tolist()
+        found[f"optimum_{name}_by_market"] = best.tolist()
     plain = [net_figures(rollout, settings) for rollout in rollouts]
     found["net"] = {name: float(np.mean([one[name] for one in plain])) for name in plain[0]}
     found["seeds"] = [
@@ -165,4 +167,5 @@ def run_bench(
         "runs": [actions.as_dict() for actions in taken],
         "figures": figures(rollouts, arena, first.settings),
     }
+    values = finite_or_none(values)
     return values | {"digest": digest(values)}

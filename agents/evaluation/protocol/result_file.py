@@ -93,3 +93,8 @@ def read_result(path: Path) -> dict[str, Any]:
         raise ResultError(f"{path} was changed after it was written: its digest is that of other content")
     found: dict[str, Any] = values
     return found
+
+
+def result_text(values: dict[str, Any]) -> str:
+    """What is written: keys in order, a line each but for lists."""
+    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -36,7 +36,8 @@ class Protocol:
             if mine != theirs:
                 raise ValueError(f"{self.name} is traded with {name}={theirs!r}, and the agent was made for {mine!r}")
         if settings.timeframes[0] != fixed.timeframes[0]:
-            raise ValueError(f"{self.name} decides at every close of {fixed.timeframes[0]}, not {settings.timeframes[0]}")
+            base = fixed.timeframes[0]
+            raise ValueError(f"{self.name} decides at every close of {base}, not {settings.timeframes[0]}")
 
     def sized(self, markets: int | None, days: int | None) -> Protocol:
         """The same rules on fewer or shorter markets; itself where neither is given."""
