@@ -303,7 +303,7 @@ class Answering:
             values = dict(zip(columns, found[0].tolist(), strict=True))
             return {"values": values, **self.headline(values, asked.close, asked.sigma)}
         if isinstance(item, Decided):
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {"time": _moment(at), "close": close, "values": dict(zip(columns, row, strict=True))}
                 for at, close, row in zip(item.opens_ms, item.closes, found.tolist(), strict=True)
             ]
