@@ -23,8 +23,8 @@ ASSETS, ROWS = 8, 1024
 
 def verify(market: PortfolioMarket) -> None:
     """Row 0 of a vector env equals the single env over 300 steps."""
-    env, envs = (make("CryptoPortfolio-v0", market=market, **more) for make, more in
-                 ((gym.make, {}), (gym.make_vec, {"num_envs": 2})))  # fmt: skip
+    env: Any = gym.make("CryptoPortfolio-v0", market=market)
+    envs: Any = gym.make_vec("CryptoPortfolio-v0", num_envs=2, market=market)
     env.reset(seed=0)
     envs.reset(seed=0)
     for actions in np.random.default_rng(1).uniform(-1, 1, (300, 2, ASSETS)):

@@ -114,7 +114,7 @@ class PortfolioSeen(NamedTuple):
 
     Attributes:
         rewards: (N,). terminated, truncated: (N,) bool. assets: (N, A, 5) float32. account: (N, 4) float32.
-        index: (N, 2) int64. shown: (N, 11) float64. held: (N, A, 7) float64. kinds: (2, N, A) int8.
+        places: (N, 2) int64, market and bar. shown: (N, 11) float64. held: (N, A, 7) float64. kinds: (2, N, A) int8.
         tradable: (N, A) bool.
     """
 
@@ -123,7 +123,7 @@ class PortfolioSeen(NamedTuple):
     truncated: NDArray[np.bool_]
     assets: NDArray[np.float32]
     account: NDArray[np.float32]
-    index: NDArray[np.int64]
+    places: NDArray[np.int64]
     shown: NDArray[np.float64]
     held: NDArray[np.float64]
     kinds: NDArray[np.int8]
@@ -162,7 +162,7 @@ def _seen_disowned(seen: PortfolioSeen) -> PortfolioSeen:
         bool_at(seen.truncated.ctypes.data, (n,)),
         float32_at(seen.assets.ctypes.data, (n, assets, fields)),
         float32_at(seen.account.ctypes.data, (n, seen.account.shape[1])),
-        int64_at(seen.index.ctypes.data, (n, 2)),
+        int64_at(seen.places.ctypes.data, (n, 2)),
         float64_at(seen.shown.ctypes.data, (n, seen.shown.shape[1])),
         float64_at(seen.held.ctypes.data, (n, assets, seen.held.shape[2])),
         int8_at(seen.kinds.ctypes.data, (2, n, assets)),
@@ -280,7 +280,7 @@ def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, gross_limit: float,
     seen.account[i, 3] = min(max(account[DRAWDOWN], 0.0), 1.0)
     for c in range(len(_ACCOUNT_COLUMNS)):
         seen.shown[i, c] = account[_ACCOUNT_COLUMNS[c]]
-    seen.index[i, 0], seen.index[i, 1] = clock[MARKET], clock[BAR]
+    seen.places[i, 0], seen.places[i, 1] = clock[MARKET], clock[BAR]
 
 
 @njit(cache=True, error_model="numpy")

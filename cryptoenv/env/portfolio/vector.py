@@ -67,7 +67,7 @@ def observed(setup: PortfolioSpec, rows: PortfolioRows, seen: PortfolioSeen) -> 
     """Observations of all N rows, in fresh memory."""
     own: Observation = {"assets": seen.assets, "account": seen.account}
     if setup.observation == "index":
-        return {"index": seen.index, **own}
+        return {"index": seen.places, **own}
     windows: Observation = {}
     for k, name in enumerate(setup.timeframes):
         windows[name] = np.empty((len(rows.accounts), *setup.observation_space[name].shape), dtype=np.float32)  # type: ignore[misc]
@@ -79,7 +79,7 @@ def told(rows: PortfolioRows, seen: PortfolioSeen, ruined: NDArray[np.bool_]) ->
     """Infos of all N rows, by what they show and `ruined`, (N,)."""
     info: dict[str, Any] = {name: seen.shown[:, c] for c, name in enumerate(ACCOUNT_SHOWN)}
     info.update({name: seen.held[:, :, c] for c, name in enumerate(ASSET_SHOWN)})
-    info["market"], info["bar"] = seen.index[:, 0], seen.index[:, 1]
+    info["market"], info["bar"] = seen.places[:, 0], seen.places[:, 1]
     info["order_status"], info["exit_kind"] = seen.kinds
     info["tradable"], info["ruined"] = seen.tradable, ruined
     return info
