@@ -222,9 +222,11 @@ def rollout_of(buffer: Any, own: Towers, clone: Towers, device: torch.device) ->
         return torch.as_tensor(array, device=device)
 
     features = own.features({name: on_device(each) for name, each in buffer.observations.items()})
-    kept = [on_device(each).flatten() for each in (buffer.log_probs, buffer.advantages, buffer.returns)]
+    log_probs, advantages, returns = (
+        on_device(each).flatten() for each in (buffer.log_probs, buffer.advantages, buffer.returns)
+    )
     reference = torch.log_softmax(clone.actor.forward(features)[-1], dim=1)
-    return Rollout(features, on_device(buffer.actions).flatten().long(), *kept, reference)
+    return Rollout(features, on_device(buffer.actions).flatten().long(), log_probs, advantages, returns, reference)
 
 
 @torch.no_grad()
