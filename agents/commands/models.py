@@ -125,7 +125,7 @@ def promote(
     expect: Annotated[str | None, typer.Option(help="Only where this version is in use now.")] = None,
     anew: Annotated[bool, typer.Option("--anew", help="Begin a new history where the pointer is damaged.")] = False,
 ) -> None:
-    """Use a version from now on; it is checked first. What trades or serves takes it at its next start."""
+    """Use a version from now on; it is checked first. What serves follows at once, what trades at its next start."""
     moved = _models(folder).promote(version, reason=reason, expect=expect, anew=anew)
     print(f"{folder} uses version {moved.current}; before: {moved.moves[-1].before or 'none'}")
 

@@ -16,9 +16,8 @@ class RecurrentReader(nn.Module):
     Each base bar goes through a layer of `config.memory` units and then into the memory. What is remembered of a bar,
     M = 2 * `config.memory` numbers, is the memory's state after it and what the layer made of it; one layer reads an
     embedding from them. Of the higher timeframes it knows what the base features say of them and what it remembers:
-    their own windows change too rarely to be told from noise by a few lanes of markets, and reading them beside made
-    values worse. `config.window[0]` is the number of bars that the memory runs over, at least, before a decision that
-    is read out of a market's middle.
+    one run that also read their own windows, in other batches, was worse (docs/results.md). `config.window[0]` is the
+    number of bars that the memory runs over, at least, before a decision that is read out of a market's middle.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
