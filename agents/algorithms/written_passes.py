@@ -134,7 +134,7 @@ class WrittenLayers(nn.Sequential):
     """Linear layers and tanh whose passes are written by hand, for features (B, D) that need no gradient themselves."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """As of `nn.Sequential`, tanh within 3e-7."""
+        """(B, A) of features (B, D), as of `nn.Sequential`; tanh within 3e-7."""
         if features.requires_grad or features.dim() != 2 or features.dtype != torch.float32:
             return super().forward(features)
         linear = [layer for layer in self if isinstance(layer, nn.Linear)]

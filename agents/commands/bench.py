@@ -29,7 +29,9 @@ def run(
     ] = None,
     continuous: Annotated[bool, typer.Option(help="A policy of yours answers with exposures.")] = False,
     trust: Annotated[bool, typer.Option(help="Read a .zip although it holds pickles, which could run code.")] = False,
-    markets: Annotated[int | None, typer.Option(help="Fewer than the protocol's, for trying out.", min=1)] = None,
+    markets: Annotated[
+        int | None, typer.Option(help="How many markets, fewer than the protocol's, for trying out.", min=1)
+    ] = None,
     days: Annotated[int | None, typer.Option(help="Shorter than the protocol's, for trying out.", min=1)] = None,
 ) -> None:
     """Let an agent trade the protocol's unseen markets, and write what it did and what that came to."""
@@ -58,7 +60,7 @@ def run(
 
 @app.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(help="Results.", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="Results.")],
 ) -> None:
     """Replay the actions in results and recompute every figure; the first that is not right ends it with code 2."""
     from agents.evaluation.protocol.result_file import ResultError, read_result
@@ -74,7 +76,7 @@ def verify(
 
 @app.command()
 def table(
-    folder: Annotated[Path, typer.Argument(help="Folder of results.", exists=True, file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of results.")],
     form: Annotated[Literal["markdown", "html"], typer.Option("--format", help="Text, or a page.")] = "markdown",
     out: Annotated[Path | None, typer.Option(help="New file; text is printed where none is named.")] = None,
 ) -> None:

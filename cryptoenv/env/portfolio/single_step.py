@@ -147,7 +147,7 @@ class PortfolioMemory:
         self._rows = min(max(BLOCK_BYTES // size, 1), MOST_ROWS)
 
     def renew(self) -> Iterator[tuple[int, dict[str, NDArray[Any]], Any, Any, dict[str, NDArray[Any]]]]:
-        """Allocate the next block; of each of its rows: number, observation, account, market and bar, assets."""
+        """Allocate the next block; of each row: number, observation (A, F) by name, account, market and bar, assets."""
         n, a = self._rows, self._assets
         block = (
             np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty((n, a, _FIELDS), np.float32),
