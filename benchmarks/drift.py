@@ -8,13 +8,9 @@ need no data: one that always fires and one that never does.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +18,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import beta
 
-from benchmarks.support.machine import header
-from benchmarks.support.results import write_result
+from benchmarks.support.kept import run_cases
 from cryptoenv.analysis.drift.calibration import CalibrationReference, calibration_distance
 from cryptoenv.analysis.drift.equity import EquityReference, EquityWatch
 from cryptoenv.analysis.drift.features import FeatureWatch, table_distances
@@ -281,27 +276,5 @@ def cases(repetitions: int) -> dict[str, Callable[[], dict[str, Any]]]:
     return found
 
 
-def main() -> None:
-    """Reckon what is missing, write after each case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=400)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no further case after so long")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/drift.json"))
-    arguments = parser.parse_args()
-    out: Path = arguments.out
-    rows: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.is_file() else {}
-    until = time.monotonic() + arguments.seconds
-    for name, reckon in cases(arguments.repetitions).items():
-        if name in rows:
-            continue
-        if time.monotonic() > until:
-            print("the time is up: call it again")
-            break
-        began = time.process_time()
-        rows[name] = reckon() | {"cpu_seconds": round(time.process_time() - began, 1)}
-        print(name, json.dumps(rows[name]), flush=True)
-        write_result(out, header() | {"level": LEVEL, "reference rows": REFERENCE, "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    run_cases("drift", __doc__, cases, 400, **{"level": LEVEL, "reference rows": REFERENCE})

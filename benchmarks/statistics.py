@@ -10,21 +10,15 @@ often the best of strategies without any skill is taken for more.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from benchmarks.support.machine import header
-from benchmarks.support.results import write_result
+from benchmarks.support.kept import run_cases
 from cryptoenv.analysis.overfitting import backtest_overfitting, data_snooping
 from cryptoenv.analysis.resampling import LEVEL, STATISTICS, Statistic, block_interval, stratified_interval
 from cryptoenv.analysis.statistics import Moments, deflated_sharpe, probabilistic_sharpe
@@ -165,27 +159,5 @@ def cases(repetitions: int) -> dict[str, Callable[[], Row]]:
     return found
 
 
-def main() -> None:
-    """Simulate what is missing, write after each case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no further case after so long")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/statistics.json"))
-    arguments = parser.parse_args()
-    out: Path = arguments.out
-    rows: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.is_file() else {}
-    until = time.monotonic() + arguments.seconds
-    for name, simulate in cases(arguments.repetitions).items():
-        if name in rows:
-            continue
-        if time.monotonic() > until:
-            print("the time is up: call it again")
-            break
-        began = time.process_time()
-        rows[name] = simulate() | {"cpu_seconds": round(time.process_time() - began, 1)}
-        print(name, json.dumps(rows[name]), flush=True)
-        write_result(out, header() | {"mean": MEAN, "resamples": RESAMPLES, "rows": rows})
-
-
 if __name__ == "__main__":
-    main()
+    run_cases("statistics", __doc__, cases, 2000, mean=MEAN, resamples=RESAMPLES)
