@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "cryptoenv": (
         "progress", "files", "bars", "bar_files", "cleaning", "trading", "features", "store", "exchange",
-        "market", "analysis", "rendering", "env", "live", "__init__",
+        "market", "analysis", "rendering", "env", "multi_agent", "live", "__init__",
     ),
     "pretrain": (
         "data", "fitting", "networks", "extractor", "segmenter", "forecaster", "tokens", "sentiment", "loading",

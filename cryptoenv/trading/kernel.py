@@ -1,9 +1,10 @@
-"""One transition of the account, jitted. All money arithmetic is here and in the four files beside it.
+"""One transition of the account, jitted. All money arithmetic is here and in the five files beside it.
 
 The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. What is due,
 rounded and payable is in `cryptoenv.trading.orders`; what a real venue's fills do to the account, by the pieces of this
 file, in `cryptoenv.trading.venue_account`; what several assets on one account are, by the same pieces, in
-`cryptoenv.trading.portfolio_account`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`.
+`cryptoenv.trading.portfolio_account`; what several accounts do to each other on one market, in
+`cryptoenv.trading.shared_market`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`.
 Events of a step, for a decision at the close of bar `t` (everything else happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
@@ -188,6 +189,25 @@ def plan_order(
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
+def book_order(
+    account: NDArray[np.float64], status: int, quantity: float, price: float, open_price: float, p: NDArray[np.float64]
+) -> None:
+    """Of event 3: book the fill of an order of `status` and signed `quantity` at `price`, with its fee and slippage.
+
+    `account`: (ACCOUNT_WIDTH,), changed in place; `open_price`: what slippage is reckoned from; `p`:
+    (PARAMETER_WIDTH,).
+    """
+    notional = abs(quantity) * price
+    apply_fill(account, quantity, price, p[FEE] * notional, p[STEP_SIZE])
+    if status == CASH_CAPPED and account[CASH] < 0.0:
+        account[CASH] = 0.0  # the last bit of cash / (price * (1 + fee)) * price * (1 + fee)
+    account[SLIPPAGE] += abs(quantity) * abs(price - open_price)
+    account[FILL_PRICE] = price
+    account[FILL_QUANTITY] = quantity
+    account[TURNOVER] += notional / account[PREVIOUS_EQUITY]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
 def fill_order(
     account: NDArray[np.float64],
     planned: tuple[int, float],
@@ -213,14 +233,7 @@ def fill_order(
         if quantity * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
             return BELOW_MIN_NOTIONAL
         price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
-    notional = abs(quantity) * price
-    apply_fill(account, quantity, price, p[FEE] * notional, p[STEP_SIZE])
-    if status == CASH_CAPPED and account[CASH] < 0.0:
-        account[CASH] = 0.0  # the last bit of cash / (price * (1 + fee)) * price * (1 + fee)
-    account[SLIPPAGE] += abs(quantity) * abs(price - bar[OPEN])
-    account[FILL_PRICE] = price
-    account[FILL_QUANTITY] = quantity
-    account[TURNOVER] += notional / account[PREVIOUS_EQUITY]
+    book_order(account, status, quantity, price, bar[OPEN], p)
     return status
 
 
@@ -237,6 +250,16 @@ def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> f
     if held > 0.0:
         return max(-account[CASH] / (held * (1.0 - p[MAINTENANCE])), 0.0)
     return max(account[CASH] / (-held * (1.0 + p[MAINTENANCE])), 0.0)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def book_exit(account: NDArray[np.float64], level: float, price: float, fee: float) -> None:
+    """Of event 4: book that all is closed at `price` instead of `level`; `account`: (ACCOUNT_WIDTH,), in place."""
+    quantity = -account[QUANTITY]
+    apply_fill(account, quantity, price, fee, 0.0)
+    account[SLIPPAGE] += abs(quantity) * abs(price - level)
+    account[EXIT_PRICE] = price
+    account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
 
 
 @njit(cache=True, error_model="numpy")
@@ -259,10 +282,7 @@ def close_position(
     else:
         price = slipped_price(level, quantity, bar[VOLUME], sigma, p)
         fee = p[FEE] * abs(quantity) * price
-    apply_fill(account, quantity, price, fee, 0.0)
-    account[SLIPPAGE] += abs(quantity) * abs(price - level)
-    account[EXIT_PRICE] = price
-    account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
+    book_exit(account, level, price, fee)
     return kind
 
 
