@@ -4,7 +4,7 @@ Names are imported when they are first used, so that the command line starts wit
 
 >>> import agents
 >>> sorted(name for name in dir(agents) if name in agents.__all__ and name.islower())
-['evaluate', 'score', 'train']
+['evaluate', 'score', 'train', 'tune_ensemble']
 >>> agents.TradingSettings().positions
 (-1.0, 0.0, 1.0)
 """
@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
+    from agents.evaluation.composed_tuning import tune_ensemble
     from agents.evaluation.judging import score
     from agents.evaluation.tables import evaluate
     from agents.live.serving.client import Client
     from agents.policies.agent import Agent
+    from agents.policies.composed.ensemble import EnsembleAgent
     from agents.policies.pretrained_extractor import PretrainedExtractor
     from agents.run_folders.run_folder import Run
     from agents.settings import TradingSettings
@@ -34,6 +36,7 @@ _HOMES = {
     "Agent": "agents.policies.agent",
     "AgentTrainingConfig": "agents.training.config",
     "Client": "agents.live.serving.client",
+    "EnsembleAgent": "agents.policies.composed.ensemble",
     "PretrainedExtractor": "agents.policies.pretrained_extractor",
     "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
@@ -41,6 +44,7 @@ _HOMES = {
     "evaluate": "agents.evaluation.tables",
     "score": "agents.evaluation.judging",
     "train": "agents.training.pipeline",
+    "tune_ensemble": "agents.evaluation.composed_tuning",
 }
 
 __distribution__ = "cryptoenv-rl"
@@ -49,6 +53,7 @@ __all__ = [
     "Agent",
     "AgentTrainingConfig",
     "Client",
+    "EnsembleAgent",
     "PretrainedExtractor",
     "Run",
     "TradingSettings",
@@ -56,6 +61,7 @@ __all__ = [
     "evaluate",
     "score",
     "train",
+    "tune_ensemble",
 ]
 
 

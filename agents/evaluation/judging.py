@@ -28,6 +28,7 @@ from agents.evaluation.tables import (
 from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.markets.own_markets import MarketSource, maker_for, own_markets, task_named
 from agents.policies.agent import Agent
+from agents.policies.composed.composed_agent import ComposedAgent
 from agents.run_folders.run_folder import Run
 from agents.settings import TradingSettings
 from cryptoenv.market.market import Market
@@ -115,13 +116,16 @@ def score(
     return score_table(found, labelled, settings, seed=seed)
 
 
-def agent_of(policy: Any) -> Agent | None:
+def agent_of(policy: Any) -> Agent | ComposedAgent | None:
     """The agent that a policy is or holds; None of any other kind."""
-    return policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent) else None
+    return policy.agent if isinstance(policy, Run) else policy if isinstance(policy, Agent | ComposedAgent) else None
 
 
 def settings_for(
-    agent: Agent | None, task: str | None, settings: TradingSettings | None, actions: tuple[float, ...] | str | None
+    agent: Agent | ComposedAgent | None,
+    task: str | None,
+    settings: TradingSettings | None,
+    actions: tuple[float, ...] | str | None,
 ) -> TradingSettings:
     """The settings that count, with the positions that actions stand for.
 
@@ -143,7 +147,7 @@ class Judged:
     """A policy of any kind, and how it looks at a market."""
 
     policy: Any
-    agent: Agent | None
+    agent: Agent | ComposedAgent | None
     view: View
     batched: bool
 

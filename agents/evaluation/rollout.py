@@ -163,7 +163,7 @@ def roll_seen(
     exposure = np.empty((rows.steps, count))
     turnover = np.empty((rows.steps, count))
     solvent = np.ones(count, dtype=bool)
-    returns = _log_returns(labelled, rows)
+    returns = log_returns_of(labelled, rows)
     equity[0], held = info["equity"], np.zeros(count)
     for s in range(rows.steps):
         observation, _, terminated, _, info = envs.step(decide(observation))
@@ -171,14 +171,14 @@ def roll_seen(
         closed = np.abs(held + info["fill_quantity"]) * np.nan_to_num(info["exit_price"])  # by a stop, or liquidated
         traded, held = traded + closed, info["exposure"] * info["equity"] / info["close"]
         equity[s + 1] = np.where(solvent, info["equity"], equity[s])
-        exposure[s] = np.where(solvent, _held_over_bar(info["exposure"], returns[s]), 0.0)
+        exposure[s] = np.where(solvent, held_over_bars(info["exposure"], returns[s]), 0.0)
         turnover[s] = np.where(solvent, traded / equity[s], 0.0)
         solvent &= ~terminated
     envs.close()
     return Rollout(rows, equity, exposure, turnover, returns)
 
 
-def _held_over_bar(at_close: NDArray[np.float64], log_return: NDArray[np.float64]) -> NDArray[np.float64]:
+def held_over_bars(at_close: NDArray[np.float64], log_return: NDArray[np.float64]) -> NDArray[np.float64]:
     """Exposure (N,) at the bar's open, given the one at its close: inverts `x' = x e^r / (1 + x (e^r - 1))`."""
     growth = np.exp(log_return)
     return at_close / (growth - at_close * (growth - 1.0))
@@ -189,7 +189,8 @@ def _bars_of_rows(rows: RolloutRows) -> NDArray[np.int64]:
     return rows.start[None, :] + 1 + np.arange(rows.steps, dtype=np.int64)[:, None]
 
 
-def _log_returns(labelled: Sequence[ExpertMarket], rows: RolloutRows) -> NDArray[np.float64]:
+def log_returns_of(labelled: Sequence[ExpertMarket], rows: RolloutRows) -> NDArray[np.float64]:
+    """(S, N) log-return of the market over the bar in which each decision is held."""
     bars = _bars_of_rows(rows)
     out = np.empty(bars.shape)
     for n, m in enumerate(rows.market):

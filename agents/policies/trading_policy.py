@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ TARGET_COLUMN = 1  #: column of the account observation that holds the last targ
 class TradingPolicy(Protocol):
     """Decides for N rows at once."""
 
-    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Actions (N,) for rows `index` (N, 2) = (market, bar) with account observations `account` (N, 5)."""
+    def act(self, index: NDArray[np.int64], account: NDArray[np.float32]) -> NDArray[Any]:
+        """Actions (N,) for rows `index` (N, 2) = (market, bar) with account observations `account` (N, 5); of a policy
+        that is `continuous`, shares (N, 1) of the exposure limit.
+        """
         ...
 
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numba import njit
 from numpy.typing import NDArray
 
+from cryptoenv.env.crowd_rows import see_accounts, step_crowd
 from cryptoenv.env.episode import (
     ACCOUNT_OBSERVATION,
     BAR,
@@ -20,18 +20,15 @@ from cryptoenv.env.episode import (
     MARKET,
     SEED,
     SEED_MASK,
-    World,
     begin_episode,
     copy_window,
     mask_row,
-    observe_account,
 )
 from cryptoenv.env.single import CUMULATIVE, EXIT_KINDS, NOT_FILLED, ONLY_ROW, ORDER_STATUSES
 from cryptoenv.env.spec import CASH_RANGE, EnvironmentSpec, numbers_of
 from cryptoenv.files.typed_values import Range, number, whole
 from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
-from cryptoenv.market.table import prices_of
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     CLOSE_PRICE,
@@ -50,15 +47,14 @@ from cryptoenv.trading.account import (
 )
 from cryptoenv.trading.config import (
     EXPOSURE_LIMIT,
-    REWARD_ADAPTATION,
     Costs,
     Instrument,
     RiskLimits,
     Sizing,
     VenueRules,
 )
-from cryptoenv.trading.rewards import RewardFunction, finite_reward, weighted_reward
-from cryptoenv.trading.shared_market import NOTES_WIDTH, transition_together
+from cryptoenv.trading.rewards import RewardFunction, finite_reward
+from cryptoenv.trading.shared_market import NOTES_WIDTH
 from synthetic.installation import install_hint
 
 try:
@@ -77,30 +73,6 @@ OF_STEP = {
 }  # fmt: skip
 Observation = dict[str, NDArray[Any]]
 Results = dict[str, Any]
-
-
-@njit(cache=True, error_model="numpy")
-def step_crowd(
-    accounts: NDArray[np.float64], clock: NDArray[np.int64], world: World, targets: NDArray[np.float64],
-    trades: NDArray[np.bool_], notes: NDArray[np.float64], rewards: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """One step of all: accounts (N, ACCOUNT_WIDTH), clock (CLOCK_WIDTH,) and rewards (N,) are overwritten.
-
-    `targets` (N,) exposures of those that `trades` (N,); `notes`: (N, NOTES_WIDTH), overwritten.
-    """
-    prices = prices_of(world.table, clock[MARKET])
-    transition_together(accounts, prices, clock[BAR], targets, trades, notes, world.parameters)
-    clock[BAR] += 1
-    for i in range(accounts.shape[0]):
-        if trades[i]:
-            rewards[i] = weighted_reward(accounts[i], world.weights, world.parameters[REWARD_ADAPTATION])
-
-
-@njit(cache=True, error_model="numpy")
-def see_accounts(accounts: NDArray[np.float64], limit: float, out: NDArray[np.float32]) -> None:
-    """Write the (N, 5) observations of (N, ACCOUNT_WIDTH) accounts."""
-    for i in range(accounts.shape[0]):
-        observe_account(accounts[i], out[i], limit)
 
 
 class MultiAgentTradeEnv(ParallelEnv[str, Observation, Any]):
