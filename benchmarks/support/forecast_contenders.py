@@ -44,7 +44,7 @@ from pretrain.forecaster.evaluation import (
     truth_of,
 )
 from pretrain.forecaster.external import CONTEXT, External
-from pretrain.forecaster.peers import LEVELS, NoDrift, peers
+from pretrain.forecaster.peers import LEVELS, NO_DRIFT, NoDrift, peers
 from pretrain.forecaster.recipe import ForecasterRecipe
 from pretrain.forecaster.training import CHOOSING, fit_forecaster
 from synthetic import regime_market, task_seeds
@@ -202,10 +202,11 @@ def run_classical(setting: Setting) -> dict[str, Any]:
     result: dict[str, Any] = {"contender": CLASSICAL, "seed": 0, "every": setting.every, "cpu_seconds": seconds}
     result["scores"] = by_market(truth, said, names_of(test, setting.what))
     if setting.what != REAL and setting.task != "easy":
-        reference = said["volatility, learned quantiles"]
+        reference = said[NO_DRIFT]
         result["ceiling"] = {
             name: ceiling_figures(said[name], reference, (dataset, rows), ceiling_of(setting.task), truth)
-            for name in ("HAR", "gradient boosting", HISTORICAL)
+            for name in said
+            if name not in (PERSISTENCE, NO_DRIFT, "HAR, tracked", f"{HISTORICAL}, tracked")
         }
     return result
 

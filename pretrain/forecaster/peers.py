@@ -23,6 +23,7 @@ from pretrain.forecaster.evaluation import Forecasts, truth_of
 Floats = NDArray[np.float64]
 LEVELS = np.array([0.01, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95, 0.99])
 FITTED_ROWS = 20_000
+NO_DRIFT = "volatility, learned quantiles"
 AR_ORDER = 8
 RIDGE_BARS = 16  #: of the window's end that the ridge reads bar by bar
 BOOSTED = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])  #: levels of gradient boosting, a model each
@@ -214,7 +215,7 @@ class Boosting(Peer):
 def peers(scaler: RobustScaler) -> dict[str, Peer]:
     """All of them by name, unfitted; `scaler` of the forecaster they are beside."""
     return {
-        "volatility, learned quantiles": NoDrift(),
+        NO_DRIFT: NoDrift(),
         "drift": Drift(),
         f"AR({AR_ORDER})": Linear(last_returns, 1e-4),
         "ridge on the window": Linear(lambda dataset, rows: window_ends(dataset, rows, scaler), 1e-2),
