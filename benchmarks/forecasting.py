@@ -14,7 +14,7 @@ Real bars are resampled to 15m, 4h and 1d; the borders of train, validation and 
 (shares 0.74, 0.12, 0.14). Weights are chosen by the first third of validation time; bands and means are put right on
 the rest of it, a day later; only then are test rows looked at, `--every`-th ones whose return is known. "tracked" is
 the same network whose bands follow what they missed until each row. Intervals are by paired block bootstrap. Sampled
-paths are judged at every 384th row.
+paths are judged at every 96th row, where the path before has ended.
 """
 
 from __future__ import annotations

@@ -15,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.support.forecast_data import Ceiling
-from cryptoenv.analysis.forecast_scores import block_bootstrap, log_density
-from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.market.market import SIGMA_BARS
+from cryptoenv.analysis.forecast_scores import block_bootstrap, log_density, quantile_function
+from cryptoenv.bars.price_columns import CLOSE, SIGMA
+from cryptoenv.market.market import SIGMA_BARS, Market
 from pretrain.data.forecast_windows import ForecastDataset, Part
 from pretrain.data.windows import WindowSource
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.evaluation import HISTORICAL, PERSISTENCE, Forecasts, Truth, judge
 from pretrain.forecaster.forecast_table import drawn_paths
+from pretrain.forecaster.paths import Origin
 
 ALL = "all"  #: rows of all markets together
-PATH_EVERY, PATHS, PATH_STEPS = 384, 256, 96
+PATH_EVERY, PATHS, PATH_STEPS = 96, 256, 96
+BANDS = (0.5, 0.8, 0.9)  #: of paths, that are judged
 SHOWN = ("crps_of_historical", "crps_low", "crps_high", "cover_50", "cover_80", "cover_90", "skill", "direction",
          "direction_low", "direction_high", "direction_p", "amplitude", "dm", "dm_p")  # fmt: skip
 
@@ -55,25 +57,60 @@ def plain(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def path_coverage(model: Forecaster, test: Sequence[Part], seed: int) -> dict[str, Any]:
-    """Coverage of 50, 80 and 90% bands of sampled paths at the horizons, at every `PATH_EVERY`-th row."""
-    horizons = [h for h in model.config.horizons if h <= PATH_STEPS]
-    inside: dict[int, dict[float, list[bool]]] = {h: {0.5: [], 0.8: [], 0.9: []} for h in horizons}
-    began, origins = time.process_time(), 0
-    with torch.inference_mode():
-        for part in test:
-            source = WindowSource([part.market], model.config.layout_window)
-            close = np.log(part.market.prices[:, CLOSE])
-            first = max(part.start, part.market.first_decision(model.config.layout_window), SIGMA_BARS)
-            for row in range(first, part.end - PATH_STEPS, PATH_EVERY):
-                drawn = drawn_paths(model.model, part.market, source, row, (PATH_STEPS, PATHS, seed))
-                origins += 1
-                for h in horizons:
-                    came = close[row + h] - close[row]
-                    for band, hits in inside[h].items():
-                        low, high = np.quantile(drawn[:, h - 1], ((1.0 - band) / 2.0, (1.0 + band) / 2.0))
-                        hits.append(bool(low <= came <= high))
-    shares = {str(h): {f"{100 * b:g}": round(float(np.mean(v)), 4) for b, v in inside[h].items()} for h in horizons}
-    return {"origins": origins, "paths": PATHS, "cpu_seconds": round(time.process_time() - began, 1), "cover": shares}
+    """Coverage of 50, 80 and 90% bands of sampled paths at the horizons, and of the heads' own bands at the same rows.
+
+    Judged at every `PATH_EVERY`-th row: a path begins when the one before has ended. By horizon and band the share that
+    was covered and its 90% interval, by bootstrap over moments, as markets move together.
+    """
+    held, closes, began = [], [], time.process_time()
+    for part in test:
+        source = WindowSource([part.market], model.config.layout_window)
+        first = max(part.start, part.market.first_decision(model.config.layout_window), SIGMA_BARS)
+        for row in range(first, part.end - PATH_STEPS, PATH_EVERY):
+            origin = Origin.of(part.market, row)
+            with torch.inference_mode():
+                held.append(_held_at(model, part.market, source, origin, seed))
+            closes.append(origin.close_ms)
+    shares = shares_over_moments(np.array(held, np.float64), np.array(closes))
+    cover: dict[str, Any] = {}
+    for n, name in enumerate(("cover", "cover_of_heads")):
+        for k, horizon in enumerate(_path_horizons(model)):
+            row = {f"{100 * band:g}": shares[n, k, j].round(4).tolist() for j, band in enumerate(BANDS)}
+            cover.setdefault(name, {})[str(horizon)] = row
+    seconds = round(time.process_time() - began, 1)
+    return {"origins": len(held), "moments": len(set(closes)), "paths": PATHS, "cpu_seconds": seconds} | cover
+
+
+def _path_horizons(model: Forecaster) -> list[int]:
+    return [horizon for horizon in model.config.horizons if horizon <= PATH_STEPS]
+
+
+def _held_at(model: Forecaster, market: Market, source: WindowSource, origin: Origin, seed: int) -> NDArray[np.bool_]:
+    """(2, H, 3) whether what came after an origin lies in the bands of paths, and in those of the heads."""
+    horizons = np.array(_path_horizons(model))
+    close = np.log(market.prices[:, CLOSE])
+    came = (close[origin.row + horizons] - close[origin.row])[None, :, None]
+    tails = np.array([[(1.0 - band) / 2.0, (1.0 + band) / 2.0] for band in BANDS])
+    drawn = drawn_paths(model.model, market, source, origin.row, (PATH_STEPS, PATHS, seed))
+    of_paths = np.quantile(drawn[:, horizons - 1], tails, axis=0).transpose(2, 0, 1)
+    said = model.model.last(
+        source.gather(np.zeros(1, np.int64), np.array([origin.row])), torch.tensor([origin.close_ms])
+    )
+    bands = model.model.calibrated(said)[1][0, : len(horizons)].double().numpy()
+    units = market.prices[origin.row, SIGMA] * np.sqrt(horizons)[:, None]
+    of_heads = quantile_function(np.array(model.config.quantiles), bands * units, tails.ravel()).reshape(of_paths.shape)
+    edges = np.stack([of_paths, of_heads])
+    return np.asarray((edges[..., 0] <= came) & (came <= edges[..., 1]))
+
+
+def shares_over_moments(held: NDArray[np.float64], closes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(..., 3) mean of `held` (n, ...) and its 90% interval by bootstrap of the moments (n,) `closes`."""
+    which = np.unique(closes, return_inverse=True)[1]
+    sums = np.stack([[held[which == k].sum(axis=0), np.full(held.shape[1:], (which == k).sum())]
+                     for k in range(which.max() + 1)])  # fmt: skip
+    draws = block_bootstrap(sums, 1, 1000, np.random.default_rng(0))
+    low, high = np.quantile(draws[:, 0] / draws[:, 1], (0.05, 0.95), axis=0)
+    return np.stack([held.mean(axis=0), low, high], axis=-1)
 
 
 def ceiling_figures(

@@ -13,7 +13,7 @@ from benchmarks import forecasting
 from benchmarks.support.filter_forecast import law_quantiles, log_scores, next_bar_law
 from benchmarks.support.forecast_contenders import Setting, run_planted
 from benchmarks.support.forecast_data import PLANTED, planted_bars
-from benchmarks.support.forecast_figures import ALL, merged, summary
+from benchmarks.support.forecast_figures import ALL, merged, shares_over_moments, summary
 from synthetic import regime_market
 from synthetic.oracles.macro_filter import EVERYTHING, OBSERVABLE
 
@@ -90,6 +90,14 @@ def test_the_summary_that_stands_is_that_of_its_runs() -> None:
     for what, runs in told["runs"].items():
         stands = {key: values for key, values in told["summary"][what].items() if f" | {ALL} | " in key}
         assert stands == summary(runs), what
+
+
+def test_coverage_of_markets_that_move_together_is_known_less_well() -> None:
+    """Two markets at three moments, half of the rows covered: each moment half, or one market always."""
+    held = np.zeros((6, 2))
+    held[::2] = 1.0
+    np.testing.assert_allclose(shares_over_moments(held, np.array([1, 1, 2, 2, 3, 3])), [[0.5, 0.5, 0.5]] * 2)
+    np.testing.assert_allclose(shares_over_moments(held, np.array([1, 2, 1, 2, 1, 2])), [[0.5, 0.0, 1.0]] * 2)
 
 
 @pytest.mark.slow
