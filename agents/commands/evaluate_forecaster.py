@@ -13,6 +13,7 @@ from cryptoenv.files.typed_values import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cryptoenv.market.market import Market
     from pretrain.data.forecast_windows import Part
     from pretrain.fitting.market_inputs import MarketInputs
     from pretrain.fitting.market_layout import MarketLayout
@@ -157,7 +158,18 @@ def _parts_of_bars(
         if not spans:
             parts.append(Part(market))
             print(f"{market.name}: all of its decisions; the run has no split of these very bars")
+            if until := _learned_until(model, market):
+                print(f"{market.name}: those before {until} are held out only if the weights learned from other prices")
     return parts
+
+
+def _learned_until(model: Forecaster, market: Market) -> str | None:
+    """Open of the last bar that the weights learned from, where the market has bars of that time."""
+    import pandas as pd
+
+    first, last = market.bars.index[0], market.bars.index[-1]
+    seen = [one for one in model.provenance.data if pd.Timestamp(one.first) <= last and first <= pd.Timestamp(one.last)]
+    return max(one.last for one in seen) if seen else None
 
 
 def _trained_on(run: Path) -> dict[str, dict[str, list[tuple[int, int]]]]:

@@ -97,8 +97,8 @@ def kind_of(folder: Path) -> str:
     """
     try:
         data = read_regular(folder / CONFIG, LARGEST_CONFIG)
-    except FileNotFoundError as error:
-        missing = f"{CONFIG} is missing" if folder.is_dir() else "no such folder"
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = f"{CONFIG} is missing" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
         raise ArtifactError(f"{folder} is no artifact: {missing}") from error
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder} is no artifact: {error}") from error

@@ -155,5 +155,6 @@ def _weights(name: str, folder: str | Path | None, files: tuple[str, ...]) -> Pa
     """The folder of weights, where all files are there."""
     missing = files[0] if folder is None else next((f for f in files if not (Path(folder) / f).is_file()), None)
     if folder is None or missing is not None:
-        raise ConfigError(f"the forecaster {name!r} needs a folder with its weights ({', '.join(files)}), got {folder}")
+        found = "got none (`weights:` in the recipe)" if folder is None else f"got {folder}"
+        raise ConfigError(f"the forecaster {name!r} needs a folder with its weights ({', '.join(files)}), {found}")
     return Path(folder)

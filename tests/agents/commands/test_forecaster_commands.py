@@ -59,8 +59,16 @@ def test_it_is_judged_on_the_part_it_has_not_seen(place: Path, capsys: pytest.Ca
     table = pd.read_csv(place / "scores.csv")
     assert table["rows"].max() < 0.35 * 24 * 80  # the last fifth of the decisions alone
     assert (place / "scores/fan.png").is_file()
+    assert "held out only if" not in said
     assert main([*given, "--out", str(place / "scores.csv")]) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
+    assert main(["evaluate", str(place / "run/artifact"), *given[2:]]) == 0  # which no longer knows its split
+    last = pd.read_csv(place / "bars.csv", index_col=0, parse_dates=True).index[-1]
+    said = capsys.readouterr().out
+    assert "those before 2020-" in said and "are held out only if the weights learned from other prices" in said
+    random_bars(1).set_axis(random_bars(1).index + (last - random_bars(1).index[0])).to_csv(place / "later.csv")
+    assert main(["evaluate", str(place / "run/artifact"), "--bars", str(place / "later.csv"), *given[4:]]) == 0
+    assert "held out only if" not in capsys.readouterr().out
 
 
 def test_bands_are_tracked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +130,8 @@ def test_what_is_not_of_forecasters_is_refused(place: Path, capsys: pytest.Captu
     assert not (place / "none").exists()
     given = ["predict", "default", "--bars", str(place / "bars.csv"), "--steps", "4"]
     assert main([*given, "--out", str(place / "n")]) == 2
+    assert main(["predict", str(place / "recipe.yaml"), *given[2:], "--out", str(place / "n")]) == 2
+    assert "recipe.yaml is no artifact: a file" in capsys.readouterr().err
 
 
 def test_texts_become_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
