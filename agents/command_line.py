@@ -28,6 +28,7 @@ from agents.commands.bench import app as bench_commands  # noqa: E402
 from agents.commands.check_leakage import check_leakage  # noqa: E402
 from agents.commands.data import app as data_commands  # noqa: E402
 from agents.commands.evaluate import evaluate  # noqa: E402
+from agents.commands.export_dataset import export_dataset  # noqa: E402
 from agents.commands.features import app as features_commands  # noqa: E402
 from agents.commands.models import app as models_commands  # noqa: E402
 from agents.commands.options import (  # noqa: E402
@@ -87,6 +88,7 @@ app.command()(tune)
 app.command()(retrain)
 app.command("check-leakage")(check_leakage)
 app.command("walk-forward")(walk_forward)
+app.command("export-dataset")(export_dataset)
 app.command()(warm)
 app.command()(export)
 app.command("import")(import_model)

@@ -39,7 +39,7 @@ from cryptoenv.trading.account import (
     ExitKind,
     OrderStatus,
 )
-from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, VenueRules
+from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, Values, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, finite_reward
 
 RESET_OPTIONS = ("market", "start", "exposure")
@@ -134,8 +134,8 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
             None: flat and long, and short where the instrument allows it: (-1, 0, 1).
         observation: "window" (default) or "index".
         reward: a component's name, a `{name: weight}` sum of them, or a callable; "log_return" by default.
-        costs: `Costs`, fractions. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the
-            market's own.
+        costs: `Costs`, fractions, or some of its values by name, as a file has them: {"fee": 0.0005}; so of the next
+            three. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the market's own.
         limits: `RiskLimits`. None: exposure within +-1, a tenth of a bar's volume per order, no stops.
         rules: `VenueRules`, what the venue accepts. None: any size and price, a maintenance margin of 0.005.
         sizing: `Sizing`, how a target becomes an exposure. None: as it is.
@@ -192,10 +192,10 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         actions: Sequence[float] | str | None = None,
         observation: str = "window",
         reward: str | dict[str, float] | RewardFunction = "log_return",
-        costs: Costs | None = None,
-        limits: RiskLimits | None = None,
-        rules: VenueRules | None = None,
-        sizing: Sizing | None = None,
+        costs: Costs | Values | None = None,
+        limits: RiskLimits | Values | None = None,
+        rules: VenueRules | Values | None = None,
+        sizing: Sizing | Values | None = None,
         reward_adaptation: float = 0.01,
         initial_cash: float = 10_000.0,
         episode_bars: int = 2880,

@@ -17,7 +17,16 @@ from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketArgument, MarketPool, make_pool
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.market.task_markets import MarketStream
-from cryptoenv.trading.config import Costs, Instrument, RiskLimits, Sizing, TradingConfig, VenueRules
+from cryptoenv.trading.config import (
+    Costs,
+    Instrument,
+    RiskLimits,
+    Sizing,
+    TradingConfig,
+    Values,
+    VenueRules,
+    config_part,
+)
 from cryptoenv.trading.rewards import RewardFunction, reward_weights
 
 DEFAULT_WINDOW = (32, 16, 8)
@@ -44,8 +53,8 @@ class EnvironmentSpec:
             None: flat and long, and short where the instrument allows it: (-1, 0, 1).
         observation: "window" (default) or "index".
         reward: a component's name, a `{name: weight}` sum of them, or a callable; "log_return" by default.
-        costs: `Costs`, fractions. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the
-            market's own.
+        costs: `Costs`, fractions, or some of its values by name, as a file has them: {"fee": 0.0005}; so of the next
+            three. None: fee 0.001, half-spread 0.0001, impact 0.1, no interest and no funding but the market's own.
         limits: `RiskLimits`. None: exposure within +-1, a tenth of a bar's volume per order, no stops.
         rules: `VenueRules`, what the venue accepts. None: any size and price, a maintenance margin of 0.005.
         sizing: `Sizing`, how a target becomes an exposure. None: as it is.
@@ -85,10 +94,10 @@ class EnvironmentSpec:
         actions: Sequence[float] | str | None = None,
         observation: str = "window",
         reward: str | dict[str, float] | RewardFunction = "log_return",
-        costs: Costs | None = None,
-        limits: RiskLimits | None = None,
-        rules: VenueRules | None = None,
-        sizing: Sizing | None = None,
+        costs: Costs | Values | None = None,
+        limits: RiskLimits | Values | None = None,
+        rules: VenueRules | Values | None = None,
+        sizing: Sizing | Values | None = None,
         reward_adaptation: float = 0.01,
         initial_cash: float = 10_000.0,
         episode_bars: int = 2880,
@@ -99,10 +108,10 @@ class EnvironmentSpec:
     ) -> None:
         self.trading = TradingConfig(
             instrument=instrument,
-            costs=costs if costs is not None else Costs(),
-            limits=limits if limits is not None else RiskLimits(),
-            rules=rules if rules is not None else VenueRules(),
-            sizing=sizing if sizing is not None else Sizing(),
+            costs=config_part(Costs, costs, "costs"),
+            limits=config_part(RiskLimits, limits, "limits"),
+            rules=config_part(VenueRules, rules, "rules"),
+            sizing=config_part(Sizing, sizing, "sizing"),
             reward_adaptation=reward_adaptation,
         )
         if observation not in OBSERVATIONS:

@@ -1,16 +1,19 @@
 """Frozen, validated configuration of the environment, and the float64 vector that the kernel reads it from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.files.typed_values import Range, require_numbers
+from cryptoenv.files.typed_values import Range, require_numbers, section
 
 Instrument = Literal["spot", "margin", "perpetual"]
 INSTRUMENTS: tuple[Instrument, ...] = ("spot", "margin", "perpetual")
+Values = Mapping[str, float | None]  #: fields of `Costs`, `RiskLimits`, ... by name, as YAML and JSON have them
+Part = TypeVar("Part")
 # Indices into the kernel's parameter vector.
 FEE, HALF_SPREAD, IMPACT, BORROW, FUNDING_RATE, LIQUIDATION_FEE = range(6)
 EXPOSURE_LIMIT, PARTICIPATION, STOP_LOSS, TAKE_PROFIT, DRAWDOWN_STOP, TOLERANCE = range(6, 12)
@@ -221,3 +224,14 @@ class TradingConfig:
         p[BAR_DAYS] = bar_seconds / 86_400.0
         p[REWARD_ADAPTATION] = self.reward_adaptation
         return p
+
+
+def config_part(kind: type[Part], given: Part | Values | None, name: str) -> Part:
+    """A part of the trading configuration: itself, one of the values that a mapping names, or the default for None.
+
+    Raises:
+        ConfigError: an unknown name, or a value that is not allowed; `name` says where.
+    """
+    if given is None:
+        return kind()
+    return section(given, kind, name) if isinstance(given, Mapping) else given
