@@ -1,6 +1,6 @@
 """Learning by rewards on real bars: forward in time, and on a symbol that nothing was learned from.
 
-    python -m benchmarks.real_rewards FILE [FILE ...] [--steps 300]
+    python -m benchmarks.real_rewards FILE [FILE ...] [--steps 300] [--funding FILE RATES]
 
 All files are resampled to 15m, 4h and 1d and split at the same moments: the first three quarters of the time to learn
 from, the next tenth to choose weights and hysteresis by, the last to be judged on once. "forward": one extractor learns
@@ -8,7 +8,8 @@ from the early part of all symbols. "held out": for each symbol one learns from 
 that neither the symbol nor the time was seen. Each is pretrained on synthetic markets and fine-tuned ("bars, then
 rewards"), or begins with nothing ("from scratch"); "bars as it ships" learned from synthetic markets alone.
 
-All costs are charged: fee, spread, impact, and a constant funding rate (the files bring none of the judged months).
+All costs are charged: fee, spread, impact and funding: a file's own rates as far as they are known (`--funding`), then,
+and elsewhere, a constant one.
 Returns of a week are the mean over symbols, intervals are over weeks, and the deflated Sharpe ratio counts every trial
 that the ledger beside the result holds. Single trainings are kept: an interrupted call goes on with the same command.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from agents.algorithms.threads import use_one_thread
@@ -36,6 +38,7 @@ from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from cryptoenv.analysis.statistics import Moments, deflated_sharpe
 from cryptoenv.analysis.trial_ledger import LEDGER, Trial, record_trials, tried
+from cryptoenv.market.funding_files import read_funding
 from cryptoenv.market.market import Market
 from cryptoenv.market.stored_bars import bars_at, name_of_place
 from cryptoenv.trading.config import Costs
@@ -60,13 +63,27 @@ class Run:
     judged: str | None
     steps: int
     seed: int
+    funding: tuple[tuple[str, str], ...] = ()
 
 
 @lru_cache(maxsize=1)
-def markets(files: tuple[str, ...]) -> tuple[Market, ...]:
-    """The files as the shipped extractor reads them."""
-    layout = Extractor.load("bars").layout
-    return tuple(layout.market(bars_at(Path(file)), name=name_of_place(Path(file))) for file in files)
+def markets(files: tuple[str, ...], funding: tuple[tuple[str, str], ...] = ()) -> tuple[Market, ...]:
+    """The files as the shipped extractor reads them; `funding`: files, and those of their rates."""
+    layout, known = Extractor.load("bars").layout, dict(funding)
+    found = []
+    for file in files:
+        bars = bars_at(Path(file))
+        rates = rates_until(known[file], bars.index[-1]) if file in known else None
+        found.append(layout.market(bars, name=name_of_place(Path(file)), funding=rates))
+    return tuple(found)
+
+
+def rates_until(file: str, last: pd.Timestamp) -> pd.Series:
+    """Rates of a file, and the constant one from their last to a time beyond `last`."""
+    known = read_funding(file)
+    every = pd.Timedelta(hours=8)
+    later = pd.date_range(known.index[-1] + every, max(last, known.index[-1]) + 3 * every, freq=every)
+    return pd.concat([known, pd.Series(FUNDING, later, dtype=np.float64)])
 
 
 def splits_of(found: Sequence[Market]) -> Splits:
@@ -97,7 +114,7 @@ def extractor_of(run: Run) -> Extractor:
     )
     rewards = replace(recipe.rewards, piece=2048, funding=FUNDING)
     recipe = replace(recipe, training=training, rewards=rewards, seed=run.seed)
-    found = markets(run.files)
+    found = markets(run.files, run.funding)
     number = None if run.judged is None else run.files.index(run.judged)
     start = shipped if run.contender == TUNED else None
     return finetune_extractor(start, found, without(splits_of(found), number), recipe, FitOptions(progress=False))
@@ -122,7 +139,7 @@ def judged(run: Run) -> dict[str, Any]:
     """Weeks of the late part of the judged symbols, by symbol; turnover, exposure, what was validated."""
     use_one_thread()
     extractor = extractor_of(run)
-    found = markets(run.files)
+    found = markets(run.files, run.funding)
     splits = splits_of(found)
     layout = extractor.config
     settings = TradingSettings(timeframes=layout.timeframes, window=layout.window, costs=COSTS)
@@ -157,12 +174,15 @@ def main() -> None:
     parser.add_argument("files", nargs="+", help="bars of 15m or finer, a year and more")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--funding", nargs=2, action="append", default=[], metavar=("FILE", "RATES"),
+                        help="a file's own funding rates")  # fmt: skip
     parser.add_argument("--only", choices=("forward", "held out"), help="one of the two designs")
     parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/real_rewards"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/real_rewards.json"))
     arguments = parser.parse_args()
     use_one_thread()
     files = tuple(arguments.files)
+    funding = tuple((file, rates) for file, rates in arguments.funding)
     designs: dict[str, list[str | None]] = {"forward": [None], "held out": list(files)}
     data = " + ".join(sorted(Path(file).name for file in files))
     found: dict[str, Any] = {}
@@ -170,11 +190,9 @@ def main() -> None:
         if arguments.only not in (None, design):
             continue
         for contender in (SHIPPED, TUNED, SCRATCH):
-            if contender == SHIPPED and design == "held out":
-                continue  # it learned from none of them
             runs = []
             for held in each:
-                run = Run(contender, files, held, arguments.steps, arguments.seed)
+                run = Run(contender, files, held, arguments.steps, arguments.seed, funding)
                 runs.append(kept(arguments.keep, "run", judged, run))
             found[f"{contender}, {design}"] = {"runs": runs, "weeks": portfolio(runs)}
     ledger = arguments.out.parent / LEDGER

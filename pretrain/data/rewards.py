@@ -20,13 +20,15 @@ from torch import Tensor
 
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
-from cryptoenv.files.typed_values import Range, require, require_ranges, require_types
+from cryptoenv.files.typed_values import Range, later_field, require, require_ranges, require_types
 from cryptoenv.market.market import Market
 from cryptoenv.trading.config import Costs, TradingConfig
 from cryptoenv.trading.position_returns import position_returns
+from pretrain.data.oracle_tables import OracleStretch, OracleTable
 from pretrain.data.splits import JUDGED_BY, Span, refuse_families
+from pretrain.data.teachers import ORACLE_LABELS
 from pretrain.data.windows import future_returns
-from synthetic import regime_market, task_seeds
+from synthetic import RegimeSample, regime_market, task_seeds
 
 REWARDS = "rewards"  #: the teacher: in a recipe
 #: Its name in an artifact that learned from bars of one's own, and from synthetic markets.
@@ -40,6 +42,7 @@ TOLD_EVERY = 8  #: of so many bars one also teaches the heads that do not steer
 _RANGES = {
     "lanes": Range(1, 65_536), "stretch": Range(2, 1_000_000), "piece": Range(2, 100_000_000),
     "gamma": Range(0.0, 1.0), "averaging": Range(0.0, 1.0, above=True), "huber": Range(0.0, 1e6, above=True),
+    "value_weight": Range(0.0, 1e6), "action_weight": Range(0.0, 1e6),
 }  # fmt: skip
 
 
@@ -57,6 +60,8 @@ class RewardsConfig:
         fee, half_spread, borrow, funding: of `cryptoenv.Costs`; funding is the constant rate of markets without one of
             their own.
         instrument: "spot", "margin" or "perpetual".
+        value_weight, action_weight: of the causal optimum's values and actions, where the teacher is "oracle" and
+            values decide; `training.regime_weight` is that of its beliefs, which need `architecture.regimes`.
 
     Raises:
         ConfigError: a value out of range. ValueError: costs that no environment has.
@@ -73,6 +78,8 @@ class RewardsConfig:
     borrow: float = 0.0
     funding: float = 0.0
     instrument: Literal["spot", "margin", "perpetual"] = "perpetual"
+    value_weight: float = later_field(1.0)
+    action_weight: float = later_field(1.0)
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))
@@ -93,11 +100,15 @@ class RewardsConfig:
 
 
 class Piece(NamedTuple):
-    """Rows `start <= t < stop` of a market, that a lane reads; whatever is earned after them is not looked at."""
+    """Rows `start <= t < stop` of a market, that a lane reads; whatever is earned after them is not looked at.
+
+    `oracle`: what the causal optimum says of the market's bars, where that teaches.
+    """
 
     market: Market
     start: int
     stop: int
+    oracle: OracleTable | None = None
 
     @property
     def end(self) -> int:
@@ -111,7 +122,7 @@ class RewardBatch(NamedTuple):
     `bars` (N, L, F_0) float32, features of the base bars, unscaled; `rewards` (N, L, P) float32, percent of equity that
     a position chosen at the bar's close earns; `volatility` (N, L) float32, percent;
     `returns` (N, L / TOLD_EVERY, H) float32 in units of sigma * sqrt(horizon), NaN unknown; `begins`: whether the lanes
-    begin here.
+    begin here; `oracle`: what the causal optimum says of these bars, where that teaches.
     """
 
     bars: Tensor
@@ -119,6 +130,7 @@ class RewardBatch(NamedTuple):
     volatility: Tensor
     returns: Tensor
     begins: bool
+    oracle: OracleStretch | None = None
 
 
 class Lanes:
@@ -165,9 +177,11 @@ class Lanes:
             future_returns(piece.market.prices, piece.stop, at[::TOLD_EVERY], self._horizons)
             for piece, at in zip(self.pieces, rows, strict=True)
         ]
+        tables = [piece.oracle for piece in self.pieces if piece.oracle is not None]
+        oracle = OracleStretch.at(tables, rows) if tables else None
         return RewardBatch(
             torch.from_numpy(np.stack(bars)), self._rewards_of[:, begin:end], self._volatility[:, begin:end],
-            torch.from_numpy(np.stack(told)), begins=begin == 0,
+            torch.from_numpy(np.stack(told)), begins=begin == 0, oracle=oracle,
         )  # fmt: skip
 
 
@@ -224,9 +238,35 @@ class DrawnMarkets:
         return [self._piece(self.seeds[(number * lanes + lane) % count]) for lane in range(lanes)]
 
     def _piece(self, seed: int) -> Piece:
-        market = self._make(regime_market(self._task, self._days, seed).bars)
+        return self._piece_of(regime_market(self._task, self._days, seed))
+
+    def _piece_of(self, sample: RegimeSample) -> Piece:
+        market = self._make(sample.bars)
         refuse_families([market], ("train", *JUDGED_BY), "train")
         return Piece(market, market.first_decision(self._window), len(market))
+
+
+class OracleMarkets(DrawnMarkets):
+    """The same with what the causal optimum says of every bar.
+
+    Args:
+        task, markets, days, make, window: as of `DrawnMarkets`.
+        cost: log-return lost per unit of turnover.
+        positions: exposures to choose from.
+    """
+
+    teacher = ORACLE_LABELS
+
+    def __init__(
+        self, task: str, markets: int, days: int, make: Callable[[pd.DataFrame], Market], window: tuple[int, ...],
+        *, cost: float, positions: tuple[float, ...],
+    ) -> None:  # fmt: skip
+        self._cost, self._positions = cost, positions
+        super().__init__(task, markets, days, make, window)
+        self.hash = hashlib.sha256(repr((self.hash, cost, positions)).encode()).hexdigest()
+
+    def _piece_of(self, sample: RegimeSample) -> Piece:
+        return super()._piece_of(sample)._replace(oracle=OracleTable.of(sample, self._cost, self._positions))
 
 
 class OwnPieces:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from cryptoenv.files.typed_values import ConfigError, Range, later_field, require_ranges, require_types
+from cryptoenv.files.typed_values import ConfigError, Range, later_field, require, require_ranges, require_types
 from pretrain.data.rewards import REWARDS, RewardsConfig
 from pretrain.data.teachers import OWN_LABELS, TEACHERS
 from pretrain.extractor.config import ExtractorConfig
@@ -32,7 +32,8 @@ class Recipe(MarketRecipe):
         validation_markets: of the "validation" seeds, to stop early on and choose weights by.
         days: tradable days of each market.
         teacher: "rewards" (`pretrain.data.rewards`), which takes markets as it needs them, of at most so many;
-            "oracle", "path" or "horizon" (`pretrain.data.teachers`); "patterns", which learns from pattern markets
+            "oracle", which does so, too, where `architecture.values` is "alone", and then teaches its values beside its
+            actions; "path" or "horizon" (`pretrain.data.teachers`); "patterns", which learns from pattern markets
             whatever the task, and wants `architecture.regimes` of at least 21 (none and twenty kinds); or "labels":
             one's own, which stand in files beside the bars (`pretrain.data.own_labels`).
         seed: of weights, batches and dropout.
@@ -73,3 +74,10 @@ class Recipe(MarketRecipe):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name}={getattr(self, name)!r} is unknown; choose one of {allowed}")
         self.require_timeframes()
+        told = self.architecture.values
+        require(told == "none" or self.streams, "values", told, "'none', but where rewards or the oracle teach")
+
+    @property
+    def streams(self) -> bool:
+        """Whether markets are made as they are needed and read in stretches: what teaches values of positions."""
+        return self.teacher == REWARDS or (self.teacher == "oracle" and self.architecture.values == "alone")

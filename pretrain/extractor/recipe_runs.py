@@ -13,7 +13,7 @@ from cryptoenv.market.market import Market
 from cryptoenv.progress import tqdm
 from pretrain.data.labelled_market import LabelledMarket
 from pretrain.data.own_labels import labelled_spans
-from pretrain.data.rewards import REWARDS, DrawnMarkets, OwnPieces, Piece
+from pretrain.data.rewards import REWARDS, DrawnMarkets, OracleMarkets, OwnPieces, Piece
 from pretrain.data.splits import Span, Splits, split_markets
 from pretrain.data.teachers import OWN_LABELS, Teacher, labelled_bars, labelled_samples
 from pretrain.extractor.artifact import Extractor
@@ -62,15 +62,19 @@ def expert_markets(recipe: Recipe, *, progress: bool = True) -> LabelledMarkets:
 
 
 def reward_markets(recipe: Recipe, *, progress: bool = True) -> RewardMarkets:
-    """The synthetic markets of a recipe whose teacher is "rewards": "extractor" seeds as they are needed, and
-    "validation" seeds.
+    """The synthetic markets of a recipe that `streams`: "extractor" seeds as they are needed, and "validation" seeds.
 
     Raises:
         ConfigError: features that read a reference or further columns: no synthetic market has such.
     """
     layout = recipe.layout
     require_synthetic(layout)
-    source = DrawnMarkets(recipe.task, recipe.markets, recipe.days, layout.market, layout.window)
+    given = (recipe.task, recipe.markets, recipe.days, layout.market, layout.window)
+    if recipe.teacher == REWARDS:
+        source = DrawnMarkets(*given)
+    else:
+        cost, positions = recipe.rewards.turnover_cost, recipe.architecture.positions
+        source = OracleMarkets(*given, cost=cost, positions=positions)
     seeds = task_seeds(recipe.task, "validation", recipe.validation_markets)
     found = []
     for seed in tqdm(seeds, desc="markets (validation)", unit="market", disable=not progress):
@@ -136,7 +140,7 @@ def pretrain_extractor(recipe: Recipe, options: FitOptions, *, markets: Labelled
         if options.out is not None:
             write_once(options.out / RECIPE, recipe.text(), options)
         validation: Sequence[LabelledMarket] = ()
-        if recipe.teacher == REWARDS:
+        if recipe.streams:
             drawn = reward_markets(recipe, progress=options.progress)
             trained = fit_rewards(
                 drawn, recipe.architecture, recipe.rewards, recipe.training, seed=recipe.seed, options=options

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cryptoenv.trading.replay import replay
 from pretrain.data.rewards import PERCENT, Lanes, RewardBatch, RewardsConfig
 from pretrain.extractor.model import ExtractorModel
-from pretrain.extractor.task import direction_losses, pinball_losses
+from pretrain.extractor.task import belief_losses, direction_losses, pinball_losses
 from pretrain.extractor.value_decisions import followed, value_decisions
 from pretrain.fitting.fitting import Measured
 
@@ -86,6 +86,7 @@ class RewardsTask:
         return self._learned(model, batch)
 
     def _learned(self, model: RewardLearner, batch: RewardBatch) -> Measured:
+        """The error of a stretch, the averaged network and what is remembered moved on."""
         model.follow(self._config.averaging)
         before, before_average = (None, None) if batch.begins else (model.carried, model.carried_average)
         embeddings, after = read_stretch(model.network, batch, before)
@@ -95,12 +96,8 @@ class RewardsTask:
         model.carried, model.carried_average = after.detach(), after_average
         values = model.network.values(embeddings)[:, :-1]
         loss = self.error(model.network, values, target, batch.volatility[:, :-1])
-        further = self._returns_told(model.network, embeddings.detach()[:, :: self._every(batch)], batch.returns)
-        return Measured(loss + self._horizons_weight * further, {"error": loss}, values.shape[0] * values.shape[1])
-
-    @staticmethod
-    def _every(batch: RewardBatch) -> int:
-        return -(-batch.bars.shape[1] // batch.returns.shape[1])
+        total = loss + self._horizons_weight * self._returns_told(model.network, embeddings, batch.returns)
+        return Measured(total, {"error": loss}, values.shape[0] * values.shape[1])
 
     def targets(self, network: ExtractorModel, values: Tensor, rewards: Tensor) -> Tensor:
         """(N, L - 1, P) percent: what each position's value should be at all bars but the last.
@@ -124,8 +121,10 @@ class RewardsTask:
 
     @staticmethod
     def _returns_told(network: ExtractorModel, embeddings: Tensor, returns: Tensor) -> Tensor:
-        """The losses of the heads of direction and quantiles; `embeddings` (N, R, D) take no gradient from them."""
-        said = network.returns_said(embeddings.flatten(0, 1))
+        """The losses of the heads of direction and quantiles, at those bars of a stretch whose returns (N, R, H) are
+        told; `embeddings` (N, L, D) take no gradient from them."""
+        every = -(-embeddings.shape[1] // returns.shape[1])
+        said = network.returns_said(embeddings.detach()[:, ::every].flatten(0, 1))
         known = returns.flatten(0, 1)
         return pinball_losses(said.return_quantiles, known, network.config.quantiles) + direction_losses(
             said.direction_logits, known
@@ -161,3 +160,41 @@ class RewardsTask:
             batch = batch._replace(bars=batch.bars.to(device))
             embeddings, carried = read_stretch(network, batch, carried)
             yield network.values(embeddings).cpu()
+
+
+class OracleTask(RewardsTask):
+    """The error of values, actions and beliefs against the causal optimum's at every bar of a stretch; where nothing is
+    learned, what the values earn, as `RewardsTask` says.
+
+    An error of values is in units of the cost per unit of turnover and counts linearly beyond one. The log-odds of
+    actions are those that values decide, so that both teach one head.
+
+    Args:
+        config: weights of values and actions, averaging, costs.
+        horizons_weight: as of `RewardsTask`.
+        regime_weight: of the beliefs.
+    """
+
+    def __init__(self, config: RewardsConfig, horizons_weight: float, regime_weight: float) -> None:
+        super().__init__(config, horizons_weight)
+        self._regime_weight = regime_weight
+
+    def _learned(self, model: RewardLearner, batch: RewardBatch) -> Measured:
+        assert batch.oracle is not None
+        model.follow(self._config.averaging)
+        network, told = model.network, batch.oracle
+        embeddings, after = read_stretch(network, batch, None if batch.begins else model.carried)
+        model.carried = after.detach()
+        values = network.values(embeddings)
+        off = (values - told.values) / (PERCENT * self._config.turnover_cost)
+        logits = network.action_logits(embeddings.flatten(0, 1))
+        losses = {
+            "value": F.smooth_l1_loss(off, torch.zeros_like(off)),
+            "action": F.cross_entropy(logits.flatten(0, 1), told.actions.flatten()),
+        }
+        total = self._config.value_weight * losses["value"] + self._config.action_weight * losses["action"]
+        if network.regime_head is not None:
+            losses["regime"] = belief_losses(told.beliefs, network.regime_head(embeddings))
+            total = total + self._regime_weight * losses["regime"]
+        total = total + self._horizons_weight * self._returns_told(network, embeddings, batch.returns)
+        return Measured(total, losses, values.shape[0] * values.shape[1])

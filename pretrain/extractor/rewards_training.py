@@ -24,7 +24,7 @@ from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.extractor.artifact import Extractor
 from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel
-from pretrain.extractor.rewards_task import RewardLearner, RewardsTask
+from pretrain.extractor.rewards_task import OracleTask, RewardLearner, RewardsTask
 from pretrain.fitting.artifact_folder import ArtifactError
 from pretrain.fitting.config import PretrainingConfig
 from pretrain.fitting.fitting import FitOptions, fit
@@ -95,8 +95,14 @@ def fit_rewards(
     made_of = {f"architecture.{name}": value for name, value in written_values(config).items()}
     made_of |= {f"rewards.{name}": value for name, value in written_values(rewards).items()}
     made_of["start"] = None if start is None else start.hash
+    task = RewardsTask(rewards, RETURNS_WEIGHT)
+    if first[0].oracle is not None:
+        task = OracleTask(rewards, RETURNS_WEIGHT, training.regime_weight)
+        beliefs = first[0].oracle.beliefs.shape[1]
+        fits = config.regimes in (0, beliefs)
+        require(fits, "regimes", config.regimes, f"{beliefs}, as many as the task has, or 0 for none")
     metrics = fit(
-        learner, RewardsTask(rewards, RETURNS_WEIGHT), (stream, _Judging(markets.validation, of_pieces)), training,
+        learner, task, (stream, _Judging(markets.validation, of_pieces)), training,
         options or FitOptions(), seed=seed, data=markets.source.hash, made_of=made_of,
     )  # fmt: skip
     steps = int(metrics["steps"])

@@ -32,7 +32,7 @@ def head_losses(predictions: Predictions, batch: Batch, quantiles: tuple[float, 
         "direction": direction_losses(predictions.direction_logits, batch.returns),
     }
     if predictions.regime_logits is not None:
-        losses["regime"] = _cross_entropy_to(batch.beliefs, predictions.regime_logits)
+        losses["regime"] = belief_losses(batch.beliefs, predictions.regime_logits)
     return losses
 
 
@@ -58,7 +58,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total / (labels != NO_LABEL).sum().clamp(min=1)
 
 
-def _cross_entropy_to(beliefs: Tensor, logits: Tensor) -> Tensor:
+def belief_losses(beliefs: Tensor, logits: Tensor) -> Tensor:
     """Mean over the rows (..., K) that hold a belief; `logits` (..., >= K)."""
     told = beliefs.sum(dim=-1) > 0.0
     losses = -(beliefs * logits.log_softmax(dim=-1)[..., : beliefs.shape[-1]]).sum(dim=-1)
@@ -123,7 +123,7 @@ class ExtractorTask:
         logits = model.memory_head(states).view(*batch.labels.shape, -1)
         memory = {"memory": _cross_entropy(logits.flatten(0, 2), batch.labels.flatten())}
         if model.memory_regime_head is not None:
-            memory["memory_regime"] = _cross_entropy_to(batch.beliefs, model.memory_regime_head(states))
+            memory["memory_regime"] = belief_losses(batch.beliefs, model.memory_regime_head(states))
         return self._measured(model, embeddings, batch.decisions, memory)
 
     def _measured(

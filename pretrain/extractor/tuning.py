@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cryptoenv.files.typed_values import require, written_values
 from cryptoenv.market.stored_bars import name_of_place
-from pretrain.data.rewards import REWARDS
 from pretrain.data.stretches import ROWS
 from pretrain.extractor.recipe import Recipe
 from pretrain.fitting.config import PretrainingConfig
@@ -39,7 +38,7 @@ class ExtractorObjective:
     bars: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        labelled = self.recipe.teacher != REWARDS
+        labelled = not self.recipe.streams
         require(labelled, "teacher", self.recipe.teacher, "one that labels: rewards are not tuned by this search")
 
     @property
