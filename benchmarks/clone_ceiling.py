@@ -45,7 +45,7 @@ from pretrain.extractor.recipe_runs import pretrain_extractor
 
 TASK, DAYS = "standard", 60
 VALIDATION, TEST = 24, 48  #: markets
-FIRST = "actions"
+FIRST, BEST = "actions", "actions, values, beliefs"
 DECISIONS = 8_192  #: read at once
 #: Which differences are taken, paired, where both have the same seeds.
 PAIRS = (
@@ -53,6 +53,7 @@ PAIRS = (
     ("actions, values, beliefs", "actions, beliefs"), ("actions, values, beliefs", FIRST),
     ("actions, values, beliefs, seen often", "actions, values, beliefs"),
     ("actions, values, beliefs, 128 units", "actions, values, beliefs"),
+    ("actions, values, beliefs, 32 lanes of 128", "actions, values, beliefs"),
 )  # fmt: skip
 
 
@@ -66,7 +67,8 @@ def contenders(seconds: float) -> dict[str, Recipe]:
 
     def of(value: float, action: float, regimes: int = 0, **further: Any) -> Recipe:
         wide = replace(layout, regimes=regimes, memory=further.pop("memory", layout.memory))
-        weights = replace(RewardsConfig(), value_weight=value, action_weight=action)
+        given = {name: further.pop(name) for name in ("lanes", "stretch") if name in further}
+        weights = replace(RewardsConfig(), value_weight=value, action_weight=action, **given)
         return replace(base, architecture=wide, rewards=weights, **further)
 
     small = replace(
@@ -82,6 +84,7 @@ def contenders(seconds: float) -> dict[str, Recipe]:
         "actions, values, beliefs": of(1.0, 1.0, 64),
         "actions, values, beliefs, seen often": of(1.0, 1.0, 64, markets=64),
         "actions, values, beliefs, 128 units": of(1.0, 1.0, 64, memory=128),
+        "actions, values, beliefs, 32 lanes of 128": of(1.0, 1.0, 64, lanes=32, stretch=128),
         "Transformer": small,
     }
 
@@ -161,16 +164,18 @@ def longer(extractor: Extractor) -> ReadFromTheBeginning:
     return ReadFromTheBeginning(extractor.model, extractor.scaler, extractor.provenance, extractor.features)
 
 
-def rows_of(name: str, artifacts: Sequence[Path], keep: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows of one contender: by itself, its mean of three, and read from the beginning."""
+def rows_of(
+    name: str, artifacts: Sequence[Path], keep: Path, *, whole: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of one contender: by itself, its mean of three and, if `whole`, read from the beginning."""
     stem = name.replace(", ", "_").replace(" ", "_")
     loaded = [Extractor.load(str(one)) for one in artifacts]
     names = [artifact.parent.name if artifact.name == "artifact" else artifact.name for artifact in artifacts]
     found = {name: [kept(keep / f"{stem}-{one}.json", [model]) for one, model in zip(names, loaded, strict=True)]}
-    whole = [longer(model) for model in loaded]
-    found[f"{name}, read from the beginning"] = [
-        kept(keep / f"{stem}-{one}-whole.json", [model]) for one, model in zip(names, whole, strict=True)
-    ]
+    if whole:
+        found[f"{name}, read from the beginning"] = [
+            kept(keep / f"{stem}-{one}-whole.json", [longer(model)]) for one, model in zip(names, loaded, strict=True)
+        ]
     if len(loaded) >= 3:
         found[f"{name}, mean of three"] = [kept(keep / f"{stem}-{'-'.join(names[:3])}.json", loaded[:3])]
     return found
@@ -215,9 +220,10 @@ def main() -> None:
         for seed in arguments.seeds if name in (arguments.contenders or known) else ():
             trained(recipe, home / f"seed{seed}", seed)
         if there := sorted(home.glob("seed*/artifact")):
-            found |= rows_of(name, there, arguments.keep / f"{arguments.seconds:g}" / "earned")
+            whole = name == BEST
+            found |= rows_of(name, there, arguments.keep / f"{arguments.seconds:g}" / "earned", whole=whole)
     for name, *folders in arguments.artifact:
-        found |= rows_of(name, [Path(folder) for folder in folders], arguments.keep / "earned")
+        found |= rows_of(name, [Path(folder) for folder in folders], arguments.keep / "earned", whole=True)
     result = header() | {"seconds": arguments.seconds, "days": DAYS, "test_markets": TEST, "rows": summary(found)}
     write_result(arguments.out, result)
     print(f"wrote {arguments.out}")
