@@ -75,6 +75,7 @@ class OrderReport:
         average: price of what filled; NaN where nothing did.
         fee_quote, fee_base: what was charged, by currency.
         kind: of the order.
+        fees_known: whether the venue has said what was charged for all that filled; fees are 0.0 where not.
     """
 
     client_id: str
@@ -86,6 +87,7 @@ class OrderReport:
     fee_quote: float = 0.0
     fee_base: float = 0.0
     kind: OrderKind = OrderKind.MARKET
+    fees_known: bool = True
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,19 @@ def has_fees(told: Mapping[str, Any]) -> bool:
     return any(isinstance(fee, dict) and fee.get("currency") and finite(fee.get("cost")) is not None for fee in listed)
 
 
+def fees_of_trades(
+    found: Any, venue_id: str, market: Mapping[str, Any], size: float
+) -> tuple[float, float, float, bool]:
+    """What the trades of an order were charged: fees in quote and base currency, base quantity that they cover, and
+    whether any of them says a fee. `found`: ccxt's trades, of other orders, too. `size`: base coins per contract."""
+    mine = [trade for trade in found if isinstance(trade, dict) and trade.get("order") == venue_id] \
+        if isinstance(found, list) else []  # fmt: skip
+    covered = math.fsum(finite(trade.get("amount")) or 0.0 for trade in mine) * size
+    told = [trade["fee"] for trade in mine if isinstance(trade.get("fee"), dict)]
+    quote, base = fees_of({"fees": told}, market)
+    return quote, base, covered, has_fees({"fees": told})
+
+
 def spot_balance(found: Any, market: Mapping[str, Any]) -> tuple[float, float]:
     """Quote and base currency held.
 

@@ -30,7 +30,7 @@ from cryptoenv.live.broker import (
 )
 from cryptoenv.live.ccxt_answers import (
     best_prices,
-    fees_of,
+    fees_of_trades,
     finite,
     funding_payments,
     has_fees,
@@ -45,6 +45,7 @@ from cryptoenv.trading.venue_account import perpetual_cash, settle
 
 log = logging.getLogger(__name__)
 TICK_SIZE_MODE, DECIMAL_MODE = 4, 2  #: ccxt's precision modes
+TRADES = 500  #: of an order, that its fees are read from
 SLACK = 1e-6  #: of a step, by which a quantity may miss a multiple of it
 
 
@@ -355,20 +356,28 @@ class CcxtBroker:
         return order_report(found, self._market, client_id, quantity, kind, self._size)
 
     def _with_fees(self, found: Any, report: OrderReport) -> OrderReport:
-        """The report with its fees, asked for where the order does not say them (as on perpetuals)."""
+        """The report with its fees, asked for where the order does not say them (as on perpetuals).
+
+        What cannot be asked for now, or of trades that are not all there yet, is not known, which is not none.
+        """
         if report.filled == 0.0 or has_fees(found):
             return report
+        if not self.thread.client.has.get("fetchMyTrades"):
+            return self._reckoned(report)
         try:
-            trades = self.thread.call("fetch_my_trades", self.symbol, None, 100, {"orderId": report.venue_id})
+            trades = self.thread.call("fetch_my_trades", self.symbol, None, TRADES, {"orderId": report.venue_id})
         except Exception as error:
-            log.warning("fees of order %s are not known: %s", report.client_id, self.words(error))
-            trades = []
-        mine = [trade for trade in trades if isinstance(trade, dict) and trade.get("order") == report.venue_id]
-        fees = [trade.get("fee") for trade in mine if trade.get("fee")]
-        if not fees:
-            return report
-        quote, base = fees_of({"fees": fees}, self._market)
-        return replace(report, fee_quote=quote, fee_base=base)
+            log.warning("fees of order %s are not known now: %s", report.client_id, self.words(error))
+            return replace(report, fees_known=False)
+        quote, base, covered, said = fees_of_trades(trades, report.venue_id, self._market, self._size)
+        if covered < report.filled * (1.0 - 1e-9):
+            return replace(report, fees_known=False)
+        return replace(report, fee_quote=quote, fee_base=base) if said else self._reckoned(report)
+
+    def _reckoned(self, report: OrderReport) -> OrderReport:
+        """The report with fees by the venue's usual rate, where it does not say what an order was charged."""
+        usual = finite(self._market.get("maker" if report.kind is OrderKind.LIMIT else "taker")) or 0.0
+        return replace(report, fee_quote=usual * report.filled * report.average)
 
     def carry(self, account: NDArray[np.float64], step: Step) -> tuple[OrderReport, ...]:
         """See `Broker`; `account` (36,) is carried by what the venue has filled."""

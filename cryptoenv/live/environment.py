@@ -21,7 +21,7 @@ from cryptoenv.env.single import CUMULATIVE, EXIT_KINDS, NOT_FILLED, ORDER_STATU
 from cryptoenv.env.spec import DEFAULT_WINDOW, FLOAT32_EXACT, EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.features import FeatureSpec
 from cryptoenv.files.durable_files import make_folder
-from cryptoenv.live.broker import Broker, Step
+from cryptoenv.live.broker import Broker, Step, UnknownStateError
 from cryptoenv.live.execution import Execution, Seen, modelled_slippage
 from cryptoenv.live.executor import Executor
 from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
@@ -31,7 +31,7 @@ from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paid_funding import PaidFunding
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.protection import Protection
-from cryptoenv.live.reconciliation import Reconciliation, check_book, reconcile
+from cryptoenv.live.reconciliation import LOOKS, Reconciliation, check_book, reconcile
 from cryptoenv.market.market import Market
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
@@ -211,9 +211,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             self._begin_again(int(given["start"]))
         else:
             self._catch_up()
-            self.reconciliation = reconcile(self.executor, self.account, self._growing, self._cash,
-                                            adopt=self._adopt, anew=not self._first)  # fmt: skip
-            self._funding.begin(self.feed.now_ms())
+            self._reconcile()
         if "start" in given or self.reconciliation is None or not self.reconciliation.goes_on:
             begin_means(self.account, self._growing.sigma, self._parameters[EXPOSURE_LIMIT])
         self.executor.reconciled = True
@@ -221,6 +219,17 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         self._steps, self._begun, self._first = 0, True, False
         self._look()
         return self._observation(), self._info(0, {"objection": ""})
+
+    def _reconcile(self) -> None:
+        """Bring book and venue together, at a moment between two payments of funding."""
+        self.broker.connect()
+        self._funding.begin(self.feed.now_ms())
+        for _ in range(LOOKS):
+            self.reconciliation = reconcile(self.executor, self.account, self._growing, self._cash,
+                                            adopt=self._adopt, anew=not self._first)  # fmt: skip
+            if self._funding.begin(self.feed.now_ms()):
+                return
+        raise UnknownStateError("funding was charged each time that the account was looked at")
 
     def _begin_again(self, start: int) -> None:
         if not (isinstance(self.feed, ReplayFeed) and isinstance(self.broker, PaperBroker)):

@@ -153,6 +153,8 @@ class Executor(OrderTracking):
         if share != 1.0:
             parameters = parameters.copy()
             parameters[SIZING_FRACTION] *= share
+        if words := self.unknown_coins():
+            return self._held(seen, words)
         if resting is not None:
             left = left_of(resting.order.quantity, resting.booked[0], self.broker.step_size)
             return Execution(signal.target, parameters, left, resting.order.client_id, rests=True, limited=True)

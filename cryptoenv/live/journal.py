@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS intents (
     state TEXT NOT NULL, venue_id TEXT NOT NULL DEFAULT '', filled REAL NOT NULL DEFAULT 0, average REAL,
     fee_quote REAL NOT NULL DEFAULT 0, fee_base REAL NOT NULL DEFAULT 0, phase TEXT NOT NULL DEFAULT '',
     booked REAL NOT NULL DEFAULT 0, booked_cost REAL NOT NULL DEFAULT 0, booked_quote REAL NOT NULL DEFAULT 0,
-    booked_base REAL NOT NULL DEFAULT 0) STRICT;
+    booked_base REAL NOT NULL DEFAULT 0, fees_open INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX IF NOT EXISTS undone ON intents (state) WHERE state <> 'done';
 CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, what TEXT NOT NULL,
     detail TEXT NOT NULL) STRICT;
@@ -101,6 +101,9 @@ class Journal:
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._file.executescript(_TABLES)
+            if "fees_open" not in {row[1] for row in self._file.execute("PRAGMA table_info(intents)")}:
+                self._file.execute("ALTER TABLE intents ADD COLUMN fees_open INTEGER NOT NULL DEFAULT 0")
+            self._file.execute("CREATE INDEX IF NOT EXISTS fees_open ON intents (id) WHERE fees_open <> 0")
         found = self.told("format")
         if found is None:
             self.tell("format", str(FORMAT))
@@ -175,20 +178,40 @@ class Journal:
         state = SENT if report.phase is OrderPhase.OPEN else DONE
         average = None if math.isnan(report.average) else report.average
         file.execute(
-            "UPDATE intents SET state = ?, venue_id = ?, filled = ?, average = ?, fee_quote = ?, fee_base = ?, "
-            "phase = ? WHERE client_id = ?",
-            (state, report.venue_id, report.filled, average, report.fee_quote, report.fee_base, report.phase.value,
+            "UPDATE intents SET state = ?, venue_id = ?, filled = ?, average = ?, phase = ?, fees_open = ? "
+            "WHERE client_id = ?",
+            (state, report.venue_id, report.filled, average, report.phase.value, not report.fees_known,
              report.client_id),
         )  # fmt: skip
+        if report.fees_known:  # else what was known of them stays
+            file.execute("UPDATE intents SET fee_quote = ?, fee_base = ? WHERE client_id = ?",
+                         (report.fee_quote, report.fee_base, report.client_id))  # fmt: skip
 
     def undone(self) -> list[Intent]:
         """Orders whose last word has not been heard, oldest first."""
         return [_intent(row) for row in self._rows(f"SELECT {_COLUMNS} FROM intents WHERE state <> 'done' ORDER BY id")]
 
     def unbooked(self) -> list[Intent]:
-        """Orders of which more has filled than is in the account, oldest first."""
-        query = f"SELECT {_COLUMNS} FROM intents WHERE filled > booked ORDER BY id"
+        """Orders of which more has filled, or was charged, than is in the account, oldest first."""
+        query = (
+            f"SELECT {_COLUMNS} FROM intents WHERE filled > booked OR fee_quote <> booked_quote "
+            "OR fee_base <> booked_base ORDER BY id"
+        )
         return [_intent(row) for row in self._rows(query)]
+
+    def uncharged(self) -> list[Intent]:
+        """Orders that have filled and whose fees are not all known, oldest first."""
+        return [_intent(row) for row in self._rows(f"SELECT {_COLUMNS} FROM intents WHERE fees_open <> 0 ORDER BY id")]
+
+    def end_fees(self, client_id: str | None = None, reason: str = "") -> None:
+        """Ask no more for the fees of an order, which goes into the events; of all orders where None is named, since
+        the cash that the venue says is without them."""
+        with self._writing("fees") as file:
+            if client_id is None:
+                file.execute("UPDATE intents SET fees_open = 0 WHERE fees_open <> 0")
+            else:
+                file.execute("UPDATE intents SET fees_open = 0 WHERE client_id = ?", (client_id,))
+                self._event(file, "alarm", {"client_id": client_id, "reason": reason})
 
     def intent(self, client_id: str) -> Intent | None:
         """An order of this journal, or None."""
@@ -322,18 +345,19 @@ class Journal:
 
 _COLUMNS = (
     "client_id, quantity, kind, price, bar_ms, target, confidence, state, venue_id, filled, average, fee_quote, "
-    "fee_base, phase, booked, booked_cost, booked_quote, booked_base"
+    "fee_base, phase, fees_open, booked, booked_cost, booked_quote, booked_base"
 )
 
 
 def _intent(row: tuple[Any, ...]) -> Intent:
     client_id, quantity, kind, price, bar_ms, target, confidence, state, venue_id = row[:9]
-    filled, average, fee_quote, fee_base, phase, *booked = row[9:]
+    filled, average, fee_quote, fee_base, phase, fees_open, *booked = row[9:]
     order = Order(client_id, quantity, OrderKind(kind), price)
     report = None
     if phase:
         report = OrderReport(client_id, venue_id, OrderPhase(phase), quantity, filled,
-                             math.nan if average is None else average, fee_quote, fee_base, order.kind)  # fmt: skip
+                             math.nan if average is None else average, fee_quote, fee_base, order.kind,
+                             not fees_open)  # fmt: skip
     known = (float(booked[0]), float(booked[1]), float(booked[2]), float(booked[3]))
     return Intent(order, int(bar_ms), float(target), float(confidence), str(state), report, known)
 

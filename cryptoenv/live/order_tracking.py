@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryptoenv.live.broker import Broker, BrokerError, OrderKind, OrderPhase, OrderReport, UnknownStateError
-from cryptoenv.live.journal import DOUBT, Intent, Journal, JournalError
+from cryptoenv.live.journal import DONE, DOUBT, Intent, Journal, JournalError
 from cryptoenv.live.policies import Policies
 from cryptoenv.trading.account import ExitKind
 from cryptoenv.trading.venue_account import fill_since
 
 log = logging.getLogger(__name__)
+FEES_WITHIN_MS = 86_400_000  #: after an order was meant, in which it is asked for what it was charged
 #: Orders that protect a position, and stay while it is held, with their `ExitKind`.
 EXITS = {OrderKind.STOP_LOSS: float(ExitKind.STOP_LOSS), OrderKind.TAKE_PROFIT: float(ExitKind.TAKE_PROFIT)}
 
@@ -112,6 +113,41 @@ class OrderTracking:
                 self.settle(intent) if doubtful else self.take_in(intent)
             except BrokerError as error:
                 log.warning("order %s: %s", intent.order.client_id, error)
+        self.ask_fees()
+
+    def ask_fees(self) -> list[Intent]:
+        """Ask what was charged for orders that are done and whose fees are not known; those of which it still is not.
+
+        It is asked for a day; then the order counts as free of them until the next start, which takes the cash that
+        the venue says.
+        """
+        left = []
+        for intent in self.journal.uncharged():
+            order, known = intent.order, intent.report
+            if intent.state != DONE or known is None:
+                left.append(intent)
+                continue
+            try:
+                report = self.broker.find(order.client_id, order.kind)
+            except BrokerError as error:
+                log.warning("fees of order %s: %s", order.client_id, error)
+                report = known
+            if report.fees_known and report.filled >= known.filled:
+                self.journal.hear(report)
+            elif self.journal.now_ms() - intent.bar_ms > FEES_WITHIN_MS:
+                log.error("order %s: what it was charged is not to be known", order.client_id)
+                self.journal.end_fees(order.client_id, "what it was charged was not said for a day, and is not booked")
+            else:
+                left.append(intent)
+        return left
+
+    def unknown_coins(self) -> str:
+        """Why it is not known how many coins are held, in words: a purchase on spot may be charged in coins; "" where
+        nothing is against it. What is not known is asked for."""
+        if self.broker.is_perpetual or not self.journal.uncharged():
+            return ""
+        bought = [intent.order.client_id for intent in self.ask_fees() if intent.order.quantity > 0.0]
+        return f"what order {bought[0]} was charged is not known: how many coins are held is not" if bought else ""
 
     def fills(self) -> tuple[NDArray[np.float64], tuple[OrderReport, ...]]:
         """(F, 5) float64 fills that are not in the account yet, rows for `venue_account.settle`, and their orders."""
@@ -151,5 +187,7 @@ def _same(report: OrderReport, before: OrderReport | None) -> bool:
     """Whether a report says nothing new."""
     if before is None:
         return False
-    said = (report.venue_id, report.phase, report.filled, report.fee_quote, report.fee_base)
-    return said == (before.venue_id, before.phase, before.filled, before.fee_quote, before.fee_base)
+    if (report.venue_id, report.phase, report.filled) != (before.venue_id, before.phase, before.filled):
+        return False
+    charged = (report.fee_quote, report.fee_base, True) == (before.fee_quote, before.fee_base, before.fees_known)
+    return charged or not report.fees_known

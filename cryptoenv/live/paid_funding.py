@@ -26,16 +26,20 @@ class PaidFunding:
         self._told = False
         self._due_from = math.inf
 
-    def begin(self, now_ms: int) -> None:
+    def begin(self, now_ms: int) -> bool:
         """Take what was charged until now as paid: the venue's cash that the account begins with is without it.
+
+        Returns:
+            Whether that was known already: nothing was charged since the last call.
 
         Raises:
             BrokerError: it is not known.
         """
         found = self._broker.funding_since(now_ms - self._step - 2 * HOUR_MS)
         self._told = found is not None
-        self._booked = {(payment.at_ms, payment.ident) for payment in found or ()}
-        self._due_from = math.inf
+        booked, before = {(payment.at_ms, payment.ident) for payment in found or ()}, self._booked
+        self._booked, self._due_from = booked, math.inf
+        return booked <= before
 
     def paid(self, close_ms: int) -> float:
         """What was charged and is not in the account yet, as of a bar's close (negative: received), quote.

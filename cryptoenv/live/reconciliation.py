@@ -85,20 +85,34 @@ def reconcile(
             open_account(account, cash, close, 0.0)
         broker.account[:] = account
         return Reconciliation(broker.book(), float(account[QUANTITY]), "paper", kept is not None and not anew)
-    book = broker.book()
-    expected = None
-    if kept is not None:
-        fills, reports = executor.fills()
-        expected = quantity_after(kept[1], fills)
-        journal.keep_book(kept[0], kept[1], float(kept[1][EQUITY]), reports)
-    words = _against(book, expected, executor)
+    book, expected, words = _compared(executor)
     if words and not adopt:
         journal.note("unreconciled", words=words)
         raise UnreconciledError(f"{words}; look at the venue, then begin with --adopt to take it as it is")
+    kept = journal.last_book()
+    if kept is not None:
+        journal.keep_book(kept[0], kept[1], float(kept[1][EQUITY]), executor.fills()[1])
+    journal.end_fees()  # the venue's cash is without them
     entry = book.entry if np.isfinite(book.entry) else close
     adopt_account(account, book.cash, book.quantity, entry, close)
     journal.note("reconciled", quantity=book.quantity, cash=book.cash, words=words)
     return Reconciliation(book, expected, words or "book and venue agree")
+
+
+def _compared(executor: Executor) -> tuple[Book, float | None, str]:
+    """What a venue says is held, the quantity that the journal knows of, and what is against trading on, in words.
+
+    A resting order may fill between the two questions: then both are asked again.
+    """
+    for look in range(LOOKS):
+        uncharged = executor.unknown_coins()
+        book, kept = executor.broker.book(), executor.journal.last_book()
+        expected = None if kept is None else quantity_after(kept[1], executor.fills()[0])
+        words = _against(book, expected, executor)
+        if words == "" or look == LOOKS - 1:
+            break
+        executor.settle_all()
+    return book, expected, f"{words}; {uncharged}" if words and uncharged else words
 
 
 def _left_on_paper(executor: Executor, bar_ms: int) -> list[str]:
@@ -153,6 +167,9 @@ def check_book(executor: Executor, account: NDArray[np.float64]) -> Book | None:
         undone = executor.journal.undone()
         if any(intent.order.kind is OrderKind.MARKET or intent.state == DOUBT for intent in undone):
             return None  # an order is under way: compared when it is done
+        if words := executor.unknown_coins():
+            log.warning("not compared: %s", words)
+            return None
         words = _against(book, quantity_after(account, executor.fills()[0]), executor)
         if words == "":
             executor.reconciled = True

@@ -19,6 +19,7 @@ from cryptoenv.trading.account import (
     EVENTFUL,
     EXIT_PRICE,
     EXPOSURE,
+    FEES,
     FILL_PRICE,
     FILL_QUANTITY,
     FUNDING_PAID,
@@ -86,6 +87,25 @@ def live_order(account: NDArray[np.float64], target: float, sigma: float, p: NDA
 
 
 @njit(cache=True, error_model="numpy")
+def book_fill(account: NDArray[np.float64], fill: NDArray[np.float64], p: NDArray[np.float64]) -> None:
+    """Book what a venue has filled and charged; fees of an earlier fill alone where the quantity is 0.0.
+
+    Args:
+        account: (ACCOUNT_WIDTH,) float64, changed in place.
+        fill: (5,) float64, a row as for `settle`.
+        p: (PARAMETER_WIDTH,) float64.
+    """
+    quantity, price, charged, taken = fill[0], fill[1], fill[2], fill[3]
+    if quantity != 0.0:
+        apply_fill(account, quantity, price, charged, p[STEP_SIZE])
+    else:
+        account[CASH] -= charged
+        account[FEES] += charged
+    if taken != 0.0:  # a fee in coins: sold at the fill's price, and the proceeds are the fee
+        apply_fill(account, -taken, price, taken * price, 0.0)
+
+
+@njit(cache=True, error_model="numpy")
 def settle(
     account: NDArray[np.float64],
     bar: NDArray[np.float64],
@@ -104,7 +124,8 @@ def settle(
         bar: (8,) float64, a row of `Market.prices`, which has closed.
         target: exposure that stands from now on; NaN keeps the one before.
         fills: (F, 5) float64: signed base quantity, price, fee in quote, fee in base, and what a resting order filled
-            as an exit: 1.0 a stop, 2.0 a take-profit (`ExitKind`), 0.0 no exit.
+            as an exit: 1.0 a stop, 2.0 a take-profit (`ExitKind`), 0.0 no exit. Quantity 0.0: fees alone, that were
+            not known before.
         status: `OrderStatus` of the step.
         p: (PARAMETER_WIDTH,) float64.
         funding: that the venue says was paid (negative: received), quote; NaN: holding costs as the model has them.
@@ -117,12 +138,10 @@ def settle(
         account[FUNDING_PAID] += funding
     left, filled, paid = NO_EXIT, 0.0, 0.0
     for i in range(fills.shape[0]):
-        quantity, price, charged, taken = fills[i, 0], fills[i, 1], fills[i, 2], fills[i, 3]
+        quantity, price = fills[i, 0], fills[i, 1]
+        book_fill(account, fills[i], p)
         if quantity == 0.0:
             continue
-        apply_fill(account, quantity, price, charged, p[STEP_SIZE])
-        if taken != 0.0:  # a fee in coins: sold at the fill's price, and the proceeds are the fee
-            apply_fill(account, -taken, price, taken * price, 0.0)
         account[SLIPPAGE] += quantity * (price - bar[OPEN])  # signed: a fill may be better than the open
         account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
         if fills[i, 4] != 0.0:
@@ -163,14 +182,17 @@ def fill_since(
         exit_kind: `ExitKind` of a resting stop or take-profit, 0.0 of other orders.
 
     Returns:
-        (5,) float64.
+        (5,) float64; of fees that were heard later than their fill the quantity is 0.0.
     """
     row = np.zeros(5)
     quantity = heard[0] - booked[0]
     if quantity > 0.0:
         row[0] = side * quantity
         row[1] = (heard[0] * heard[1] - booked[1]) / quantity
-        row[2], row[3], row[4] = heard[2] - booked[2], heard[3] - booked[3], exit_kind
+        row[4] = exit_kind
+    elif heard[0] > 0.0:
+        row[1] = heard[1]
+    row[2], row[3] = heard[2] - booked[2], heard[3] - booked[3]
     return row
 
 
@@ -187,12 +209,7 @@ def account_with(
     if whole:
         copied[ORDER_STATUS] = FILLED
     for i in range(fills.shape[0]):
-        quantity, price, charged, taken = fills[i, 0], fills[i, 1], fills[i, 2], fills[i, 3]
-        if quantity == 0.0:
-            continue
-        apply_fill(copied, quantity, price, charged, p[STEP_SIZE])
-        if taken != 0.0:
-            apply_fill(copied, -taken, price, taken * price, 0.0)
+        book_fill(copied, fills[i], p)
     copied[EQUITY] = copied[CASH] + copied[QUANTITY] * copied[CLOSE_PRICE]
     copied[EXPOSURE] = copied[QUANTITY] * copied[CLOSE_PRICE] / copied[EQUITY]
     return copied

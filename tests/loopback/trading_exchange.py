@@ -195,9 +195,9 @@ class TradingExchange(Loopback):
                     order["status"] = "CANCELED"
                 elif method == "DELETE":
                     raise Refused(-2011, "Unknown order sent.")
-                return order, None
+                return asked_for(order), None
             if name == "openOrders":
-                return [order for order in self.orders.values() if order["status"] in OPEN], None
+                return [asked_for(order) for order in self.orders.values() if order["status"] in OPEN], None
             if name == "myTrades" or name == "userTrades":
                 return [trade for trade in self.trades if str(trade["orderId"]) == query.get("orderId")], None
             return self.other(name, query), None
@@ -430,6 +430,11 @@ class TradingExchange(Loopback):
         client.options["fetchMarkets"] = {"types": ["linear" if self.perpetual else "spot"]}
         client.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
         return client
+
+
+def asked_for(order: Mapping[str, Any]) -> dict[str, Any]:
+    """An order as the exchange tells it later: its fills, and with them its fees, are in the answer to sending it."""
+    return {name: value for name, value in order.items() if name != "fills"}
 
 
 def plain(answer: Any) -> Answer:

@@ -118,8 +118,9 @@ def trade(stand: Stand, bars: int, draws: np.random.Generator, *, low: float = 0
                 stand.clock.sleep(5.0)
         assert np.isfinite(reward)
         odd += bool(execution.objection) or info["live"]["late_bars"] > 0
-        undone = env.executor.journal.undone()  # an order in doubt may have filled; one that rests is known
-        if env.executor.reconciled and all(one.state != DOUBT and one.order.kind != "market" for one in undone):
+        journal = env.executor.journal  # an order in doubt may have filled; one that rests is known
+        known = all(one.state != DOUBT and one.order.kind != "market" for one in journal.undone())
+        if env.executor.reconciled and known and not journal.uncharged():
             assert stand.agrees(), (env.account[[CASH, QUANTITY]], stand.exchange.account)
     return odd
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from cryptoenv.trading import account as a
 from cryptoenv.trading.config import RiskLimits, TradingConfig
@@ -66,7 +67,15 @@ def test_of_an_order_that_fills_in_parts_each_part_is_booked_once() -> None:
     assert first.tolist() == [-2.0, 100.0, 0.2, 0.0, 1.0]
     heard, booked = np.array([5.0, 530.0 / 5.0, 0.5, 0.01]), np.array([2.0, 200.0, 0.2, 0.0])
     np.testing.assert_allclose(fill_since(-1.0, heard, booked, 0.0), [-3.0, 110.0, 0.3, 0.01, 0.0], rtol=1e-12)
-    assert not fill_since(1.0, heard, np.array([5.0, 530.0, 0.5, 0.01]), 0.0).any()
+    nothing = fill_since(1.0, heard, np.array([5.0, 530.0, 0.5, 0.01]), 0.0)
+    assert not nothing[[0, 2, 3, 4]].any()
+    account, p = np.zeros(a.ACCOUNT_WIDTH), TradingConfig(instrument="perpetual").parameters(BAR_SECONDS)
+    adopt_account(account, 1_000.0, 3.0, 90.0, 100.0)
+    late = fill_since(1.0, heard, np.array([5.0, 530.0, 0.1, 0.01]), 2.0)  # a fee that was not known when it filled
+    assert late.tolist() == [0.0, 106.0, pytest.approx(0.4), 0.0, 0.0]
+    settle(account, np.array([100.0, 100.0, 100.0, 100.0, 1.0, 0.0, 0.0, 0.0]), math.nan, np.array([late]), 0, p)
+    assert account[a.CASH] == pytest.approx(999.6) and account[a.FEES] == pytest.approx(0.4)
+    assert account[a.QUANTITY] == 3.0 and account[a.FILL_QUANTITY] == 0.0 and account[a.EXIT_KIND] == 0.0
 
 
 def test_a_live_purchase_can_be_paid_at_a_price_worse_by_the_bars_whole_impact() -> None:
