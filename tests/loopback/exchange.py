@@ -67,6 +67,7 @@ class Loopback:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else an answer's body waits 40 ms for the client's word on its headers
 
             def do_GET(self) -> None:
                 exchange.serve(self)
