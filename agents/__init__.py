@@ -4,7 +4,7 @@ Names are imported when they are first used, so that the command line starts wit
 
 >>> import agents
 >>> sorted(name for name in dir(agents) if name in agents.__all__ and name.islower())
-['evaluate', 'score', 'train', 'tune_ensemble']
+['evaluate', 'fit_limits', 'score', 'train', 'tune_ensemble']
 >>> agents.TradingSettings().positions
 (-1.0, 0.0, 1.0)
 """
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from agents.live.serving.client import Client
     from agents.policies.agent import Agent
     from agents.policies.composed.ensemble import EnsembleAgent
+    from agents.policies.composed.exposure_limiter import ExposureLimiter
     from agents.policies.pretrained_extractor import PretrainedExtractor
     from agents.run_folders.run_folder import Run
     from agents.settings import TradingSettings
     from agents.training.config import AgentTrainingConfig, TrainingConfig
+    from agents.training.limits_training import fit_limits
     from agents.training.pipeline import train
 
 _HOMES = {
@@ -37,11 +39,13 @@ _HOMES = {
     "AgentTrainingConfig": "agents.training.config",
     "Client": "agents.live.serving.client",
     "EnsembleAgent": "agents.policies.composed.ensemble",
+    "ExposureLimiter": "agents.policies.composed.exposure_limiter",
     "PretrainedExtractor": "agents.policies.pretrained_extractor",
     "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
     "TrainingConfig": "agents.training.config",
     "evaluate": "agents.evaluation.tables",
+    "fit_limits": "agents.training.limits_training",
     "score": "agents.evaluation.judging",
     "train": "agents.training.pipeline",
     "tune_ensemble": "agents.evaluation.composed_tuning",
@@ -54,11 +58,13 @@ __all__ = [
     "AgentTrainingConfig",
     "Client",
     "EnsembleAgent",
+    "ExposureLimiter",
     "PretrainedExtractor",
     "Run",
     "TradingSettings",
     "TrainingConfig",
     "evaluate",
+    "fit_limits",
     "score",
     "train",
     "tune_ensemble",

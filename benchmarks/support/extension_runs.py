@@ -29,6 +29,7 @@ from agents.seeds import spread_seed
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
+from agents.training.limits_training import LimitsConfig, fit_limits
 from agents.training.pipeline import cloned
 from agents.training.selection import Schedule
 from cryptoenv.bars.price_columns import CLOSE, VOLUME
@@ -166,8 +167,28 @@ def crowd(seed: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def limits(seed: int) -> dict[str, dict[str, Any]]:
+    """A slow policy that sets limits for the clone when a 4h bar, or a day, closes; also without its margin."""
+    at = stage()
+    clone, test = clone_of(seed), at.test
+    rows = {PLAIN: found(rolled(clone.on(test.labelled, test.table)), margin=clone.margin)}
+    for timeframe in ("4h", "1d"):
+        limiter = fit_limits(clone, at.training, LimitsConfig(timeframe=timeframe), seed=spread_seed(seed, timeframe))
+        for name, one in (("margin tuned", limiter), ("no margin", limiter.with_margin(0.0))):
+            policy = one.on(test.labelled, test.table)
+            rollout = rolled(policy)
+            inside = np.concatenate([
+                policy.in_force(np.column_stack([np.full(t.steps, m), np.arange(t.first, t.first + t.steps)]))
+                for m, t in enumerate(test.labelled)
+            ])  # fmt: skip
+            told = {"slow_margin": min(one.margin, 1e9), "limited": float((inside != 0).mean())}
+            rows[f"limits every {timeframe}, {name}"] = found(rollout, **told)
+    return rows
+
+
 PARTS: dict[str, Callable[[int], dict[str, dict[str, Any]]]] = {
     "crowd": crowd,
     "uncertainty": uncertainty,
     "quantiles": quantiles,
+    "limits": limits,
 }
