@@ -139,7 +139,7 @@ def quantiles(seed: int) -> dict[str, dict[str, Any]]:
     schedule = Schedule(QUANTILE_STEPS, QUANTILE_STEPS // 2)
     kept = improve(learner, clone, ("qrdqn", entry.head), validation, schedule, progress=False).agent
     # the weights that did best on validation markets may be those it began with, which say nothing of spread
-    agent = tune_margin(replace(kept, policy=copy_of(learner.policy_to_judge)), validation.labelled)
+    agent = tune_margin(replace(kept, policy=copy_of(learner.policy)), validation.labelled)
     rows = {PLAIN: found(rolled(clone.on(test.labelled, test.table)), margin=clone.margin)}
     rollout = rolled(agent.on(test.labelled, test.table))
     rows["QR-DQN from the clone, last weights"] = found(rollout, margin=agent.margin)
