@@ -4,7 +4,7 @@ Names are imported when they are first used, so that the command line starts wit
 
 >>> import agents
 >>> sorted(name for name in dir(agents) if name in agents.__all__ and name.islower())
-['evaluate', 'fit_limits', 'score', 'train', 'tune_ensemble']
+['adapt', 'evaluate', 'fit_limits', 'reptile', 'score', 'train', 'tune_ensemble']
 >>> agents.TradingSettings().positions
 (-1.0, 0.0, 1.0)
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agents.settings import TradingSettings
     from agents.training.config import AgentTrainingConfig, TrainingConfig
     from agents.training.limits_training import fit_limits
+    from agents.training.meta_learning import adapt, reptile
     from agents.training.pipeline import train
 
 _HOMES = {
@@ -44,8 +45,10 @@ _HOMES = {
     "Run": "agents.run_folders.run_folder",
     "TradingSettings": "agents.settings",
     "TrainingConfig": "agents.training.config",
+    "adapt": "agents.training.meta_learning",
     "evaluate": "agents.evaluation.tables",
     "fit_limits": "agents.training.limits_training",
+    "reptile": "agents.training.meta_learning",
     "score": "agents.evaluation.judging",
     "train": "agents.training.pipeline",
     "tune_ensemble": "agents.evaluation.composed_tuning",
@@ -63,8 +66,10 @@ __all__ = [
     "Run",
     "TradingSettings",
     "TrainingConfig",
+    "adapt",
     "evaluate",
     "fit_limits",
+    "reptile",
     "score",
     "train",
     "tune_ensemble",

@@ -29,11 +29,11 @@ from benchmarks.support.results import write_result
 Kept = dict[str, dict[str, dict[str, Any]]]  #: part -> seed -> {"rows": ..., "cpu_seconds": ...}
 
 
-def table(kept: Kept, best: list[float]) -> dict[str, dict[str, Any]]:
+def table(kept: Kept, best: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Per part and method: score, its difference from the plain agent, and means of the other figures over seeds."""
-    share = np.asarray(best)
     lines: dict[str, dict[str, Any]] = {}
     for part, runs in kept.items():
+        share = np.asarray(best[part])
         names = list(next(iter(runs.values()))["rows"])
         lines[part] = {}
         for name in names:
@@ -86,8 +86,9 @@ def main() -> None:
             rows = PARTS[part](seed)
             kept[part][str(seed)] = {"rows": rows, "cpu_seconds": round(process_time() - began, 1)}
             print(f"{part}, seed {seed}: {kept[part][str(seed)]['cpu_seconds']} CPU s", flush=True)
-            told = header() | {"task": TASK, "days": DAYS, "markets": MARKETS, "best": told.get("best")}
-            told["best"] = told["best"] or optimum().tolist()
+            told = header() | {"task": TASK, "days": DAYS, "markets": MARKETS, "best": told.get("best", {})}
+            if part not in told["best"]:
+                told["best"][part] = optimum(part).tolist()
             write_result(arguments.out, told | {"table": table(kept, told["best"]), "runs": kept})
     report(table({part: runs for part, runs in kept.items() if runs}, told["best"]))
 

@@ -17,12 +17,13 @@ from agents.evaluation import baselines
 from agents.evaluation.composed_tuning import CAUTIONS, tune_caution, tune_ensemble
 from agents.evaluation.crowd_rollout import roll_crowd
 from agents.evaluation.hysteresis import tune_margin
-from agents.evaluation.rollout import Rollout, roll, whole_markets
+from agents.evaluation.rollout import Rollout, RolloutRows, roll, whole_markets
 from agents.evaluation.tables import net_figures
 from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
 from agents.markets.expert_market import synthetic_markets
 from agents.policies.agent import Agent
 from agents.policies.composed.ensemble import EnsembleAgent
+from agents.policies.composed.per_market import PerMarketPolicy
 from agents.policies.heads import copy_of
 from agents.policies.trading_policy import TradingPolicy
 from agents.seeds import spread_seed
@@ -30,10 +31,12 @@ from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.limits_training import LimitsConfig, fit_limits
+from agents.training.meta_learning import AdaptationConfig, ReptileConfig, adapted, lesson_of, reptile
 from agents.training.pipeline import cloned
 from agents.training.selection import Schedule
 from cryptoenv.bars.price_columns import CLOSE, VOLUME
 from pretrain import Extractor
+from pretrain.data.teachers import bar_labels
 
 TASK, DAYS = "standard", 60
 MARKETS = {"train": 96, "validation": 24, "test": 48}
@@ -41,6 +44,9 @@ CLONING = CloningConfig(samples=200_000, epochs=4)  #: 3 CPU s; as good as the d
 PLAIN = "plain agent (clone)"
 MEMBERS = 5
 QUANTILE_STEPS = 60_000  #: env steps of QR-DQN from the clone
+ADAPTED_ON = (0, 192, 672, 1344, 2688)  #: bars of 15m: nothing, two days, one week, two, four
+RATES = (1e-4, 3e-4, 1e-3)  #: of adaptation
+CLONING_OF_BARS = CloningConfig(samples=200_000, epochs=2, learning_rate=3e-4)  #: as recipes clone labels of bars
 COPIES = (1, 2, 4, 8)
 SIZES = (0.01, 0.1)  #: equity of a copy, as a share of what a market's median bar trades
 IMPACT = 1.0  #: of order one, as Toth et al. 2011 find
@@ -85,11 +91,12 @@ def clone_of(seed: int, member: int = 0) -> Agent:
     return cloned(at.extractor, at.training, at.settings, CLONING, seed=own, progress=False)
 
 
-def optimum() -> NDArray[np.float64]:
-    """(M,) expected log-returns of the filter oracle on the test markets."""
+def optimum(part: str) -> NDArray[np.float64]:
+    """(M,) expected log-returns of the filter oracle on the bars of the test markets that a part is judged on."""
     at = stage()
     labelled = at.test.labelled
-    return rolled(baselines.oracle(labelled, at.settings)).expected(labelled)
+    oracle = baselines.oracle(labelled, at.settings)
+    return (after(oracle, at.test) if part == "meta" else rolled(oracle)).expected(labelled)
 
 
 def rolled(policy: TradingPolicy) -> Rollout:
@@ -186,9 +193,78 @@ def limits(seed: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def meta(seed: int) -> dict[str, dict[str, Any]]:
+    """Adaptation to test markets of "standard" in N of their bars, of agents that learned from "easy" and "hard" alone.
+
+    Everything is judged on the same bars, those after the most that is adapted on. Labels are of bars, without truth;
+    the rate of adaptation is chosen, for each beginning, on validation markets of "easy" and "hard".
+    """
+    at = stage()
+    train, validation = (elsewhere(family) for family in ("train", "validation"))
+    began = cloned(
+        at.extractor, TrainingMarkets(train, validation), at.settings, CLONING_OF_BARS,
+        seed=spread_seed(seed, "elsewhere"), progress=False,
+    )  # fmt: skip
+    beginnings = {"fine-tuned": began}
+    for rate in RATES:
+        config = ReptileConfig(adaptation=AdaptationConfig(learning_rate=rate))
+        learned = reptile(began, train, config, seed=spread_seed(seed, "reptile"), progress=False)
+        beginnings[f"Reptile {rate:g}"] = learned
+    tuned: dict[str, tuple[float, str, float]] = {}
+    for name, rates in (("fine-tuned", RATES), *((f"Reptile {rate:g}", (rate,)) for rate in RATES)):
+        for rate in rates:
+            agents = adapted_to(beginnings[name], validation, ReptileConfig().bars, rate, seed)
+            rollout = after(PerMarketPolicy(agents, validation.table), validation)
+            earned = float(rollout.expected(validation.labelled).sum())
+            kind = name.split()[0]
+            tuned[kind] = max(tuned.get(kind, (-np.inf, "", 0.0)), (earned, name, rate))
+    plain = clone_of(seed)
+    rows = {PLAIN: found(after(plain.on(at.test.labelled, at.test.table), at.test), margin=plain.margin)}
+    for kind, (_, name, rate) in tuned.items():
+        for bars in ADAPTED_ON:
+            agents = adapted_to(beginnings[name], at.test, bars, rate, seed)
+            rollout = after(PerMarketPolicy(agents, at.test.table), at.test)
+            against = {"against": f"fine-tuned on {bars} bars"} if kind == "Reptile" else {}
+            rows[f"{kind} on {bars} bars"] = found(rollout, bars=bars, rate=rate, margin=began.margin, **against)
+    return rows
+
+
+@lru_cache(maxsize=2)
+def elsewhere(family: str) -> EmbeddedMarkets:
+    """Markets of "easy" and "hard", half of each, with labels that need no truth."""
+    at, labelled = stage(), []
+    for task in ("easy", "hard"):
+        made = synthetic_markets(task, family, MARKETS[family] // 2, DAYS, at.settings, progress=False)
+        for one in made:
+            labels, kind = bar_labels("horizon", one.market.bars, at.settings.turnover_cost, at.settings.positions)
+            labelled.append(replace(one, labels=labels, label_kind=kind))
+    return EmbeddedMarkets.of(at.extractor, labelled, progress=False)
+
+
+def adapted_to(agent: Agent, markets: EmbeddedMarkets, bars: int, rate: float, seed: int) -> list[Agent]:
+    """The agent after the first `bars` decidable bars of each market."""
+    if bars == 0:
+        return [agent] * len(markets.labelled)
+    found, rng = [], np.random.default_rng(spread_seed(seed, "adapting"))
+    for number, one in enumerate(markets.labelled):
+        lesson = lesson_of(
+            one.market.bars, int(markets.table.offsets[number]), one.first, one.first + bars, agent.settings
+        )
+        found.append(adapted(agent, markets.table, lesson, AdaptationConfig(learning_rate=rate), rng))
+    return found
+
+
+def after(policy: TradingPolicy, markets: EmbeddedMarkets) -> Rollout:
+    """What a policy does on each market after the most that is adapted on."""
+    whole = whole_markets(markets.labelled)
+    rows = RolloutRows(whole.market, whole.start + max(ADAPTED_ON), whole.steps - max(ADAPTED_ON))
+    return roll(policy, markets.labelled, rows, stage().settings)
+
+
 PARTS: dict[str, Callable[[int], dict[str, dict[str, Any]]]] = {
     "crowd": crowd,
     "uncertainty": uncertainty,
     "quantiles": quantiles,
     "limits": limits,
+    "meta": meta,
 }
