@@ -15,6 +15,7 @@ from agents.markets.embedded import EmbeddedMarkets
 from agents.markets.expert_market import markets_of
 from agents.seeds import spread_seed
 from agents.settings import TradingSettings, vector_env
+from cryptoenv.env.saved_state import EnvState
 from cryptoenv.env.vector import CryptoTradeVectorEnv
 from cryptoenv.trading.config import Costs
 
@@ -108,11 +109,15 @@ class Sb3VecEnv(VecEnv):
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """The state of all rows, as arrays (N, ...)."""
-        return self._envs.state_dict() | {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return self._envs.get_state().to_arrays() | {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Go on from where `state_dict` found the rows: arrays (N, ...)."""
-        self._envs.load_state_dict(state)
+        """Go on from where `state_dict` found the rows: arrays (N, ...).
+
+        Raises:
+            StateError: of other markets, another version or number of rows, or damaged.
+        """
+        self._envs.set_state(EnvState.from_arrays(state))
         self._returns[:], self._lengths[:] = state["returns"], state["lengths"]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether the rows of a vector env are what an episode on its markets can have: jitted code trusts them blindly."""
+"""Whether the rows of a state are what an episode on an env's markets can have: jitted code trusts them blindly."""
 
 from typing import Any
 
@@ -31,8 +31,12 @@ MOST_EPISODES = 2**62  #: the number of an episode is hashed as int64
 MAY_BE_NAN = (FILL_PRICE, EXIT_PRICE)
 
 
-def _require(holds: NDArray[np.bool_], values: NDArray[Any], name: str, allowed: str) -> None:
-    """Raise ValueError with the first row where `holds` (N,) is False; `values` (N,) are shown."""
+def require(holds: NDArray[np.bool_], values: NDArray[Any], name: str, allowed: str) -> None:
+    """Refuse values (N,) of a state where `holds` (N,) is False.
+
+    Raises:
+        ValueError: names the first such row, its value, and what is `allowed`.
+    """
     if not holds.all():
         row = int(np.argmin(holds))
         raise ValueError(f"row {row} of the state: {name} is {values[row]}, which must be {allowed}")
@@ -51,49 +55,70 @@ def check_rows(rows: RowStates, numbers: NDArray[np.int64], setup: EnvironmentSp
         ValueError: a value that no episode can have; row, column and what is allowed are named.
     """
     highest = setup.visits.count - 1
-    _require((numbers >= 0) & (numbers <= highest), numbers, "the market", f"from 0 to {highest}")
+    require((numbers >= 0) & (numbers <= highest), numbers, "the market", f"from 0 to {highest}")
     if setup.stream is not None:
         places = rows.clocks[:, MARKET]
-        _require(places == np.arange(len(places)), places, "the market's place", "the row's own number")
-    _check_clocks(rows.clocks, setup)
-    _check_accounts(rows)
+        require(places == np.arange(len(places)), places, "the market's place", "the row's own number")
+    table, places = setup.world.table, rows.clocks[:, MARKET]
+    check_clocks(rows.clocks, table[places, FIRST], table[places, LAST])
+    check_account(rows.accounts)
     limit = setup.limit
-    _require(np.abs(rows.targets) <= limit, rows.targets, "the target exposure", f"within +-{limit}")
+    require(np.abs(rows.targets) <= limit, rows.targets, "the target exposure", f"within +-{limit}")
     markets = setup.visits.restored(numbers)
     bars, closes = rows.clocks[:, BAR].tolist(), rows.accounts[:, CLOSE_PRICE]
     prices = [market.prices[bar, CLOSE] for market, bar in zip(markets, bars, strict=True)]
     same = closes == np.array(prices)
-    _require(same, closes, "the close", "the close of its bar in its market (are they the same markets?)")
+    require(same, closes, "the close", "the close of its bar in its market (are they the same markets?)")
     return markets
 
 
-def _check_clocks(clocks: NDArray[np.int64], setup: EnvironmentSpec) -> None:
-    market, bar, end = clocks[:, MARKET], clocks[:, BAR], clocks[:, END]
-    first, last = setup.world.table[market, FIRST], setup.world.table[market, LAST]
+def check_clocks(clocks: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
+    """Check clocks (N, CLOCK_WIDTH) whose markets may be traded from bar `first` to `last`, (N,) each.
+
+    Raises:
+        ValueError: a value that no episode can have.
+    """
+    bar, end = clocks[:, BAR], clocks[:, END]
     between = "from the market's first decidable bar to its last"
-    _require((bar >= first) & (bar <= last), bar, "the bar", between)
-    _require((end >= bar) & (end <= last), end, "the episode's last bar", "from the present bar to the market's last")
+    require((bar >= first) & (bar <= last), bar, "the bar", between)
+    require((end >= bar) & (end <= last), end, "the episode's last bar", "from the present bar to the market's last")
     ended, episode, seed = clocks[:, ENDED], clocks[:, EPISODE], clocks[:, SEED]
-    _require((ended == 0) | (ended == 1), ended, "the mark of an ended episode", "0 or 1")
-    _require((bar < end) | (ended == 1), bar, "the bar", "before the episode's last, unless it has ended")
+    require((ended == 0) | (ended == 1), ended, "the mark of an ended episode", "0 or 1")
+    require((bar < end) | (ended == 1), bar, "the bar", "before the episode's last, unless it has ended")
     counted = (episode >= 0) & (episode < MOST_EPISODES)
-    _require(counted, episode, "the episode's number", f"from 0 to {MOST_EPISODES - 1}")
-    _require((seed >= 0) & (seed <= SEED_MASK), seed, "the seed", f"from 0 to {SEED_MASK}")
+    require(counted, episode, "the episode's number", f"from 0 to {MOST_EPISODES - 1}")
+    require((seed >= 0) & (seed <= SEED_MASK), seed, "the seed", f"from 0 to {SEED_MASK}")
 
 
-def _check_accounts(rows: RowStates) -> None:
-    accounts = rows.accounts
+def check_account(accounts: NDArray[np.float64]) -> None:
+    """Check accounts, (N, ACCOUNT_WIDTH).
+
+    Raises:
+        ValueError: a value that no account can have.
+    """
+    check_position(accounts, "")
+    for column, name in ((PEAK_EQUITY, "the peak equity"), (START_EQUITY, "the starting equity")):
+        require(accounts[:, column] > 0.0, accounts[:, column], name, "above 0")
+    ruined = accounts[:, RUINED]
+    require(np.isin(ruined, (0.0, 1.0)), ruined, "the mark of ruin", "0 or 1")
+
+
+def check_position(accounts: NDArray[np.float64], of: str) -> None:
+    """Check what an account's row and one of a portfolio's assets have in common; (N, ACCOUNT_WIDTH) or wider.
+
+    Raises:
+        ValueError: a value that none can have; `of` says whose it is, where it is not the account's.
+    """
     finite = np.isfinite(accounts)
     finite[:, MAY_BE_NAN] = True
     for row, column in np.argwhere(~finite)[:1]:
-        value = accounts[row, column]
-        raise ValueError(f"row {row} of the state: column {column} of its account is {value}, which must be finite")
-    for column, name in ((EQUITY, "equity"), (PEAK_EQUITY, "the peak equity"), (START_EQUITY, "the starting equity")):
-        _require(accounts[:, column] > 0.0, accounts[:, column], name, "above 0")
-    for column, name in ((RUINED, "the mark of ruin"), (HALTED, "the mark of the drawdown stop")):
-        _require(np.isin(accounts[:, column], (0.0, 1.0)), accounts[:, column], name, "0 or 1")
+        value, whose = accounts[row, column], of.removeprefix(" of ") or "its account"
+        raise ValueError(f"row {row} of the state: column {column} of {whose} is {value}, which must be finite")
+    require(accounts[:, EQUITY] > 0.0, accounts[:, EQUITY], f"equity{of}", "above 0")
+    halted = accounts[:, HALTED]
+    require(np.isin(halted, (0.0, 1.0)), halted, f"the mark of the drawdown stop{of}", "0 or 1")
     for column, kinds in ((ORDER_STATUS, OrderStatus), (EXIT_KIND, ExitKind)):
         values, codes = accounts[:, column], [int(kind) for kind in kinds]
-        _require(np.isin(values, codes), values, kinds.__name__, f"one of {codes}")
+        require(np.isin(values, codes), values, f"{kinds.__name__}{of}", f"one of {codes}")
     held = accounts[:, BARS_HELD]
-    _require((held >= 0.0) & (held < 2.0**31), held, "the bars held", "0 or more")
+    require((held >= 0.0) & (held < 2.0**31), held, f"the bars held{of}", "0 or more")

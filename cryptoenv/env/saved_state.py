@@ -6,9 +6,9 @@ import copy
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +22,7 @@ from cryptoenv.files.typed_values import whole
 from cryptoenv.market.market import Market
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 
-ARRAY_FORMS: dict[str, tuple[type, tuple[int, ...]]] = {
-    "accounts": (np.float64, (ACCOUNT_WIDTH,)),
-    "clocks": (np.int64, (CLOCK_WIDTH,)),
-    "targets": (np.float64, ()),
-}
+SAID = "said"  #: beside the arrays: names of markets and version, as the bytes of a JSON
 
 
 class StateError(ValueError):
@@ -48,6 +44,12 @@ class EnvState:
         version: of the package that took it.
     """
 
+    FORMS: ClassVar[dict[str, tuple[type, tuple[int | None, ...]]]] = {
+        "accounts": (np.float64, (ACCOUNT_WIDTH,)),
+        "clocks": (np.int64, (CLOCK_WIDTH,)),
+        "targets": (np.float64, ()),
+    }  #: dtypes and shapes after the rows; None: any number
+
     accounts: NDArray[np.float64]
     clocks: NDArray[np.int64]
     targets: NDArray[np.float64]
@@ -56,44 +58,66 @@ class EnvState:
 
     def __post_init__(self) -> None:
         rows = len(self.markets)
-        for name, (dtype, shape) in ARRAY_FORMS.items():
-            array = getattr(self, name)
-            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (rows, *shape):
+        for name, (dtype, shape) in self.FORMS.items():
+            array, wanted = getattr(self, name), (rows, *shape)
+            fits = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == len(wanted)
+            if not fits or any(size not in (own, None) for own, size in zip(array.shape, wanted, strict=True)):
                 found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                wanted = f"{np.dtype(dtype)} {(rows, *shape)}"
-                raise StateError(f"{name} of the state must be {wanted} for its {rows} markets, got {found}")
+                told = f"{np.dtype(dtype)} {wanted}".replace("None", "A")
+                raise StateError(f"{name} of the state must be {told} for its {rows} markets, got {found}")
 
     def __len__(self) -> int:
         return len(self.markets)
 
-    def __getitem__(self, rows: int | slice | ArrayLike) -> EnvState:
+    def __getitem__(self, rows: int | slice | ArrayLike) -> Self:
         """The state of some rows, in the order asked for: a number, a slice, (R,) numbers or an (N,) bool mask."""
         chosen = np.atleast_1d(np.arange(len(self))[rows])  # type: ignore[index]
-        arrays = {name: getattr(self, name)[chosen] for name in ARRAY_FORMS}
-        return EnvState(**arrays, markets=tuple(self.markets[i] for i in chosen.tolist()), version=self.version)
+        arrays = {name: getattr(self, name)[chosen] for name in self.FORMS}
+        return type(self)(**arrays, markets=tuple(self.markets[i] for i in chosen.tolist()), version=self.version)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it as arrays by name, for who keeps arrays: (N, ...) each, and what is text as uint8."""
+        said = {"kind": type(self).__name__, "markets": self.markets, "version": self.version}
+        text = np.frombuffer(json.dumps(said).encode(), dtype=np.uint8)
+        return {SAID: text, **{name: getattr(self, name) for name in self.FORMS}}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The inverse of `to_arrays`, of arrays (N, ...); nothing of them is run.
+
+        Raises:
+            StateError: one is missing, or has another shape or dtype, or they are of another kind of env.
+        """
+        try:
+            said = json.loads(arrays[SAID].tobytes())
+            kind, version = str(said["kind"]), str(said["version"])
+            markets = tuple(str(name) for name in said["markets"])
+            own = {name: arrays[name] for name in cls.FORMS if kind == cls.__name__}
+        except Exception as error:  # json has errors of its own for damaged bytes, and what is read may be anything
+            raise StateError(f"these arrays are no state of an env, or damaged: {error!r}") from error
+        if kind != cls.__name__:
+            raise StateError(f"the state is a {kind}, and what is asked for is a {cls.__name__}")
+        return cls(**own, markets=markets, version=version)
 
     def to_bytes(self) -> bytes:
         """All of it, in NumPy's file format; the same state gives the same bytes."""
-        said = np.frombuffer(json.dumps({"markets": self.markets, "version": self.version}).encode(), dtype=np.uint8)
         file = io.BytesIO()
-        np.savez(file, said=said, **{name: getattr(self, name) for name in ARRAY_FORMS})
+        np.savez(file, allow_pickle=False, **self.to_arrays())
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> EnvState:
+    def from_bytes(cls, content: bytes) -> Self:
         """The inverse of `to_bytes`; nothing of `content` is run.
 
         Raises:
-            StateError: no state, or a damaged one.
+            StateError: no state, a damaged one, or one of another kind of env.
         """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                said = json.loads(file["said"].tobytes())
-                arrays = {name: file[name] for name in ARRAY_FORMS}
-            markets, taken_by = tuple(str(name) for name in said["markets"]), str(said["version"])
-        except Exception as error:  # zipfile, numpy and json each have errors of their own for damaged bytes
+                arrays = dict(file)
+        except Exception as error:  # zipfile and numpy each have errors of their own for damaged bytes
             raise StateError(f"these {len(content):,} bytes are no state of an env, or damaged: {error}") from error
-        return cls(**arrays, markets=markets, version=taken_by)
+        return cls.from_arrays(arrays)
 
 
 def market_names(setup: EnvironmentSpec, numbers: Iterable[int]) -> tuple[str, ...]:
@@ -123,8 +147,29 @@ def checked_state(state: Any, setup: EnvironmentSpec, count: int) -> tuple[RowSt
         StateError: no state, another number of rows, another version's, of other markets, or of what no episode on them
             can have. TypeError: not an `EnvState`.
     """
-    if not isinstance(state, EnvState):
+    if type(state) is not EnvState:
         raise TypeError(f"a state is what get_state() gives or EnvState.from_bytes(...), got {type(state).__name__}")
+    check_belongs(state, count, setup.visits.count, lambda numbers: market_names(setup, numbers))
+    numbers, clocks = state.clocks[:, MARKET], state.clocks.copy()
+    if setup.stream is not None:
+        clocks[:, MARKET] = np.arange(count)  # each row has a place of its own
+    rows = RowStates(state.accounts.copy(), clocks, state.targets.copy())
+    try:
+        return rows, check_rows(rows, numbers, setup)
+    except ValueError as error:
+        raise StateError(str(error)) from error
+
+
+def check_belongs(
+    state: EnvState, count: int, markets: int, names_of: Callable[[Iterable[int]], tuple[str, ...]]
+) -> None:
+    """Check that a state is of `count` rows, this version, and the markets of an env that has so many `markets`.
+
+    `names_of` gives what tells the env's markets from all others, by their numbers.
+
+    Raises:
+        StateError: it is not; what differs is named.
+    """
     if len(state) != count:
         raise StateError(f"the state has {len(state)} rows and the env {count}: take rows of it, state[[0] * {count}]")
     if state.version != PACKAGE_VERSION:
@@ -133,27 +178,19 @@ def checked_state(state: Any, setup: EnvironmentSpec, count: int) -> tuple[RowSt
             "differently, so that it would not go on as it would have"
         )
     numbers = state.clocks[:, MARKET]
-    outside = (numbers < 0) | (numbers >= setup.visits.count)
+    outside = (numbers < 0) | (numbers >= markets)
     if outside.any():
         row = int(np.argmax(outside))
         raise StateError(
-            f"row {row} of the state is on market {numbers[row]}, and the markets of this env are 0 to "
-            f"{setup.visits.count - 1}"
+            f"row {row} of the state: the market is {numbers[row]}, which must be from 0 to {markets - 1}, the markets "
+            "of this env"
         )
-    for row, (own, its) in enumerate(zip(market_names(setup, numbers.tolist()), state.markets, strict=True)):
+    for row, (own, its) in enumerate(zip(names_of(numbers.tolist()), state.markets, strict=True)):
         if own != its:
             raise StateError(
                 f"row {row} of the state is on market {numbers[row]}, {its}, and market {numbers[row]} of this env is "
                 f"{own}: make the env with the markets that the state was taken on"
             )
-    clocks = state.clocks.copy()
-    if setup.stream is not None:
-        clocks[:, MARKET] = np.arange(count)  # each row has a place of its own
-    rows = RowStates(state.accounts.copy(), clocks, state.targets.copy())
-    try:
-        return rows, check_rows(rows, numbers, setup)
-    except ValueError as error:
-        raise StateError(str(error)) from error
 
 
 def copies(env: Any, count: int) -> tuple[Any, ...]:

@@ -7,14 +7,16 @@ what makes a row checkable by itself. It also means that the seeds 0, 1, 2, ... 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
-from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.env.episode import SEED_MASK
-from cryptoenv.env.spec import EnvironmentSpec
+from cryptoenv.env.episode import EPISODE, SEED, SEED_MASK
+from cryptoenv.env.row_arguments import check_seeds
 from cryptoenv.files.typed_values import Range, whole
-from cryptoenv.market.market import Market
 
 MOST_SPANS = 64  #: kept of each
 #: What vector envs of this process were seeded with: by markets, spans of row seeds.
@@ -50,14 +52,51 @@ def spread_seeds(seed: int, num_envs: int) -> list[int]:
     return list(drawn_seeds(np.random.SeedSequence(whole("seed", seed, Range(0))), whole("num_envs", num_envs)))
 
 
-def warn_of_shared_episodes(setup: EnvironmentSpec, first: int, rows: int) -> None:
+def seed_rows(
+    env: VectorEnv[Any, Any, Any], clocks: NDArray[np.int64], seed: Any, mask: NDArray[np.bool_], begun: bool,
+    markets: Hashable,
+) -> None:  # fmt: skip
+    """Give every row where `mask` (N,) is True its seed, or the number of its next episode.
+
+    Args:
+        env: whose generator seeds rows that nobody gave a seed. clocks: (N, CLOCK_WIDTH), changed.
+        seed: of `reset`. begun: whether episodes were begun before.
+        markets: what tells the markets from others: the same seed on others shares no episode.
+
+    Raises:
+        ValueError: seeds of another number, or one that is none.
+    """
+    rows = len(clocks)
+    if seed is None and begun:
+        clocks[mask, EPISODE] += 1
+        return
+    if isinstance(seed, np.random.SeedSequence):
+        seed = list(drawn_seeds(seed, rows))
+    if isinstance(seed, (list, tuple, np.ndarray)):
+        check_seeds(seed, rows)
+        for i in np.flatnonzero(mask):
+            row_seed = seed[i]
+            if row_seed is not None:
+                clocks[i, SEED], clocks[i, EPISODE] = int(row_seed) & SEED_MASK, 0
+            elif begun:
+                clocks[i, EPISODE] += 1
+            else:
+                clocks[i, SEED], clocks[i, EPISODE] = env.np_random.integers(SEED_MASK), 0
+        return
+    VectorEnv.reset(env, seed=seed)
+    first = int(env.np_random_seed or 0) & SEED_MASK  # the sum with a row number fits into int64
+    if seed is not None:
+        _warn_of_shared_episodes(markets, first, rows)
+    clocks[mask, SEED] = ((first + np.arange(rows)) & SEED_MASK)[mask]
+    clocks[mask, EPISODE] = 0
+
+
+def _warn_of_shared_episodes(markets: Hashable, first: int, rows: int) -> None:
     """Warn where rows seeded `first`, `first + 1`, ... share episodes with another seeding in this process.
 
     The same seed again is no fault: that is how a run is repeated.
     """
-    source = setup.visits.source(0)
-    own = (len(source), source.prices[0, CLOSE], source.prices[-1, CLOSE]) if isinstance(source, Market) else source
-    span, earlier = range(first, first + rows), _SPANS.setdefault((own, setup.visits.count), [])
+    span, earlier = range(first, first + rows), _SPANS.setdefault(markets, [])
     for other in earlier:
         shared = min(span.stop, other.stop) - max(span.start, other.start)
         if other.start != first and shared > 0:

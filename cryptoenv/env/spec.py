@@ -1,6 +1,6 @@
 """The keyword arguments of the environment, validated once for the single and the vector env alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +8,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import ACCOUNT_OBSERVATION, DRAWN, EpisodeRules, World
 from cryptoenv.env.market_visits import PoolVisits, StreamVisits, Visits
 from cryptoenv.features import FEATURE_BOUND
 from cryptoenv.files.typed_values import Range, is_number, is_whole, number, whole
 from cryptoenv.market.funding_files import FundingArgument
+from cryptoenv.market.market import Market
 from cryptoenv.market.pool import DEFAULT_TIMEFRAMES, MarketArgument, MarketPool, make_pool
 from cryptoenv.market.table import FIRST, LAST
 from cryptoenv.market.task_markets import MarketStream
@@ -171,6 +173,13 @@ class EnvironmentSpec:
         self.trading = replace(self.trading, costs=costs)
         self._check_funding()
         self.world.parameters[:] = self._parameters()
+
+    @property
+    def drawn_from(self) -> Hashable:
+        """What tells the markets that episodes are drawn from from others, as far as two numbers can."""
+        source = self.visits.source(0)
+        own = (len(source), source.prices[0, CLOSE], source.prices[-1, CLOSE]) if isinstance(source, Market) else source
+        return own, self.visits.count
 
     @property
     def lowest_action(self) -> float:

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.env import shared_rows as board_of
+from cryptoenv.env import job_board as board_of
 from cryptoenv.env.thread_signals import ACQUIRE, RELEASE, held_lock
 
 MOST_HELPERS = 63  #: one board has room for

@@ -105,3 +105,15 @@ def release_lock(typing_context: Any, function: Any, lock: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@_intrinsic
+def call_with(typing_context: Any, function: Any, first: Any, second: Any, third: Any) -> Any:
+    """Call the C function at an address with three int64; it returns nothing."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_NUMBER] * 3)
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate

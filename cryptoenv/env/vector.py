@@ -8,14 +8,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from cryptoenv.env.episode import BAR, DRAWN, END, ENDED, EPISODE, MARKET, SEED, SEED_MASK
-from cryptoenv.env.lanes import RowStates, accounts_of, empty_rows, put_states, states_of
+from cryptoenv.env.episode import BAR, DRAWN, END, ENDED, EPISODE, MARKET
+from cryptoenv.env.lanes import accounts_of, empty_rows, put_states, states_of
 from cryptoenv.env.market_visits import any_ended
-from cryptoenv.env.row_arguments import check_seeds, checked_mask, checked_starts, write_targets
-from cryptoenv.env.row_checks import check_rows
+from cryptoenv.env.row_arguments import checked_mask, checked_starts, write_targets
 from cryptoenv.env.saved_state import EnvState, checked_state, copies, taken_state
-from cryptoenv.env.seeds import drawn_seeds, warn_of_shared_episodes
-from cryptoenv.env.shared_rows import copy_windows_shared, step_shared
+from cryptoenv.env.seeds import seed_rows
+from cryptoenv.env.shared_rows import copy_windows_shared, copying, step_shared, stepping
 from cryptoenv.env.spec import EnvironmentSpec, checked_options
 from cryptoenv.env.stepping_threads import granted_threads, helping
 from cryptoenv.env.vector_rows import (
@@ -199,8 +198,8 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ValueError("the first reset must be of all rows: leave options['reset_mask'] out")
         markets, starts, exposures = checked_starts(given, self.setup, self.num_envs)
         self._cut_short = False
-        self._seed_rows(seed, mask)
         beginning, clocks = np.flatnonzero(mask), self._rows.clocks
+        seed_rows(self, clocks, seed, mask, self._started, self.setup.drawn_from)
         markets[beginning] = self.setup.visits.prepare(clocks, beginning, markets[beginning])
         begin_rows(mask, self._rows, self.setup.world, self.setup.episode_rules, markets, starts, exposures)
         if self.staggers and mask.all():
@@ -243,7 +242,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         if board is None:
             step_serial(rows, self.setup.world, self.setup.episode_rules, next_step, seen)
         else:
-            step_shared(rows, self.setup.world, self.setup.episode_rules, next_step, seen, board)
+            step_shared(rows, self.setup.world, self.setup.episode_rules, next_step, seen, board, stepping())
         if self._custom_reward is not None:
             self._reward_by_function(seen.rewards, restarted)
         rewards, terminated, truncated = seen.rewards, seen.terminated, seen.truncated
@@ -331,7 +330,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         rows, markets = checked_state(state, self.setup, self.num_envs)
         self.setup.visits.put_back(state.clocks[:, MARKET], markets)
         put_states(self._rows, rows)
-        self._started, self._cut_short = True, False
+        self._started, self._cut_short = True, self.autoreset_mode == AutoresetMode.SAME_STEP  # of rows that had ended
         seen = self._seen()
         return self._observation(seen, self.copies), self._info(seen)
 
@@ -344,76 +343,9 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.get_state()  # refuses what has no state
         return copies(self, n)
 
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The state of all rows, as copies: after `load_state_dict` the env goes on as it would from here.
-
-        Arrays `accounts` (N, ACCOUNT_WIDTH) float64, `clocks` (N, CLOCK_WIDTH) int64 (seeds and episode numbers among
-        them) and `targets` (N,) float64; of a stream also `markets` (N,) int64, the numbers of the rows' markets.
-
-        Raises:
-            RuntimeError: not reset yet.
-        """
-        if not self._started:
-            raise RuntimeError("no episode was begun: call reset() before state_dict()")
-        state: dict[str, NDArray[Any]] = states_of(self._rows)._asdict()
-        if self.setup.stream is not None:
-            state["markets"] = self.setup.visits.numbers(self._rows.clocks[:, MARKET])
-        return state
-
-    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Put all rows where `state_dict` found them; the env must be made with the same markets and arguments.
-
-        Args:
-            state: arrays of the shapes that `state_dict` gives: accounts (N, ACCOUNT_WIDTH) and so on.
-
-        Raises:
-            ValueError: an array is missing, has another shape or dtype, or holds what no episode on these markets can
-                (the row and the column are named); the env is left as it was.
-        """
-        own: dict[str, NDArray[Any]] = states_of(self._rows)._asdict()
-        if self.setup.stream is not None:
-            own = own | {"markets": np.zeros(self.num_envs, dtype=np.int64)}
-        for name, mine in own.items():
-            given = state.get(name)
-            if not isinstance(given, np.ndarray) or given.shape != mine.shape or given.dtype != mine.dtype:
-                found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-                raise ValueError(f"state[{name!r}] must be {mine.dtype} of shape {mine.shape}, got {found}")
-        numbers = state["clocks"][:, MARKET] if self.setup.stream is None else state["markets"]
-        states = RowStates(**{name: state[name] for name in RowStates._fields})
-        markets = check_rows(states, numbers, self.setup)
-        self.setup.visits.put_back(numbers, markets)
-        put_states(self._rows, states)
-        self._started = True
-
     def set_costs(self, costs: Costs) -> None:
         """Charge other costs from the next step on, in episodes that are under way too; a curriculum raises them."""
         self.setup.set_costs(costs)
-
-    def _seed_rows(self, seed: Seeds, mask: NDArray[np.bool_]) -> None:
-        """Give every masked row its seed, or the number of its next episode."""
-        clocks = self._rows.clocks
-        if seed is None and self._started:
-            clocks[mask, EPISODE] += 1
-            return
-        if isinstance(seed, np.random.SeedSequence):
-            seed = list(drawn_seeds(seed, self.num_envs))
-        if isinstance(seed, (list, tuple, np.ndarray)):
-            check_seeds(seed, self.num_envs)
-            for i in np.flatnonzero(mask):
-                row_seed = seed[i]
-                if row_seed is not None:
-                    clocks[i, SEED], clocks[i, EPISODE] = int(row_seed) & SEED_MASK, 0
-                elif self._started:
-                    clocks[i, EPISODE] += 1
-                else:
-                    clocks[i, SEED], clocks[i, EPISODE] = self.np_random.integers(SEED_MASK), 0
-            return
-        super().reset(seed=seed)
-        first = int(self.np_random_seed or 0) & SEED_MASK  # the sum with a row number fits into int64
-        if seed is not None:
-            warn_of_shared_episodes(self.setup, first, self.num_envs)
-        clocks[mask, SEED] = ((first + np.arange(self.num_envs)) & SEED_MASK)[mask]
-        clocks[mask, EPISODE] = 0
 
     def _memory(self) -> Seen:
         """Memory for what the rows show: fresh, or with `copy=False` that of the last call."""
@@ -445,7 +377,7 @@ class CryptoTradeVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             if board is None:
                 copy_windows(table, clocks, k, window)
             else:
-                copy_windows_shared(table, clocks, k, window, board)
+                copy_windows_shared(table, clocks, k, window, board, copying())
         return {**windows, "account": seen.account}
 
     def _info(self, seen: Seen) -> dict[str, Any]:

@@ -58,6 +58,7 @@ from cryptoenv.trading.portfolio_account import (
     ABSENT,
     COMING,
     GONE,
+    SLATE_WIDTH,
     TRADED,
     open_portfolio,
     portfolio_transition,
@@ -85,12 +86,14 @@ class PortfolioWorld(NamedTuple):
 
     Attributes:
         table: (M * A, 5 + 3K + 1) int64: of asset j of portfolio m, row m * A + j: `market_row`, then its offset.
-        parameters: (PARAMETER_WIDTH,). weights: (7,) of rewards. all_listed: episodes begin once every asset was there.
+        parameters: (PARAMETER_WIDTH,). weights: (7,) of rewards. limits: (2,) gross and net, float64.
+        all_listed: episodes begin once every asset was there.
     """
 
     table: NDArray[np.int64]
     parameters: NDArray[np.float64]
     weights: NDArray[np.float64]
+    limits: NDArray[np.float64]
     all_listed: bool
 
 
@@ -99,14 +102,13 @@ class PortfolioRows(NamedTuple):
 
     Attributes:
         accounts: (N, ACCOUNT_WIDTH) float64. positions: (N, A, POSITION_WIDTH) float64. clocks: (N, CLOCK_WIDTH) int64.
-        targets: (N, A) float64. slate: (A, SLATE_WIDTH) float64, of the row that is being stepped.
+        targets: (N, A) float64.
     """
 
     accounts: NDArray[np.float64]
     positions: NDArray[np.float64]
     clocks: NDArray[np.int64]
     targets: NDArray[np.float64]
-    slate: NDArray[np.float64]
 
 
 class PortfolioSeen(NamedTuple):
@@ -139,7 +141,6 @@ def _rows_disowned(rows: PortfolioRows) -> PortfolioRows:
         float64_at(rows.positions.ctypes.data, (n, assets, width)),
         int64_at(rows.clocks.ctypes.data, (n, rows.clocks.shape[1])),
         float64_at(rows.targets.ctypes.data, (n, assets)),
-        float64_at(rows.slate.ctypes.data, (assets, rows.slate.shape[1])),
     )
 
 
@@ -149,6 +150,7 @@ def _world_disowned(world: PortfolioWorld) -> PortfolioWorld:
         int64_at(world.table.ctypes.data, (world.table.shape[0], world.table.shape[1])),
         float64_at(world.parameters.ctypes.data, (world.parameters.shape[0],)),
         float64_at(world.weights.ctypes.data, (world.weights.shape[0],)),
+        float64_at(world.limits.ctypes.data, (2,)),
         world.all_listed,
     )
 
@@ -227,9 +229,9 @@ def begin_row(
 
 
 @njit(cache=True, error_model="numpy")
-def _lay_slate(rows: PortfolioRows, i: int, table: NDArray[np.int64]) -> None:
+def _lay_slate(rows: PortfolioRows, i: int, table: NDArray[np.int64], slate: NDArray[np.float64]) -> None:
     """Write what the step of row `i` reads of each asset."""
-    positions, slate = rows.positions[i], rows.slate
+    positions = rows.positions[i]
     assets, bar, market = positions.shape[0], rows.clocks[i, BAR], rows.clocks[i, MARKET]
     for j in range(assets):
         row = market * assets + j
@@ -248,7 +250,7 @@ def _lay_slate(rows: PortfolioRows, i: int, table: NDArray[np.int64]) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, gross_limit: float, seen: PortfolioSeen) -> None:
+def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, seen: PortfolioSeen) -> None:
     """Write what row `i` shows."""
     account, clock, table = rows.accounts[i], rows.clocks[i], world.table
     limit, gross, assets = world.parameters[EXPOSURE_LIMIT], 0.0, rows.positions.shape[1]
@@ -273,7 +275,7 @@ def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, gross_limit: float,
         for c in range(len(_ASSET_COLUMNS)):
             value = position[_ASSET_COLUMNS[c]]
             seen.held[i, j, c] = 0.0 if math.isnan(value) else value  # no price where nothing filled
-    most = 2.0 * gross_limit
+    most = 2.0 * world.limits[0]
     seen.account[i, 0] = min(max(account[CASH] / account[EQUITY], -most), 1.0 + most)
     seen.account[i, 1] = min(gross, most)
     seen.account[i, 2] = min(max(account[EXPOSURE], -most), most)
@@ -284,37 +286,60 @@ def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, gross_limit: float,
 
 
 @njit(cache=True, error_model="numpy")
-def see_portfolios(rows: PortfolioRows, world: PortfolioWorld, gross_limit: float, seen: PortfolioSeen) -> None:
+def see_portfolios(rows: PortfolioRows, world: PortfolioWorld, seen: PortfolioSeen) -> None:
     """Write what all N rows show."""
     own, markets, out = _rows_disowned(rows), _world_disowned(world), _seen_disowned(seen)
     for i in range(rows.accounts.shape[0]):
-        _see(i, own, markets, gross_limit, out)
+        _see(i, own, markets, out)
 
 
 @njit(cache=True, error_model="numpy")
-def _step(
-    rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool, gross_limit: float,
-    seen: PortfolioSeen,
+def begin_portfolios(
+    mask: NDArray[np.bool_],
+    rows: PortfolioRows,
+    world: PortfolioWorld,
+    rules: EpisodeRules,
+    markets: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    weights: NDArray[np.float64],
+) -> None:
+    """Begin the episode numbered in its clock in every row where `mask` is True; arrays are (N,), `weights` (N, A)."""
+    for i in range(mask.shape[0]):
+        if mask[i]:
+            begin_row(i, rows, world, rules, markets[i], starts[i], weights[i])
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _prefetch_row(clock: NDArray[np.int64], table: NDArray[np.int64], assets: int) -> None:
+    """Ask for the prices of a row's assets, which lie anywhere in memory."""
+    for j in range(assets):
+        row = clock[MARKET] * assets + j
+        own = clock[BAR] - table[row, table.shape[1] - 1]
+        if 0 <= own < table[row, BARS]:
+            prefetch_prices(table, row, own)
+
+
+@njit(cache=True, error_model="numpy")
+def step_some_portfolios(
+    first: int, last: int, rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool,
+    seen: PortfolioSeen, slate: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    assets, flat = rows.positions.shape[1], np.zeros(rows.positions.shape[1])
-    count = rows.accounts.shape[0]
-    for i in range(count):
-        clock = rows.clocks[i]
-        if i + 1 < count:
-            later = rows.clocks[i + 1]
-            for j in range(assets):
-                row = later[MARKET] * assets + j
-                own = later[BAR] - world.table[row, world.table.shape[1] - 1]
-                if 0 <= own < world.table[row, BARS]:
-                    prefetch_prices(world.table, row, own)
+    """Step rows `first` to `last` (exclusive) and write what they show; arrays without owners.
+
+    `restart` (NEXT_STEP): rows that had ended begin anew instead. `slate`: (A, SLATE_WIDTH), overwritten.
+    """
+    assets = rows.positions.shape[1]
+    for i in range(first, last):
+        clock, account = rows.clocks[i], rows.accounts[i]
+        if i + 1 < last:
+            _prefetch_row(rows.clocks[i + 1], world.table, assets)
         if restart and clock[ENDED] == 1:
             clock[EPISODE] += 1
-            begin_row(i, rows, world, rules, DRAWN, DRAWN, flat)
+            begin_row(i, rows, world, rules, DRAWN, DRAWN, np.zeros(assets))
             seen.rewards[i], seen.terminated[i], seen.truncated[i] = 0.0, False, False
         else:
-            account = rows.accounts[i]
-            _lay_slate(rows, i, world.table)
-            portfolio_transition(account, rows.positions[i], rows.slate, rows.targets[i], world.parameters)
+            _lay_slate(rows, i, world.table, slate)
+            portfolio_transition(account, rows.positions[i], slate, rows.targets[i], world.parameters)
             clock[BAR] += 1
             ruined = account[RUINED] == 1.0
             if ruined or clock[BAR] >= clock[END]:
@@ -322,37 +347,50 @@ def _step(
             seen.rewards[i] = weighted_reward(account, world.weights, world.parameters[REWARD_ADAPTATION])
             seen.terminated[i] = ruined
             seen.truncated[i] = clock[ENDED] == 1 and not ruined
-        _see(i, rows, world, gross_limit, seen)
+        _see(i, rows, world, seen)
 
 
 @njit(cache=True, error_model="numpy")
 def step_portfolios(
-    rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool, gross_limit: float,
-    seen: PortfolioSeen,
-) -> None:  # fmt: skip
+    rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool, seen: PortfolioSeen
+) -> None:
     """Step all N rows and write what they show; with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
-    _step(_rows_disowned(rows), _world_disowned(world), rules, restart, gross_limit, _seen_disowned(seen))
+    n, assets = rows.targets.shape
+    slate = np.empty((assets, SLATE_WIDTH))
+    own = float64_at(slate.ctypes.data, (assets, SLATE_WIDTH))
+    step_some_portfolios(
+        0, n, _rows_disowned(rows), _world_disowned(world), rules, restart, _seen_disowned(seen), own
+    )
 
 
 @njit(cache=True, error_model="numpy")
-def copy_portfolio_windows(
-    rows: PortfolioRows, table: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
-) -> None:
-    """Write the (N, A, W, F) windows of a timeframe; zeros for assets that are not there."""
+def copy_some_portfolio_windows(
+    first: int, last: int, clocks: NDArray[np.int64], table: NDArray[np.int64], timeframe: int,
+    out: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Write the windows of rows `first` to `last` (exclusive) into `out`, (N, A, W, F); 0 for assets not there."""
     n, assets, bars, width = out.shape
     cells = bars * width
     windows = float32_at(out.ctypes.data, (n * assets, cells))
-    clocks = int64_at(rows.clocks.ctypes.data, (n, rows.clocks.shape[1]))
+    own_clocks = int64_at(clocks.ctypes.data, (n, clocks.shape[1]))
     every = int64_at(table.ctypes.data, (table.shape[0], table.shape[1]))
-    for i in range(n):
+    for i in range(first, last):
         for j in range(assets):
-            row, window = clocks[i, MARKET] * assets + j, windows[i * assets + j]
-            own = clocks[i, BAR] - every[row, every.shape[1] - 1]
+            row, window = own_clocks[i, MARKET] * assets + j, windows[i * assets + j]
+            own = own_clocks[i, BAR] - every[row, every.shape[1] - 1]
             if not every[row, FIRST] <= own <= every[row, LAST]:
                 for c in range(cells):
                     window[c] = np.float32(0.0)
                 continue
-            first = align_of(every, row)[own, timeframe] + 1 - bars
-            source = feature_cells(every, row, timeframe, first * width, cells)
+            begin = align_of(every, row)[own, timeframe] + 1 - bars
+            source = feature_cells(every, row, timeframe, begin * width, cells)
             for c in range(cells):
                 window[c] = source[c]
+
+
+@njit(cache=True, error_model="numpy")
+def copy_portfolio_windows(
+    clocks: NDArray[np.int64], table: NDArray[np.int64], timeframe: int, out: NDArray[np.float32]
+) -> None:
+    """Write the (N, A, W, F) windows of a timeframe; zeros for assets that are not there."""
+    copy_some_portfolio_windows(0, out.shape[0], clocks, table, timeframe, out)

@@ -27,11 +27,11 @@ from cryptoenv.env.portfolio.spec import PortfolioSpec
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
 from cryptoenv.trading.config import PARAMETER_WIDTH
-from cryptoenv.trading.portfolio_account import POSITION_WIDTH, SLATE_WIDTH, limit_weights
+from cryptoenv.trading.portfolio_account import POSITION_WIDTH, limit_weights
 from cryptoenv.trading.rewards import REWARD_NAMES
 
 # The wiring: addresses of the state, the world and the block of results, then sizes, then four words per timeframe.
-_STATE, _WORLD, _SEEN = 0, 5, 8
+_STATE, _WORLD, _SEEN = 0, 4, 8
 _ASSETS, _TABLE_ROWS, _TABLE_WIDTH, _ALL_LISTED = range(18, 22)
 WINDOWS, PER_WINDOW = 22, 3  #: address of the block's windows, W, F
 BLOCK_BYTES, MOST_ROWS = 262_144, 64
@@ -47,7 +47,6 @@ def _state(w: NDArray[np.int64]) -> PortfolioRows:
         float64_at(w[_STATE + 1], (1, assets, POSITION_WIDTH)),
         int64_at(w[_STATE + 2], (1, CLOCK_WIDTH)),
         float64_at(w[_STATE + 3], (1, assets)),
-        float64_at(w[_STATE + 4], (assets, SLATE_WIDTH)),
     )
 
 
@@ -57,6 +56,7 @@ def _world(w: NDArray[np.int64]) -> PortfolioWorld:
         int64_at(w[_WORLD], (w[_TABLE_ROWS], w[_TABLE_WIDTH])),
         float64_at(w[_WORLD + 1], (PARAMETER_WIDTH,)),
         float64_at(w[_WORLD + 2], (_REWARDS,)),
+        float64_at(w[_WORLD + 3], (2,)),
         w[_ALL_LISTED] == 1,
     )
 
@@ -85,26 +85,26 @@ def _windows(w: NDArray[np.int64], rows: PortfolioRows, table: NDArray[np.int64]
         column = WINDOWS + k * PER_WINDOW
         bars, width = w[column + 1], w[column + 2]
         place = w[column] + r * w[_ASSETS] * bars * width * 4
-        copy_portfolio_windows(rows, table, k, float32_at(place, (1, w[_ASSETS], bars, width)))
+        copy_portfolio_windows(rows.clocks, table, k, float32_at(place, (1, w[_ASSETS], bars, width)))
 
 
 @njit(cache=True, error_model="numpy")
-def see_portfolio(w: NDArray[np.int64], gross: float, r: int) -> None:
+def see_portfolio(w: NDArray[np.int64], r: int) -> None:
     """Write what the env shows into row `r` of the block. `w`: the wiring, (WINDOWS + 3K,) int64."""
     rows, world = _state(w), _world(w)
-    see_portfolios(rows, world, gross, _seen(w, r))
+    see_portfolios(rows, world, _seen(w, r))
     _windows(w, rows, world.table, r)
 
 
 @njit(cache=True, error_model="numpy")
-def step_portfolio(w: NDArray[np.int64], gross: float, r: int) -> tuple[float, bool, bool]:
+def step_portfolio(w: NDArray[np.int64], r: int) -> tuple[float, bool, bool]:
     """Step toward the targets, and show it in row `r` of the block. `w`: the wiring, (WINDOWS + 3K,) int64.
 
     Returns:
         Reward, terminated, truncated.
     """
     rows, world, seen = _state(w), _world(w), _seen(w, r)
-    step_portfolios(rows, world, EpisodeRules(1, False, 1.0, False), False, gross, seen)
+    step_portfolios(rows, world, EpisodeRules(1, False, 1.0, False), False, seen)
     _windows(w, rows, world.table, r)
     return float(seen.rewards[0]), bool(seen.terminated[0]), bool(seen.truncated[0])
 
@@ -138,7 +138,7 @@ class PortfolioMemory:
                   if setup.observation == "window"}  # fmt: skip
         self._shapes, self._with_index = shapes, setup.observation == "index"
         self.wiring = np.zeros(WINDOWS + PER_WINDOW * len(shapes), dtype=np.int64)
-        for place, array in enumerate((*rows, world.table, world.parameters, world.weights)):
+        for place, array in enumerate((*rows, world.table, world.parameters, world.weights, world.limits)):
             self.wiring[place] = array.ctypes.data
         self.wiring[_ASSETS : _ALL_LISTED + 1] = (assets, *world.table.shape, world.all_listed)
         for k, shape in enumerate(shapes.values()):

@@ -1,12 +1,16 @@
 """The keyword arguments of `CryptoPortfolio-v0`, validated once for the single and the vector env alike."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import copy
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import DRAWN, MARKET_DRAW, EpisodeRules
 from cryptoenv.env.market_visits import market_draws
@@ -33,6 +37,18 @@ ACTIONS = ("weights", "simplex")
 PortfolioArgument = (
     CorrelatedTask | PortfolioMarket | Mapping[str, Any] | Sequence[PortfolioMarket | Mapping[str, Any]] | None
 )
+
+
+class PortfolioStarts(NamedTuple):
+    """Where N rows are asked to begin.
+
+    Attributes:
+        markets: (N,) int64, DRAWN where not given. bars: (N,) int64, DRAWN where not given. weights: (N, A) float64.
+    """
+
+    markets: NDArray[np.int64]
+    bars: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 class PortfolioSpec:
@@ -92,19 +108,32 @@ class PortfolioSpec:
         first = self.portfolio(0)
         self.names, self.timeframes = first.names, first.timeframes
         self.window = self._validated_window(window)
-        self._check_funding(first)
+        self._check_funding()
         assets, width = first.rows(self.window).shape
         self._table = np.zeros((len(self._sources), assets, width), dtype=np.int64)
         self._made = np.zeros(len(self._sources), dtype=np.bool_)
-        parameters = self.trading.parameters(timeframe_ms(self.timeframes[0]) / 1000.0)
-        self._parts = parameters, weights, bool(all_listed)
+        self._parts = self._parameters(), weights, np.array([self.gross, self.net]), bool(all_listed)
         self._point_to_memory()
         for m in range(len(self._sources) if self._task is None else 1):
-            self._make(m)
+            self.make(m)
+        self.settled = bool(self._made.all())  #: whether every portfolio is there, so that none has to be prepared
         self.observation_space, self.action_space = self._observation_space(), self._action_space()
 
     def _point_to_memory(self) -> None:
         self.world = PortfolioWorld(self._table.reshape(-1, self._table.shape[2]), *self._parts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PortfolioSpec":
+        """A copy whose costs can change by themselves; markets are shared."""
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(self.__dict__)
+        copied._table, copied._made, copied._sources = self._table.copy(), self._made.copy(), list(self._sources)
+        *arrays, listed = self._parts
+        copied._parts = (*(array.copy() for array in arrays), listed)
+        for name in ("observation_space", "action_space"):  # each draws samples of its own
+            setattr(copied, name, copy.deepcopy(getattr(self, name), memo))
+        copied._point_to_memory()
+        return copied
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle keeps: all but addresses, and of a task's portfolios none."""
@@ -120,7 +149,7 @@ class PortfolioSpec:
         self._table, self._made = np.zeros_like(self._table), np.zeros_like(self._made)
         self._point_to_memory()
         for m in made.tolist():
-            self._make(m)
+            self.make(m)
 
     def _limit_portfolio(self, given: PortfolioLimits) -> None:
         self.gross = float(self.trading.limits.exposure if given.gross is None else given.gross)
@@ -185,22 +214,50 @@ class PortfolioSpec:
         """M, portfolios of the pool."""
         return len(self._sources)
 
-    def _make(self, m: int) -> None:
+    def market_names(self, numbers: Iterable[int]) -> tuple[str, ...]:
+        """What tells the portfolios of these numbers from all others, 16 hex digits each."""
+        asked = list(numbers)
+        named = {m: self._named(m) for m in set(asked)}
+        return tuple(named[m] for m in asked)
+
+    def _named(self, m: int) -> str:
+        if self._task is not None:
+            said = repr((self._task, self._split, m, self._days, self.timeframes))
+        else:
+            one = self.portfolio(m)
+            said = repr([(name, market.hash, offset) for name, market, offset
+                         in zip(one.names, one.markets, one.offsets, strict=True)])  # fmt: skip
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def set_costs(self, costs: Costs) -> None:
+        """Trade at other costs from now on."""
+        self.trading = replace(self.trading, costs=costs)
+        self._check_funding()
+        self.world.parameters[:] = self._parameters()
+
+    def _parameters(self) -> NDArray[np.float64]:
+        return self.trading.parameters(timeframe_ms(self.timeframes[0]) / 1000.0)
+
+    def make(self, m: int) -> None:
+        """Have portfolio `m` ready, and its rows in the table."""
         if not self._made[m]:
             self._table[m] = self.portfolio(m).rows(self.window)
             self._made[m] = True
 
-    def prepare(self, clocks: NDArray[np.int64], rows: NDArray[np.int64], asked: NDArray[np.int64], later: int) -> None:
+    def prepare(
+        self, clocks: NDArray[np.int64], rows: NDArray[np.int64], asked: NDArray[np.int64] | None = None, later: int = 0
+    ) -> None:
         """Make the portfolios that episodes are about to begin on.
 
         Args:
-            clocks: (N, CLOCK_WIDTH). rows: (R,) of them. asked: (R,) portfolios asked for, or DRAWN.
+            clocks: (N, CLOCK_WIDTH). rows: (R,) of them. asked: (R,) portfolios asked for, or DRAWN; None: all drawn.
             later: 1 where the clocks still show the episode before.
         """
-        if not self._made.all():
+        if not self.settled:
             drawn = market_draws(clocks, rows, later, MARKET_DRAW, self.count)
-            for m in np.unique(np.where(asked == DRAWN, drawn, asked)).tolist():
-                self._make(m)
+            for m in np.unique(drawn if asked is None else np.where(asked == DRAWN, drawn, asked)).tolist():
+                self.make(m)
+            self.settled = bool(self._made.all())
 
     def _validated_window(self, window: Sequence[int] | None) -> tuple[int, ...]:
         count = len(self.timeframes)
@@ -211,13 +268,26 @@ class PortfolioSpec:
             raise ValueError(f"window={window!r} must hold one number of bars for each of {self.timeframes}")
         return tuple(whole(f"window[{k}]", size, of="whole numbers of bars") for k, size in enumerate(sizes))
 
-    def _check_funding(self, first: PortfolioMarket) -> None:
-        for name, market in zip(first.names, first.markets, strict=True):
-            if self.trading.costs.funding != 0.0 and market.funding_series:
-                raise ValueError(
-                    f"asset {name!r} brings a funding series; Costs.funding={self.trading.costs.funding} would charge "
-                    "twice"
-                )
+    def _check_funding(self) -> None:
+        """Funding series of the bars and a constant rate exclude each other; synthetic portfolios bring none."""
+        if self.trading.costs.funding == 0.0:
+            return
+        for m, one in enumerate(self._sources if self._task is None else ()):
+            assert one is not None
+            for name, market in zip(one.names, one.markets, strict=True):
+                if market.funding_series:
+                    raise ValueError(
+                        f"asset {name!r} of portfolio {m} brings a funding series; Costs.funding="
+                        f"{self.trading.costs.funding} would charge twice"
+                    )
+
+    @property
+    def drawn_from(self) -> Hashable:
+        """What tells the portfolios that episodes are drawn from from others, as far as a few numbers can."""
+        if self._task is not None:
+            return "portfolios", self._task, self._split, self._days, self.count
+        prices = self.portfolio(0).markets[0].prices
+        return "portfolios", self.names, len(prices), prices[0, CLOSE], prices[-1, CLOSE], self.count
 
     @property
     def lowest(self) -> float:
@@ -296,7 +366,7 @@ class PortfolioSpec:
         if "start" not in options:
             return market, DRAWN
         start = checked_integer("start", options["start"])
-        self._make(market)
+        self.make(market)
         first, last = portfolio_span(self.world.table, market, len(self.names), self.world.all_listed)
         if not first <= start < last:
             raise ValueError(f"options['start']={start} is outside [{first}, {last - 1}]")
@@ -318,3 +388,24 @@ class PortfolioSpec:
         if np.abs(held).sum() > self.gross * (1 + 1e-12) or abs(held.sum()) > self.net * (1 + 1e-12):
             raise ValueError(f"options['weights']={weights!r} exceed the limits: gross {self.gross}, net {self.net}")
         return held
+
+    def checked_starts(self, given: dict[str, Any], rows: int) -> PortfolioStarts:
+        """Where the options ask N = `rows` rows to begin: `market`, `start` one or (N,), `weights` (A,) or (N, A).
+
+        Raises:
+            ValueError, TypeError: another shape, or what the env does not allow; the row is named.
+        """
+        assets = len(self.names)
+        starts = PortfolioStarts(np.full(rows, DRAWN), np.full(rows, DRAWN), np.zeros((rows, assets)))
+        for key, value in given.items():
+            one = 1 if key == "weights" else 0  # axes of what is for all rows
+            if np.ndim(value) not in (one, one + 1) or (np.ndim(value) == one + 1 and len(value) != rows):
+                raise ValueError(f"options[{key!r}] must be of one row, or of {rows}, got shape {np.shape(value)}")
+        for i in range(rows if given else 0):
+            row = {key: value[i] if np.ndim(value) == 1 + (key == "weights") else value for key, value in given.items()}
+            try:
+                starts.markets[i], starts.bars[i] = self.checked_start(row)
+                starts.weights[i] = self.checked_weights(row.get("weights", np.zeros(assets)))
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"row {i}: {error}") from error
+        return starts

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import cryptoenv
-from cryptoenv.env import shared_rows, stepping_threads
+from cryptoenv.env import job_board, stepping_threads
 from cryptoenv.env import vector as vector_env
 from cryptoenv.env.stepping_threads import helping
 from tests.cryptoenv.env.test_env import same
@@ -61,7 +61,7 @@ def test_helpers_do_take_rows(market: cryptoenv.Market) -> None:
     taken, tries = 0, 0
     while taken < 50 and tries < 20_000:
         envs.step(np.zeros(4_096, dtype=np.int64))
-        taken += int(board[shared_rows.TAKEN_BACK])
+        taken += int(board[job_board.TAKEN_BACK])
         tries += 1
     assert taken >= 50
 
@@ -70,11 +70,11 @@ def test_helpers_do_take_rows(market: cryptoenv.Market) -> None:
 def test_helpers_that_never_wake_hold_nobody_up(market: cryptoenv.Market, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine at its worst: the caller does all blocks, and soon no longer knocks."""
     serial, board = trajectory(market, 1), stepping_threads._new_board()
-    board[shared_rows.HELPERS] = 3
+    board[job_board.HELPERS] = 3
     monkeypatch.setattr(vector_env, "helping", lambda threads: board)
     assert same(serial, trajectory(market, THREADS))
-    rests = board[shared_rows.PATIENCE : shared_rows.PATIENCE + 2]
-    assert (rests >= 15).all() and (rests <= shared_rows.LONGEST_REST).all()
+    rests = board[job_board.PATIENCE : job_board.PATIENCE + 2]
+    assert (rests >= 15).all() and (rests <= job_board.LONGEST_REST).all()
 
 
 @pytest.mark.usefixtures("shared")

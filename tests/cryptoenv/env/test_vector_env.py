@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import cryptoenv
+from cryptoenv import EnvState, StateError
 from cryptoenv.env.episode import BAR, END, ENDED, EPISODE, MARKET, SEED
 from cryptoenv.trading.account import BARS_HELD, CLOSE_PRICE, EQUITY, EXIT_KIND, ORDER_STATUS, QUANTITY
 from tests.cryptoenv.env.test_env import same
@@ -229,29 +231,6 @@ def test_bad_seeds_name_the_row_and_change_nothing(markets: list[cryptoenv.Marke
     assert same(envs.reset(), untouched.reset())
 
 
-def test_a_restored_env_goes_on_as_it_would_have(markets: list[cryptoenv.Market]) -> None:
-    arguments: dict[str, Any] = {"market": markets, "observation": "index", "episode_bars": 40}
-    rng = np.random.default_rng(0)
-    actions = rng.integers(3, size=(160, 9))
-
-    def follow(envs: Any, some: Any) -> list[bytes]:
-        return [b"".join(np.ascontiguousarray(part).tobytes() for part in (*seen.values(), rewards, info["equity"]))
-                for seen, rewards, *_, info in map(envs.step, some)]  # fmt: skip
-
-    first = gym.make_vec("CryptoTrade-v0", num_envs=9, **arguments)
-    with pytest.raises(RuntimeError, match="no episode was begun"):
-        first.unwrapped.state_dict()
-    first.reset(seed=3)
-    follow(first, actions[:60])
-    state = first.unwrapped.state_dict()
-    expected = follow(first, actions[60:])
-    other = gym.make_vec("CryptoTrade-v0", num_envs=9, **arguments)
-    other.unwrapped.load_state_dict(state)
-    assert follow(other, actions[60:]) == expected
-    with pytest.raises(ValueError, match=r"state\['clocks'\] must be int64 of shape"):
-        other.unwrapped.load_state_dict(state | {"clocks": state["clocks"][:4]})
-
-
 @pytest.mark.parametrize(
     ("name", "column", "value", "words"),
     [
@@ -281,23 +260,26 @@ def test_a_state_that_no_episode_has_is_refused_and_changes_nothing(
     envs = gym.make_vec("CryptoTrade-v0", num_envs=3, market=markets, episode_bars=40).unwrapped
     envs.reset(seed=3)
     envs.step(np.array([0, 1, 2]))
-    good = envs.state_dict()
-    bad = {key: array.copy() for key, array in good.items()}
-    bad[name][(1,) if column is None else (1, column)] = value
-    with pytest.raises(ValueError, match=f"row 1 of the state: .*{re.escape(words)}"):
-        envs.load_state_dict(bad)
-    assert same(envs.state_dict(), good)
-    with pytest.raises(ValueError, match="must be float64"):
-        envs.load_state_dict(good | {"targets": good["targets"].tolist()})
-    envs.load_state_dict(good)
+    good = envs.get_state()
+    bad = getattr(good, name).copy()
+    bad[(1,) if column is None else (1, column)] = value
+    with pytest.raises(StateError, match=f"row 1 of the state: .*{re.escape(words)}"):
+        envs.set_state(replace(good, **{name: bad}))
+    assert same(envs.get_state().to_arrays(), good.to_arrays())
+    with pytest.raises(StateError, match="must be float64"):
+        EnvState.from_arrays(good.to_arrays() | {"targets": good.targets.astype(np.float32)})
+    with pytest.raises(StateError, match="no state of an env"):
+        EnvState.from_arrays({"targets": good.targets})
+    envs.set_state(EnvState.from_arrays(good.to_arrays()))
 
 
 def test_a_state_of_other_markets_is_refused(markets: list[cryptoenv.Market]) -> None:
     envs = [gym.make_vec("CryptoTrade-v0", num_envs=2, market=market, episode_bars=40).unwrapped for market in markets]
     for one in envs:
         one.reset(seed=1)
-    with pytest.raises(ValueError, match="are they the same markets"):
-        envs[1].load_state_dict(envs[0].state_dict())
+    other = envs[1].get_state()
+    with pytest.raises(StateError, match="are they the same markets"):
+        envs[1].set_state(replace(envs[0].get_state(), markets=other.markets))
 
 
 def test_rows_that_ended_begin_anew_even_after_an_interrupt(
@@ -317,9 +299,12 @@ def test_rows_that_ended_begin_anew_even_after_an_interrupt(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(envs, "_final", interrupted)
         envs.step(np.array([2, 2]))
-    first = envs.state_dict()["clocks"][:, END] - 5
+    state = envs.get_state()
+    first = state.clocks[:, END] - 5
     *_, info = envs.step(np.array([2, 2]))
-    clocks = envs.state_dict()["clocks"]
+    clocks = envs.get_state().clocks
+    envs.set_state(state)  # of rows that had ended
+    np.testing.assert_array_equal(envs.step(np.array([2, 2]))[4]["bar"], info["bar"])
     np.testing.assert_array_equal(clocks[:, EPISODE], 1)
     np.testing.assert_array_equal(info["bar"], clocks[:, END] - 4)
     assert (clocks[:, END] - 5 != first).any()
