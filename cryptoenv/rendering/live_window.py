@@ -1,23 +1,23 @@
 """The live window of render mode "human": a chart that is redrawn in place, no faster than asked."""
 
 import time
+from typing import Any
 
 import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.backends import BackendFilter, backend_registry
 
 from cryptoenv.rendering.chart import DOTS_PER_INCH, SIZE_INCHES, Chart
-from cryptoenv.rendering.record import EpisodeRecord
 
 
 class ChartWindow:
-    """A window on one chart; once the user closes it, nothing is drawn any more.
+    """A window on one chart of a class; once the user closes it, nothing is drawn any more.
 
     Raises:
         RuntimeError: matplotlib has no backend that opens windows here.
     """
 
-    def __init__(self, frames_per_second: float) -> None:
+    def __init__(self, frames_per_second: float, chart: type[Any] = Chart) -> None:
         backend = str(plt.get_backend())
         if backend.lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
             raise RuntimeError(
@@ -26,7 +26,7 @@ class ChartWindow:
             )
         with matplotlib.rc_context({"toolbar": "None"}):
             self._figure = plt.figure("CryptoTrade", figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, clear=True)
-        self._chart = Chart(self._figure)
+        self._chart = chart(self._figure)
         self._interval = 1.0 / frames_per_second
         self._due = 0.0
         plt.show(block=False)
@@ -36,7 +36,7 @@ class ChartWindow:
         """Whether the window is still there."""
         return bool(plt.fignum_exists(self._figure.number))
 
-    def show(self, record: EpisodeRecord) -> None:
+    def show(self, record: Any) -> None:
         """Draw the record, let the window answer its user, and wait until the frame is due."""
         if not self.is_open:
             return

@@ -19,7 +19,6 @@ from cryptoenv.rendering.text_panel import text_panel
 from synthetic.installation import install_hint
 
 if TYPE_CHECKING:
-    from cryptoenv.rendering.chart import Chart
     from cryptoenv.rendering.live_window import ChartWindow
 
 RENDER_MODES = ("human", "rgb_array", "ansi")
@@ -72,8 +71,8 @@ class Renderer:
         require_render_mode(mode)
         self._mode = mode
         self._frames_per_second = frames_per_second
-        self._record: EpisodeRecord | None = None
-        self._chart: Chart | None = None
+        self._record: Any = None
+        self._chart: Any = None
         self._window: ChartWindow | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,12 +84,20 @@ class Renderer:
         self._record = EpisodeRecord(market, label, bar)
         self.record(shown)
 
-    def record(self, shown: NDArray[np.float64]) -> None:
+    def record(self, *shown: NDArray[np.float64]) -> None:
         """Add the next bar: (INFO_WIDTH,) float64."""
         assert self._record is not None
-        self._record.append(shown)
+        self._record.append(*shown)
         if self._mode == "human":
             self._show()
+
+    def _text(self) -> str:
+        return text_panel(self._record)
+
+    def _chart_class(self) -> type[Any]:
+        from cryptoenv.rendering.chart import Chart
+
+        return Chart
 
     def render(self) -> NDArray[np.uint8] | str | None:
         """The frame: (600, 800, 3) uint8 in mode "rgb_array", text in mode "ansi", None in mode "human".
@@ -101,16 +108,15 @@ class Renderer:
         if self._record is None:
             raise RuntimeError("there is nothing to render yet: call reset() before render()")
         if self._mode == "ansi":
-            return text_panel(self._record)
+            return self._text()
         if self._mode == "human":
             return None  # every reset and step has shown itself
         if self._chart is None:
             require_matplotlib()
-            from cryptoenv.rendering.chart import Chart
-
-            self._chart = Chart.offscreen()
+            self._chart = self._chart_class().offscreen()
         self._chart.show(self._record)
-        return self._chart.pixels()
+        pixels: NDArray[np.uint8] = self._chart.pixels()
+        return pixels
 
     def close(self) -> None:
         """Close the window and let the figures go; calling it again changes nothing."""
@@ -124,7 +130,7 @@ class Renderer:
             require_matplotlib()
             from cryptoenv.rendering.live_window import ChartWindow
 
-            self._window = ChartWindow(self._frames_per_second)
+            self._window = ChartWindow(self._frames_per_second, self._chart_class())
         self._window.show(self._record)
 
 

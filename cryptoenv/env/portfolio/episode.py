@@ -117,7 +117,7 @@ class PortfolioSeen(NamedTuple):
     Attributes:
         rewards: (N,). terminated, truncated: (N,) bool. assets: (N, A, 5) float32. account: (N, 4) float32.
         places: (N, 2) int64, market and bar. shown: (N, 11) float64. held: (N, A, 7) float64. kinds: (2, N, A) int8.
-        tradable: (N, A) bool.
+        tradable: (N, A) bool. ruined: (N,) bool.
     """
 
     rewards: NDArray[np.float64]
@@ -130,6 +130,7 @@ class PortfolioSeen(NamedTuple):
     held: NDArray[np.float64]
     kinds: NDArray[np.int8]
     tradable: NDArray[np.bool_]
+    ruined: NDArray[np.bool_]
 
 
 @njit(cache=True, error_model="numpy")
@@ -169,6 +170,7 @@ def _seen_disowned(seen: PortfolioSeen) -> PortfolioSeen:
         float64_at(seen.held.ctypes.data, (n, assets, seen.held.shape[2])),
         int8_at(seen.kinds.ctypes.data, (2, n, assets)),
         bool_at(seen.tradable.ctypes.data, (n, assets)),
+        bool_at(seen.ruined.ctypes.data, (n,)),
     )
 
 
@@ -283,6 +285,7 @@ def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, seen: PortfolioSeen
     for c in range(len(_ACCOUNT_COLUMNS)):
         seen.shown[i, c] = account[_ACCOUNT_COLUMNS[c]]
     seen.places[i, 0], seen.places[i, 1] = clock[MARKET], clock[BAR]
+    seen.ruined[i] = account[RUINED] == 1.0
 
 
 @njit(cache=True, error_model="numpy")

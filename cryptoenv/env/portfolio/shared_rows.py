@@ -77,6 +77,7 @@ def _step_block(job: NDArray[np.int64], block: int, scratch: int) -> None:
         float64_at(job[_SEEN + 7], (n, assets, _HELD)),
         int8_at(job[_SEEN + 8], (2, n, assets)),
         bool_at(job[_SEEN + 9], (n, assets)),
+        bool_at(job[_SEEN + 10], (n,)),
     )
     cash = float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0]
     rules = EpisodeRules(job[_BARS], job[_RANDOM] == 1, cash, False)
@@ -130,7 +131,8 @@ def step_portfolios_shared(
     n, assets = rows.targets.shape
     block = max(1, BLOCK_ASSETS // assets)
     job[KIND], job[FUNCTION], job[N], job[ASSETS], job[BLOCK] = STEPPING, function, n, assets, block
-    job[_RESTART], job[_BARS], job[_RANDOM], job[_ALL_LISTED] = restart, rules.bars, rules.random_start, world.all_listed
+    job[_RESTART], job[_BARS] = restart, rules.bars
+    job[_RANDOM], job[_ALL_LISTED] = rules.random_start, world.all_listed
     float64_at(job.ctypes.data + _CASH * BYTES, (1,))[0] = rules.cash
     job[_ROWS], job[_ROWS + 1] = rows.accounts.ctypes.data, rows.positions.ctypes.data
     job[_ROWS + 2], job[_ROWS + 3] = rows.clocks.ctypes.data, rows.targets.ctypes.data
@@ -142,6 +144,7 @@ def step_portfolios_shared(
     job[_SEEN + 4], job[_SEEN + 5] = seen.account.ctypes.data, seen.places.ctypes.data
     job[_SEEN + 6], job[_SEEN + 7] = seen.shown.ctypes.data, seen.held.ctypes.data
     job[_SEEN + 8], job[_SEEN + 9] = seen.kinds.ctypes.data, seen.tradable.ctypes.data
+    job[_SEEN + 10] = seen.ruined.ctypes.data
     share(board, job, -(-n // block))
 
 

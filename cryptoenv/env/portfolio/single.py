@@ -7,12 +7,17 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptoenv.env.episode import BAR, ENDED, EPISODE, SEED, SEED_MASK
+from cryptoenv.env.episode import BAR, ENDED, EPISODE, MARKET, SEED, SEED_MASK
 from cryptoenv.env.portfolio.episode import ACCOUNT_SHOWN, begin_row
+from cryptoenv.env.portfolio.saved_state import PortfolioState, put_portfolios, taken_portfolios
 from cryptoenv.env.portfolio.single_step import PortfolioMemory, ask_weights, see_portfolio, step_portfolio
 from cryptoenv.env.portfolio.spec import PortfolioArgument, PortfolioSpec
 from cryptoenv.env.portfolio.vector import empty_portfolios
+from cryptoenv.env.saved_state import copies
 from cryptoenv.env.spec import checked_options, numbers_of
+from cryptoenv.rendering.portfolio_renderer import PortfolioRenderer
+from cryptoenv.rendering.renderer import RENDER_MODES, usable_render_modes
+from cryptoenv.trading.account import INFO_WIDTH, RUINED
 from cryptoenv.trading.config import Costs, Instrument, PortfolioLimits, RiskLimits, Sizing, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, finite_reward
 
@@ -64,10 +69,12 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         all_listed: True (default): episodes begin once every asset has been listed; False: once one has.
         portfolios: how many synthetic ones there are (8), each made when an episode first begins on it.
         days: tradable days of each of them (60).
-        render_mode: None, or "ansi": the account and its positions as text.
+        render_mode: None; "rgb_array" ((600, 800, 3) uint8: equity, weights by asset, prices, drawdown); "human" (the
+            same in a live window, at most 10 frames per second); "ansi" (text).
 
     Raises:
-        ValueError, TypeError: an argument that is not allowed, with what is.
+        ValueError, TypeError: an argument that is not allowed, with what is. RuntimeError: render_mode "human" where
+            there is no display.
 
     Version history: v0, first version.
 
@@ -82,7 +89,7 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         [0.4, 0.2, -0.2, 0.0]
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
 
     def __init__(
         self,
@@ -109,9 +116,9 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         days: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode={render_mode!r} is unknown; choose None or 'ansi'")
         self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "render_modes": usable_render_modes()}
+        self._renderer = None if render_mode is None else PortfolioRenderer(render_mode, self.metadata["render_fps"])
         self.setup = PortfolioSpec(
             market, split=split, timeframes=timeframes, window=window, instrument=instrument, actions=actions,
             observation=observation, reward=reward, costs=costs, limits=limits, portfolio_limits=portfolio_limits,
@@ -123,7 +130,6 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         self.action_space: Any = self.setup.action_space
         self._rows = empty_portfolios(1, len(self.setup.names))
         self._begun, self._running = False, False
-        self._info: dict[str, Any] = {}
         self._plain = self.setup.actions == "weights"
         self._asked = (
             float(self.setup.lowest), float(self.setup.trading.limits.exposure), float(self.setup.gross),
@@ -171,18 +177,31 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         setup, rows = self.setup, self._rows
         market, start = setup.checked_start(given)
         weights = setup.checked_weights(given.get("weights", np.zeros(len(setup.names))))
+        self._running = False
         super().reset(seed=seed)
         clock = rows.clocks[0]
         if seed is not None or not self._begun:
             clock[SEED], clock[EPISODE], self._begun = int(self.np_random_seed or 0) & SEED_MASK, 0, True
         else:
             clock[EPISODE] += 1
-        setup.prepare(rows.clocks, ONLY_ROW, np.array([market]), later=0)
+        setup.prepare(rows.clocks, ONLY_ROW, np.array([market]))
         begin_row(0, rows, setup.world, setup.episode_rules, market, start, weights)
-        self._running = True
+        return self._shown_from_here()
+
+    def _shown_from_here(self) -> tuple[Observation, dict[str, Any]]:
+        """Show what account and clock say: an episode goes on, or begins, at their bar."""
+        rows = self._rows
+        if self._renderer is not None:
+            number, bar = rows.clocks[0, [MARKET, BAR]].tolist()
+            self._renderer.begin(self.setup.portfolio(number), f"portfolio {number}", bar, *self._drawn())
         r, seen, account, index, assets = self._row()
-        see_portfolio(self._memory.wiring, setup.gross, r)
-        return seen, self._told(account, index, assets, False)
+        see_portfolio(self._memory.wiring, r)
+        self._running = True
+        return seen, self._told(account, index, assets, rows.accounts[0, RUINED] == 1.0)
+
+    def _drawn(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a picture shows of a bar: (INFO_WIDTH,) of the account, (A, INFO_WIDTH) of the positions."""
+        return self._rows.accounts[0, :INFO_WIDTH], self._rows.positions[0, :, :INFO_WIDTH]
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Ask for target exposures and go on to the close of the next bar.
@@ -205,33 +224,70 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
             where = "action at bar " + str(rows.clocks[0, BAR])
             setup.write_targets(values[None], rows.targets, where)
         r, seen, account, index, assets = self._row()
-        reward, terminated, truncated = step_portfolio(self._memory.wiring, setup.gross, r)
+        reward, terminated, truncated = step_portfolio(self._memory.wiring, r)
         if setup.reward_function is not None:
             reward = finite_reward(setup.reward_function, rows.accounts[0], int(rows.clocks[0, BAR]))
+        if self._renderer is not None:
+            self._renderer.record(*self._drawn())
         return seen, reward, terminated, truncated, self._told(account, index, assets, terminated)
+
+    def get_state(self) -> PortfolioState:
+        """Where the env stands; `set_state` goes on from there, bit for bit, in this env or another.
+
+        Raises:
+            RuntimeError: no episode was begun, or the last reset was interrupted.
+        """
+        if not self._running:
+            raise RuntimeError("no episode was begun: call reset() before get_state()")
+        return taken_portfolios(self.setup, self._rows)
+
+    def set_state(self, state: PortfolioState) -> tuple[Observation, dict[str, Any]]:
+        """Put the env where a state was taken; later episodes are those that would have come then.
+
+        Args:
+            state: of one row, from an env on the same markets, made with the same arguments (other costs or another
+                reward are allowed, and hold from here on).
+
+        Returns:
+            Observation, windows (A, W, F) or index (2,), assets (A, 5), account (4,), and info of that moment.
+
+        Raises:
+            StateError: of another market or version, or of more rows; the env is left as it was.
+        """
+        put_portfolios(state, self.setup, self._rows)
+        self._begun = True
+        return self._shown_from_here()
+
+    def branch(self, n: int) -> tuple["CryptoPortfolioEnv", ...]:
+        """`n` envs that go on from here, each by itself: what one does changes neither the others nor this one.
+
+        Raises:
+            RuntimeError: no episode was begun. ValueError: `n` below 1.
+        """
+        self.get_state()  # refuses what has no state
+        return copies(self, n)
 
     def _told(self, account: Any, index: Any, assets: dict[str, Any], ruined: bool) -> dict[str, Any]:
         info: dict[str, Any] = dict(zip(ACCOUNT_SHOWN, account.tolist()))  # noqa: B905 (equal by construction, hot)
         info.update(assets)
         info["market"], info["bar"] = index.tolist()
         info["ruined"] = ruined
-        self._info = info
         return info
 
     def render(self) -> Any:
-        """The account as text with `render_mode="ansi"`, else None and a warning.
+        """The current frame: (600, 800, 3) uint8 with `render_mode="rgb_array"`, text with "ansi".
+
+        None with "human", where every reset and step shows itself; None and a warning without a render mode.
 
         Raises:
-            RuntimeError: no episode was begun.
+            RuntimeError: no episode was begun. ImportError: matplotlib is not installed.
         """
-        if self.render_mode is None:
-            gym.logger.warn("render() shows nothing without a render_mode: make the env with render_mode='ansi'")
-            return None
-        if not self._running:
-            raise RuntimeError("no episode was begun: call reset() before render()")
-        info = self._info
-        lines = [f"bar {info['bar']}  equity {info['equity']:,.2f}  cash {info['cash']:,.2f}  fees {info['fees']:,.2f}"]
-        for j, name in enumerate(self.setup.names):
-            mark = "" if info["tradable"][j] else "  (does not trade)"
-            lines.append(f"{name:>12s} {info['exposures'][j]:+8.3f}  close {info['closes'][j]:,.6g}{mark}")
-        return "\n".join(lines)
+        if self._renderer is not None:
+            return self._renderer.render()
+        gym.logger.warn(f"render() shows nothing without a render_mode: make the env with one of {RENDER_MODES}")
+        return None
+
+    def close(self) -> None:
+        """Close the window, if any; calling it again changes nothing."""
+        if self._renderer is not None:
+            self._renderer.close()

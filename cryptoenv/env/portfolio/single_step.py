@@ -24,6 +24,7 @@ from cryptoenv.env.portfolio.episode import (
     step_portfolios,
 )
 from cryptoenv.env.portfolio.spec import PortfolioSpec
+from cryptoenv.env.recycled_memory import RecycledMemory
 from cryptoenv.trading.account import ACCOUNT_WIDTH
 from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
 from cryptoenv.trading.config import PARAMETER_WIDTH
@@ -32,9 +33,9 @@ from cryptoenv.trading.rewards import REWARD_NAMES
 
 # The wiring: addresses of the state, the world and the block of results, then sizes, then four words per timeframe.
 _STATE, _WORLD, _SEEN = 0, 4, 8
-_ASSETS, _TABLE_ROWS, _TABLE_WIDTH, _ALL_LISTED = range(18, 22)
-WINDOWS, PER_WINDOW = 22, 3  #: address of the block's windows, W, F
-BLOCK_BYTES, MOST_ROWS = 262_144, 64
+_ASSETS, _TABLE_ROWS, _TABLE_WIDTH, _ALL_LISTED = range(19, 23)
+WINDOWS, PER_WINDOW = 23, 3  #: address of the block's windows, W, F
+BLOCK_BYTES, MOST_ROWS = 4_194_304, 64  #: what a new block costs is shared by its rows
 _FIELDS, _SHARED = len(ASSET_FIELDS), len(ACCOUNT_FIELDS)
 _TOLD, _HELD, _REWARDS = len(ACCOUNT_SHOWN), len(ASSET_SHOWN), len(REWARD_NAMES)
 
@@ -76,6 +77,7 @@ def _seen(w: NDArray[np.int64], r: int) -> PortfolioSeen:
         float64_at(w[_SEEN + 7] + r * assets * _HELD * 8, (1, assets, _HELD)),
         int8_at(w[_SEEN + 8] + r * 2 * assets, (2, 1, assets)),
         bool_at(w[_SEEN + 9] + r * assets, (1, assets)),
+        bool_at(w[_SEEN + 10] + r, (1,)),
     )
 
 
@@ -124,7 +126,7 @@ def ask_weights(
 
 
 class PortfolioMemory:
-    """Memory for what a single env shows, a block of rows at a time; rows never overlap and none is given twice.
+    """Memory for what a single env shows, a block of rows at a time; none is given again while it is in use.
 
     Args:
         setup: of the env. rows: its state, which stays where it is.
@@ -133,7 +135,7 @@ class PortfolioMemory:
     def __init__(self, setup: PortfolioSpec, rows: PortfolioRows) -> None:
         assets, world = len(setup.names), setup.world
         self._kept = (rows, world)  # alive while the wiring points to them
-        self._assets = assets
+        self._assets, self._memory = assets, RecycledMemory()
         shapes = {name: tuple(setup.observation_space[name].shape or ()) for name in setup.timeframes
                   if setup.observation == "window"}  # fmt: skip
         self._shapes, self._with_index = shapes, setup.observation == "index"
@@ -148,17 +150,19 @@ class PortfolioMemory:
 
     def renew(self) -> Iterator[tuple[int, dict[str, NDArray[Any]], Any, Any, dict[str, NDArray[Any]]]]:
         """Allocate the next block; of each row: number, observation (A, F) by name, account, market and bar, assets."""
-        n, a = self._rows, self._assets
+        n, a, array = self._rows, self._assets, self._memory.array
         block = (
-            np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty((n, a, _FIELDS), np.float32),
-            np.empty((n, _SHARED), np.float32), np.empty((n, 2), np.int64), np.empty((n, _TOLD)),
-            np.empty((n, a, _HELD)), np.empty((n, 2, a), np.int8), np.empty((n, a), np.bool_),
+            np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), array("assets", (n, a, _FIELDS), np.float32),
+            array("account", (n, _SHARED), np.float32), array("index", (n, 2), np.int64), np.empty((n, _TOLD)),
+            array("held", (n, a, _HELD), np.float64), array("kinds", (n, 2, a), np.int8),
+            array("tradable", (n, a), np.bool_), np.empty(n, np.bool_),
         )  # fmt: skip
-        windows = [np.empty((n, *shape), np.float32) for shape in self._shapes.values()]
+        self._block = block  # some of it nobody else keeps
+        windows = [array(name, (n, *shape), np.float32) for name, shape in self._shapes.items()]
         self.wiring[_SEEN : _SEEN + len(block)] = [array.ctypes.data for array in block]
         for k, array in enumerate(windows):
             self.wiring[WINDOWS + k * PER_WINDOW] = array.ctypes.data
-        _, _, _, assets, account, index, shown, held, kinds, tradable = block
+        _, _, _, assets, account, index, shown, held, kinds, tradable, _ = block
         names = (*self._shapes, *(("index",) if self._with_index else ()), "assets", "account")
         arrays = [*windows, *([index] if self._with_index else []), assets, account]
         seen = [dict(zip(names, row)) for row in zip(*arrays)]  # noqa: B905 (equal by construction, hot)

@@ -71,6 +71,7 @@ def portfolio_memory(n: int, assets: int, memory: RecycledMemory) -> PortfolioSe
         memory.array("held", (n, assets, len(ASSET_SHOWN)), np.float64),
         memory.array("kinds", (2, n, assets), np.int8),
         memory.array("tradable", (n, assets), np.bool_),
+        memory.array("ruined", (n,), np.bool_),
     )
 
 
