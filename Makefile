@@ -46,8 +46,9 @@ bench-peers:
 parity: $(STAMP)
 	test -x .venv-vectorbt/bin/python || $(PYTHON) -m venv .venv-vectorbt
 	.venv-vectorbt/bin/python -m pip install vectorbt==1.2.0
-	CRYPTOENV_VECTORBT_PYTHON=.venv-vectorbt/bin/python $(BIN)/python -m pytest tests/cryptoenv/test_vectorbt_parity.py
+	CRYPTOENV_VECTORBT_PYTHON=.venv-vectorbt/bin/python $(BIN)/python -m pytest tests/cryptoenv/trading/test_vectorbt_parity.py
 	$(BIN)/python -m benchmarks.vectorbt_parity --python .venv-vectorbt/bin/python
+	$(BIN)/python -m benchmarks.portfolio_parity --python .venv-vectorbt/bin/python
 
 prove: $(STAMP) $(EASY)
 	CRYPTOENV_KERNEL_STEPS=1000000 $(BIN)/python -m pytest -m "slow or not slow"

@@ -26,6 +26,7 @@ from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT, Sb3VecEnv
 from agents.algorithms.threads import use_one_thread
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
+from cryptoenv.env.episode import MARKET
 from cryptoenv.env.vector import CryptoTradeVectorEnv
 
 WINDOW = (16, 4, 2)
@@ -110,7 +111,7 @@ def run(task: str, pool: int | str, size: Size, seed: int) -> dict[str, float]:
     def choose(seen: Any) -> Any:
         return model.predict(seen, deterministic=True)[0]
 
-    numbers = np.arange(min(pool, JUDGED)) if isinstance(pool, int) else envs.state_dict()["markets"]
+    numbers = np.arange(min(pool, JUDGED)) if isinstance(pool, int) else envs.get_state().clocks[:, MARKET]
     met = earned(choose, judging(task, "train", pool, len(numbers), size), numbers)
     unseen = earned(choose, judging(task, "test", JUDGED, JUDGED, size), np.arange(JUDGED))
     return {

@@ -1,7 +1,12 @@
 """Portfolio rules to judge agents by: weights from closes known at the decision. Shapes: `T` bars, `A` assets."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from synthetic.oracles.filter_oracle import filter_oracle
+from synthetic.regimes.sample import RegimeSample
 
 Floats = NDArray[np.float64]
 
@@ -59,3 +64,23 @@ def olmar(closes: Floats, weights: Floats, bars: int = 5, epsilon: float = 10.0)
     if size == 0.0:
         return weights.copy()
     return on_simplex(weights + max(0.0, (epsilon - float(weights @ predicted)) / size) * excess)
+
+
+def oracle_weights(samples: Sequence[RegimeSample], start: int, cost: float = 0.0011) -> Floats:
+    """(T, A) weights of each asset's own causal optimum, an equal part of the equity each: what one looks up to.
+
+    Every asset is traded as if alone (`synthetic.filter_oracle` over -1, 0, 1). That is no optimum of the portfolio,
+    whose risk it does not see: a bound for who treats assets one by one.
+
+    Args:
+        samples: of A assets on one index, with their latent models, as `correlated_market` draws them.
+        start: bar of the first decision; flat before. cost: log-return lost per unit of turnover.
+    """
+    oracles = [filter_oracle(sample, cost) for sample in samples]
+    weights = np.zeros((len(samples[0].bars), len(samples)))
+    for j, oracle in enumerate(oracles):
+        held = int(np.flatnonzero(oracle.positions == 0.0)[0])
+        for t in range(start, len(weights)):
+            held = int(oracle.actions[t, held])
+            weights[t, j] = oracle.positions[held] / len(samples)
+    return weights

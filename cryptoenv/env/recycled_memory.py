@@ -29,7 +29,7 @@ class RecycledMemory:
         return RecycledMemory, ()
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """An array whose content is undefined, and which shares no memory with any that is still in use."""
+        """An array of any shape `(N, ...)`, its content undefined, that shares no memory with any still in use."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         kept = self._memories.setdefault(name, [])
         for memory in kept if COUNTS else ():

@@ -112,13 +112,13 @@ def _copy_at(job: int, block: int, scratch: int) -> None:
 @cache
 def stepping_portfolios() -> int:
     """The address of what steps a block; compiled when it is first asked for."""
-    return int(cfunc(BLOCK_SIGNATURE, cache=True)(_step_at).address)
+    return int(cfunc(BLOCK_SIGNATURE, cache=True)(_step_at).address or 0)
 
 
 @cache
 def copying_portfolios() -> int:
     """The address of what copies a block of windows."""
-    return int(cfunc(BLOCK_SIGNATURE, cache=True)(_copy_at).address)
+    return int(cfunc(BLOCK_SIGNATURE, cache=True)(_copy_at).address or 0)
 
 
 @njit(cache=True, error_model="numpy")

@@ -150,15 +150,15 @@ class PortfolioMemory:
 
     def renew(self) -> Iterator[tuple[int, dict[str, NDArray[Any]], Any, Any, dict[str, NDArray[Any]]]]:
         """Allocate the next block; of each row: number, observation (A, F) by name, account, market and bar, assets."""
-        n, a, array = self._rows, self._assets, self._memory.array
+        n, a, fresh = self._rows, self._assets, self._memory.array
         block = (
-            np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), array("assets", (n, a, _FIELDS), np.float32),
-            array("account", (n, _SHARED), np.float32), array("index", (n, 2), np.int64), np.empty((n, _TOLD)),
-            array("held", (n, a, _HELD), np.float64), array("kinds", (n, 2, a), np.int8),
-            array("tradable", (n, a), np.bool_), np.empty(n, np.bool_),
+            np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), fresh("assets", (n, a, _FIELDS), np.float32),
+            fresh("account", (n, _SHARED), np.float32), fresh("index", (n, 2), np.int64), np.empty((n, _TOLD)),
+            fresh("held", (n, a, _HELD), np.float64), fresh("kinds", (n, 2, a), np.int8),
+            fresh("tradable", (n, a), np.bool_), np.empty(n, np.bool_),
         )  # fmt: skip
         self._block = block  # some of it nobody else keeps
-        windows = [array(name, (n, *shape), np.float32) for name, shape in self._shapes.items()]
+        windows = [fresh(name, (n, *shape), np.float32) for name, shape in self._shapes.items()]
         self.wiring[_SEEN : _SEEN + len(block)] = [array.ctypes.data for array in block]
         for k, array in enumerate(windows):
             self.wiring[WINDOWS + k * PER_WINDOW] = array.ctypes.data

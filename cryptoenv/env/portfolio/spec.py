@@ -128,8 +128,8 @@ class PortfolioSpec:
         memo[id(self)] = copied
         copied.__dict__.update(self.__dict__)
         copied._table, copied._made, copied._sources = self._table.copy(), self._made.copy(), list(self._sources)
-        *arrays, listed = self._parts
-        copied._parts = (*(array.copy() for array in arrays), listed)
+        parameters, weights, limits, listed = self._parts
+        copied._parts = parameters.copy(), weights.copy(), limits.copy(), listed
         for name in ("observation_space", "action_space"):  # each draws samples of its own
             setattr(copied, name, copy.deepcopy(getattr(self, name), memo))
         copied._point_to_memory()

@@ -1,8 +1,13 @@
 """Portfolio rules against what defines them."""
 
+import gymnasium as gym
 import numpy as np
+import pytest
 
-from agents.evaluation.portfolio_baselines import equal_risk, equal_weights, olmar, on_simplex
+from agents.evaluation.portfolio_baselines import equal_risk, equal_weights, olmar, on_simplex, oracle_weights
+from cryptoenv import Costs, PortfolioMarket
+from synthetic import filter_oracle
+from synthetic.regimes.correlated_market import correlated_market
 
 
 def walks(assets: int, scale: list[float]) -> np.ndarray:
@@ -36,3 +41,25 @@ def test_olmar_buys_what_fell_below_its_average() -> None:
     assert olmar(closes, np.array([0.3, 0.7])).tolist() == [0.3, 0.7]
     closes[-1, 0] = 90.0
     assert olmar(closes, np.array([0.5, 0.5])).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.slow
+def test_each_assets_oracle_earns_on_the_account_what_holding_does_not() -> None:
+    drawn = list(correlated_market(assets=2, days=12, seed=3).assets.items())
+    market = PortfolioMarket.from_bars({name: sample.bars for name, sample in drawn})
+    env = gym.make("CryptoPortfolio-v0", market=market, observation="index", random_start=False, episode_bars=1100,
+                   costs=Costs(impact=0.0))  # fmt: skip
+    _, info = env.reset(seed=0)
+    start = info["bar"]
+    weights = oracle_weights([sample for _, sample in drawn], start)
+    assert not weights[:start].any() and set(np.unique(weights)) == {-0.5, 0.0, 0.5}
+    own = filter_oracle(drawn[1][1])
+    held = 1 + (2 * weights[:, 1]).astype(int)
+    assert (own.actions[np.arange(start, len(held)), held[start - 1 : -1]] == held[start:]).all()
+    for t in range(1100):
+        info = env.step(weights[start + t])[4]
+    assert info["equity"] > 10_500.0
+    env.reset(seed=0)
+    for _ in range(1100):
+        info = env.step(equal_weights(np.zeros((1, 2))))[4]
+    assert info["equity"] < 10_500.0
