@@ -75,8 +75,8 @@ def path_coverage(model: Forecaster, test: Sequence[Part], seed: int) -> dict[st
     cover: dict[str, Any] = {}
     for n, name in enumerate(("cover", "cover_of_heads")):
         for k, horizon in enumerate(_path_horizons(model)):
-            row = {f"{100 * band:g}": shares[n, k, j].round(4).tolist() for j, band in enumerate(BANDS)}
-            cover.setdefault(name, {})[str(horizon)] = row
+            told = {f"{100 * band:g}": shares[n, k, j].round(4).tolist() for j, band in enumerate(BANDS)}
+            cover.setdefault(name, {})[str(horizon)] = told
     seconds = round(time.process_time() - began, 1)
     return {"origins": len(held), "moments": len(set(closes)), "paths": PATHS, "cpu_seconds": seconds} | cover
 
