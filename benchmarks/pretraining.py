@@ -61,7 +61,9 @@ SMALL_MEMORY, SMALL_BATCH = 64, 384
 RATE = 0.003
 FIRST, FLAT, LSTM, HYBRID = "Transformer with memory", "MLP on flattened windows", "LSTM", "hybrid"
 #: Of which differences are scored, paired, where both were run with the same seeds.
-PAIRS = ((FIRST, FLAT), (HYBRID, LSTM), (HYBRID, FLAT), *((HYBRID, f"{HYBRID}, no {part}") for part in HYBRID_PARTS))
+PAIRS = (
+    (FIRST, FLAT), *((HYBRID, name) for name in (FIRST, LSTM, FLAT, *(f"{HYBRID}, no {part}" for part in HYBRID_PARTS)))
+)  # fmt: skip
 STREAMED = 30  #: bars of which the time of each is taken
 
 
