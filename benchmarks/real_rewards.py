@@ -48,7 +48,7 @@ from pretrain.extractor.recipe_runs import EMBARGO, finetune_extractor
 
 FRACTIONS = (0.75, 0.1, 0.15)  #: coins that came late have a part to learn from, too
 FUNDING = 0.0001  #: per 8 hours, what a perpetual's longs pay in quiet times
-COSTS = Costs(funding=FUNDING)
+COSTS = Costs()  #: funding comes with the markets
 SHIPPED, TUNED, SCRATCH = "bars as it ships", "bars, then rewards", "from scratch by rewards"
 RATES = {TUNED: 0.0005, SCRATCH: 0.004}
 WEEK = 7 * 96  #: bars of 15m
@@ -73,16 +73,19 @@ def markets(files: tuple[str, ...], funding: tuple[tuple[str, str], ...] = ()) -
     found = []
     for file in files:
         bars = bars_at(Path(file))
-        rates = rates_until(known[file], bars.index[-1]) if file in known else None
+        rates = funding_of(bars.index, known.get(file))
         found.append(layout.market(bars, name=name_of_place(Path(file)), funding=rates))
     return tuple(found)
 
 
-def rates_until(file: str, last: pd.Timestamp) -> pd.Series:
-    """Rates of a file, and the constant one from their last to a time beyond `last`."""
-    known = read_funding(file)
+def funding_of(index: pd.DatetimeIndex, file: str | None) -> pd.Series:
+    """The rates of a file as far as they are known, then the constant one (without a file: all along)."""
     every = pd.Timedelta(hours=8)
-    later = pd.date_range(known.index[-1] + every, max(last, known.index[-1]) + 3 * every, freq=every)
+    begin, end = index[0].floor("8h") - every, index[-1] + 3 * every
+    if file is None:
+        return pd.Series(FUNDING, pd.date_range(begin, end, freq=every), dtype=np.float64)
+    known = read_funding(file)
+    later = pd.date_range(known.index[-1] + every, max(end, known.index[-1] + every), freq=every)
     return pd.concat([known, pd.Series(FUNDING, later, dtype=np.float64)])
 
 
@@ -112,7 +115,7 @@ def extractor_of(run: Run) -> Extractor:
     training = replace(
         recipe.training, steps=run.steps, learning_rate=RATES[run.contender], validate_every=max(run.steps // 6, 1)
     )
-    rewards = replace(recipe.rewards, piece=2048, funding=FUNDING)
+    rewards = replace(recipe.rewards, piece=2048)
     recipe = replace(recipe, training=training, rewards=rewards, seed=run.seed)
     found = markets(run.files, run.funding)
     number = None if run.judged is None else run.files.index(run.judged)
@@ -202,6 +205,7 @@ def main() -> None:
         record_trials(ledger, [Trial("real rewards", data, what, moments.sharpe, moments.count)])
     counted = tried(ledger, data)
     result: dict[str, Any] = header() | {"steps": arguments.steps, "costs": asdict(COSTS), "trials": counted.trials}
+    result |= {"constant_funding": FUNDING, "known_funding": [Path(rates).name for _, rates in funding]}
     result["rows"] = {name: figures(row, counted.trials, counted.variance) for name, row in found.items()}
     for name, told in result["rows"].items():
         print(f"{name:40s} {told['daily']} deflated {told['deflated_sharpe']:.3f}", flush=True)
