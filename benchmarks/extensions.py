@@ -26,7 +26,7 @@ from benchmarks.support.extension_runs import DAYS, MARKETS, PARTS, PLAIN, TASK,
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 
-Kept = dict[str, dict[str, dict[str, Any]]]  #: part -> seed -> {"rows": ..., "cpu_seconds": ...}
+Kept = dict[str, dict[str, dict[str, Any]]]  #: part -> seed -> {"rows": ..., "cpu_seconds": ..., "commit": ...}
 
 
 def table(kept: Kept, best: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -84,7 +84,8 @@ def main() -> None:
             stage()  # markets and embeddings are the same for all: not counted
             began = process_time()
             rows = PARTS[part](seed)
-            kept[part][str(seed)] = {"rows": rows, "cpu_seconds": round(process_time() - began, 1)}
+            spent, commit = round(process_time() - began, 1), header()["commit"]
+            kept[part][str(seed)] = {"rows": rows, "cpu_seconds": spent, "commit": commit}
             print(f"{part}, seed {seed}: {kept[part][str(seed)]['cpu_seconds']} CPU s", flush=True)
             told = header() | {"task": TASK, "days": DAYS, "markets": MARKETS, "best": told.get("best", {})}
             if part not in told["best"]:
