@@ -50,6 +50,7 @@ def evaluate(
     funding: Funding = None,
     split_fractions: SplitFractions = None,
     accelerator: Accelerator = None,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Also all seeds deciding together, on a task.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     count: Annotated[int | None, hidden("--count")] = None,
     seeds: Annotated[list[int] | None, hidden("--seeds")] = None,
@@ -67,6 +68,8 @@ def evaluate(
 
         if funding or split_fractions:
             raise ValueError("a forecaster pays no funding, and is judged on the parts that its run was split into")
+        if ensemble:
+            raise ValueError("--ensemble is of agents, and this is a forecaster")
         inputs = market_inputs(timeframes, features, reference, exogenous)
         judged = evaluate_external_command if run.is_file() else evaluate_forecaster_command
         judged(run, (task, bars, markets, days), split, inputs, out)
@@ -82,6 +85,8 @@ def evaluate(
     given = one_source(task, bars)
     inputs = market_inputs(timeframes, features, reference, exogenous, funding=funding, split_fractions=split_fractions)
     if (kind := kind_of_run(run)) is not None:
+        if ensemble:
+            raise ValueError(f"--ensemble is of agents, and {run} holds another kind of run")
         choice = Choice(given, split, number, tuple(by_seed), days)
         EVALUATIONS[kind](run, choice, inputs, out)
         return
@@ -99,7 +104,10 @@ def evaluate(
     with ExitStack() as stack:
         for one in runs:
             stack.enter_context(embedding_on(one.agent.extractor, accelerator or "cpu"))
-        table = evaluate_runs(runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs)
+        table = evaluate_runs(
+            runs, market=chosen, split=split, markets=number, days=days, seeds=by_seed, inputs=inputs,
+            together=ensemble,
+        )  # fmt: skip
     if is_task:
         which = f"{len(by_seed)} markets by seed" if by_seed else f"{number} markets of {split!r}"
         title = f"{which}, task {chosen!r}{own}, {len(runs)} run(s)"

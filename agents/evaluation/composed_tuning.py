@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from agents.evaluation.hysteresis import MARGINS, VALIDATION_BLOCK
 from agents.evaluation.rollout import RolloutRows, blocks, roll
 from agents.markets.embedded import EmbeddingTable
-from agents.markets.expert_market import ExpertMarket
+from agents.markets.expert_market import ExpertMarket, synthetic_markets
+from agents.policies.agent import Agent
 from agents.policies.composed.composed_agent import ExposurePolicy
 from agents.policies.composed.ensemble import EnsembleAgent
+from agents.policies.trading_policy import TradingPolicy
 from agents.settings import TradingSettings
+from pretrain import MarketLayout
 
+TUNING_MARKETS = 16  #: validation markets of a task that an ensemble is tuned on for a table
 CAUTIONS = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -57,3 +61,31 @@ def best_of(
     known = all(t.truth is not None for t in validation)
     earned = rollout.expected(validation) if known else rollout.realised
     return earned.reshape(count, -1).mean(axis=1)
+
+
+def ensemble_lines(
+    members: Sequence[Agent],
+    task: str,
+    labelled: Sequence[ExpertMarket],
+    *,
+    days: int,
+    layout: MarketLayout | None = None,
+) -> dict[str, TradingPolicy]:
+    """What agents decide together on markets of a task, by name for a table: by their mean, and sized by agreement.
+
+    Hysteresis and caution are chosen on validation markets of `days` days; where no caution does better, there is one
+    line.
+
+    Raises:
+        ValueError: members that do not go together.
+    """
+    ensemble = EnsembleAgent(tuple(members))
+    markets = synthetic_markets(
+        task, "validation", TUNING_MARKETS, days, ensemble.settings, layout=layout, progress=False
+    )
+    tuned = tune_ensemble(ensemble, markets)
+    name = f"ensemble of {len(members)}"
+    lines: dict[str, TradingPolicy] = {name: tuned.with_(caution=0.0).on(labelled)}
+    if tuned.caution > 0.0:
+        lines[f"{name}, sized by agreement (caution {tuned.caution:g})"] = tuned.on(labelled)
+    return lines

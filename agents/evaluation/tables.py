@@ -15,6 +15,7 @@ from agents.algorithms.threads import one_thread
 from agents.evaluation import baselines
 from agents.evaluation.charges import charged_in_words as charged_in_words  # where it was before
 from agents.evaluation.charges import with_impact
+from agents.evaluation.composed_tuning import ensemble_lines
 from agents.evaluation.rollout import Rollout, roll, rows_by_length, whole_markets
 from agents.evaluation.scoring import Estimate, mean, score
 from agents.markets.embedded import embed
@@ -207,13 +208,17 @@ def evaluate_runs(
     days: int = 60,
     seeds: Sequence[int] = (),
     inputs: MarketInputs | None = None,
+    together: bool = False,
 ) -> pd.DataFrame:
     """As `evaluate`, for runs of the same settings (agents' seeds, say); with several, each has a line of its own.
 
-    `seeds`: of the markets, in place of the first `markets` of `split`; none that anything learns from.
+    `seeds`: of the markets, in place of the first `markets` of `split`; none that anything learns from. `together`:
+    also what the runs' agents decide as an ensemble, on a task.
     """
     task = task_named(market)
     if task is None:
+        if together:
+            raise ValueError("an ensemble is tuned on validation markets of a task: name one, or use EnsembleAgent")
         return evaluate_on_bars(runs, market, split=split, inputs=inputs)
     layout = run_maker(runs[0], inputs).layout
     if inputs is not None:
@@ -224,6 +229,8 @@ def evaluate_runs(
     settings = runs[0].agent.settings
     labelled, rule = judging_markets(task, split, markets, days, settings, seeds=seeds, layout=layout)
     policies = judged_policies(named_agents(runs), labelled, settings, rule)
+    if together:
+        policies |= ensemble_lines([run.agent for run in runs], task, labelled, days=days, layout=layout)
     return score_table(rollouts(policies, labelled, settings), labelled, settings)
 
 

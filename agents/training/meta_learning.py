@@ -67,8 +67,8 @@ class ReptileConfig:
         ConfigError: a value of another type, or a number outside its range.
     """
 
-    tasks: int = 400
-    rate: float = 0.25
+    tasks: int = 200
+    rate: float = 0.5
     bars: int = 1_344
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
 

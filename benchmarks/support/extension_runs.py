@@ -44,8 +44,8 @@ CLONING = CloningConfig(samples=200_000, epochs=4)  #: 3 CPU s; as good as the d
 PLAIN = "plain agent (clone)"
 MEMBERS = 5
 QUANTILE_STEPS = 60_000  #: env steps of QR-DQN from the clone
-ADAPTED_ON = (0, 192, 672, 1344, 2688)  #: bars of 15m: nothing, two days, one week, two, four
-RATES = (1e-4, 3e-4, 1e-3)  #: of adaptation
+ADAPTED_ON = (0, 192, 672, 2688)  #: bars of 15m: nothing, two days, one week, four
+RATES = (3e-4, 1e-3)  #: of adaptation
 CLONING_OF_BARS = CloningConfig(samples=200_000, epochs=2, learning_rate=3e-4)  #: as recipes clone labels of bars
 COPIES = (1, 2, 4, 8)
 SIZES = (0.01, 0.1)  #: equity of a copy, as a share of what a market's median bar trades
@@ -197,7 +197,8 @@ def meta(seed: int) -> dict[str, dict[str, Any]]:
     """Adaptation to test markets of "standard" in N of their bars, of agents that learned from "easy" and "hard" alone.
 
     Everything is judged on the same bars, those after the most that is adapted on. Labels are of bars, without truth;
-    the rate of adaptation is chosen, for each beginning, on validation markets of "easy" and "hard".
+    the rate of adaptation, the same for both, is that by which plain fine-tuning earns most on validation markets of
+    "easy" and "hard".
     """
     at = stage()
     train, validation = (elsewhere(family) for family in ("train", "validation"))
@@ -205,24 +206,19 @@ def meta(seed: int) -> dict[str, dict[str, Any]]:
         at.extractor, TrainingMarkets(train, validation), at.settings, CLONING_OF_BARS,
         seed=spread_seed(seed, "elsewhere"), progress=False,
     )  # fmt: skip
-    beginnings = {"fine-tuned": began}
+    earned = []
     for rate in RATES:
-        config = ReptileConfig(adaptation=AdaptationConfig(learning_rate=rate))
-        learned = reptile(began, train, config, seed=spread_seed(seed, "reptile"), progress=False)
-        beginnings[f"Reptile {rate:g}"] = learned
-    tuned: dict[str, tuple[float, str, float]] = {}
-    for name, rates in (("fine-tuned", RATES), *((f"Reptile {rate:g}", (rate,)) for rate in RATES)):
-        for rate in rates:
-            agents = adapted_to(beginnings[name], validation, ReptileConfig().bars, rate, seed)
-            rollout = after(PerMarketPolicy(agents, validation.table), validation)
-            earned = float(rollout.expected(validation.labelled).sum())
-            kind = name.split()[0]
-            tuned[kind] = max(tuned.get(kind, (-np.inf, "", 0.0)), (earned, name, rate))
+        agents = adapted_to(began, validation, ReptileConfig().bars, rate, seed)
+        rollout = after(PerMarketPolicy(agents, validation.table), validation)
+        earned.append(float(rollout.expected(validation.labelled).sum()))
+    rate = RATES[int(np.argmax(earned))]
+    config = ReptileConfig(adaptation=AdaptationConfig(learning_rate=rate))
+    learned = reptile(began, train, config, seed=spread_seed(seed, "reptile"), progress=False)
     plain = clone_of(seed)
     rows = {PLAIN: found(after(plain.on(at.test.labelled, at.test.table), at.test), margin=plain.margin)}
-    for kind, (_, name, rate) in tuned.items():
+    for kind, beginning in (("fine-tuned", began), ("Reptile", learned)):
         for bars in ADAPTED_ON:
-            agents = adapted_to(beginnings[name], at.test, bars, rate, seed)
+            agents = adapted_to(beginning, at.test, bars, rate, seed)
             rollout = after(PerMarketPolicy(agents, at.test.table), at.test)
             against = {"against": f"fine-tuned on {bars} bars"} if kind == "Reptile" else {}
             rows[f"{kind} on {bars} bars"] = found(rollout, bars=bars, rate=rate, margin=began.margin, **against)

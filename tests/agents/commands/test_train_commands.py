@@ -162,8 +162,8 @@ def test_train_evaluate_play_export_import(
 
     table = tmp_path / "table.csv"
     evaluate = ["evaluate", str(run), "--task", "easy", "--split", "validation", "--markets", "2", "--days", "3"]
-    assert main([*evaluate, "--out", str(table)]) == 0
-    assert {"BC clone", "flat"} <= set(pd.read_csv(table, index_col=0).index)
+    assert main([*evaluate, "--ensemble", "--out", str(table)]) == 0
+    assert {"BC clone", "flat", "ensemble of 1"} <= set(pd.read_csv(table, index_col=0).index)
     assert main(["evaluate", str(run), "--task", "easy", "--market-seed", "7", "--days", "3"]) == 0
     report = tmp_path / "report.json"
     judged = ["--task", "easy", "--markets", "2", "--days", "3"]
@@ -212,6 +212,8 @@ def test_bars_of_ones_own(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     regime_market("easy", days=70, seed=11).bars.iloc[:-3_000].reset_index().to_csv(shorter, index=False)
     assert main(["evaluate", str(run), "--bars", str(shorter), "--split", "test"]) == 2
     assert "the agent has learned from bars until" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--bars", str(bars), "--ensemble"]) == 2
+    assert "an ensemble is tuned on validation markets of a task" in capsys.readouterr().err
 
 
 def test_two_seeds_side_by_side_equal_one_after_the_other(recipe: Path, tmp_path: Path) -> None:
