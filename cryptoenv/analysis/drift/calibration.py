@@ -10,7 +10,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cryptoenv.analysis.drift.dependence import BATCH, LEAST_BATCHES, correlation_time, long_run_covariance, safety
+from cryptoenv.analysis.drift.dependence import (
+    LEAST_BATCHES,
+    batch_rows,
+    long_run_covariance,
+    safety,
+    stretch_rows,
+)
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.samples import Distance
 from cryptoenv.files.typed_values import ConfigError
@@ -73,8 +79,7 @@ class CalibrationReference:
         edges = edges[edges < said.max()]
         parts = _parts(edges, said, came)
         residual = came - said
-        time = max(correlation_time(residual), correlation_time(np.abs(residual)), correlation_time(said) / 2.0)
-        length = math.ceil(BATCH * time) if time > 1.25 else 1
+        length = max(batch_rows(residual, np.abs(residual)), math.ceil(stretch_rows(said) / 2))
         covariance, batches = long_run_covariance([parts], length)
         variances = np.maximum(np.diag(covariance) * safety(length, batches), parts.var(axis=0))
         return cls(len(said), edges, parts.mean(axis=0), variances, (parts != 0.0).mean(axis=0), batches)

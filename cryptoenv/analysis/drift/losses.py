@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cryptoenv.analysis.drift.dependence import BATCH, correlation_time
+from cryptoenv.analysis.drift.dependence import batch_rows, stretch_rows
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.status import Status
 from cryptoenv.files.typed_values import ConfigError
@@ -53,8 +53,8 @@ class LossReference:
         """
         values = np.asarray(losses, dtype=np.float64)
         values = values[np.isfinite(values)]
-        time = max(correlation_time(values), correlation_time(np.abs(values - values.mean()))) if len(values) else 1.0
-        length = max(LEAST_LENGTH, math.ceil(BATCH * time) if time > 1.25 else 1)
+        volatile = np.abs(values - values.mean()) if len(values) else values
+        length = max(LEAST_LENGTH, batch_rows(values), stretch_rows(volatile))
         count = len(values) // length
         if count < LEAST_STRETCHES:
             raise ValueError(f"{len(values):,} losses are {count} stretches of {length}; allowed: >= {LEAST_STRETCHES}")
