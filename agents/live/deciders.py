@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from agents.evaluation.backtest.signals import SignalsError, checked_signals
@@ -237,6 +238,18 @@ class AgentDecider(_StreamDecider):
     def decide(self, account: NDArray[np.float32]) -> Asked:
         """See `Decider`; `account` (5,) float32."""
         return self.decide_from(self.said(), account)
+
+    def chance_of_rise(self) -> float:
+        """What the extractor says of the newest close: the chance that it is higher `config.horizons[0]` bars later.
+
+        Raises:
+            RuntimeError: nothing was predicted.
+        """
+        extractor = self._agent.extractor
+        embedding = self.said().iloc[: extractor.config.width].to_numpy(np.float32)
+        with on_one_thread(), torch.inference_mode():
+            read = torch.from_numpy(embedding)[None].to(extractor.device)
+            return float(torch.sigmoid(extractor.model.returns_said(read).direction_logits)[0, 0])
 
     def decide_from(self, row: pd.Series, account: NDArray[np.float32]) -> Asked:
         """What to ask for where an `EmbeddingReader` said `row` (D + 1,) of a close; `account` (5,) float32."""

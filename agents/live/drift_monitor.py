@@ -18,6 +18,7 @@ import pandas as pd
 from agents.live.watching import Watched
 from agents.run_folders.versions.drift_file import ModelReference
 from agents.run_folders.versions.models_folder import ModelsFolder
+from cryptoenv.analysis.drift.calibration import CalibrationWatch
 from cryptoenv.analysis.drift.equity import EquityWatch
 from cryptoenv.analysis.drift.features import FeaturePlan, FeatureWatch
 from cryptoenv.analysis.drift.losses import LossWatch
@@ -70,6 +71,8 @@ class DriftMonitor:
         journal: gets an entry at every change of a state, or None.
         plan: how it is watched.
         version: that trades, and the folder it is of; what happens there is told, too.
+        chance: the chance that the model gives a rise from the newest close, over the bars of the reference of
+            calibration; or None.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class DriftMonitor:
         *,
         plan: MonitorPlan | None = None,
         version: tuple[ModelsFolder, str] | None = None,
+        chance: Callable[[], float] | None = None,
     ) -> None:
         self._plan = plan or MonitorPlan()
         self._reference, self._timeframes, self._spec = reference, timeframes, features
@@ -91,6 +95,13 @@ class DriftMonitor:
         self._next_ms, self._equity = 0, math.nan
         self._seen: dict[str, float] = {}
         self._watches = self._feature_watches()
+        self._chance, self._said = chance, dict[int, tuple[float, float]]()
+        self._calibration: CalibrationWatch | None = None
+        if reference.calibration is not None and chance is not None:
+            plan_of = self._plan.features
+            self._calibration = CalibrationWatch(
+                reference.calibration, plan_of.level(timeframes[0]), plan_of.windows, plan_of.every
+            )
         per_year = bars_per_year(timeframes[0])
         self._losses: LossWatch | None = None
         self._band: EquityWatch | None = None
@@ -120,7 +131,7 @@ class DriftMonitor:
 
     @property
     def statuses(self) -> Mapping[str, Status]:
-        """By name: "15m rsi_14", "losses", "equity", "version"."""
+        """By name: "15m rsi_14", "losses", "equity", "calibration", "version"."""
         found = {
             f"{timeframe} {name}": status
             for timeframe, watch in self._watches.items()
@@ -130,6 +141,8 @@ class DriftMonitor:
             found["losses"] = self._losses.status
         if self._band is not None:
             found["equity"] = self._band.status
+        if self._calibration is not None:
+            found["calibration"] = self._calibration.status
         return found | self._others
 
     def mapping(self) -> dict[str, dict[str, Any]]:
@@ -138,7 +151,7 @@ class DriftMonitor:
 
     def __call__(self, watched: Watched) -> None:
         """Take in an event of the loop."""
-        for step in (self._take_features, self._take_equity, self._look_at_models):
+        for step in (self._take_features, self._take_equity, self._take_chance, self._look_at_models):
             try:
                 step(watched)
             except Exception as error:  # whatever it is, trading is none of its business
@@ -187,6 +200,21 @@ class DriftMonitor:
             was = self._losses.status
             self._losses.add(-math.log(equity / before), watched.close_time)
             self._tell_change("losses", was, self._losses.status)
+
+    def _take_chance(self, watched: Watched) -> None:
+        """Compare what was said of this close with the close, then keep what is said of the ones to come."""
+        if watched.what != "bar" or self._calibration is None or self._chance is None:
+            return
+        now = watched.close_time
+        then = self._said.pop(now, None)
+        self._said = {at: said for at, said in self._said.items() if at > now}
+        if then is not None:
+            was = self._calibration.status
+            self._calibration.add(then[0], watched.close > then[1], now)
+            self._tell_change("calibration", was, self._calibration.status)
+        due = now + self._calibration.reference.ahead * timeframe_ms(self._timeframes[0])
+        if watched.bar_time >= self._reference.until_ms:
+            self._said[due] = self._chance(), watched.close
 
     def _tell_change(self, name: str, was: Status, now: Status) -> None:
         if now.became(was):

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agents.live.deciders import Decider
+from agents.live.deciders import AgentDecider, Decider
 from agents.live.desk import Named
 from agents.live.drift_monitor import DriftMonitor, MonitorPlan
 from agents.run_folders.versions.drift_file import ModelReference
@@ -75,5 +75,5 @@ def _monitor(what: Operated, decider: Decider, env: CryptoLiveEnv, plan: Monitor
     features = FeatureSpec.none() if decider.layout is None else decider.layout.features
     return DriftMonitor(
         what.reference or ModelReference(), decider.timeframes, features, env.feed.history, env.executor.journal,
-        plan=plan, version=what.version,
+        plan=plan, version=what.version, chance=decider.chance_of_rise if isinstance(decider, AgentDecider) else None,
     )  # fmt: skip

@@ -17,10 +17,13 @@ from agents.run_folders.run_folder import RECIPE, Run
 from agents.run_folders.versions.drift_file import ModelReference
 from agents.training.pipeline import expert_markets_for
 from agents.training.recipe import AgentRecipe
+from cryptoenv.analysis.drift.calibration import CalibrationReference
 from cryptoenv.analysis.drift.equity import EquityReference
 from cryptoenv.analysis.drift.losses import LossReference
 from cryptoenv.analysis.drift.reference import TableReference
+from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
+from pretrain import Extractor
 
 
 def feature_tables(parts: Sequence[ExpertMarket]) -> tuple[TableReference, ...]:
@@ -36,12 +39,15 @@ def feature_tables(parts: Sequence[ExpertMarket]) -> tuple[TableReference, ...]:
     return tuple(found)
 
 
-def model_reference(learned: Sequence[ExpertMarket], returns: ArrayLike | None) -> ModelReference:
+def model_reference(
+    learned: Sequence[ExpertMarket], returns: ArrayLike | None, calibration: CalibrationReference | None = None
+) -> ModelReference:
     """What live data are compared with.
 
     Args:
         learned: parts of markets that were learned from.
         returns: (n,) net log-returns per bar where nothing was learned, or None; too few of them are left out.
+        calibration: of the probabilities that the extractor says, or None.
     """
     until = max(
         part.market.start_ms + len(part.market) * timeframe_ms(part.market.timeframes[0]) for part in learned
@@ -54,7 +60,7 @@ def model_reference(learned: Sequence[ExpertMarket], returns: ArrayLike | None) 
             losses = LossReference.of(-values)
         except ValueError:  # too short, or an agent that never trades: nothing is promised
             pass
-    return ModelReference(feature_tables(learned), int(until), losses, equity)
+    return ModelReference(feature_tables(learned), int(until), losses, equity, calibration)
 
 
 def returns_of(agent: Agent, parts: Sequence[ExpertMarket]) -> np.ndarray:
@@ -65,6 +71,23 @@ def returns_of(agent: Agent, parts: Sequence[ExpertMarket]) -> np.ndarray:
         told = backtest(part.market, agent_targets(agent, part.market), agent_desk(settings), first=part.first)
         found.append(np.diff(np.log(told.equity)))
     return np.concatenate(found)
+
+
+def calibration_of(extractor: Extractor, parts: Sequence[ExpertMarket]) -> CalibrationReference | None:
+    """How well the chances of a rise over the first horizon are calibrated on parts of markets; None for too few."""
+    ahead = extractor.config.horizons[0]
+    said, came = [], []
+    for part in parts:
+        market = part.market
+        table = extractor.predict(market)[f"up_{ahead}"].to_numpy()
+        closes = market.prices[:, CLOSE]
+        rows = np.arange(max(part.first, len(market) - len(table)), len(market) - ahead)
+        said.append(table[rows - (len(market) - len(table))].astype(np.float64))
+        came.append((closes[rows + ahead] > closes[rows]).astype(np.float64))
+    try:
+        return CalibrationReference.of(np.concatenate(said), np.concatenate(came), ahead)
+    except ValueError:  # too few: nothing is promised
+        return None
 
 
 def reference_of_run(run: Run, *, progress: bool = True) -> ModelReference:
@@ -80,4 +103,5 @@ def reference_of_run(run: Run, *, progress: bool = True) -> ModelReference:
     settings = recipe.training.settings_for(run.agent.extractor)
     maker = maker_for(run.agent.extractor, recipe.inputs, f"the extractor of {run.folder}")
     train, validation = expert_markets_for(recipe.market, settings, recipe.training, maker, progress=progress)
-    return model_reference(train, returns_of(run.agent, validation))
+    calibration = calibration_of(run.agent.extractor, validation)
+    return model_reference(train, returns_of(run.agent, validation), calibration)

@@ -36,7 +36,7 @@ from agents.run_folders.versions.version import (
     read_version,
     require_whole,
 )
-from agents.training.drift_of_training import model_reference
+from agents.training.drift_of_training import calibration_of, model_reference
 from agents.training.pipeline import learn
 from agents.training.recipe import AgentRecipe, write_recipe
 from agents.training.walk_forward import WalkForward, walk_forward
@@ -326,4 +326,4 @@ def _trained(
         if job.recipe.segments is not None:
             shutil.copytree(job.recipe.segments, folder / SEGMENTER)
         Run(folder, trained.agent, trained.clone).save(told, trained.metrics)
-    return model_reference(parts.train, returns)
+    return model_reference(parts.train, returns, calibration_of(job.run.agent.extractor, parts.validation))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Self
@@ -19,6 +21,7 @@ from cryptoenv.analysis.drift.dependence import (
 )
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.samples import Distance
+from cryptoenv.analysis.drift.status import Status
 from cryptoenv.files.typed_values import ConfigError
 
 BINS = 5  #: by quantiles of the reference's probabilities
@@ -54,6 +57,7 @@ class CalibrationReference:
         variances: (B,) of that mean, times the rows, with the dependence of rows in time.
         shares: (B,) of the rows.
         batches: how many stretches without overlap the variances rest on.
+        ahead: rows from a prediction to its outcome.
     """
 
     rows: int
@@ -62,9 +66,10 @@ class CalibrationReference:
     variances: NDArray[np.float64]
     shares: NDArray[np.float64]
     batches: float
+    ahead: int = 1
 
     @classmethod
-    def of(cls, probabilities: ArrayLike, outcomes: ArrayLike) -> Self:
+    def of(cls, probabilities: ArrayLike, outcomes: ArrayLike, ahead: int = 1) -> Self:
         """From predictions (n,) in the order of time, on data that nothing was learned from, and what came, 0 or 1.
 
         Outcomes over horizons that overlap depend on each other; that is reckoned with.
@@ -82,12 +87,12 @@ class CalibrationReference:
         length = max(batch_rows(residual, np.abs(residual)), math.ceil(stretch_rows(said) / 2))
         covariance, batches = long_run_covariance([parts], length)
         variances = np.maximum(np.diag(covariance) * safety(length, batches), parts.var(axis=0))
-        return cls(len(said), edges, parts.mean(axis=0), variances, (parts != 0.0).mean(axis=0), batches)
+        return cls(len(said), edges, parts.mean(axis=0), variances, (parts != 0.0).mean(axis=0), batches, ahead)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         lists = {key: [float(f"{x:.8g}") for x in getattr(self, key)] for key in _LISTS}
-        return {"rows": self.rows, "batches": self.batches, **lists}
+        return {"rows": self.rows, "batches": self.batches, "ahead": self.ahead, **lists}
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Self:
@@ -96,13 +101,15 @@ class CalibrationReference:
         Raises:
             ConfigError: it says something else.
         """
-        if not isinstance(values, dict) or set(values) != {"rows", "batches", *_LISTS}:
-            raise ConfigError(f"{where}: calibration must have exactly the keys rows, batches, {', '.join(_LISTS)}")
+        if not isinstance(values, dict) or set(values) != {"rows", "batches", "ahead", *_LISTS}:
+            raise ConfigError(f"{where}: calibration must have exactly the keys rows, batches, ahead, {', '.join(_LISTS)}")
         edges, residuals, variances, shares = (numbers(values[key], f"{where}: {key}") for key in _LISTS)
-        rows, batches = numbers([values["rows"], values["batches"]], where)
+        rows, batches, ahead = numbers([values[key] for key in ("rows", "batches", "ahead")], where)
+        if not 1 <= ahead <= 1e6:
+            raise ConfigError(f"{where}: ahead is {ahead:g}; allowed: 1 to 1,000,000")
         if not (len(residuals) == len(variances) == len(shares) == len(edges) + 1 <= BINS and (variances >= 0.0).all()):
             raise ConfigError(f"{where}: edges, residuals, variances and shares do not fit each other")
-        return cls(int(rows), edges, residuals, variances, shares, float(batches))
+        return cls(int(rows), edges, residuals, variances, shares, float(batches), int(ahead))
 
 
 _LISTS = ("edges", "residuals", "variances", "shares")
@@ -130,6 +137,50 @@ def calibration_distance(
     error = np.sqrt(reference.variances * (1.0 / len(said) + 1.0 / reference.rows))
     worst = np.max(np.abs(live - reference.residuals)[usable] / error[usable])
     return Distance(float(worst), _NORMAL.inv_cdf(1.0 - level / (2.0 * int(usable.sum()))))
+
+
+class CalibrationWatch:
+    """Compares the last predictions and what came of them with a reference, as they become known.
+
+    Args:
+        reference: of when all was well.
+        level: chance of any false alarm at one look, shared by the windows.
+        windows: predictions of each window.
+        every: outcomes from one look to the next.
+    """
+
+    def __init__(
+        self, reference: CalibrationReference, level: float, windows: Sequence[int] = (200, 1000), every: int = 25
+    ) -> None:
+        self.reference, self.windows, self.every = reference, tuple(sorted(windows)), every
+        self.level = level / len(self.windows)
+        self.status = Status(words="no outcome is known yet")
+        self._known: deque[tuple[float, float]] = deque(maxlen=self.windows[-1])
+        self._seen = 0
+
+    def add(self, probability: float, outcome: bool, at_ms: int) -> None:
+        """Take in a prediction of which the outcome is known; what is no probability is left out."""
+        if not 0.0 <= probability <= 1.0:
+            return
+        self._known.append((probability, float(outcome)))
+        self._seen += 1
+        if self._seen % self.every == 0:
+            self.status = self._looked(at_ms)
+
+    def _looked(self, at_ms: int) -> Status:
+        said, came = np.array(self._known).T
+        found: list[tuple[float, Distance, str]] = []
+        for window in self.windows:
+            if window > len(said):
+                break
+            distance = calibration_distance(self.reference, said[-window:], came[-window:], self.level)
+            if distance is not None:
+                words = f"the bin that is off most, over {window:,} predictions, in deviations"
+                found.append((distance.statistic / distance.threshold, distance, words))
+        if not found:
+            return self.status.then("unknown", at_ms, f"{self._seen:,} outcomes are too few to judge by")
+        _, worst, words = max(found, key=lambda one: one[0])
+        return self.status.then("alarm" if worst.alarms else "ok", at_ms, words, worst.statistic, worst.threshold)
 
 
 def _parts(edges: NDArray[np.float64], said: NDArray[np.float64], came: NDArray[np.float64]) -> NDArray[np.float64]:

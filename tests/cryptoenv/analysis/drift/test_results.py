@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from cryptoenv.analysis.drift.calibration import (
     CalibrationReference,
+    CalibrationWatch,
     calibration_distance,
     expected_calibration_error,
 )
@@ -122,3 +123,20 @@ def test_probabilities_that_become_too_sure_are_seen() -> None:
         calibration_distance(reference, [0.5], [0.5])
     with pytest.raises(ValueError, match="too few"):
         CalibrationReference.of([0.5] * 10, [1.0] * 10)
+
+
+def test_a_watch_of_calibration_knows_nothing_then_is_well_then_alarms() -> None:
+    """A coin that is said to be fair, and from 400 outcomes on falls heads in nine of ten."""
+    rng = np.random.default_rng(5)
+    said = rng.uniform(0.3, 0.7, 4000)
+    watch = CalibrationWatch(CalibrationReference.of(said, rng.random(4000) < said, 4), 0.01, (100, 300), 25)
+    states = []
+    for at in range(600):
+        chance = float(rng.uniform(0.3, 0.7))
+        watch.add(chance, bool(rng.random() < (chance if at < 400 else 0.9)), at)
+        states.append(watch.status.state)
+    watch.add(float("nan"), True, 600)
+    assert states[90] == "unknown" and set(states[99:400]) == {"ok"} and "alarm" in states[400:]
+    assert watch.status.since == states.index("alarm") and watch.status.words.startswith("the bin that is off most")
+    with pytest.raises(ConfigError, match="ahead is 0"):
+        CalibrationReference.from_json(watch.reference.to_json() | {"ahead": 0}, "x")
