@@ -114,7 +114,7 @@ def compare(
         record = _record(models, one)
         if record is not None and record["against"] == other.name:
             print(f"{one.name} against {other.name}, {record['judged_from'][:16]} to {record['judged_to'][:16]}: "
-                  f"{difference_words(record['difference_per_day'])}")  # fmt: skip
+                  f"{record_words(record)}")  # fmt: skip
 
 
 @app.command()
@@ -163,8 +163,20 @@ def _lines(models: ModelsFolder, told: Version) -> list[str]:
         for name in ("current", "proposed"):
             figures = ", ".join(f"{key} {value:.4g}" for key, value in record[name].items())
             found.append(f"{name + ':':10} {figures}")
-        found.append(f"against {record['against']}: {difference_words(record['difference_per_day'])}")
+        found.append(f"against {record['against']}: {record_words(record)}")
     return found
+
+
+def record_words(record: dict[str, Any]) -> str:
+    """What a proposal's table says of the difference: of an agent's returns, or of another model's losses."""
+    if "figure" not in record:
+        return difference_words(record["difference_per_day"])
+    found = record["difference"]
+    if found is None:
+        return f"{record['figure']}: too few bars for an interval"
+    says = "better" if found["low"] > 0.0 else "worse" if found["high"] < 0.0 else "no difference is shown"
+    return (f"{record['figure']}: lower by {found['value']:+.4g} [{found['low']:+.4g}, {found['high']:+.4g}] over "
+            f"{found['bars']:,.0f} bars: {says}")  # fmt: skip
 
 
 def difference_words(difference: dict[str, Any] | None) -> str:

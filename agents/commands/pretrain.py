@@ -25,7 +25,7 @@ from agents.commands.options import (
     hidden,
     market_inputs,
 )
-from agents.commands.pretrain_models import TRAININGS, ForecasterTraining, Training, chosen_recipe
+from agents.training.model_trainings import TRAININGS, ForecasterTraining, Training, chosen_recipe
 from agents.run_folders.new_outputs import told_when_interrupted
 
 if TYPE_CHECKING:

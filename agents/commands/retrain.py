@@ -67,11 +67,12 @@ def _look(
     models: ModelsFolder, plan: RetrainPlan, period: pd.Timedelta | None, state: Path | None, fetch: bool,
     workers: int | None,
 ) -> None:  # fmt: skip
-    from agents.commands.models import difference_words
+    from agents.commands.models import record_words
     from agents.run_folders.run_folder import read_json
-    from agents.run_folders.versions.version import RECORD
+    from agents.run_folders.versions.version import AGENT_KIND, RECORD, read_version
     from agents.training.new_bars import fetch_new
     from agents.training.retraining import NothingNew, retrain, sources_in_use
+    from agents.training.retraining_models import bars_in_use, retrain_model
 
     why = _reason(models, period, state)
     if why is None:
@@ -80,17 +81,19 @@ def _look(
             + ([] if state is None else ["no alarm stands that the newest version has not seen"])
         ), flush=True)  # fmt: skip
         return
+    agent = read_version(models.current()).kind == AGENT_KIND
+    sources = sources_in_use(models, plan) if agent else bars_in_use(models, plan)
     print(f"training: {why}", flush=True)
-    for line in fetch_new(sources_in_use(models, plan)) if fetch else ():
+    for line in fetch_new(sources) if fetch else ():
         print(line, flush=True)
     try:
-        version = retrain(models, plan, why=why, workers=workers)
+        version = retrain(models, plan, why=why, workers=workers) if agent else retrain_model(models, plan, why=why)
     except NothingNew as error:
         print(f"nothing was trained: {error}", flush=True)
         return
     record = read_json(models.place(version.name) / RECORD)
     print(f"proposed:  version {version.name}, to replace {version.parent}: "
-          f"{difference_words(record['difference_per_day'])}")  # fmt: skip
+          f"{record_words(record)}")  # fmt: skip
     print(f"look at it with `cryptoenv models show {models.folder} {version.name}`, use it with "
           f"`cryptoenv models promote {models.folder} {version.name}`", flush=True)  # fmt: skip
 

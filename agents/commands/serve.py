@@ -40,7 +40,7 @@ def serve(
     body: Annotated[int, typer.Option(help="Bytes of a request's body.", min=1)] = 8_000_000,
     seconds: Annotated[float, typer.Option(help="Until an answer must begin.", min=0.001)] = 30.0,
     batch: Annotated[int, typer.Option(help="Decisions that are read together; 1: each alone.", min=1)] = 32,
-    wait: Annotated[float, typer.Option(help="Milliseconds that a request may wait for others.", min=0)] = 2.0,
+    wait: Annotated[float, typer.Option(help="Milliseconds that a request may wait for others.", min=0)] = 20.0,
     watch: Annotated[
         float, typer.Option(help="Seconds between two looks for new versions; 0: only on SIGHUP.", min=0)
     ] = 2.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,10 +24,19 @@ from cryptoenv.analysis.drift.losses import LossReference
 from cryptoenv.analysis.drift.reference import TableReference
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.bars.timeframe import timeframe_ms
+from cryptoenv.market.market import Market
 from pretrain import Extractor
 
 
-def feature_tables(parts: Sequence[ExpertMarket]) -> tuple[TableReference, ...]:
+@dataclass(frozen=True)
+class Learned:
+    """A market, and the first row of it that counts."""
+
+    market: Market
+    first: int
+
+
+def feature_tables(parts: Sequence[ExpertMarket | Learned]) -> tuple[TableReference, ...]:
     """Per timeframe the features of all bars that parts of markets decide at, as they were known then."""
     first = parts[0].market
     found = []
@@ -40,7 +50,7 @@ def feature_tables(parts: Sequence[ExpertMarket]) -> tuple[TableReference, ...]:
 
 
 def model_reference(
-    learned: Sequence[ExpertMarket], returns: ArrayLike | None, calibration: CalibrationReference | None = None
+    learned: Sequence[ExpertMarket | Learned], returns: ArrayLike | None, calibration: CalibrationReference | None = None
 ) -> ModelReference:
     """What live data are compared with.
 
@@ -73,7 +83,7 @@ def returns_of(agent: Agent, parts: Sequence[ExpertMarket]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def calibration_of(extractor: Extractor, parts: Sequence[ExpertMarket]) -> CalibrationReference | None:
+def calibration_of(extractor: Extractor, parts: Sequence[ExpertMarket | Learned]) -> CalibrationReference | None:
     """How well the chances of a rise over the first horizon are calibrated on parts of markets; None for too few."""
     ahead = extractor.config.horizons[0]
     said, came = [], []

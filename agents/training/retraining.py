@@ -145,14 +145,13 @@ def prepared(models: ModelsFolder, plan: RetrainPlan) -> Job:
     maker = maker_for(extractor, recipe.inputs, f"the extractor of version {current.name}")
     markets = own_markets(tuple(map(str, several(market))), settings, maker)
     return Job(current, run, recipe, replace(named, market=market), markets, settings,
-               _plan(current, markets, settings, plan))  # fmt: skip
+               folds_of_new_bars(current, markets, settings, plan))  # fmt: skip
 
 
 def _require_agent(version: Version) -> None:
     if version.kind != AGENT_KIND:
         raise VersionError(
-            f"version {version.name} is a {version.kind}: agents alone are retrained; train it with its own command, "
-            "and add it with `cryptoenv models add`"
+            f"version {version.name} is a {version.kind}, and no agent: `retrain_model` trains it anew"
         )
 
 
@@ -169,8 +168,17 @@ def _market(recipe: AgentRecipe, plan: RetrainPlan) -> Any:
     return market
 
 
-def _plan(current: Version, markets: Sequence[Market], settings: Any, plan: RetrainPlan) -> WalkForwardPlan:
-    """Folds over what the version in use never saw (of one from synthetic markets: the last quarter)."""
+def folds_of_new_bars(
+    current: Version, markets: Sequence[Market], settings: Any, plan: RetrainPlan
+) -> WalkForwardPlan:
+    """Folds over what the version in use never saw (of one from synthetic markets: the last quarter).
+
+    Args:
+        current: that version. markets: whole ones. settings: has their timeframes and windows. plan: how.
+
+    Raises:
+        NothingNew: too few new bars.
+    """
     step = timeframe_ms(settings.timeframes[0])
     first = max(m.start_ms + (m.first_decision(settings.window) + 1) * step for m in markets)
     last = min(m.start_ms + len(m) * step for m in markets)

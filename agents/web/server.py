@@ -17,6 +17,7 @@ from agents.web.guard import Guard
 
 HEADER_SECONDS = 10.0  #: that a connection may take, or idle, until a request's headers are there
 CONNECTIONS = 1_000  #: open at a time; more are answered with 503
+TURN, QUIET_TURNS, MOST_TURNS = 0.02, 15, 500  #: seconds of a turn of draining; without a request until it ends; in all
 BACKLOG = 2_048  #: connections that wait to be accepted
 
 
@@ -57,6 +58,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._guard, self._grace = guard, grace
         self._idle: dict[object, float] = {}
+        self._taken: set[asyncio.Task[object]] = set()
 
     async def on_tick(self, counter: int) -> bool:
         """As of uvicorn, ten times a second; and connections are closed whose headers do not come."""
@@ -75,15 +77,42 @@ class DrainingServer(uvicorn.Server):
         self._idle = idle
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As of uvicorn, after everything that was accepted had its answer."""
+        """As of uvicorn, after everything that was accepted had its answer; what the system has accepted for us, too."""
         self._guard.draining = True
         await asyncio.sleep(self._grace)
+        for _ in range(QUIET_TURNS):  # of a process that was stopped meanwhile the seconds are over at once
+            await asyncio.sleep(0.0)
+        for listening in sockets or []:
+            self._accept_waiting(listening)
+            listening.close()  # in the same step: a connection that still waited would be reset
         for server in self.servers:
             server.close()
-        for listening in sockets or []:
-            listening.close()
-        await asyncio.sleep(min(self._grace, 0.3))
+        await self._still()
         await super().shutdown(None)
+
+    async def _still(self) -> None:
+        """Come back once nothing was asked in some turns, which a process that stands still does not count."""
+        quiet, before = 0, self.server_state.total_requests
+        for _ in range(MOST_TURNS if self._grace > 0.0 else 0):
+            await asyncio.sleep(TURN)
+            now = self.server_state.total_requests
+            quiet, before = (quiet + 1 if now == before and not self._guard.inside else 0), now
+            if quiet == QUIET_TURNS:
+                return
+
+    def _accept_waiting(self, listening: socket.socket) -> None:
+        """Take over the connections that the system has accepted and nobody has asked it for."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = listening.accept()
+            except OSError:  # none is left
+                return
+            accepted.setblocking(False)
+            made = self.config.http_protocol_class(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )  # type: ignore[call-arg]
+            self._taken.add(loop.create_task(loop.connect_accepted_socket(lambda made=made: made, accepted)))
 
 
 def listening_socket(address: Address) -> socket.socket:

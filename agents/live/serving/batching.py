@@ -26,7 +26,7 @@ class Batching:
     """
 
     most: int = 32
-    wait: float = 0.002
+    wait: float = 0.02
 
     def __post_init__(self) -> None:
         require_types(type(self), vars(self))

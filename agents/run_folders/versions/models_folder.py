@@ -16,6 +16,7 @@ from agents.run_folders.versions.version import (
     Version,
     VersionError,
     copy_model,
+    copy_recipe,
     described,
     kind_of_model,
     read_version,
@@ -184,6 +185,7 @@ class ModelsFolder:
 
             def filled(place: Path) -> None:
                 copy_model(source, kind, place / MODEL)
+                copy_recipe(source, kind, place)
                 fill(place)
 
             write_folder(self.folder / name, lambda place: write_version(place, version, filled), replace=False)

@@ -31,14 +31,18 @@ from agents.run_folders.run_folder import (
 from cryptoenv.files.bounded_json import JsonError, parse_json
 from cryptoenv.files.durable_files import NotRegularError, read_regular, refuse_special, write_file
 from pretrain import load
+from pretrain.data.rewards import REWARDS_OF_SYNTHETIC
+from pretrain.data.teachers import ORACLE_LABELS, PATTERN_LABELS
 from pretrain.fitting.artifact_folder import kind_of
-from pretrain.fitting.run_folder import artifact_in
+from pretrain.fitting.run_folder import ARTIFACT, INPUTS, artifact_in
 
 TOLD, MODEL, DRIFT = "version.json", "model", "drift.json"
 RECORD, TABLE = "comparison.json", "walk-forward"  #: of a proposal: against which version, and its walk-forward
 FORMAT = 1
 AGENT_KIND = "agent"
+SYNTHETIC = (ORACLE_LABELS, PATTERN_LABELS, REWARDS_OF_SYNTHETIC)  #: what teachers of synthetic markets alone are called
 LARGEST = 16_000_000  #: bytes of a version's description
+OF_A_MODEL = (RECIPE, INPUTS)  #: of a run of another model, beside its artifact: how it can be trained again
 OF_AN_AGENT = (RECIPE, SEEDS, CONFIG, METRICS, PICTURE, EXTRACTOR, AGENT, CLONE, SEGMENTER)
 
 
@@ -88,8 +92,9 @@ def kind_of_model(place: Path) -> str:
     if seed_folders(place):
         names = ", ".join(path.name for path in seed_folders(place))
         raise VersionError(f"{place} holds several runs ({names}): name the folder of one of them")
-    if (place / RECIPE).is_file() and (place / "checkpoints").is_dir() and not (place / METRICS).is_file():
-        raise VersionError(f"{place} is a run that is not finished: it has no {METRICS}")
+    unfinished = not (place / METRICS).is_file() and not (place / ARTIFACT / CONFIG).is_file()
+    if (place / RECIPE).is_file() and (place / "checkpoints").is_dir() and unfinished:
+        raise VersionError(f"{place} is a run that is not finished: it has no {METRICS} and no {ARTIFACT}")
     if (place / CONFIG).is_file() and (place / AGENT).is_dir():
         return AGENT_KIND
     return kind_of(artifact_in(place))
@@ -126,6 +131,13 @@ def copy_model(place: Path, kind: str, into: Path) -> None:
             shutil.copy2(one, into / name)
 
 
+def copy_recipe(place: Path, kind: str, into: Path) -> None:
+    """Copy what a model that is no agent was trained by, where it is a run that is copied."""
+    for name in () if kind == AGENT_KIND else OF_A_MODEL:
+        if (place / name).is_file():
+            shutil.copy2(place / name, into / name)
+
+
 def described(place: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a model's own files say of its data, and of its figures."""
     if kind == AGENT_KIND:
@@ -136,8 +148,10 @@ def described(place: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     config = read_json(artifact_in(place) / CONFIG)
     learned = config.get("data") or []
     data = {"learned": learned}
-    if learned and isinstance(learned, list) and isinstance(learned[-1], dict) and "last" in learned[-1]:
-        data[LEARNED_UNTIL] = learned[-1]["last"]
+    parts = [one for one in learned if isinstance(one, dict)] if isinstance(learned, list) else []
+    own = [one["last"] for one in parts if "last" in one and one.get("teacher") not in SYNTHETIC]
+    if own:  # the dates of synthetic markets are no dates
+        data[LEARNED_UNTIL] = own[-1]
     figures = config.get("metrics")
     return data, figures if isinstance(figures, dict) else {}
 

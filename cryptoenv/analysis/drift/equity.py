@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cryptoenv.analysis.drift.dependence import BATCH, batch_rows, stretch_rows
+from cryptoenv.analysis.drift.dependence import STRETCH, stretch_rows
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.status import Status
 from cryptoenv.analysis.resampling import block_length
@@ -110,7 +110,7 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     returns = reference.returns
     count = len(returns)
     volatile = np.abs(returns - returns.mean())
-    block = max(round(block_length(returns)), batch_rows(returns), stretch_rows(volatile))
+    block = max(round(block_length(returns)), stretch_rows(returns, volatile))
     if count < LEAST_BLOCKS * block:
         raise ValueError(f"{count:,} returns are fewer than {LEAST_BLOCKS} independent stretches of {block:,}")
     bars = np.unique(np.geomspace(max(FIRST * horizon, 1.0), horizon, POINTS).round().astype(np.int64))
@@ -126,7 +126,7 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     stretches = len(squares)
     error = math.sqrt(float(squares.mean()) / block / count * stretches / (stretches - 1))  # of the mean, per bar
     freedom = stretches - 1
-    scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if block == 1 else 1.0 - 1.0 / BATCH))
+    scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if block == 1 else 1.0 - 0.5 / STRETCH))
     paths = paths * scatter[:, None] + np.outer(rng.standard_t(freedom, PATHS) * error, bars)
     deviation = np.sqrt(np.mean(paths**2, axis=0))
     units, middle = paths / deviation, returns.mean() * bars

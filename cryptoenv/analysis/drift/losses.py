@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cryptoenv.analysis.drift.dependence import batch_rows, stretch_rows
+from cryptoenv.analysis.drift.dependence import stretch_rows
 from cryptoenv.analysis.drift.reference import numbers
 from cryptoenv.analysis.drift.status import Status
 from cryptoenv.files.typed_values import ConfigError
@@ -54,7 +54,7 @@ class LossReference:
         values = np.asarray(losses, dtype=np.float64)
         values = values[np.isfinite(values)]
         volatile = np.abs(values - values.mean()) if len(values) else values
-        length = max(LEAST_LENGTH, batch_rows(values), stretch_rows(volatile))
+        length = max(LEAST_LENGTH, stretch_rows(values, volatile))
         count = len(values) // length
         if count < LEAST_STRETCHES:
             raise ValueError(f"{len(values):,} losses are {count} stretches of {length}; allowed: >= {LEAST_STRETCHES}")

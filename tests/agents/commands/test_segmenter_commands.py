@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from agents.command_line import main
-from agents.commands.pretrain_models import TRAININGS, chosen_recipe
+from agents.training.model_trainings import TRAININGS, chosen_recipe
 from cryptoenv.files.durable_files import make_folder
 from pretrain.fitting.market_inputs import MarketInputs
 from pretrain.segmenter.recipe import SegmenterRecipe

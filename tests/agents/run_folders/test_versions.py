@@ -236,4 +236,4 @@ def test_the_commands_say_it_in_words(
         assert words in error and len(error.splitlines()) == 1, error
     told = json.loads(Path("models", POINTER).read_text())
     assert told["current"] == "0001" and len(told["moves"]) == 3
-    assert main(["retrain", "models"]) == 2 and "agents alone are retrained" in capsys.readouterr().err
+    assert main(["retrain", "models"]) == 2 and "name them with --bars" in capsys.readouterr().err

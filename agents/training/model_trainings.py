@@ -1,4 +1,4 @@
-"""The models that `cryptoenv pretrain` trains: how each is trained on a synthetic task, and on bars of one's own."""
+"""How each kind of model is trained: on a synthetic task, and on bars of one's own, for `pretrain` and `retrain`."""
 
 from __future__ import annotations
 
