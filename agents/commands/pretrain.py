@@ -25,8 +25,8 @@ from agents.commands.options import (
     hidden,
     market_inputs,
 )
-from agents.training.model_trainings import TRAININGS, ForecasterTraining, Training, chosen_recipe
 from agents.run_folders.new_outputs import told_when_interrupted
+from agents.training.model_trainings import TRAININGS, ForecasterTraining, Training, chosen_recipe
 
 if TYPE_CHECKING:
     from cryptoenv import Market

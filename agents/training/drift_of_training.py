@@ -50,7 +50,9 @@ def feature_tables(parts: Sequence[ExpertMarket | Learned]) -> tuple[TableRefere
 
 
 def model_reference(
-    learned: Sequence[ExpertMarket | Learned], returns: ArrayLike | None, calibration: CalibrationReference | None = None
+    learned: Sequence[ExpertMarket | Learned],
+    returns: ArrayLike | None,
+    calibration: CalibrationReference | None = None,
 ) -> ModelReference:
     """What live data are compared with.
 

@@ -22,7 +22,6 @@ from agents.run_folders.versions.models_folder import ModelsFolder
 from agents.run_folders.versions.version import (
     DRIFT,
     MODEL,
-    OF_A_MODEL,
     RECORD,
     Version,
     VersionError,
@@ -34,7 +33,6 @@ from agents.training.model_trainings import NOTHING, TRAININGS, Training
 from agents.training.retraining import WORK, RetrainPlan, folds_of_new_bars
 from cryptoenv.analysis.resampling import LEAST, block_interval
 from cryptoenv.bars.price_columns import CLOSE
-from cryptoenv.bars.timeframe import DAY_MS, timeframe_ms
 from cryptoenv.files.durable_files import make_folder, read_regular
 from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.market.market import Market

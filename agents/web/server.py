@@ -77,7 +77,7 @@ class DrainingServer(uvicorn.Server):
         self._idle = idle
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As of uvicorn, after everything that was accepted had its answer; what the system has accepted for us, too."""
+        """As of uvicorn, after everything that was accepted had its answer; what the system accepted, too."""
         self._guard.draining = True
         await asyncio.sleep(self._grace)
         for _ in range(QUIET_TURNS):  # of a process that was stopped meanwhile the seconds are over at once

@@ -43,7 +43,7 @@ class Service:
     draining: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bars")  # a second one would only fight for the interpreter
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="bars")  # two only fight for the interpreter
 
     async def predict(self, asked: PredictBatch | One) -> dict[str, Any]:
         """The answer to a request, or to all of a batch.

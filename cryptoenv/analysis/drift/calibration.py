@@ -102,7 +102,8 @@ class CalibrationReference:
             ConfigError: it says something else.
         """
         if not isinstance(values, dict) or set(values) != {"rows", "batches", "ahead", *_LISTS}:
-            raise ConfigError(f"{where}: calibration must have exactly the keys rows, batches, ahead, {', '.join(_LISTS)}")
+            keys = ", ".join(("rows", "batches", "ahead", *_LISTS))
+            raise ConfigError(f"{where}: calibration must have exactly the keys {keys}")
         edges, residuals, variances, shares = (numbers(values[key], f"{where}: {key}") for key in _LISTS)
         rows, batches, ahead = numbers([values[key] for key in ("rows", "batches", "ahead")], where)
         if not 1 <= ahead <= 1e6:

@@ -61,7 +61,7 @@ def _time_and_memory(values: ArrayLike) -> tuple[float, float]:
 
 
 def batch_rows(*series: ArrayLike) -> int:
-    """Rows of a batch that suits series (n,): `BATCH` of the longest memory of those that have one; 1 where none has."""
+    """Rows of a batch that suits series (n,): `BATCH` of the longest memory of those that have one; else 1."""
     return _rows_of([_time_and_memory(one) for one in series])
 
 

@@ -23,7 +23,8 @@ TRAINING = "training: {steps: 4, batch: 32, learning_rate: 0.01, validate_every:
 SMALL = "timeframes: [1h], window: [8], patches: [4], width: 8, layers: 1, heads: 1, feedforward: 8"
 RECIPES = {
     "extractor": f"teacher: horizon\narchitecture: {{{SMALL}}}\n" + TRAINING,
-    "segmenter": "model: segmenter\nteacher: bars\nstart: null\ntimescales: [{name: 1h, minimum: 8, drift: 0.0008, penalty: 0.001}]\n"
+    "segmenter": "model: segmenter\nteacher: bars\nstart: null\n"
+    "timescales: [{name: 1h, minimum: 8, drift: 0.0008, penalty: 0.001}]\n"
     f"architecture: {{{SMALL}}}\n" + TRAINING,
     "forecaster": "model: forecaster\narchitecture: {timeframes: [1h], window: [12], width: 8, layers: 1, heads: 1, "
     "feedforward: 8, horizons: [1, 4], steps: 4, dropout: 0.0}\n" + TRAINING,
