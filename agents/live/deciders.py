@@ -112,14 +112,23 @@ class EmbeddingReader(Predictor):
         strain = (~(np.abs(rows) < BOUND_REACHED)).mean(axis=1) if rows.shape[1] else np.zeros(len(rows))
         return np.concatenate([embedded, strain.astype(np.float32)[:, None]], axis=1)
 
+    def read_at(self, block: Block, place: int) -> NDArray[np.float32]:
+        """(D + 1,) float32: row `place` of `read` (`Predictor.read_at`), of a few rows instead of the whole block's."""
+        embedded = self.extractor.embedded_at(block, place).cpu().numpy()
+        return np.concatenate([embedded, self._strain(block, place)])
+
+    def _strain(self, block: Block, place: int) -> NDArray[np.float32]:
+        """(1,) float32: share of a decision's newest features at their bound."""
+        newest = windows_of(block, place, self.layout.window[0])[0][-1].cpu().numpy()
+        return np.array([(~(np.abs(newest) < BOUND_REACHED)).mean() if len(newest) else 0.0], np.float32)
+
     def read_several(self, wanted: Wanted) -> NDArray[np.float32]:
         """(n, D + 1) float32 of one decision of each block (`Predictor.read_several`)."""
         out = np.zeros((len(wanted), len(self.columns)), np.float32)
         for batch, embedded in self.extractor.embedded_together(wanted):
             out[batch.which, :-1] = embedded.cpu().numpy()[batch.rows]
         for row, (block, place) in zip(out, wanted, strict=True):
-            newest = windows_of(block, place, self.layout.window[0])[0][-1].cpu().numpy()
-            row[-1] = (~(np.abs(newest) < BOUND_REACHED)).mean() if len(newest) else 0.0
+            row[-1] = self._strain(block, place)[0]
         return out
 
     def to(self, device: str) -> Self:

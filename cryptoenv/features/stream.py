@@ -158,12 +158,25 @@ class FeatureStream:
         further = np.array([float(given.get(name, math.nan)) for name in self._columns])
         open_ms = int(pd.DatetimeIndex(valid.index).as_unit("ms").asi8[0])
         require_magnitudes(index, valid.to_numpy())
+        return self.append_checked(open_ms, valid.to_numpy()[0], further)
+
+    def append_checked(self, open_ms: int, ohlcv: np.ndarray, further: np.ndarray) -> dict[str, np.ndarray]:
+        """`append` of a bar that `validate_bars` and `require_magnitudes` have passed already.
+
+        Args:
+            open_ms: when it opened, ms since the epoch.
+            ohlcv: (5,) float64.
+            further: (C,) float64, values of `columns` in their order, NaN where nothing new is known.
+
+        Raises:
+            BarsError, ValueError: as `append`, of what depends on the bars before.
+        """
         self._require_near(open_ms)
         self._require_usable(open_ms, further)
         last = self._last.copy()
         last.take(open_ms + self._step, further.tolist())
         self._last = last
-        rows = self._take(open_ms, valid.to_numpy()[0], further, compute=True)
+        rows = self._take(open_ms, ohlcv, further, compute=True)
         return {
             plan.timeframe: np.array(found, dtype=np.float32).reshape(len(found), len(plan.names))
             for plan, found in zip(self._plans, rows, strict=True)

@@ -35,13 +35,14 @@ from pretrain.fitting.kept_predictor import SCALER as SCALER
 from pretrain.fitting.kept_predictor import WEIGHTS as WEIGHTS
 from pretrain.fitting.kept_predictor import KeptPredictor
 from pretrain.fitting.market_layout import MarketLayout, kept_layout
-from pretrain.fitting.packing import Packed, Wanted, packed, rows_alike, windows_of
+from pretrain.fitting.packing import Packed, Wanted, fewest_alike, packed, rows_alike, windows_of
 from pretrain.fitting.provenance import LearnedFrom as LearnedFrom  # where it was before
 from pretrain.fitting.provenance import Provenance, provenance_in
 
 FORMAT = "cryptoenv-extractor"
 FORMAT_VERSION = 6
 BASIS_POINTS = 100.0  #: of a percent
+MEMORY_STEPS = 64  #: base bars in whose steps the memory stops where one decision is read
 DEFINED = "; value: basis points of equity that a position is worth more than none, before the cost of going there"
 NAMES_ONLY = 5  #: the version that kept names of features, not the features
 SHIPPED = Path(__file__).parents[1] / "artifacts"
@@ -88,6 +89,7 @@ class Extractor(KeptPredictor):
         self._layout = _layout_of(model.config, FeatureSpec() if features is None else features)
         self._hashed: tuple[object, str] | None = None
         self._anywhere: bool | None = None  #: whether rows of other blocks may lie at any place of a batch
+        self._fewer: tuple[int, int] | None = None  #: rows read at once for one decision, and steps of its memory
 
     @property
     def config(self) -> ExtractorConfig:
@@ -208,6 +210,42 @@ class Extractor(KeptPredictor):
     def embedded(self, block: Block) -> Tensor:
         """(S, D) embeddings of a block."""
         return self.model.over_block(block)
+
+    def embedded_at(self, block: Block, place: int) -> Tensor:
+        """(D,) embedding of one decision of a block: row `place` of `embedded`, bit for bit.
+
+        On the CPU it is read among a few rows, where this machine's libraries give them the bits of the whole block,
+        and the memory stops at the decision; that is tried, once.
+        """
+        if self.device.type != "cpu" or self.config.encoder == "hybrid":
+            return self.embedded(block)[place]
+        window, patch = self.config.window[0], self.config.patches[0]
+        if self._fewer is None:
+            self._fewer = self._fewest(block)
+        rows, steps = self._fewer
+        first = place // rows * rows
+        places = block.places[0, first : first + rows]
+        if self.config.memory:
+            length = min(-(-(int(block.places[0, place]) + window) // steps) * steps, block.bars.shape[1])
+            states = self.model.remember(block.bars[:, :length])[0]
+            ends = places[:, None] + torch.arange(patch - 1, window, patch)
+            base = states[ends.clamp(max=length - 1)]  # later rows are not read
+        else:
+            base = block.bars[0].unfold(0, window, 1).transpose(1, 2)[places].contiguous()
+        return self._of_rows([base, *(part[first : first + rows] for part in block.higher)])[place - first]
+
+    def _fewest(self, block: Block) -> tuple[int, int]:
+        """How many rows of a block to read for one, and in steps of how many bars its memory may stop."""
+        config, bars = self.config, torch.randn(block.bars.shape, generator=torch.Generator().manual_seed(0))
+        steps = bars.shape[1]
+        base = (config.window[0], bars.shape[2])
+        if config.memory:
+            whole, cut = self.model.remember(bars), range(MEMORY_STEPS, steps, MEMORY_STEPS)
+            base = (config.window[0] // config.patches[0], whole.shape[2])
+            if all(torch.equal(self.model.remember(bars[:, :length]), whole[:, :length]) for length in cut):
+                steps = MEMORY_STEPS
+        shapes = [base, *(tuple(part.shape[1:]) for part in block.higher)]
+        return fewest_alike(self._of_rows, shapes, STRETCH), steps
 
     def embedded_together(self, wanted: Wanted) -> Iterator[tuple[Packed, Tensor]]:
         """Batches of decisions of several blocks, and the (S, D) embeddings of each; the bits of `embedded`."""

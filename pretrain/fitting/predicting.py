@@ -299,8 +299,7 @@ class PredictionStream:
         return self._model._table(opens, values)
 
     def _predicted(self, bar: ClosedBar) -> NDArray[np.float32] | None:
-        further = dict(zip(self._layout.columns, bar.columns.tolist(), strict=True))
-        features = self._features.append(pd.Timestamp(bar.open_ms, unit="ms", tz="UTC"), bar.ohlcv.tolist(), further)
+        features = self._features.append_checked(bar.open_ms, bar.ohlcv, bar.columns)  # `ClosingBars` has checked it
         if self._block is None:
             self._block = GrowingBlock(self._layout, bar.open_ms)
             self._decidable_ms = self._layout.decidable_ms(bar.open_ms)

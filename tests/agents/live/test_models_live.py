@@ -13,7 +13,7 @@ from agents.command_line import main
 from agents.evaluation.backtest.backtesting import backtest
 from agents.evaluation.backtest.deciders import agent_desk, agent_targets
 from agents.evaluation.charges import with_impact
-from agents.live.deciders import AgentDecider, ForecastDecider, StateDecider
+from agents.live.deciders import AgentDecider, EmbeddingReader, ForecastDecider, StateDecider
 from agents.live.desk import Named, live_environment
 from agents.live.trading_loop import TradingLoop
 from agents.live.venues import _require_columns
@@ -31,10 +31,13 @@ from cryptoenv.live.referenced_feed import ReferencedFeed, with_reference
 from cryptoenv.trading.account import TARGET
 from pretrain import Extractor
 from pretrain.data.forecast_windows import Part
+from pretrain.fitting.blocks import market_blocks
+from pretrain.fitting.predicting import on_one_thread
 from pretrain.forecaster.artifact import Forecaster
 from pretrain.forecaster.training import fit_forecaster
 from pretrain.segmenter.artifact import Segmenter
 from pretrain.segmenter.training import fit_segmenter
+from synthetic import regime_market
 from tests.agents.live.test_trading import LOOSE
 from tests.pretrain.conftest import TIMEFRAMES, random_bars
 from tests.pretrain.extractor.test_predictions import untrained
@@ -192,3 +195,16 @@ def test_a_bar_waits_for_the_close_of_its_reference() -> None:
         ReferencedFeed(ReplayFeed(bars, "1h", 20), ReplayFeed(other.iloc[10:], "1h", 10)).history()
     with pytest.raises(ValueError, match="bring reference bars"):
         with_reference(bars, other.iloc[10:], "1h")
+
+
+@pytest.mark.parametrize("name", ["default", "bars"])
+def test_one_decision_read_alone_has_the_bits_of_its_block(name: str) -> None:
+    """Of a few rows instead of 512, with a memory that stops at the decision."""
+    reader = EmbeddingReader(Extractor.load(name))
+    market = reader.market(regime_market("standard", days=2, seed=7).bars)
+    *_, (_, places, block) = market_blocks(market, reader.layout)
+    with on_one_thread(), torch.inference_mode():
+        whole = reader.read(block)
+        for place in map(int, places[:: max(len(places) // 9, 1)]):
+            alone = reader.read_at(block, place)
+            assert alone.tobytes() == whole[place].tobytes(), place

@@ -1,17 +1,15 @@
-"""`python -m tests.cryptoenv.live.latency [BARS] [OUT]`: from a bar's close to its order, and where the time goes.
+"""`python -m benchmarks.live_latency`: from a bar's close to its order, and where the time goes.
 
-The exchange and its websocket are of the loopback interface and in this process, the client is ccxt's own, the agent
-reads the extractor that ships. A bar's close is the moment at which the stream tells of the next bar; it ends when the
-order has arrived. Each bar sends an order: what the agent decides is reckoned, and targets alternate.
-
-A benchmark that lies here because the loopback exchange does; a result worth quoting is kept as
-`benchmarks/results/live_latency.json`.
+The exchange and its websocket are those of the tests, on the loopback interface and in this process; the client is
+ccxt's own, the agent reads the extractor that ships. A bar's close is the moment at which the stream tells of the next
+bar; it ends when the order has arrived. Each bar sends an order (verified): what the agent decides is reckoned, and
+targets alternate. A result worth quoting is kept as `benchmarks/results/live_latency.json`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +110,18 @@ def measured(bars: int) -> dict[str, Any]:
     return {**header(), "bars": len(times), **told}
 
 
-if __name__ == "__main__":
-    found = measured(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+def main() -> None:
+    """Measure and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bars", type=int, default=300, help="decisions; the first five warm up")
+    parser.add_argument("--out", type=Path, default=Path("runs/live_latency.json"), help="JSON to write")
+    given = parser.parse_args()
+    if given.bars < 10:
+        parser.error(f"--bars {given.bars} is not allowed: 10 at least")
+    found = measured(given.bars)
     print(json.dumps(found, indent=1))
-    write_result(Path(sys.argv[2] if len(sys.argv) > 2 else "runs/live_latency.json"), found)
+    write_result(given.out, found)
+
+
+if __name__ == "__main__":
+    main()
