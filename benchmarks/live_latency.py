@@ -34,7 +34,7 @@ from cryptoenv.live.journal import Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 from pretrain import Extractor
-from tests.cryptoenv.live.test_ccxt_feed import Clock
+from tests.loopback.clock import Clock
 from tests.loopback.exchange import MINUTE, Market, bar
 from tests.loopback.streams import BarStream
 from tests.loopback.trading_exchange import KEY, SECRET, TradingExchange

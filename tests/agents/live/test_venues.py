@@ -16,7 +16,7 @@ from agents.live import venues
 from agents.live.venues import one_instance
 from cryptoenv.live import ccxt_broker
 from cryptoenv.live.ccxt_feed import CcxtFeed
-from tests.cryptoenv.live.test_ccxt_feed import Clock
+from tests.loopback.clock import Clock
 from tests.loopback.exchange import Market
 from tests.loopback.trading_exchange import KEY, SECRET, TradingExchange
 

@@ -10,23 +10,8 @@ import pytest
 from cryptoenv.exchange.client_thread import ClientThread
 from cryptoenv.live.ccxt_feed import CcxtFeed
 from cryptoenv.live.feed import FeedBar, FeedError
+from tests.loopback.clock import START, Clock
 from tests.loopback.exchange import MINUTE, Loopback, Market, bar
-
-START = 1_700_000_040_000 // MINUTE * MINUTE
-
-
-class Clock:
-    """Time that passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = START + 200
-
-    def __call__(self) -> int:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += max(int(1000 * seconds), 1)
-
 
 Opened = Callable[..., tuple[CcxtFeed, Loopback, Clock]]
 

@@ -9,7 +9,8 @@ import pytest
 
 from cryptoenv.exchange.client_thread import ClientThread
 from cryptoenv.live.ccxt_feed import CcxtFeed
-from tests.cryptoenv.live.test_ccxt_feed import START, Clock, true
+from tests.cryptoenv.live.test_ccxt_feed import true
+from tests.loopback.clock import START, Clock
 from tests.loopback.exchange import MINUTE, Market, bar
 from tests.loopback.streams import BarStream
 from tests.loopback.trading_exchange import TradingExchange

@@ -25,7 +25,7 @@ from cryptoenv.live.reconciliation import UnreconciledError
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 from cryptoenv.trading.account import CASH, QUANTITY, OrderStatus
 from cryptoenv.trading.config import RiskLimits
-from tests.cryptoenv.live.test_ccxt_feed import START, Clock
+from tests.loopback.clock import START, Clock
 from tests.loopback.exchange import MINUTE, Market
 from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
 
