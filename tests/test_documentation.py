@@ -55,6 +55,12 @@ REDUCED = {
         PARSED,  # tests/agents/evaluation/protocol/test_protocol.py
     "cryptoenv bench verify runs/trend.json": PARSED,
     "cryptoenv bench table benchmarks/leaderboard": PARSED,
+    "cryptoenv export-dataset oracle random --task easy --episodes 4 --episode-bars 200 --noise 0.1 "
+    "--out offline/mixed-v0":
+        "cryptoenv export-dataset oracle random --task easy --episodes 2 --episode-bars 40 --noise 0.1 --markets 1 "
+        "--days 3 --window 4,2,1 --out offline/mixed-v0",
+    "cryptoenv export-dataset runs/ppo --out offline/ppo-v0": PARSED,  # tests/agents/evaluation/test_recording.py
+    "cryptoenv export-dataset mixed --observation flat --format parquet --out offline/mixed": PARSED,
     "cryptoenv report runs/ppo": PARSED,  # tests/agents/reports/, tests/agents/commands/test_train_commands.py
     "cryptoenv report runs/cross --open": PARSED,
     "cryptoenv report runs/walk --format markdown --out walk.md": PARSED,

@@ -149,12 +149,14 @@ class Recording:
     Attributes:
         plan: what is recorded. settings: how all of them trade. behaviours: K policies that take turns.
         labelled: the markets, per behaviour, with the features that it reads.
+        layout: of what the episodes show.
     """
 
     plan: RecordingPlan
     settings: TradingSettings
     behaviours: tuple[Behaviour, ...]
     labelled: tuple[tuple[ExpertMarket, ...], ...]
+    layout: DataLayout
 
     @classmethod
     def of(cls, policies: Sequence[str], plan: RecordingPlan, *, trust: bool, progress: bool) -> Recording:
@@ -176,12 +178,8 @@ class Recording:
                     plan.task, plan.split, plan.markets, plan.days, settings, layout=layout, progress=progress
                 )
         labelled = tuple(made[one.contender.layout if one.contender else None] for one in behaviours)
-        return cls(plan, settings, behaviours, labelled)
-
-    @property
-    def layout(self) -> DataLayout:
-        """Of what the episodes show."""
-        return DataLayout.of(self._env(1).setup, flat=self.plan.observation == "flat")
+        setup = CryptoTradeVectorEnv(1, **plan.arguments(settings)).setup
+        return cls(plan, settings, behaviours, labelled, DataLayout.of(setup, flat=plan.observation == "flat"))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -250,7 +248,8 @@ class Recording:
             markets_of(labelled), own, num_envs=rows, episode_bars=steps, autoreset_mode=AutoresetMode.NEXT_STEP,
             observation=one.sight.observation, continuous=self.plan.continuous,
         )  # fmt: skip
-        options = {"market": market, "start": self._starts(shown, market, place), "exposure": np.zeros(rows)}
+        start = self._starts(shown, market, place)
+        options = {"market": market, "start": start, "exposure": np.zeros(rows)}
         seen, _ = shown.reset(seed=0, options=options)
         asked, _ = looked.reset(seed=0, options=options)
         decide = one.decide(labelled, self.settings, rng)
@@ -269,7 +268,7 @@ class Recording:
                 break
         shown.close()
         looked.close()
-        return record.episodes(one.name, market, options["start"])
+        return record.episodes(one.name, market, start)
 
     def _as_written(self, actions: NDArray[Any], exposures: bool) -> NDArray[Any]:
         """Actions as the dataset has them: numbers of positions, or exposures (R, 1) as fractions of the limit."""
@@ -316,8 +315,10 @@ class _Record:
         for r in range(len(self.actions)):
             steps = int(np.argmax(self.terminated[r] | self.truncated[r])) + 1
             seen = {name: array[r, : steps + 1] for name, array in self.seen.items()}
-            columns = (getattr(self, name)[r, :steps] for name in ("actions", "rewards", "terminated", "truncated"))
-            found.append(Episode(seen, *columns, policy, int(market[r]), int(start[r])))
+            found.append(Episode(
+                seen, self.actions[r, :steps], self.rewards[r, :steps], self.terminated[r, :steps],
+                self.truncated[r, :steps], policy, int(market[r]), int(start[r]),
+            ))  # fmt: skip
         return found
 
 

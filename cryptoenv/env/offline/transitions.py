@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cryptoenv.env.offline.episode import Episode
 from cryptoenv.env.offline.layout import FLAT, Observations, flattened
+
+Rows = slice | Sequence[int] | NDArray[np.integer[Any]] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +46,23 @@ class Transitions:
         lengths = np.array([len(episode) for episode in episodes])
         episode = np.repeat(np.arange(len(episodes)), lengths)
         return cls(
-            {n: np.concatenate([one.observations[n] for one in episodes]) for n in episodes[0].observations},
-            np.arange(lengths.sum()) + episode,  # each episode before it has one observation more than steps
-            *(np.concatenate([getattr(one, n) for one in episodes])
-              for n in ("actions", "rewards", "terminated", "truncated")),
-            episode,
-        )  # fmt: skip
+            seen={n: np.concatenate([one.observations[n] for one in episodes]) for n in episodes[0].observations},
+            at=np.arange(lengths.sum()) + episode,  # each episode before it has one observation more than steps
+            actions=np.concatenate([one.actions for one in episodes]),
+            rewards=np.concatenate([one.rewards for one in episodes]),
+            terminated=np.concatenate([one.terminated for one in episodes]),
+            truncated=np.concatenate([one.truncated for one in episodes]),
+            episode=episode,
+        )
 
     def __len__(self) -> int:
         return len(self.at)
 
-    def observations(self, rows: ArrayLike | slice = slice(None)) -> Observations:
+    def observations(self, rows: Rows = slice(None)) -> Observations:
         """What transitions were decided on: arrays (R, ...) by name; of all of them by default."""
         return {name: array[self.at[rows]] for name, array in self.seen.items()}
 
-    def next_observations(self, rows: ArrayLike | slice = slice(None)) -> Observations:
+    def next_observations(self, rows: Rows = slice(None)) -> Observations:
         """What they led to; never the beginning of another episode."""
         return {name: array[self.at[rows] + 1] for name, array in self.seen.items()}
 
