@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from cryptoenv.trading.account import CASH, DRAWDOWN, ENTRY_PRICE, FEES, FUNDING
 
 log = logging.getLogger(__name__)
 RECENT = 5_000  #: bars whose latencies and equities are kept
+REASONS = 50  #: of signals that became no order, that are told apart
 RETRY_SECONDS, LONGEST_RETRY = 1.0, 60.0
 
 
@@ -46,6 +48,14 @@ class Traded:
     fills: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     stopped: str = ""
+
+    def hold(self, objection: str) -> None:
+        """Count a signal that became no order. Reasons that differ in numbers and ids alone are one reason."""
+        words = re.sub(r"[-+]?\w*\d[\w.%+-]*", "#", objection).split(": ")
+        reason = ": ".join(words[: 2 if words[0].startswith("order ") else 1])
+        if reason not in self.held and len(self.held) >= REASONS:
+            reason = "other"
+        self.held[reason] = self.held.get(reason, 0) + 1
 
     @property
     def first_equity(self) -> float:
@@ -130,8 +140,7 @@ class TradingLoop:
                 traded.orders += 1
                 traded.latencies.append(self._decided)
             if execution.objection:
-                reason = execution.objection.split(":")[0]
-                traded.held[reason] = traded.held.get(reason, 0) + 1
+                traded.hold(execution.objection)
             arrived = self._waited()
             if arrived is None:
                 continue

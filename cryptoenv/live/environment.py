@@ -14,15 +14,15 @@ import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from cryptoenv.bars.price_columns import BAR_COLUMNS, SIGMA, VOLUME
+from cryptoenv.bars.price_columns import BAR_COLUMNS
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.env.episode import ACCOUNT_OBSERVATION, mask_actions, observe_account
-from cryptoenv.env.single import CUMULATIVE, EXIT_KINDS, NOT_FILLED, ORDER_STATUSES, QUIET
+from cryptoenv.env.single import CUMULATIVE, QUIET
 from cryptoenv.env.spec import DEFAULT_WINDOW, FLOAT32_EXACT, EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.features import FeatureSpec
 from cryptoenv.files.durable_files import make_folder
 from cryptoenv.live.broker import Broker, Step, UnknownStateError
-from cryptoenv.live.execution import Execution, Seen, modelled_slippage
+from cryptoenv.live.execution import Execution, Seen
 from cryptoenv.live.executor import Executor
 from cryptoenv.live.feed import Feed, FeedBar, ReplayFeed
 from cryptoenv.live.growing_market import GrowingMarket
@@ -32,23 +32,15 @@ from cryptoenv.live.paid_funding import PaidFunding
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.protection import Protection
 from cryptoenv.live.reconciliation import LOOKS, Reconciliation, check_book, reconcile
+from cryptoenv.live.step_report import StepReport, journal_fill
 from cryptoenv.market.market import Market
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     CLOSE_PRICE,
     ENTRY_PRICE,
     EQUITY,
-    EXIT_KIND,
-    EXIT_PRICE,
     EXPOSURE,
-    FILL_PRICE,
-    FILL_QUANTITY,
-    ORDER_STATUS,
     RUINED,
-    STEP_BORROW,
-    STEP_FEES,
-    STEP_FUNDING,
-    STEP_SLIPPAGE,
 )
 from cryptoenv.trading.config import (
     EXPOSURE_LIMIT,
@@ -60,7 +52,6 @@ from cryptoenv.trading.config import (
     VenueRules,
 )
 from cryptoenv.trading.kernel import open_account
-from cryptoenv.trading.orders import slipped_price
 from cryptoenv.trading.rewards import RewardFunction, begin_means, finite_reward, weighted_reward
 from cryptoenv.trading.venue_account import account_with
 
@@ -83,8 +74,9 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
     Info: as of `CryptoTrade-v0`, and `live`: `bar_time` (open, ms since the epoch), `late_bars` (bars that closed
     while nobody could decide), `source` of the bar, `objection` (why no order could go out), `client_id`,
     `wait_seconds`, `decision_seconds` (bar heard to order sent), `execution_seconds` (order sent to answer),
-    `model_price` (what the simulator's fill would have been asked at: the bar's open), `slippage_against_open` and
-    `slippage_modelled` (what the simulator's fill would have paid against it; both fractions, NaN without a fill).
+    `model_price` (what the simulator's fill would have been asked at: the open of the fill's own bar),
+    `slippage_against_open` and `slippage_modelled` (what the simulator's fill would have paid against it; both
+    fractions, NaN without a fill). Where a step carries the account over several bars, what is of a step counts all.
 
     Args:
         broker: `PaperBroker`, `CcxtBroker`, or what has their methods.
@@ -308,10 +300,11 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
         if not paper:
             self.executor.follow_up()  # what has filled while the bar was open
         waited = time.perf_counter() - began
-        reward = 0.0
+        reward, report = 0.0, StepReport()
         for number, bar in enumerate(bars):
             self._growing.add(bar)
             reward += self._carry(execution, late=number > 0)
+            report.add(self.account, self._growing.prices, self._parameters)
         self._pending, self.newest = None, bars
         self._steps += 1
         self._look()
@@ -319,7 +312,7 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             "objection": execution.objection, "client_id": execution.client_id, "late_bars": len(bars) - 1,
             "source": bars[-1].source, "wait_seconds": waited, **self._times,
         }  # fmt: skip
-        info = self._info(self._steps, live)
+        info = self._info(self._steps, live, report)
         ruined = bool(self.account[RUINED] == 1.0)
         over = self._episode_bars is not None and self._steps >= self._episode_bars
         ended = isinstance(self.feed, ReplayFeed) and self.feed.ended
@@ -343,19 +336,9 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             reward = finite_reward(self.setup.reward_function, self.account, self._growing.bar)
         booked = tuple(report for report in done if report.client_id)
         equity = float(self.account[EQUITY])
-        self.executor.journal.keep_book(self._growing.open_ms, self.account, equity, booked, self._filled())
+        self.executor.journal.keep_book(self._growing.open_ms, self.account, equity, booked,
+                                        journal_fill(self.account, self._growing.prices, self._parameters))  # fmt: skip
         return reward
-
-    def _filled(self) -> dict[str, Any] | None:
-        """What the step's order has filled, and the price that the model would have filled it at, by a market order."""
-        quantity, price = float(self.account[FILL_QUANTITY]), float(self.account[FILL_PRICE])
-        if quantity == 0.0:
-            return None
-        (before, bar), traded = self._growing.prices, float(self._growing.prices[1, VOLUME])
-        volume = traded if traded > 0.0 else abs(quantity)
-        model = slipped_price(float(bar[0]), quantity, volume, float(before[SIGMA]), self._parameters)
-        return {"price": price, "quantity": quantity, "open": float(bar[0]), "model": float(model),
-                "fees": float(self.account[STEP_FEES])}  # fmt: skip
 
     def _look(self) -> None:
         """Show the executor what the next signal is executed on."""
@@ -401,29 +384,19 @@ class CryptoLiveEnv(gym.Env[Observation, Any]):
             return {"index": np.array([0, self._growing.bar], dtype=np.int64), "account": seen}
         return {**self._growing.windows(), "account": seen}
 
-    def _info(self, steps: int, live: dict[str, Any]) -> dict[str, Any]:
+    def _info(self, steps: int, live: dict[str, Any], report: StepReport | None = None) -> dict[str, Any]:
+        if report is None:
+            report = StepReport()
+            report.add(self.account, self._growing.prices, self._parameters)
         row = self.account.tolist()
         info: dict[str, Any] = {
             **QUIET, "market": 0, "bar": self._growing.bar, "equity": row[EQUITY], "exposure": row[EXPOSURE],
             "close": row[CLOSE_PRICE], **{name: row[column] for name, column in CUMULATIVE.items()},
-            "step_fees": row[STEP_FEES], "step_slippage": row[STEP_SLIPPAGE], "step_funding": row[STEP_FUNDING],
-            "step_borrow": row[STEP_BORROW], "order_status": ORDER_STATUSES[int(row[ORDER_STATUS])],
-            "ruined": row[RUINED] == 1.0,
+            "ruined": row[RUINED] == 1.0, **report.told(),
         }  # fmt: skip
-        if row[FILL_QUANTITY]:
-            info["fill_price"], info["fill_quantity"] = row[FILL_PRICE], row[FILL_QUANTITY]
-        if row[EXIT_KIND]:
-            info["exit_kind"], info["exit_price"] = EXIT_KINDS[int(row[EXIT_KIND])], row[EXIT_PRICE]
         if self.setup.targets is not None:
             info["action_mask"] = self.action_masks()
-        opened = float(self._growing.prices[1, 0])
-        filled = info["fill_price"]
-        against = math.nan if filled is NOT_FILLED else (filled / opened - 1.0) * math.copysign(1, row[FILL_QUANTITY])
-        info["live"] = {
-            "bar_time": self._growing.open_ms, "steps": steps, "late_bars": 0, "model_price": opened,
-            "slippage_against_open": against,
-            "slippage_modelled": modelled_slippage(self._growing.prices, row[FILL_QUANTITY], self._parameters), **live,
-        }  # fmt: skip
+        info["live"] = {"bar_time": self._growing.open_ms, "steps": steps, "late_bars": 0, **report.slippage(), **live}
         return info
 
     def close(self) -> None:

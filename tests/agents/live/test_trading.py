@@ -19,7 +19,7 @@ from agents.evaluation.backtest.deciders import agent_desk, agent_targets
 from agents.evaluation.charges import with_impact
 from agents.live.deciders import AgentDecider, SignalDecider
 from agents.live.desk import Named, live_environment, own_folder
-from agents.live.trading_loop import TradingLoop
+from agents.live.trading_loop import Traded, TradingLoop
 from agents.live.venues import account_keys, one_instance
 from agents.live.watching import Watched
 from agents.markets.expert_market import ExpertMarket
@@ -307,3 +307,14 @@ def test_a_loop_that_stays_watches_while_halted_and_trades_again_after(files: Pa
     assert len(orders) == 3 and [one.order.client_id for _, one in orders] == sorted(
         one.order.client_id for _, one in orders
     )
+
+
+def test_reasons_that_differ_in_numbers_are_one_and_their_number_is_bounded() -> None:
+    traded = Traded()
+    for number in range(200):
+        traded.hold(f"order cebf21fe8bx{number:08d}: fate unknown: no answer within {number} s")
+        traded.hold(f"exposure would be {1.0 + number / 100:.3f}, allowed is 1")
+    assert traded.held == {"order #: fate unknown": 200, "exposure would be #, allowed is #": 200}
+    for number in range(200):
+        traded.hold("reason " + "a" * number)
+    assert len(traded.held) == 51 and sum(traded.held.values()) == 600

@@ -27,7 +27,7 @@ from cryptoenv.trading.account import CASH, QUANTITY, OrderStatus
 from cryptoenv.trading.config import RiskLimits
 from tests.loopback.clock import START, Clock
 from tests.loopback.exchange import MINUTE, Market
-from tests.loopback.trading_exchange import KEY, LOST, SECRET, TradingExchange
+from tests.loopback.trading_exchange import FEE, KEY, LOST, SECRET, TradingExchange
 
 POLICIES = Policies(
     SanityLimits(), TradeLimits(orders_per_hour=None, daily_loss=None, drawdown=None), patience=Patience(10.0, 0.5)
@@ -231,6 +231,9 @@ def test_an_outage_sends_nothing_and_is_over_within_two_bars(stand: Callable[...
     made.exchange.down = False
     _, _, _, _, info = env.wait()
     assert info["live"]["late_bars"] > 50
+    assert info["fill_quantity"] > 0.0 and info["order_status"] is OrderStatus.FILLED
+    assert info["step_fees"] == pytest.approx(info["fill_quantity"] * info["fill_price"] * FEE, rel=1e-6)
+    assert info["live"]["slippage_against_open"] == pytest.approx(1e-4, abs=2e-4)  # by its own bar, not the newest
     trade(made, 2, np.random.default_rng(0))
     assert env.ask(1.0).client_id and made.counts()[1] == 0
     env.wait()
