@@ -68,7 +68,7 @@ class ReptileConfig:
     """
 
     tasks: int = 200
-    rate: float = 0.5
+    rate: float = 0.1
     bars: int = 1_344
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
 

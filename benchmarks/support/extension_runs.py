@@ -214,6 +214,7 @@ def meta(seed: int) -> dict[str, dict[str, Any]]:
     rate = RATES[int(np.argmax(earned))]
     config = ReptileConfig(adaptation=AdaptationConfig(learning_rate=rate))
     learned = reptile(began, train, config, seed=spread_seed(seed, "reptile"), progress=False)
+    learned = tune_margin(learned, validation.labelled)
     plain = clone_of(seed)
     rows = {PLAIN: found(after(plain.on(at.test.labelled, at.test.table), at.test), margin=plain.margin)}
     for kind, beginning in (("fine-tuned", began), ("Reptile", learned)):
@@ -221,7 +222,7 @@ def meta(seed: int) -> dict[str, dict[str, Any]]:
             agents = adapted_to(beginning, at.test, bars, rate, seed)
             rollout = after(PerMarketPolicy(agents, at.test.table), at.test)
             against = {"against": f"fine-tuned on {bars} bars"} if kind == "Reptile" else {}
-            rows[f"{kind} on {bars} bars"] = found(rollout, bars=bars, rate=rate, margin=began.margin, **against)
+            rows[f"{kind} on {bars} bars"] = found(rollout, bars=bars, rate=rate, margin=beginning.margin, **against)
     return rows
 
 
