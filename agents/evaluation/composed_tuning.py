@@ -29,10 +29,10 @@ def tune_ensemble(
 
     What is earned is expected where the truth is known, else realised. `table`: embeddings of `validation`.
     """
-    policy = ensemble.with_(caution=0.0).on(validation, table)
+    policy = ensemble.changed(caution=0.0).on(validation, table)
     earned = best_of(lambda each: policy.varied(each, None), MARGINS, validation, ensemble.settings)
     margin = MARGINS[int(earned.argmax())]
-    return tune_caution(ensemble.with_(margin=margin), validation, table)
+    return tune_caution(ensemble.changed(margin=margin), validation, table)
 
 
 def tune_caution(
@@ -41,7 +41,7 @@ def tune_caution(
     """As `tune_ensemble`, leaving the hysteresis as it is."""
     policy = ensemble.on(validation, table)
     earned = best_of(lambda each: policy.varied(None, each), CAUTIONS, validation, ensemble.settings)
-    return ensemble.with_(caution=CAUTIONS[int(earned.argmax())])
+    return ensemble.changed(caution=CAUTIONS[int(earned.argmax())])
 
 
 def best_of(
@@ -85,7 +85,7 @@ def ensemble_lines(
     )
     tuned = tune_ensemble(ensemble, markets)
     name = f"ensemble of {len(members)}"
-    lines: dict[str, TradingPolicy] = {name: tuned.with_(caution=0.0).on(labelled)}
+    lines: dict[str, TradingPolicy] = {name: tuned.changed(caution=0.0).on(labelled)}
     if tuned.caution > 0.0:
         lines[f"{name}, sized by agreement (caution {tuned.caution:g})"] = tuned.on(labelled)
     return lines

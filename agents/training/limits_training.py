@@ -137,9 +137,7 @@ def _regress(
         last.bias.mul_(scale)  # type: ignore[operator, union-attr]
 
 
-def _batches(
-    count: int, config: LimitsConfig, steps: int, rng: np.random.Generator
-) -> Sequence[NDArray[np.int64]]:
+def _batches(count: int, config: LimitsConfig, steps: int, rng: np.random.Generator) -> Sequence[NDArray[np.int64]]:
     """Rows of each gradient step, epoch after epoch in a new order."""
     per_epoch = steps // config.epochs
     size = min(config.batch_size, count)

@@ -108,10 +108,6 @@ def adapt(
 
     Raises:
         ValueError: another head, or too few bars for a label.
-
-    Example:
-        >>> import agents
-        >>> adapted = agents.adapt  # adapted(agent, market, until=5_000) decides on the bars after it
     """
     first = market.first_decision(agent.settings.window) if first is None else first
     until = len(market) if until is None else until

@@ -124,9 +124,9 @@ def uncertainty(seed: int) -> dict[str, dict[str, Any]]:
     rows = {PLAIN: found(rolled(members[0].on(test.labelled, test.table)), margin=members[0].margin)}
     tuned = tune_ensemble(EnsembleAgent(members), validation.labelled, validation.table)
     cases = {
-        f"ensemble of {MEMBERS}: the mean decides": tuned.with_(caution=0.0),
+        f"ensemble of {MEMBERS}: the mean decides": tuned.changed(caution=0.0),
         f"ensemble of {MEMBERS}: size by agreement, caution tuned": tuned,
-        **{f"ensemble of {MEMBERS}: size by agreement, caution {c:g}": tuned.with_(caution=c) for c in CAUTIONS[2:4]},
+        **{f"ensemble of {MEMBERS}: size by agreement, caution {c:g}": tuned.changed(caution=c) for c in CAUTIONS[2:4]},
     }
     for name, ensemble in cases.items():
         rollout = rolled(ensemble.on(test.labelled, test.table))
@@ -151,7 +151,7 @@ def quantiles(seed: int) -> dict[str, dict[str, Any]]:
     rollout = rolled(agent.on(test.labelled, test.table))
     rows["QR-DQN from the clone, last weights"] = found(rollout, margin=agent.margin)
     sized = tune_caution(EnsembleAgent((agent,), margin=agent.margin), validation.labelled, validation.table)
-    for name, one in (("caution tuned", sized), ("caution 0.5", sized.with_(caution=0.5))):
+    for name, one in (("caution tuned", sized), ("caution 0.5", sized.changed(caution=0.5))):
         rollout = rolled(one.on(test.labelled, test.table))
         rows[f"the same, size by spread of quantiles, {name}"] = found(rollout, margin=one.margin, caution=one.caution)
     return rows

@@ -84,7 +84,7 @@ class EnsembleAgent(ComposedAgent):
             views.append(views_of(member, tables[member.extractor.hash]))
         return EnsemblePolicy(self, views)
 
-    def with_(self, **changes: Any) -> EnsembleAgent:
+    def changed(self, **changes: Any) -> EnsembleAgent:
         """The same members with another `margin`, `caution` or `step`."""
         return replace(self, **changes)
 

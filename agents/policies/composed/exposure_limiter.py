@@ -119,9 +119,7 @@ class ExposureLimiter(ComposedAgent):
         """The same with another margin."""
         return replace(self, margin=margin)
 
-    def chosen(
-        self, labelled: Sequence[ExpertMarket], table: EmbeddingTable, margins: Sequence[float]
-    ) -> Chosen:
+    def chosen(self, labelled: Sequence[ExpertMarket], table: EmbeddingTable, margins: Sequence[float]) -> Chosen:
         """Which limits are in force at each bar, for each of V margins."""
         rows = []
         for number_, one in enumerate(labelled):
@@ -233,9 +231,7 @@ def slow_bars(market: Market, timeframe: str) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(ended, prepend=ended[0]) > 0).astype(np.int64)
 
 
-def _in_force(
-    worth: NDArray[np.float64], bars: NDArray[np.int64], length: int, margin: float
-) -> NDArray[np.int64]:
+def _in_force(worth: NDArray[np.float64], bars: NDArray[np.int64], length: int, margin: float) -> NDArray[np.int64]:
     """(T,) numbers of the limits in force at T = `length` bars, by what L are worth, (n, L), at slow bars (n,)."""
     found, now, since = np.zeros(length, dtype=np.int64), 0, 0
     for bar, row in zip(bars.tolist(), worth, strict=True):
