@@ -40,5 +40,5 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Api(max_batch_size=32, batch_timeout=0.002), accelerator="cpu", timeout=60)
+    server = litserve.LitServer(Api(max_batch_size=32, batch_timeout=0.02), accelerator="cpu", timeout=60)
     server.run(port=int(sys.argv[2]), log_level="warning", generate_client_file=False)
