@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.evaluation.walk_forward.plan import WalkForwardPlan, row_of
+from agents.evaluation.walk_forward.plan import row_of
 from agents.run_folders.run_folder import write_json
 from agents.run_folders.versions.models_folder import ModelsFolder
 from agents.run_folders.versions.version import (
@@ -115,12 +115,13 @@ def prepared_model(models: ModelsFolder, plan: RetrainPlan) -> ModelJob:
     training, bars = _training(place, current), bars_in_use(models, plan)
     recipe, model = training.recipe, load(place / MODEL)
     assert isinstance(model, Predictor)
-    if recipe.teacher == OWN_LABELS if hasattr(recipe, "teacher") else False:
+    if getattr(recipe, "teacher", "") == OWN_LABELS:
         raise ValueError("the recipe learns labels of your own, and new bars have none: train it with `pretrain`")
     maker = MarketMaker(model.layout, recipe.inputs)
     markets = tuple(maker.market_at(Path(one)) for one in bars)
-    walk: WalkForwardPlan = folds_of_new_bars(current, markets, model.layout, plan)
-    borders = tuple(walk.borders(markets, model.layout))
+    walk = folds_of_new_bars(current, markets, model.layout, plan)
+    reads: Any = model.layout  # all that borders ask for: timeframes and window
+    borders = tuple(walk.borders(markets, reads))
     return ModelJob(current, model, training, markets, bars, borders, plan.validation)
 
 
@@ -136,7 +137,7 @@ def _training(place: Path, current: Version) -> Training:
     if current.kind == "cryptoenv-extractor":
         told = json.loads(read_regular(place / INPUTS, LARGEST)) if (place / INPUTS).is_file() else {}
         start = str(place / MODEL) if told.get("start") else NOTHING
-    recipe = read_recipe(kept)
+    recipe: Any = read_recipe(kept)
     return TRAININGS[recipe.model](recipe, start)
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
@@ -109,10 +110,14 @@ class DrainingServer(uvicorn.Server):
             except OSError:  # none is left
                 return
             accepted.setblocking(False)
-            made = self.config.http_protocol_class(
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )  # type: ignore[call-arg]
-            self._taken.add(loop.create_task(loop.connect_accepted_socket(lambda made=made: made, accepted)))
+            self._taken.add(loop.create_task(loop.connect_accepted_socket(self._protocol, accepted)))
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        found: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return found
 
 
 def listening_socket(address: Address) -> socket.socket:
