@@ -1,6 +1,7 @@
 """`python -m benchmarks.serving`: the service beside a plain FastAPI handler and LitServe; health, memory, draining.
 
-Verified first: every server says the same of the same window, to 1e-6 (of values above 1: of the value). Then each is asked over 1, 16 and 100
+Verified first: every server says the same of the same window, to 1e-6 (of values above 1: of the value). Then
+each is asked over 1, 16 and 100
 connections in one run. LitServe needs an environment of its own (`--litserve PYTHON`). In parts that are kept
 (`--part`): rivals, health, body, drain, soak.
 """
@@ -107,10 +108,8 @@ def server(words: list[str], port: int, python: str = sys.executable, **environm
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):  # workers that outlive their server are of its session, too
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -233,6 +232,7 @@ def health(place: Path, seconds: float) -> dict[str, Any]:
     port = free_port()
 
     async def both() -> tuple[Any, Any]:
+        await load(port, request, 16, 0.5)  # warm
         alive = load(port, request_bytes("GET", "/health"), 1, seconds, pause=0.01)
         return await asyncio.gather(load(port, request, 100, seconds), alive)
 

@@ -85,6 +85,13 @@ class Service:
         except BodyError as error:
             raise BodyError(f"{where}{error}", error.needs) from None
 
+    async def read(self, request: Request, read: Callable[[bytes], Any]) -> Any:
+        """The body of a request as `read` makes it; a large one is read in the thread that makes features, too."""
+        body = await request.body()
+        if len(body) < LARGE_BODY:
+            return read(body)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read, body)
+
     def expected(self) -> dict[str, Any]:
         """What the first model needs, for who sent something else altogether."""
         return self.shelf.slot(None).answering.needs
@@ -128,12 +135,12 @@ def new_app(service: Service) -> FastAPI:
 
     @app.post("/predict", openapi_extra=PREDICT, responses=ANSWERS, summary="Predictions of bars or of a window")
     async def predict(request: Request) -> Response:
-        asked = await _read(request, read_predict)
+        asked = await service.read(request, read_predict)
         return _json(await service.predict(asked))
 
     @app.post("/act", openapi_extra=ACT, responses=ANSWERS, summary="What an agent asks for, with its account")
     async def act(request: Request) -> Response:
-        asked = await _read(request, read_act)
+        asked = await service.read(request, read_act)
         return _json(await service.act(asked))
 
     @app.get("/health", summary="Whether the process answers", responses=_only(200))
@@ -172,13 +179,6 @@ def _only(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 def _streams(service: Service) -> list[dict[str, str]]:
     return [{"model": name, "state": stream.state} for name, stream in service.streams.items()]
-
-
-async def _read(request: Request, read: Callable[[bytes], Any]) -> Any:
-    body = await request.body()
-    if len(body) < LARGE_BODY:
-        return read(body)
-    return await asyncio.get_running_loop().run_in_executor(None, read, body)
 
 
 def _json(told: dict[str, Any], status: int = 200) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from agents.web.metrics import Metrics
 from agents.web.server import Address, run_server
 from cryptoenv.live.feed import Feed
 from pretrain import MarketLayout, Predictor
+
+SWITCH = 0.001  #: seconds that a thread may keep the interpreter while others wait: the event loop is one of them
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def serve(
         ServerError: the address cannot be listened on; else as `new_service`.
     """
     guard, service = new_service(places, options)
+    sys.setswitchinterval(SWITCH)
     watcher = Watcher(service.shelf, options.watch or None)
     before = signal.signal(signal.SIGHUP, watcher.look_now)
     try:
