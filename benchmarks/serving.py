@@ -1,9 +1,8 @@
 """`python -m benchmarks.serving`: the service beside a plain FastAPI handler and LitServe; health, memory, draining.
 
-Verified first: every server says the same of the same window, to 1e-6 (of values above 1: of the value). Then
-each is asked over 1, 16 and 100
-connections in one run. LitServe needs an environment of its own (`--litserve PYTHON`). In parts that are kept
-(`--part`): rivals, health, body, drain, soak.
+Verified first: every server says the same of the same window, to 1e-6 (of values above 1: of the value). Then each is
+asked over 1, 16 and 100 connections in one run. LitServe needs an environment of its own (`--litserve PYTHON`). In
+parts that are kept (`--part`): rivals, health, body, drain, soak.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ def serve(
     """
     guard, service = new_service(places, options)
     sys.setswitchinterval(SWITCH)
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: going through it again and again would hold up every answer
     watcher = Watcher(service.shelf, options.watch or None)
     before = signal.signal(signal.SIGHUP, watcher.look_now)
     try:
