@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import bound_clone, clone_logits
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
-from agents.algorithms.written_passes import quicken
+from agents.algorithms.written_passes import quicken, slowly
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
 from agents.policies.agent import Agent
@@ -136,6 +136,12 @@ class CounterfactualQ(BaseAlgorithm):
         self._reward = torch.from_numpy((REWARD_IN_PERCENT * np.concatenate(rewards)).astype(np.float32))
         self._index = torch.from_numpy(np.concatenate(indices))
         self._last = torch.from_numpy(np.concatenate([np.append(np.zeros(len(r) - 1), 1.0) for r in rows])).bool()
+
+    def use_autograd(self) -> None:
+        """Leave every pass to autograd from now on; to compare with."""
+        slowly(self.policy)
+        if self._clone is not None:
+            slowly(self._clone)
 
     def learn(
         self,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional
 
 from agents.algorithms.exposures import exposure_env
 from agents.algorithms.off_policy import LabelledStates, labelled_states
-from agents.algorithms.sb3_vec_env import training_env
-from agents.algorithms.written_passes import Towers, Weights, losses_and_gradients, quicken, rollout_of
+from agents.algorithms.sb3_vec_env import Sb3VecEnv, training_env
+from agents.algorithms.towers import clip, fuse
+from agents.algorithms.written_passes import quicken
+from agents.algorithms.written_ppo import LOSSES, Towers, Weights, drawn, losses_and_gradients, rollout_of
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import EmbeddedMarkets, EmbeddingTable
 from agents.policies.agent import Agent
@@ -52,6 +59,8 @@ class CloneGuidedPPO(PPO):
         self._critic_rate = critic_rate
         _split_groups(self.policy)
         self._clone = copy_of(clone)
+        fuse(self.policy.optimizer)
+        self._towers = Towers.of(self.policy), Towers.of(self._clone)
         quicken(self.policy)
         self._pull = pull
         self._warm_up = warm_up
@@ -70,32 +79,80 @@ class CloneGuidedPPO(PPO):
         """Update the policy on the rollout buffer."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        clip = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+        clipping = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
         beta = self._pull * self._current_progress_remaining
         warming_up = self._rollouts_seen < self._warm_up
-        own, clone = Towers.of(self.policy), Towers.of(self._clone)
+        own, clone = self._towers
         if own is None or clone is None:
-            sums = self._autograd_epochs(clip, beta, warming_up)
+            sums = self._autograd_epochs(clipping, beta, warming_up)
         else:
-            sums = self._written_epochs(own, clone, Weights(self.vf_coef, self.ent_coef, beta, clip), warming_up)
+            sums = self._written_epochs(own, clone, Weights(self.vf_coef, self.ent_coef, beta, clipping), warming_up)
         self._rollouts_seen += 1
         self._record(sums, beta, warming_up)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """As Stable-Baselines3's, without what a native vector env and a policy of towers make superfluous."""
+        own = self._towers[0]
+        if own is None or type(env) is not Sb3VecEnv:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        assert isinstance(self._last_obs, dict)
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        for _ in range(n_rollout_steps):
+            features = self._features(own, self._last_obs)
+            values = own.critic.forward(features)
+            actions, log_probs = drawn(own.actor.forward(features))
+            new_obs, rewards, dones, infos = env.step(actions)
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            values = values.clone()  # the next pass overwrites it
+            if dones.any():
+                self._update_info_buffer(infos, dones)
+                self._bootstrap(own, rewards, infos)
+            starts: Any = self._last_episode_starts
+            rollout_buffer.add(self._last_obs, actions[:, None], rewards, starts, values, log_probs)  # type: ignore[arg-type]
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        values = own.critic.forward(self._features(own, self._last_obs)).clone()
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _features(self, own: Towers, observations: Mapping[str, NDArray[Any]]) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = own.features(obs_as_tensor(dict(observations), self.device))
+        return found
+
+    def _bootstrap(self, own: Towers, rewards: NDArray[np.float32], infos: list[dict[str, Any]]) -> None:
+        """Add to the rewards (N,) of episodes that were cut what their last states are worth."""
+        cut = [row for row, info in enumerate(infos) if info.get("TimeLimit.truncated", False)]
+        if cut:
+            last = [infos[row]["terminal_observation"] for row in cut]
+            stacked = {name: np.stack([each[name] for each in last]) for name in last[0]}
+            values = own.critic.forward(self._features(own, stacked)).flatten()
+            rewards[cut] += self.gamma * values.cpu().numpy()
 
     def _written_epochs(
         self, own: Towers, clone: Towers, weights: Weights, warming_up: bool
     ) -> dict[str, list[float]]:
         """The update with gradients written by hand; the parts of the loss, one per gradient step."""
         steps = rollout_of(self.rollout_buffer, own, clone, self.device)
-        found: list[dict[str, torch.Tensor]] = []
+        learning = [own.critic] if warming_up else [own.actor, own.critic]
+        own.actor.forget()  # one without gradients stands still
+        found: list[torch.Tensor] = []
         for _ in range(self.n_epochs):
             order = np.random.permutation(len(steps.actions))  # noqa: NPY002 -- the buffer's own way, which SB3 seeds
             for chosen in torch.as_tensor(order, device=self.device).split(self.batch_size):
-                self.policy.optimizer.zero_grad()
                 found.append(losses_and_gradients(own, steps.some(chosen), weights, not warming_up))
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                clip(learning, self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1
-        return {name: torch.stack([losses[name] for losses in found]).tolist() for name in found[0]}
+        return dict(zip(LOSSES, torch.stack(found).T.tolist(), strict=True))
 
     def _autograd_epochs(self, clip: float, beta: float, warming_up: bool) -> dict[str, list[float]]:
         """The update by autograd, of any policy; the parts of the loss, one per gradient step."""
@@ -149,7 +206,7 @@ class CloneGuidedPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_clone"]
+        return [*super()._excluded_save_params(), "_clone", "_towers"]
 
 
 def _of_row(values: torch.Tensor) -> torch.Tensor:
