@@ -5,10 +5,11 @@
     python -m benchmarks.training_speed --only ppo dqn      some of the parts; the file keeps the others
 
 All variants of an algorithm see the same markets, envs and gradient samples per env step, start at the same clone where
-they can, run one after another in one process on one torch thread, and are scored on the same validation markets. "batch
-N" is Stable-Baselines3's own class: once with its default batch, once with the batch of ours. Of fitted Q, which it does
-not have, "plain torch" is the same update by autograd. Rates are env steps per second of `learn`, without evaluation, by
-the clock and by the processor's time; ratios are of the latter, which neighbours on the machine hardly touch.
+they can, run one after another in one process on one torch thread, and are scored on the same validation markets.
+"batch N" is Stable-Baselines3's own class: once with its default batch, once with the batch of ours. Of fitted Q, which
+it does not have, "plain torch" is the same update by autograd. Rates are env steps per second of `learn` after a first
+short one that compiles, without evaluation, by the clock and by the processor's time; ratios are of the latter, which
+neighbours on the machine hardly touch.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours; Stable-Baselines3's with its batch of 64 and with ours; and with the network in the loop, trained along."""
     config = PPOConfig(steps=STEPS["ppo"], learning_rate=RATE, warm_up=0)
     train = bench.training_markets.train
+    new_ppo(bench.clone, train, config, seed=1).learn(2 * config.num_envs * config.rollout_steps)
     ours = new_ppo(bench.clone, train, config, seed=0)
 
     def stock(**changes: Any) -> PPO:
@@ -153,9 +155,10 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
 
 
 def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
-    """Ours; Stable-Baselines3's with its batch of 32 and with ours, and its buffer, for the same samples per env step."""
+    """Ours; Stable-Baselines3's with its batch of 32 and with ours, for the same samples per env step."""
     config = DQNConfig(steps=STEPS["dqn"], prefill=20_000, learning_rate=RATE)
     train = bench.training_markets.train
+    new_dqn(bench.clone, train, config, seed=1).learn(4 * config.num_envs)
     ours = new_dqn(bench.clone, train, config, seed=0)
     found = {"ours": bench.timed(ours, STEPS["dqn"], bench.as_value)}
     for batch in (32, config.batch_size):
@@ -177,6 +180,7 @@ def sac(bench: Bench) -> dict[str, dict[str, Any]]:
     """Ours over positions; Stable-Baselines3's over exposures, with its batch of 256 and ours, which has no clone."""
     config = SACConfig(steps=STEPS["sac"], prefill=20_000, learning_rate=RATE)
     train = bench.training_markets.train
+    new_sac(bench.clone, train, replace(config, warm_up=0), seed=1).learn(4 * config.num_envs)
     ours = new_sac(bench.clone, train, config, seed=0)
 
     def judged(algorithm: Any) -> Agent:
@@ -207,7 +211,9 @@ def fitted_q(bench: Bench) -> dict[str, dict[str, Any]]:
     def judged(algorithm: Any) -> Agent:
         return replace(bench.clone, policy=algorithm.policy, head="utility", margin=0.0)
 
-    for name, batch, share in (("ours", 4096, 1.0), ("plain torch, batch 32", 32, 0.02), ("plain torch, batch 4096", 4096, 1.0)):
+    new_fitted_q(bench.clone, train, FittedQConfig(), seed=1).learn(4 * 4096)
+    variants = (("ours", 4096, 1.0), ("plain torch, batch 32", 32, 0.02), ("plain torch, batch 4096", 4096, 1.0))
+    for name, batch, share in variants:
         algorithm = new_fitted_q(bench.clone, train, FittedQConfig(batch_size=batch), seed=0)
         if name != "ours":
             algorithm.use_autograd()

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import (
     LabelledStates,
+    LeanCollection,
     Observation,
     OffPolicyConfig,
     bound_clone,
@@ -28,9 +29,13 @@ from agents.algorithms.off_policy import (
     pull_loss,
 )
 from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.towers import Follower, Tower, clip, fuse
 from agents.algorithms.written_passes import quicken
+from agents.algorithms.written_ppo import Towers
+from agents.algorithms.written_values import Guides, q_gradient, q_targets
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
+from agents.policies.cached_embeddings import CachedEmbeddings
 from agents.policies.heads import bind
 from agents.policies.value_heads import LOG_ODDS, QUANTILES, quantile_arguments, value_arguments
 from agents.seeds import spread_seed
@@ -60,7 +65,7 @@ class Guidance:
     batch: int
 
 
-class _Guided(ABC):
+class _Guided(LeanCollection, ABC):
     """What both algorithms do alike, as a mixin of Stable-Baselines3's."""
 
     guidance: Guidance | None = None
@@ -68,7 +73,7 @@ class _Guided(ABC):
     def guide(self: Any, values: torch.Tensor, observations: Observation) -> torch.Tensor:
         """The weighted pull and margin losses; `values` (B, A) are those of `observations`."""
         guidance, left = self.guidance, self._current_progress_remaining
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=values.device)
         if guidance is None:
             return loss
         if guidance.pull > 0.0:
@@ -111,6 +116,9 @@ class _Guided(ABC):
             self.policy.optimizer.step()
             errors.append(float(error.detach()))
             guides.append(float(guide.detach()))
+        self._record(gradient_steps, errors, guides)
+
+    def _record(self: Any, gradient_steps: int, errors: list[float], guides: list[float]) -> None:
         self._n_updates += gradient_steps
         self.logger.record("train/td_loss", float(np.mean(errors)))
         self.logger.record("train/guidance_loss", float(np.mean(guides)))
@@ -129,12 +137,98 @@ def explored(algorithm: DQN | QRDQN, greedy: NDArray[Any]) -> NDArray[Any]:
     return np.where(toss, drawn, greedy)
 
 
+@dataclass(frozen=True)
+class ValueTowers:
+    """The network that learns, the averaged one, what turns observations into features, and the clone that pulls."""
+
+    own: Tower
+    averaged: Tower
+    features: CachedEmbeddings
+    clone: Tower | None
+
+    @staticmethod
+    def of(policy: Any, clone: Any) -> ValueTowers | None:
+        """Those of DQN's policy and of an actor; None where one is of another kind."""
+        own, averaged = Tower.of(policy.q_net.q_net), Tower.of(policy.q_net_target.q_net)
+        extractor, guide = policy.q_net.features_extractor, None if clone is None else Towers.of(clone)
+        if own is None or averaged is None or not own.learns or type(extractor) is not CachedEmbeddings:
+            return None
+        if clone is not None and guide is None:
+            return None
+        return ValueTowers(own, averaged, extractor, None if guide is None else guide.actor)
+
+
 class CloneGuidedDQN(_Guided, DQN):
     """Stable-Baselines3's DQN (Mnih et al. 2015) with double Q-learning (van Hasselt et al. 2016) and `Guidance`.
 
     The target network follows slowly and is also the average of weights that is judged and kept: a Q-network
     oscillates, its average does not.
     """
+
+    _towers: ValueTowers | None = None
+
+    def use_towers(self) -> None:
+        """Have passes written by hand where the policy and the clone are such that it can be; call it last."""
+        self._towers = ValueTowers.of(self.policy, None if self.guidance is None else self.guidance.clone)
+        fuse(self.policy.optimizer)
+        self._follower = Follower(self.q_net, self.q_net_target, self.tau)
+
+    def _acts(self, features: torch.Tensor) -> NDArray[np.int64]:
+        assert self._towers is not None
+        return explored(self, self._towers.own.forward(features).argmax(dim=1).cpu().numpy())
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Gradient steps on samples of the replay buffer."""
+        if self._towers is None:
+            super().train(gradient_steps, batch_size)
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            losses.append(self._written_step(self._towers, batch_size))
+            clip([self._towers.own], self.max_grad_norm)
+            self.policy.optimizer.step()
+        self._record(gradient_steps, *torch.stack(losses).T.tolist())
+
+    def _written_step(self, towers: ValueTowers, batch_size: int) -> torch.Tensor:
+        """Give the weights their gradients on a sample of the replay; the losses, (2,)."""
+        assert self.replay_buffer is not None
+        samples: Any = self.replay_buffer.sample(batch_size)
+        following = towers.features(samples.next_observations)
+        target = q_targets(
+            towers.own.forward(following), towers.averaged.forward(following), samples.rewards, samples.dones,
+            self.gamma,
+        )  # fmt: skip
+        features, expert = towers.features(samples.observations), torch.empty(0, dtype=torch.int64, device=self.device)
+        clone, guides = torch.empty((0, 0), device=self.device), Guides(0.0, 1.0, 0.0, 0.0)
+        guidance = self.guidance
+        if guidance is not None and towers.clone is not None:
+            left = self._current_progress_remaining
+            guides = Guides(
+                left * guidance.pull, guidance.temperature, left * guidance.margin_weight, guidance.margin
+            )  # fmt: skip
+            clone = towers.clone.forward(features)
+            if guidance.states is not None and guidance.margin_weight > 0.0:
+                seen, expert = guidance.states.draw(guidance.batch)
+                features = torch.cat((features, towers.features(seen)))
+        values = towers.own.forward(features)
+        gradient, losses = q_gradient(values, (samples.actions, target, expert), clone, guides)
+        towers.own.backward(gradient)
+        return losses
+
+    def _on_step(self) -> None:
+        if self._towers is None:
+            super()._on_step()
+            return
+        self._n_calls += 1
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self._follower.follow()
+        self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_towers", "_follower"]
 
     def values_of(self, observations: Observation) -> torch.Tensor:
         """(B, A) Q-values of the network that learns."""
@@ -256,5 +350,7 @@ def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNCon
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
         algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)
+    if isinstance(algorithm, CloneGuidedDQN):
+        algorithm.use_towers()
     torch.manual_seed(spread_seed(seed, "draws while learning"))
     return algorithm

@@ -30,7 +30,10 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import bound_clone, clone_logits
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
+from agents.algorithms.towers import Follower, Tower, clip
 from agents.algorithms.written_passes import quicken, slowly
+from agents.algorithms.written_ppo import Towers
+from agents.algorithms.written_values import best_after, huber_gradient, pull_gradient
 from agents.cloning.config_ranges import require_numbers
 from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
 from agents.policies.agent import Agent
@@ -102,6 +105,7 @@ class CounterfactualQ(BaseAlgorithm):
         self._config, self._shape = config, shape
         self._positions, self._cost = positions, cost
         self._clone: Any = None
+        self._towers: tuple[Tower, Tower, Towers | None] | None = None
         self._n_updates = 0
         self._setup_model()
 
@@ -124,6 +128,12 @@ class CounterfactualQ(BaseAlgorithm):
         if clone is not None:
             quicken(clone)
         self._clone = clone
+        own, averaged = Tower.of(self.policy.utility), Tower.of(self.policy.averaged)
+        guide = None if clone is None else Towers.of(clone)
+        self._towers = None
+        if own is not None and averaged is not None and (clone is None or guide is not None):
+            self._towers = own, averaged, guide
+        self._follower = Follower(self.policy.utility, self.policy.averaged, self._config.averaging)
         rows, rewards, indices = [], [], []
         trading = TradingConfig() if trading is None else trading
         for number, t in enumerate(train.labelled):
@@ -142,6 +152,7 @@ class CounterfactualQ(BaseAlgorithm):
         slowly(self.policy)
         if self._clone is not None:
             slowly(self._clone)
+        self._towers = None
 
     def learn(
         self,
@@ -190,6 +201,8 @@ class CounterfactualQ(BaseAlgorithm):
             group["lr"] = config.learning_rate * 0.5 * (1.0 - np.cos(np.pi * left))
         chosen = torch.randint(len(self._rows), (config.batch_size,))
         rows, last = self._rows[chosen], self._last[chosen]
+        if self._towers is not None:
+            return self._written_update(self._towers, chosen, left)
         target = self._targets(rows, self._reward[chosen], last)
         values = self.policy.utility(self.policy.embedding(rows))
         error = functional.smooth_l1_loss(values, target)
@@ -203,6 +216,31 @@ class CounterfactualQ(BaseAlgorithm):
         self.optimizer.step()
         polyak_update(self.policy.utility.parameters(), self.policy.averaged.parameters(), config.averaging)
         return {"td_loss": float(error.detach()), "loss": float(loss.detach())}
+
+    def _written_update(
+        self, towers: tuple[Tower, Tower, Towers | None], chosen: torch.Tensor, left: float
+    ) -> dict[str, float]:
+        """The same with passes written by hand."""
+        config, (own, averaged, clone) = self._config, towers
+        rows, count = self._rows[chosen], len(self._positions)
+        best = best_after(averaged.forward(self.policy.embedding(rows + 1)), self.policy.switching)
+        target = self._reward[chosen].addcmul(best, ~self._last[chosen, None], value=config.gamma)
+        features = self.policy.embedding(rows)
+        values = own.forward(features)
+        gradient, error = huber_gradient(values, target)
+        loss = error
+        if clone is not None and config.pull > 0.0:
+            weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
+            held = torch.randint(count, (len(chosen),)).to(self.device)
+            account = torch.zeros((len(chosen), 5), device=self.device)
+            account[:, 0] = account[:, 1] = self.policy.exposures[held]
+            reference = clone.actor.forward(torch.cat((features, account), dim=1))
+            loss = loss + pull_gradient(values - self.policy.switching[held], reference, PREFERENCE, weight, gradient)
+        own.backward(gradient)
+        clip([own], 10.0)
+        self.optimizer.step()
+        self._follower.follow()
+        return {"td_loss": float(error), "loss": float(loss)}
 
     def _targets(self, rows: torch.Tensor, reward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """(B, A) `reward + gamma max_b [U(t+1, b) - c |b - a|]`, in percent; nothing follows a market's last bar."""
@@ -262,7 +300,7 @@ class CounterfactualQ(BaseAlgorithm):
         return found
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_clone"]
+        return [*super()._excluded_save_params(), "_clone", "_towers", "_follower"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "optimizer"], []

@@ -7,11 +7,12 @@ is kept apart. A million transitions take about 35 MB.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numba import njit
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples
@@ -19,6 +20,53 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 ACCOUNT = 5  #: numbers of an account observation
 NOT_AN_END = -1
+
+
+class Observed(NamedTuple):
+    """What is seen: `index` (B, 2) int64, `account` (B, 5) float32."""
+
+    index: NDArray[np.int64]
+    account: NDArray[np.float32]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _take(
+    where: tuple[NDArray[np.int64], NDArray[np.int64]], ring: tuple[int, int, int], stored: tuple[NDArray[Any], ...],
+    told: tuple[NDArray[Any], ...], latest: tuple[NDArray[Any], ...], ends: tuple[NDArray[Any], ...],
+    seen: tuple[NDArray[Any], ...], after: tuple[NDArray[Any], ...], made: tuple[NDArray[Any], ...],
+) -> None:  # fmt: skip
+    """Fill `seen`, `after` and `made` (actions, rewards, dones but for timeouts) of transitions (B,) by place and row.
+
+    What follows a transition is the row's next one (`ring`: the newest place, the buffer's size, the first place that
+    is no demonstration), or the newest of all, or the end of its episode.
+    """
+    places, rows = where
+    newest, size, first = ring
+    stored_actions, stored_rewards, dones, timeouts = told
+    slots, end_index, end_account = ends
+    actions, rewards, ended = made
+    for i in range(len(places)):
+        place, row = places[i], rows[i]
+        _copy_row(stored[0][place, row], stored[1][place, row], seen[0][i], seen[1][i])
+        slot = slots[place, row]
+        if slot != NOT_AN_END:
+            _copy_row(end_index[slot], end_account[slot], after[0][i], after[1][i])
+        elif place == newest:
+            _copy_row(latest[0][row], latest[1][row], after[0][i], after[1][i])
+        else:
+            following = first if place + 1 == size else place + 1
+            _copy_row(stored[0][following, row], stored[1][following, row], after[0][i], after[1][i])
+        for k in range(actions.shape[1]):
+            actions[i, k] = stored_actions[place, row, k]
+        rewards[i] = stored_rewards[place, row]
+        ended[i] = np.float32(1.0) if dones[place, row] and not timeouts[place, row] else np.float32(0.0)
+
+
+@njit(inline="always", error_model="numpy")
+def _copy_row(index: NDArray[Any], account: NDArray[Any], to_index: NDArray[Any], to_account: NDArray[Any]) -> None:
+    to_index[0], to_index[1] = index[0], index[1]
+    for k in range(ACCOUNT):
+        to_account[k] = account[k]
 
 
 class IndexReplayBuffer(ReplayBuffer):
@@ -99,10 +147,6 @@ class IndexReplayBuffer(ReplayBuffer):
         ])  # fmt: skip
         return self._get_samples(places, env)
 
-    def _next(self, places: NDArray[np.int64] | int) -> Any:
-        """The place filled after each: the next one, or after the last the first that is not a demonstration."""
-        return np.where(np.asarray(places) + 1 == self.buffer_size, self.demonstrated, np.asarray(places) + 1)
-
     @property
     def _newest(self) -> int:
         """The place filled last."""
@@ -163,38 +207,36 @@ class IndexReplayBuffer(ReplayBuffer):
         self, batch_inds: NDArray[np.int64], env: VecNormalize | None = None
     ) -> DictReplayBufferSamples:
         rows = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))  # noqa: NPY002 -- as the base class draws
+        count = len(batch_inds)
+        seen = Observed(np.empty((count, 2), np.int64), np.empty((count, ACCOUNT), np.float32))
+        after = Observed(np.empty((count, 2), np.int64), np.empty((count, ACCOUNT), np.float32))
+        actions = np.empty((count, self.action_dim), self._action_type)
+        rewards, ended = np.empty(count, np.float32), np.empty(count, np.float32)
         store = self.arrays
-        live = store["dones"][batch_inds, rows] & ~store["timeouts"][batch_inds, rows]
+        _take(
+            (batch_inds, rows), (self._newest, self.buffer_size, self.demonstrated),
+            (store["index"], store["account"]), (store["actions"], store["rewards"], store["dones"], store["timeouts"]),
+            (self._latest["index"], self._latest["account"]),
+            (store["end"], self._ends["index"], self._ends["account"]), seen, after, (actions, rewards, ended),
+        )  # fmt: skip
         return DictReplayBufferSamples(
-            observations=self._tensors({name: store[name][batch_inds, rows] for name in ("index", "account")}),
-            actions=self.to_torch(store["actions"][batch_inds, rows].astype(self._action_type)),
-            next_observations=self._tensors(self._following(batch_inds, rows)),
-            dones=self.to_torch(live.astype(np.float32)).reshape(-1, 1),
-            rewards=self.to_torch(store["rewards"][batch_inds, rows]).reshape(-1, 1),
+            observations=self._tensors(seen),
+            actions=self.to_torch(actions),
+            next_observations=self._tensors(after),
+            dones=self.to_torch(ended).reshape(-1, 1),
+            rewards=self.to_torch(rewards).reshape(-1, 1),
         )
 
     @property
     def _action_type(self) -> type[Any]:
         return np.int64 if self.arrays["actions"].dtype == np.int8 else np.float32
 
-    def _following(self, places: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The observation after each transition: the row's next one, the newest of all, or the end of its episode."""
-        store, newest = self.arrays, self._newest
-        after = self._next(places)
-        found = {}
-        slots = store["end"][places, rows]
-        ended = slots != NOT_AN_END
-        for name in ("index", "account"):
-            following = store[name][after, rows]
-            head = places == newest
-            following[head] = self._latest[name][rows[head]]
-            following[ended] = self._ends[name][slots[ended]]
-            found[name] = following
-        return found
+    def _tensors(self, observed: Observed) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array).to(self.device) for name, array in observed._asdict().items()}
 
-    def _tensors(self, observation: dict[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
-        index = observation["index"].astype(np.int64)
-        return {"index": self.to_torch(index), "account": self.to_torch(observation["account"])}
+    def to_torch(self, array: NDArray[Any], copy: bool = True) -> torch.Tensor:
+        """A fresh array of any shape as a tensor, which shares its memory where the device allows."""
+        return torch.from_numpy(array).to(self.device)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All of it as arrays, for a checkpoint: those of transitions are (buffer size, N, ...)."""

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
-from torch.nn import functional
 
 from agents.algorithms.index_replay import IndexReplayBuffer
+from agents.algorithms.written_values import margin_loss as margin_loss  # where it was before
+from agents.algorithms.written_values import pull_loss as pull_loss  # where it was before
 from agents.cloning.config_ranges import require_numbers
 from agents.cloning.demonstrations import Demonstrations, collect
 from agents.markets.embedded import EmbeddedMarkets
@@ -80,6 +82,36 @@ class OffPolicyConfig:
         }
 
 
+class LeanCollection:
+    """A mixin of Stable-Baselines3's off-policy algorithms: steps in which no episode ends are kept without copies.
+
+    The replay of indices copies what it is given, and a native vector env tells of nothing but ends of episodes.
+    """
+
+    def _update_info_buffer(self: Any, infos: list[dict[str, Any]], dones: NDArray[np.bool_] | None = None) -> None:
+        if dones is None or dones.any():
+            super()._update_info_buffer(infos, dones)  # type: ignore[misc]
+
+    def _sample_action(
+        self: Any, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        if self.num_timesteps < learning_starts or getattr(self, "_towers", None) is None:
+            return super()._sample_action(learning_starts, action_noise, n_envs)  # type: ignore[misc, no-any-return]
+        with torch.no_grad():
+            actions = self._acts(self._towers.features(obs_as_tensor(self._last_obs, self.device)))
+        return actions, actions
+
+    def _store_transition(
+        self: Any, replay_buffer: Any, buffer_action: NDArray[Any], new_obs: Any, reward: NDArray[Any],
+        dones: NDArray[np.bool_], infos: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        if dones.any() or type(replay_buffer) is not IndexReplayBuffer or self._vec_normalize_env is not None:
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[misc]
+            return
+        replay_buffer.add(self._last_obs, new_obs, buffer_action, reward, dones, infos)
+        self._last_original_obs, self._last_obs = self._last_obs, new_obs
+
+
 @dataclass(frozen=True)
 class LabelledStates:
     """States with the teacher's action, as tensors: `index` (N, 2), `account` (N, 5), `actions` (N,)."""
@@ -111,27 +143,6 @@ def bound_clone(clone: Agent, train: EmbeddedMarkets) -> Any:
     policy = copy_of(clone.policy)
     bind(policy, train.table)
     return policy
-
-
-def margin_loss(values: torch.Tensor, expert: torch.Tensor, margin: float) -> torch.Tensor:
-    """`max_a [Q(s, a) + margin 1(a != a_E)] - Q(s, a_E)`, mean (Hester et al. 2018, DQfD).
-
-    Args:
-        values: (B, A) Q-values.
-        expert: (B,) int64, the teacher's actions.
-        margin: by which the teacher's action should lead, in units of the values.
-    """
-    lead = torch.full_like(values, margin).scatter(1, expert[:, None], 0.0)
-    return ((values + lead).max(dim=1).values - values.gather(1, expert[:, None])[:, 0]).mean()
-
-
-def pull_loss(values: torch.Tensor, clone: torch.Tensor, temperature: float) -> torch.Tensor:
-    """KL(clone || softmax(values / temperature)), mean: kickstarting (Schmitt et al. 2018) for a value network.
-
-    `values`: (B, A) Q-values. `clone`: (B, A) its log-odds.
-    """
-    target = clone.log_softmax(dim=1)
-    return functional.kl_div((values / temperature).log_softmax(dim=1), target, reduction="batchmean", log_target=True)
 
 
 def clone_logits(clone: Any, observation: Observation) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy, MultiInputActorCriticPolicy
@@ -18,11 +19,23 @@ from stable_baselines3.dqn.policies import MultiInputPolicy as ValuePolicy
 from torch.nn import functional
 
 from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
-from agents.algorithms.off_policy import Observation, OffPolicyConfig, bound_clone, clone_logits, copy_actor, prefill
+from agents.algorithms.off_policy import (
+    LeanCollection,
+    Observation,
+    OffPolicyConfig,
+    bound_clone,
+    clone_logits,
+    copy_actor,
+    prefill,
+)
 from agents.algorithms.sb3_vec_env import training_env
+from agents.algorithms.towers import Follower, Tower, fuse
 from agents.algorithms.written_passes import quicken
+from agents.algorithms.written_ppo import Towers, drawn
+from agents.algorithms.written_values import Guides, actor_gradient, q_gradient, soft_targets
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
+from agents.policies.cached_embeddings import CachedEmbeddings
 from agents.policies.exposure_head import exposure_arguments
 from agents.policies.heads import action_distribution, actor_arguments, bind
 from agents.policies.value_heads import LOG_ODDS, value_arguments
@@ -70,7 +83,30 @@ class DiscreteSACPolicy(BasePolicy):
         return self.actor._predict(observation, deterministic)
 
 
-class DiscreteSAC(OffPolicyAlgorithm):
+@dataclass(frozen=True)
+class SACTowers:
+    """The actor, both critics and their targets, what turns observations into features, and the clone that pulls."""
+
+    actor: Tower
+    critics: tuple[Tower, ...]
+    targets: tuple[Tower, ...]
+    features: CachedEmbeddings
+    clone: Tower | None
+
+    @staticmethod
+    def of(policy: DiscreteSACPolicy, clone: Any) -> SACTowers | None:
+        """Those of a policy and of an actor; None where one is of another kind."""
+        actor, guide = Towers.of(policy.actor), None if clone is None else Towers.of(clone)
+        nets: list[Any] = list(policy.critics)
+        critics = [Tower.of(net.q_net.q_net) for net in nets]
+        targets = [Tower.of(net.q_net_target.q_net) for net in nets]
+        if actor is None or (clone is not None and guide is None) or None in (*critics, *targets):
+            return None
+        found: Any = (tuple(critics), tuple(targets))
+        return SACTowers(actor.actor, *found, actor.features, None if guide is None else guide.actor)
+
+
+class DiscreteSAC(LeanCollection, OffPolicyAlgorithm):
     """Discrete SAC with a decaying pull toward the clone, and critics that learn alone at first.
 
     Args:
@@ -82,6 +118,7 @@ class DiscreteSAC(OffPolicyAlgorithm):
     """
 
     policy: DiscreteSACPolicy
+    _towers: SACTowers | None = None
 
     def __init__(
         self, *, clone: Any, pull: float, warm_up: int, entropy: float, temperature: float, **arguments: Any
@@ -97,6 +134,57 @@ class DiscreteSAC(OffPolicyAlgorithm):
         self.log_temperature = torch.tensor([math.log(temperature)], requires_grad=True)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=self.lr_schedule(1))
 
+    def use_towers(self) -> None:
+        """Have passes written by hand where policy and clone are such that it can be; call it last."""
+        self._towers = SACTowers.of(self.policy, self._clone)
+        for optimizer in (self.policy.critic_optimizer, self.policy.actor.optimizer):
+            fuse(optimizer)
+        nets: list[Any] = list(self.policy.critics)
+        self._followers = [Follower(net.q_net, net.q_net_target, self.tau) for net in nets]
+
+    def _acts(self, features: torch.Tensor) -> NDArray[np.int64]:
+        assert self._towers is not None
+        return drawn(self._towers.actor.forward(features))[0]
+
+    def _written_step(self, towers: SACTowers, batch_size: int) -> dict[str, float]:
+        """One gradient step with passes written by hand; the parts of the loss."""
+        assert self.replay_buffer is not None
+        samples: Any = self.replay_buffer.sample(batch_size)
+        temperature = float(self.log_temperature.detach().exp())
+        following, features = towers.features(samples.next_observations), towers.features(samples.observations)
+        logits = towers.actor.forward(following)
+        first, second = (target.forward(following) for target in towers.targets)
+        target = soft_targets(logits, (first, second), samples.rewards, samples.dones, temperature, self.gamma)
+        losses, none = [], torch.empty(0, dtype=torch.int64, device=self.device)
+        unused = torch.empty((0, 0), device=self.device)
+        for critic in towers.critics:
+            values = critic.forward(features)
+            told = (samples.actions, target, none)
+            gradient, found = q_gradient(values, told, unused, Guides(0.0, 1.0, 0.0, 0.0))
+            critic.backward(gradient)
+            losses.append(found[0])
+        self.policy.critic_optimizer.step()
+        parts = {"critic_loss": float(torch.stack(losses).sum())}
+        if self._n_updates >= self._warm_up:
+            parts |= self._written_actor(towers, features, temperature)
+        for follower in self._followers:
+            follower.follow()
+        return parts
+
+    def _written_actor(self, towers: SACTowers, features: torch.Tensor, temperature: float) -> dict[str, float]:
+        first, second = (critic.forward(features) for critic in towers.critics)
+        pulled = towers.clone is not None and self._pull > 0.0
+        logits = towers.actor.forward(features)
+        clone = towers.clone.forward(features) if towers.clone is not None and pulled else logits
+        weight = self._current_progress_remaining * self._pull if pulled else 0.0
+        gradient, found = actor_gradient(logits, (first, second), clone, temperature, weight)
+        towers.actor.backward(gradient)
+        self.policy.actor.optimizer.step()
+        loss, entropy, divergence = found.tolist()
+        self.log_temperature.grad = torch.full_like(self.log_temperature, entropy - self.target_entropy)
+        self.temperature_optimizer.step()
+        return {"actor_loss": loss, "entropy": entropy} | ({"kl_to_clone": divergence} if pulled else {})
+
     @property
     def policy_to_judge(self) -> MultiInputActorCriticPolicy:
         """The actor, a policy like the clone's."""
@@ -107,22 +195,30 @@ class DiscreteSAC(OffPolicyAlgorithm):
         self.policy.set_training_mode(True)
         optimizers = [self.policy.critic_optimizer, self.policy.actor.optimizer, self.temperature_optimizer]
         self._update_learning_rate(optimizers)
-        assert self.replay_buffer is not None
         sums: dict[str, list[float]] = {}
         for _ in range(gradient_steps):
-            samples = self.replay_buffer.sample(batch_size)
-            losses = {"critic_loss": self._improve_critics(samples)}
-            if self._n_updates >= self._warm_up:
-                losses |= self._improve_actor(samples.observations)  # type: ignore[arg-type]
-            for critic in self.policy.critics:
-                networks = (critic.q_net.parameters(), critic.q_net_target.parameters())  # type: ignore[union-attr]
-                polyak_update(*networks, self.tau)
+            if self._towers is None:
+                losses = self._autograd_step(batch_size)
+            else:
+                losses = self._written_step(self._towers, batch_size)
             self._n_updates += 1
             for name, value in losses.items():
                 sums.setdefault(name, []).append(value)
         for name, values in sums.items():
             self.logger.record(f"train/{name}", float(np.mean(values)))
         self.logger.record("train/temperature", float(self.log_temperature.detach().exp()))
+
+    def _autograd_step(self, batch_size: int) -> dict[str, float]:
+        """One gradient step of any policy; the parts of the loss."""
+        assert self.replay_buffer is not None
+        samples = self.replay_buffer.sample(batch_size)
+        losses = {"critic_loss": self._improve_critics(samples)}
+        if self._n_updates >= self._warm_up:
+            losses |= self._improve_actor(samples.observations)  # type: ignore[arg-type]
+        for critic in self.policy.critics:
+            networks = (critic.q_net.parameters(), critic.q_net_target.parameters())  # type: ignore[union-attr]
+            polyak_update(*networks, self.tau)
+        return losses
 
     def _improve_critics(self, samples: Any) -> float:
         temperature = self.log_temperature.detach().exp()
@@ -154,7 +250,7 @@ class DiscreteSAC(OffPolicyAlgorithm):
         return losses
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_clone"]
+        return [*super()._excluded_save_params(), "_clone", "_towers", "_followers"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         optimizers = ["policy.actor.optimizer", "policy.critic_optimizer", "temperature_optimizer"]
@@ -267,4 +363,5 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
     if config.prefill:
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=16)
         algorithm.replay_buffer.keep_demonstrations(config.demonstration_share)  # type: ignore[union-attr, operator]
+    algorithm.use_towers()
     return algorithm

@@ -15,15 +15,12 @@ import cryptoenv
 import synthetic
 from agents.algorithms.ppo import CloneGuidedPPO
 from agents.algorithms.sb3_vec_env import Sb3VecEnv
-from agents.algorithms.towers import Follower, Tower, clip
-from agents.algorithms.written_passes import WrittenLayers, quicken, slowly, tanh_
+from agents.algorithms.written_passes import WrittenLayers, quicken, tanh_
 from agents.algorithms.written_ppo import (
     LOSSES,
     Rollout,
     Towers,
     Weights,
-    drawn,
-    gradients_by_torch,
     losses_and_gradients,
     rollout_of,
 )
