@@ -7,9 +7,9 @@
 All variants of an algorithm see the same markets, envs and gradient samples per env step, start at the same clone where
 they can, run one after another in one process on one torch thread, and are scored on the same validation markets.
 "batch N" is Stable-Baselines3's own class: once with its default batch, once with the batch of ours. Of fitted Q, which
-it does not have, "plain torch" is the same update by autograd. Rates are env steps per second of `learn` after a first
-short one that compiles, without evaluation, by the clock and by the processor's time; ratios are of the latter, which
-neighbours on the machine hardly touch.
+it does not have, "plain torch" is the same update by autograd. Variants of ours say where they make fewer updates.
+Rates are env steps per second of `learn` after a first short one that compiles, without evaluation, by the clock and by
+the processor's time; ratios are of the latter, which neighbours on the machine hardly touch.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Bench:
         self.best = roll(
             baselines.oracle(validation.labelled, self.settings), validation.labelled, self.rows, self.settings
         ).expected(validation.labelled)
+        self.clone_score = self.score(self.clone).value
 
     def timed(self, algorithm: Any, steps: int, judged: Callable[[Any], Agent] | None) -> dict[str, Any]:
         """Env steps per second, and (where it can be judged) the score of what came out."""
@@ -97,6 +98,7 @@ class Bench:
         }  # fmt: skip
         if judged is not None:
             found["score"] = asdict(self.score(judged(algorithm)))
+            found["clone_score"] = self.clone_score
         return found
 
     def score(self, agent: Agent) -> Any:
@@ -136,6 +138,8 @@ def ppo(bench: Bench) -> dict[str, dict[str, Any]]:
         return PPO("MultiInputPolicy", env, **(arguments | changes))
 
     found = {"ours": bench.timed(ours, STEPS["ppo"], bench.as_actor)}
+    fewer = new_ppo(bench.clone, train, replace(config, epochs=2), seed=0)
+    found["ours, 2 epochs"] = bench.timed(fewer, STEPS["ppo"], bench.as_actor)
     for batch in (64, config.batch_size):
         usual = stock(batch_size=batch)
         usual.policy.load_state_dict(bench.clone.policy.state_dict())
@@ -161,6 +165,9 @@ def dqn(bench: Bench) -> dict[str, dict[str, Any]]:
     new_dqn(bench.clone, train, config, seed=1).learn(4 * config.num_envs)
     ours = new_dqn(bench.clone, train, config, seed=0)
     found = {"ours": bench.timed(ours, STEPS["dqn"], bench.as_value)}
+    for steps in (2, 1):
+        fewer = new_dqn(bench.clone, train, replace(config, gradient_steps=steps), seed=0)
+        found[f"ours, gradient steps {steps}"] = bench.timed(fewer, STEPS["dqn"], bench.as_value)
     for batch in (32, config.batch_size):
         env = training_env(train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
         stock = DQN(
@@ -190,6 +197,8 @@ def sac(bench: Bench) -> dict[str, dict[str, Any]]:
         return replace(bench.clone, policy=algorithm.policy, head="exposure", margin=0.0)
 
     found = {"ours": bench.timed(ours, STEPS["sac"], judged)}
+    fewer = new_sac(bench.clone, train, replace(config, gradient_steps=2), seed=0)
+    found["ours, gradient steps 2"] = bench.timed(fewer, STEPS["sac"], judged)
     for batch in (256, config.batch_size):
         env = training_env(
             train, bench.settings, num_envs=config.num_envs, episode_bars=config.episode_bars, continuous=True

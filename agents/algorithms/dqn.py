@@ -293,7 +293,9 @@ class DQNConfig(OffPolicyConfig):
     labelled: int = 100_000
 
 
-def new_dqn(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int) -> CloneGuidedDQN:
+def new_dqn(
+    clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int, device: str = "cpu"
+) -> CloneGuidedDQN:
     """DQN on the training markets, started and guided as `config` says.
 
     Args:
@@ -301,30 +303,36 @@ def new_dqn(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: in
         train: markets to learn on.
         config: of DQN.
         seed: of episodes, exploration, samples and, from scratch, weights.
+        device: where embeddings and updates are, as torch names it.
     """
-    algorithm = CloneGuidedDQN(policy_kwargs=value_arguments(clone.shape), **_arguments(clone, train, config, seed))
+    arguments = _arguments(clone, train, config, seed, device)
+    algorithm = CloneGuidedDQN(policy_kwargs=value_arguments(clone.shape), **arguments)
     if config.from_clone:
         copy_actor(clone.policy, algorithm.q_net.q_net, 1.0 / LOG_ODDS)
         algorithm.q_net_target.load_state_dict(algorithm.q_net.state_dict())
     return _guided(algorithm, clone, train, config, seed)
 
 
-def new_qrdqn(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int) -> CloneGuidedQRDQN:
+def new_qrdqn(
+    clone: Agent, train: EmbeddedMarkets, config: DQNConfig, *, seed: int, device: str = "cpu"
+) -> CloneGuidedQRDQN:
     """QR-DQN on the training markets; arguments as for `new_dqn`."""
     layers = quantile_arguments(clone.shape)
-    algorithm = CloneGuidedQRDQN(policy_kwargs=layers, **_arguments(clone, train, config, seed))
+    algorithm = CloneGuidedQRDQN(policy_kwargs=layers, **_arguments(clone, train, config, seed, device))
     if config.from_clone:
         copy_actor(clone.policy, algorithm.quantile_net.quantile_net, 1.0 / LOG_ODDS, QUANTILES)
         algorithm.quantile_net_target.load_state_dict(algorithm.quantile_net.state_dict())
     return _guided(algorithm, clone, train, config, seed)
 
 
-def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> dict[str, Any]:
+def _arguments(
+    clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int, device: str
+) -> dict[str, Any]:
     first, last = config.exploration
     return {
         "policy": "MultiInputPolicy",
         "env": training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
-        **config.arguments(seed),
+        **config.arguments(seed, device),
         "target_update_interval": config.num_envs,
         "exploration_fraction": 1.0,
         "exploration_initial_eps": first,
@@ -336,13 +344,13 @@ def _arguments(clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: in
 def _guided(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: DQNConfig, seed: int) -> Any:
     bind(algorithm.policy, train.table)
     quicken(algorithm.policy)
-    guide = bound_clone(clone, train) if config.from_clone else None
+    guide = bound_clone(clone, train, str(algorithm.device)) if config.from_clone else None
     if guide is not None:
         quicken(guide)
         weight = config.margin_weight
         if weight is None:
             weight = ORACLE_MARGIN_WEIGHT if train.labelled[0].label_kind == ORACLE_LABELS else 0.0
-        states = labelled_states(train, clone, config.labelled, seed) if weight > 0.0 else None
+        states = labelled_states(train, clone, config.labelled, seed).to(algorithm.device) if weight > 0.0 else None
         algorithm.guidance = Guidance(
             clone=guide, states=states, pull=config.pull, margin_weight=weight, margin=config.margin,
             temperature=1.0 / LOG_ODDS, batch=config.batch_size // 4,

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from agents.algorithms.off_policy import bound_clone, clone_logits
 from agents.algorithms.sb3_vec_env import REWARD_IN_PERCENT
-from agents.algorithms.towers import Follower, Tower, clip
+from agents.algorithms.towers import Follower, Tower, clip, fuse
 from agents.algorithms.written_passes import quicken, slowly
 from agents.algorithms.written_ppo import Towers
 from agents.algorithms.written_values import best_after, huber_gradient, pull_gradient
@@ -90,16 +90,18 @@ class CounterfactualQ(BaseAlgorithm):
         positions: target exposures.
         cost: log-return lost per unit of turnover, a fraction.
         seed: of weights and batches.
+        device: where embeddings and updates are, as torch names it.
     """
 
     policy: UtilityPolicy
 
     def __init__(
-        self, shape: PolicyShape, config: FittedQConfig, positions: tuple[float, ...], cost: float, seed: int
-    ) -> None:
+        self, shape: PolicyShape, config: FittedQConfig, positions: tuple[float, ...], cost: float, seed: int,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
         super().__init__(
             UtilityPolicy, None, config.learning_rate,
-            policy_kwargs=utility_arguments(shape, positions, cost), device="cpu", seed=seed,
+            policy_kwargs=utility_arguments(shape, positions, cost), device=device, seed=seed,
         )  # fmt: skip
         self.observation_space, self.action_space = observation_space(), spaces.Discrete(len(positions))
         self._config, self._shape = config, shape
@@ -113,10 +115,11 @@ class CounterfactualQ(BaseAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.policy = UtilityPolicy(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = self.policy.to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.policy.utility.parameters(), lr=self._config.learning_rate, weight_decay=self._config.weight_decay,
-            fused=True,
+            self.policy.utility.parameters(), lr=self._config.learning_rate, weight_decay=self._config.weight_decay
         )  # fmt: skip
+        fuse(self.optimizer)
 
     def teach_with(self, train: EmbeddedMarkets, clone: Any = None, trading: TradingConfig | None = None) -> None:
         """Learn from these markets, pulled toward `clone` (with the markets' embeddings bound) where it is given.
@@ -142,10 +145,10 @@ class CounterfactualQ(BaseAlgorithm):
             parameters = trading.parameters(timeframe_ms(t.market.timeframes[0]) / 1000.0)
             rewards.append(position_returns(t.market.prices, self._positions, parameters)[bars])
             indices.append(np.column_stack([np.full(len(bars), number), bars]))
-        self._rows = torch.from_numpy(np.concatenate(rows))
-        self._reward = torch.from_numpy((REWARD_IN_PERCENT * np.concatenate(rewards)).astype(np.float32))
-        self._index = torch.from_numpy(np.concatenate(indices))
-        self._last = torch.from_numpy(np.concatenate([np.append(np.zeros(len(r) - 1), 1.0) for r in rows])).bool()
+        last = np.concatenate([np.append(np.zeros(len(r) - 1, np.bool_), True) for r in rows])
+        told = (np.concatenate(rows), REWARD_IN_PERCENT * np.concatenate(rewards), np.concatenate(indices), last)
+        self._rows, reward, self._index, self._last = (torch.from_numpy(each).to(self.device) for each in told)
+        self._reward = reward.float()
 
     def use_autograd(self) -> None:
         """Leave every pass to autograd from now on; to compare with."""
@@ -199,7 +202,7 @@ class CounterfactualQ(BaseAlgorithm):
         left = self._current_progress_remaining
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1.0 - np.cos(np.pi * left))
-        chosen = torch.randint(len(self._rows), (config.batch_size,))
+        chosen = torch.randint(len(self._rows), (config.batch_size,)).to(self.device)
         rows, last = self._rows[chosen], self._last[chosen]
         if self._towers is not None:
             return self._written_update(self._towers, chosen, left)
@@ -247,14 +250,14 @@ class CounterfactualQ(BaseAlgorithm):
         with torch.no_grad():
             following = self.policy.averaged(self.policy.embedding(rows + 1))
             best = (following[:, None, :] - self.policy.switching).amax(dim=2)
-            best = torch.where(last[:, None], torch.zeros(()), best)
+            best = torch.where(last[:, None], 0.0, best)
             return reward + self._config.gamma * best
 
     def _pull(self, chosen: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """KL(clone || softmax of what is preferred) from a position held at random."""
         count, positions = len(chosen), len(self._positions)
-        held = torch.randint(positions, (count,))
-        account = torch.zeros((count, 5))
+        held = torch.randint(positions, (count,)).to(self.device)
+        account = torch.zeros((count, 5), device=self.device)
         account[:, 0] = account[:, 1] = self.policy.exposures[held]
         reference = clone_logits(self._clone, {"index": self._index[chosen], "account": account})
         mine = (PREFERENCE * (values - self.policy.switching[held])).log_softmax(dim=1)
@@ -306,7 +309,9 @@ class CounterfactualQ(BaseAlgorithm):
         return ["policy", "optimizer"], []
 
 
-def new_fitted_q(clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *, seed: int) -> CounterfactualQ:
+def new_fitted_q(
+    clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *, seed: int, device: str = "cpu"
+) -> CounterfactualQ:
     """Fitted Q on the training markets.
 
     Args:
@@ -314,13 +319,14 @@ def new_fitted_q(clone: Agent, train: EmbeddedMarkets, config: FittedQConfig, *,
         train: markets to learn from.
         config: how it learns.
         seed: of weights and batches.
+        device: where embeddings and updates are, as torch names it.
     """
     if max(len(t.market) for t in train.labelled) > LARGEST_EXACT_INDEX:
         raise ValueError(f"a market has more than {LARGEST_EXACT_INDEX} bars, which an index observation cannot number")
     settings = clone.settings
     algorithm = CounterfactualQ(
-        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed
+        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed, device=device
     )
     trading = TradingConfig(settings.instrument, settings.costs, settings.limits, settings.rules, settings.sizing)
-    algorithm.teach_with(train, bound_clone(clone, train) if config.pull > 0.0 else None, trading)
+    algorithm.teach_with(train, bound_clone(clone, train, device) if config.pull > 0.0 else None, trading)
     return algorithm

@@ -65,7 +65,7 @@ class OffPolicyConfig:
     def __post_init__(self) -> None:
         require_numbers(self)
 
-    def arguments(self, seed: int) -> dict[str, Any]:
+    def arguments(self, seed: int, device: str = "cpu") -> dict[str, Any]:
         """Those of Stable-Baselines3's constructors that say the same of every algorithm."""
         return {
             "learning_rate": lambda remaining: self.learning_rate * remaining,
@@ -78,7 +78,7 @@ class OffPolicyConfig:
             "gradient_steps": self.gradient_steps,
             "replay_buffer_class": IndexReplayBuffer,
             "seed": seed,
-            "device": "cpu",
+            "device": device,
         }
 
 
@@ -120,6 +120,10 @@ class LabelledStates:
     account: torch.Tensor
     actions: torch.Tensor
 
+    def to(self, device: torch.device) -> LabelledStates:
+        """The same on a device."""
+        return LabelledStates(self.index.to(device), self.account.to(device), self.actions.to(device))
+
     @classmethod
     def of(cls, demonstrations: Demonstrations) -> LabelledStates:
         """From demonstrations."""
@@ -128,7 +132,7 @@ class LabelledStates:
 
     def draw(self, count: int) -> tuple[Observation, torch.Tensor]:
         """B = `count` of them, drawn with torch's random state: index (B, 2), account (B, 5), actions (B,)."""
-        rows = torch.randint(len(self.actions), (count,))
+        rows = torch.randint(len(self.actions), (count,)).to(self.actions.device)
         return {"index": self.index[rows], "account": self.account[rows]}, self.actions[rows]
 
 
@@ -138,9 +142,9 @@ def labelled_states(train: EmbeddedMarkets, clone: Agent, samples: int, seed: in
     return LabelledStates.of(collect(train.labelled, clone.settings, samples=samples, seed=seed, progress=False))
 
 
-def bound_clone(clone: Agent, train: EmbeddedMarkets) -> Any:
-    """The clone's policy on the training markets."""
-    policy = copy_of(clone.policy)
+def bound_clone(clone: Agent, train: EmbeddedMarkets, device: str = "cpu") -> Any:
+    """The clone's policy on the training markets, on a device."""
+    policy = copy_of(clone.policy).to(device)
     bind(policy, train.table)
     return policy
 
@@ -190,8 +194,8 @@ def prefill(algorithm: OffPolicyAlgorithm, clone: Any, positions: tuple[float, .
         chosen: NDArray[np.int64] = held
         if clone is not None:
             random = np.where(change, ~random, random)
-            logits = clone_logits(clone, {name: torch.from_numpy(value) for name, value in seen.items()})
-            chosen = np.where(random, held, logits.argmax(dim=1).numpy())
+            logits = clone_logits(clone, obs_as_tensor(seen, algorithm.device))  # type: ignore[arg-type]
+            chosen = np.where(random, held, logits.argmax(dim=1).cpu().numpy())
         actions = chosen
         if algorithm.action_space.shape:  # exposures
             actions = np.asarray(positions, np.float32)[chosen][:, None]  # type: ignore[assignment]

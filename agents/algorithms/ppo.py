@@ -58,7 +58,7 @@ class CloneGuidedPPO(PPO):
         self.policy.load_state_dict(clone.state_dict())
         self._critic_rate = critic_rate
         _split_groups(self.policy)
-        self._clone = copy_of(clone)
+        self._clone = copy_of(clone).to(self.device)
         fuse(self.policy.optimizer)
         self._towers = Towers.of(self.policy), Towers.of(self._clone)
         quicken(self.policy)
@@ -286,7 +286,9 @@ class PPOConfig(OnPolicyConfig):
     labelled: int = later_field(200_000)
 
 
-def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int) -> CloneGuidedPPO:
+def new_ppo(
+    clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: int, device: str = "cpu"
+) -> CloneGuidedPPO:
     """PPO on the training markets, with the clone's weights (or, from scratch, fresh ones).
 
     Args:
@@ -294,11 +296,12 @@ def new_ppo(clone: Agent, train: EmbeddedMarkets, config: PPOConfig, *, seed: in
         train: markets to learn on.
         config: of PPO.
         seed: of episodes, actions, minibatches and, from scratch, weights.
+        device: where embeddings, rollouts' features and updates are, as torch names it.
     """
     start = clone.policy if config.from_clone else new_policy(clone.shape, spread_seed(seed, "fresh weights"))
     env = training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
     algorithm = CloneGuidedPPO(
-        clone=start, env=env, policy_kwargs=actor_arguments(clone.shape), **_arguments(config, seed)
+        clone=start, env=env, policy_kwargs=actor_arguments(clone.shape), **_arguments(config, seed, device)
     )
     algorithm.bind(train.table)
     return algorithm
@@ -349,7 +352,7 @@ def clone_by_median(policy: Any, states: LabelledStates, positions: tuple[float,
     return float(loss.detach())
 
 
-def _arguments(config: PPOConfig, seed: int) -> dict[str, Any]:
+def _arguments(config: PPOConfig, seed: int, device: str = "cpu") -> dict[str, Any]:
     """Arguments of `CloneGuidedPPO` that say the same whatever the actions are."""
     return {
         "pull": config.pull if config.from_clone else 0.0,
@@ -365,5 +368,5 @@ def _arguments(config: PPOConfig, seed: int) -> dict[str, Any]:
         "clip_range": config.clip,
         "ent_coef": config.entropy_weight,
         "seed": seed,
-        "device": "cpu",
+        "device": device,
     }

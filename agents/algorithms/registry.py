@@ -35,6 +35,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "tqc": Algorithm("agents.algorithms.tqc", "new_tqc", "TQCConfig", "exposure", ("new_tqc", "exposure")),
     "fitted_q": Algorithm("agents.algorithms.fitted_q", "new_fitted_q", "FittedQConfig", "utility"),
 }
+ON_DEVICES = ("ppo", "dqn", "qrdqn", "sac", "fitted_q")  #: that can learn on a GPU, among positions
 NAMES = ("bc", *ALGORITHMS)
 
 

@@ -131,7 +131,7 @@ class DiscreteSAC(LeanCollection, OffPolicyAlgorithm):
         self._pull, self._warm_up = pull, warm_up
         self._setup_model()
         self.target_entropy = entropy * math.log(int(self.action_space.n))  # type: ignore[attr-defined]
-        self.log_temperature = torch.tensor([math.log(temperature)], requires_grad=True)
+        self.log_temperature = torch.tensor([math.log(temperature)], requires_grad=True, device=self.device)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], lr=self.lr_schedule(1))
 
     def use_towers(self) -> None:
@@ -329,7 +329,9 @@ def new_exposure_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *,
     return algorithm
 
 
-def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int) -> DiscreteSAC:
+def new_sac(
+    clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int, device: str = "cpu"
+) -> DiscreteSAC:
     """Discrete SAC on the training markets, started and guided as `config` says.
 
     Args:
@@ -337,8 +339,9 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
         train: markets to learn on.
         config: of SAC.
         seed: of episodes, actions, samples and, from scratch, weights.
+        device: where embeddings and updates are, as torch names it.
     """
-    guide = bound_clone(clone, train) if config.from_clone else None
+    guide = bound_clone(clone, train, device) if config.from_clone else None
     algorithm = DiscreteSAC(
         clone=guide,
         pull=config.pull,
@@ -349,7 +352,7 @@ def new_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: in
         policy_kwargs={
             "actor_arguments": actor_arguments(clone.shape), "critic_arguments": value_arguments(clone.shape)
         },
-        **config.arguments(seed),
+        **config.arguments(seed, device),
     )  # fmt: skip
     if config.from_clone:
         algorithm.policy.actor.load_state_dict(clone.policy.state_dict())

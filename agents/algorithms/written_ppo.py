@@ -120,10 +120,16 @@ def drawn(logits: torch.Tensor) -> tuple[NDArray[np.int64], torch.Tensor]:
         actions, log_prob = np.empty(len(logits), np.int64), torch.empty(len(logits))
         _drawn(logits.numpy(), uniform.numpy(), actions, log_prob.numpy())
         return actions, log_prob
+    chosen, log_prob = drawn_by_torch(logits, uniform.to(logits.device))
+    return chosen.cpu().numpy(), log_prob
+
+
+def drawn_by_torch(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Actions (N,) int64 and their log-probabilities (N,), by numbers from [0, 1), (N,), on any device."""
     log_probs = torch.log_softmax(logits, dim=1)
     edges = log_probs.exp().cumsum(1)[:, :-1].contiguous()
-    chosen = torch.searchsorted(edges, uniform.to(logits.device)[:, None], right=True)
-    return chosen.flatten().cpu().numpy(), log_probs.gather(1, chosen).flatten()
+    chosen = torch.searchsorted(edges, uniform[:, None], right=True)
+    return chosen.flatten(), log_probs.gather(1, chosen).flatten()
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

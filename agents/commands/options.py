@@ -77,6 +77,10 @@ Accelerator = Annotated[
     Literal["auto", "cpu", "gpu"] | None,
     typer.Option("--accelerator", help="Where networks run, instead of the recipe's; auto: a GPU where there is one."),
 ]
+LearningDevice = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option("--device", help="Where the agent learns, instead of the recipe's; auto: a GPU where there is one."),
+]
 MLflow = Annotated[str | None, typer.Option("--mlflow", help="Also log to this MLflow experiment.")]
 
 

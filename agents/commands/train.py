@@ -16,6 +16,7 @@ from agents.commands.options import (
     Features,
     Funding,
     Instrument,
+    LearningDevice,
     MLflow,
     RecipeSeed,
     Reference,
@@ -57,6 +58,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
     mlflow: MLflow = None,
     accelerator: Accelerator = None,
+    device: LearningDevice = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this interrupted run.", file_okay=False)] = None,
     force: Annotated[bool, typer.Option(help="Resume although something changed or is gone.")] = False,
     market: Annotated[str | None, hidden("--market")] = None,
@@ -65,6 +67,7 @@ def train(
     from agents.run_folders.run_folder import Run, kept_of_run, read_json, refuse_earlier_run
     from agents.run_folders.run_origin import trained_in_words
     from agents.training.multi_seed import train_one, train_seeds
+    from agents.training.pipeline import learning_device
     from agents.training.recipe import AgentRecipe, read_recipe
 
     task, bars = of_earlier(market, "--market", task, bars)
@@ -89,7 +92,8 @@ def train(
             raise ValueError(f"--algo {algo} does not fit the recipe, whose algorithm is {chosen.algorithm}")
         chosen = chosen.changed(**given, inputs=inputs.over(chosen.inputs)).with_steps(steps).with_dagger(dagger)
         refuse_earlier_run(out)
-    chosen = chosen.with_accelerator(accelerator)
+    chosen = chosen.with_accelerator(accelerator).with_device(device)
+    learning_device(chosen.algorithm, chosen.training)  # told before anything is begun
     if ray and seeds == 1:
         raise ValueError("--ray spreads several runs: give --seeds, too")
     with told_when_interrupted(lambda: kept_of_run(out)):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from agents.markets.expert_market import ExpertMarket
@@ -36,6 +37,14 @@ class EmbeddingTable:
             )
         self.rows: NDArray[np.float32] = np.ascontiguousarray(np.concatenate(embeddings), dtype=np.float32)
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        self._on: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """`rows` and `offsets` as tensors on a device, one copy of them however many networks read it."""
+        if str(device) not in self._on:
+            parts = torch.from_numpy(self.rows), torch.from_numpy(self.offsets)
+            self._on[str(device)] = parts[0].to(device), parts[1].to(device)
+        return self._on[str(device)]
 
 
 @contextmanager

@@ -38,8 +38,7 @@ class CachedEmbeddings(BaseFeaturesExtractor):
         """
         if table.rows.shape[1] != self._embedding_width:
             raise ValueError(f"the table's embeddings are {table.rows.shape[1]} wide, not {self._embedding_width}")
-        self.rows = torch.from_numpy(table.rows)
-        self.offsets = torch.from_numpy(table.offsets)
+        self.rows, self.offsets = table.on(self.rows.device)
 
     def forward(self, observations: dict[str, torch.Tensor]) -> torch.Tensor:
         """(B, D + 5) float32 from `index` (B, 2) and `account` (B, 5)."""

@@ -13,6 +13,8 @@ from cryptoenv.files.typed_values import later_field, require
 from pretrain import Extractor
 from pretrain.fitting.transfer import DEVICES
 
+LEARNING_DEVICES = ("cpu", "cuda", "auto")
+
 
 @dataclass(frozen=True)
 class AgentTrainingConfig:
@@ -29,8 +31,9 @@ class AgentTrainingConfig:
         days: tradable days of each.
         patience: evaluations without a gain after which learning stops.
         checkpoint_every: env steps between checkpoints; None is a tenth of the algorithm's steps.
-        accelerator: where markets are embedded: "cpu", "gpu", or "auto" for a GPU where there is one. The agent's own
-            networks, a few small layers that wait for the env, stay on the CPU.
+        accelerator: where markets are embedded: "cpu", "gpu", or "auto" for a GPU where there is one.
+        device: where the agent learns: "cpu", "cuda", or "auto" for a GPU where there is one. Embeddings, rollouts'
+            features and updates are there; the env and its replay stay in memory.
         trading: instrument, actions, reward, costs, limits, sizing and rules, where `settings` is None.
 
     Raises:
@@ -48,10 +51,12 @@ class AgentTrainingConfig:
     checkpoint_every: int | None = None
     trading: TradingChoice = field(default_factory=TradingChoice)
     accelerator: str = later_field("cpu")
+    device: str = later_field("cpu")
 
     def __post_init__(self) -> None:
         require_numbers(self)
         require(self.accelerator in DEVICES, "accelerator", self.accelerator, f"one of {tuple(DEVICES)}")
+        require(self.device in LEARNING_DEVICES, "device", self.device, f"one of {LEARNING_DEVICES}")
 
     def settings_for(self, extractor: Extractor) -> TradingSettings:
         """The settings, or `trading` with the extractor's own timeframes and windows."""

@@ -14,7 +14,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter
 
-from agents.algorithms.registry import ALGORITHMS, new_config, require_actions
+from agents.algorithms.registry import ALGORITHMS, ON_DEVICES, new_config, require_actions
 from agents.algorithms.threads import one_thread
 from agents.cloning.behaviour_cloning import CloningConfig, clone, cloning_of
 from agents.cloning.dagger import DaggerConfig, dagger
@@ -49,6 +49,7 @@ from cryptoenv.files.typed_values import written_values
 from pretrain import Extractor
 from pretrain.data.splits import JUDGED_BY, refuse_families
 from pretrain.fitting.market_inputs import MarketInputs, MarketMaker
+from pretrain.fitting.predicting import chosen_device
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def learn(
         FolderLockedError: another process trains in `out`.
     """
     _require_fit(algorithm, extractor, markets, config)
+    learning_device(algorithm, config)
     logs, began = out / LOG if out else None, perf_counter()
     checkpoints = None
     with ExitStack() as stack:
@@ -221,7 +223,23 @@ def _learner(
         curriculum=getattr(learning, "curriculum", 0.0),
     )  # fmt: skip
     builder, _ = found.for_actions(start.settings.continuous)
-    return getattr(import_module(found.module), builder)(start, train, learning, seed=seed), schedule
+    elsewhere = {} if config.device == "cpu" else {"device": learning_device(algorithm, config)}
+    return getattr(import_module(found.module), builder)(start, train, learning, seed=seed, **elsewhere), schedule
+
+
+def learning_device(algorithm: str, config: AgentTrainingConfig) -> str:
+    """Where the agent learns, as torch names it.
+
+    Raises:
+        ValueError: there is no GPU, or the algorithm learns on the processor alone.
+    """
+    device = str(chosen_device(config.device))
+    if device != "cpu" and (algorithm not in ON_DEVICES or config.trading.actions == CONTINUOUS):
+        raise ValueError(
+            f"device: {config.device} is for {', '.join(ON_DEVICES)} among positions; "
+            f"{algorithm} {'over exposures ' if algorithm in ON_DEVICES else ''}learns on the cpu"
+        )
+    return device
 
 
 def identity(
@@ -233,7 +251,7 @@ def identity(
 ) -> dict[str, Any]:
     """What a training is made of: a resumed one must be made of the same."""
     told = asdict(config)
-    del told["accelerator"]  # where it is made is not what it is made of
+    del told["accelerator"], told["device"]  # where it is made is not what it is made of
     if config.learning is not None:
         told["learning"] = written_values(config.learning)
     if told["settings"] is not None and not told["settings"]["continuous"]:
@@ -322,6 +340,7 @@ def train(
     new_config(algorithm)
     require_actions(algorithm, config is not None and config.trading.actions == CONTINUOUS)
     config, folder = config or AgentTrainingConfig(), Path(out)
+    learning_device(algorithm, config)
     with writing_run(folder, resume=resume):
         loaded = load_extractor(extractor, segments)
         settings = config.settings_for(loaded)

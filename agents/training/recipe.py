@@ -136,6 +136,12 @@ class AgentRecipe:
             return self
         return replace(self, training=replace(self.training, accelerator=accelerator))
 
+    def with_device(self, device: str | None) -> Self:
+        """This recipe with the agent learning elsewhere; None leaves it as it is."""
+        if device is None:
+            return self
+        return replace(self, training=replace(self.training, device=device))
+
     def with_dagger(self, rounds: int | None) -> Self:
         """This recipe with another number of rounds of DAgger; None leaves it as it is."""
         if rounds is None:
@@ -217,8 +223,9 @@ def write_agent_recipe(recipe: AgentRecipe, path: Path) -> None:
     training = asdict(recipe.training)
     for name in ("settings", "learning", "cloning", "dagger", "trading"):
         training.pop(name)
-    if training["accelerator"] == AgentTrainingConfig.accelerator:
-        del training["accelerator"]  # as files were written before it was there
+    for later in ("accelerator", "device"):
+        if training[later] == getattr(AgentTrainingConfig, later):
+            del training[later]  # as files were written before it was there
     values: dict[str, Any] = {
         "algorithm": recipe.algorithm, "market": recipe.market, "extractor": recipe.extractor, "seed": recipe.seed,
         **recipe.inputs.given, **recipe.training.trading.given, "training": training,

@@ -116,7 +116,7 @@ class Selection(BaseCallback):
         if found.earned[best] > self.best_score:
             self.since_best, self.kept_step = 0, self.num_timesteps
             self.best_score, self.best_margin, self.best_metrics = float(found.earned[best]), MARGINS[best], metrics
-            self.best_weights = {k: v.clone() for k, v in policy.state_dict().items()}
+            self.best_weights = {k: v.detach().cpu().clone() for k, v in policy.state_dict().items()}
         self.logger.dump(self.num_timesteps)
 
     def result(self) -> Improved:

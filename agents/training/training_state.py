@@ -36,11 +36,11 @@ def state_of(algorithm: BaseAlgorithm) -> tuple[Arrays, dict[str, Any]]:
     values: dict[str, Any] = {name: getattr(algorithm, name) for name in COUNTERS if hasattr(algorithm, name)}
     for name in _modules(algorithm):
         for key, value in recursive_getattr(algorithm, name).state_dict().items():
-            arrays[f"module/{name}/{key}"] = value.detach().numpy()
+            arrays[f"module/{name}/{key}"] = value.detach().cpu().numpy()
     for name in _optimizers(algorithm):
         arrays |= _of_optimizer(name, recursive_getattr(algorithm, name))
     for name in algorithm._get_torch_save_params()[1]:
-        arrays[f"tensor/{name}"] = recursive_getattr(algorithm, name).detach().numpy()
+        arrays[f"tensor/{name}"] = recursive_getattr(algorithm, name).detach().cpu().numpy()
     if (buffer := getattr(algorithm, "replay_buffer", None)) is not None:
         arrays |= {f"replay/{name}": value for name, value in buffer.state_dict().items()}
     if algorithm.env is not None:
@@ -49,7 +49,7 @@ def state_of(algorithm: BaseAlgorithm) -> tuple[Arrays, dict[str, Any]]:
         arrays |= {f"last/{name}": value for name, value in last.items()}
         arrays["starts"] = np.asarray(algorithm._last_episode_starts)
     if (memory := getattr(algorithm, "_last_lstm_states", None)) is not None:  # RecurrentPPO's
-        arrays |= {f"memory/{part}/{n}": state.numpy() for part in ("pi", "vf") for n, state in _states(memory, part)}
+        arrays |= {f"memory/{part}/{n}": s.cpu().numpy() for part in ("pi", "vf") for n, s in _states(memory, part)}
     _, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002 -- SB3 draws from it
     arrays |= {"rng/torch": torch.get_rng_state().numpy(), "rng/numpy": np.asarray(keys)}
     values["numpy"] = [int(place), int(has_gauss), float(gauss)]
@@ -177,7 +177,7 @@ def _of_optimizer(name: str, optimizer: torch.optim.Optimizer) -> Arrays:
     found: Arrays = {f"optimizer/{name}/rate": np.array([group["lr"] for group in optimizer.param_groups])}
     for number, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
-            found[f"optimizer/{name}/{number}/{key}"] = torch.as_tensor(value).numpy()
+            found[f"optimizer/{name}/{number}/{key}"] = torch.as_tensor(value).cpu().numpy()
     return found
 
 

@@ -10,17 +10,22 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import polyak_update
 
 import cryptoenv
 import synthetic
 from agents.algorithms.ppo import CloneGuidedPPO
 from agents.algorithms.sb3_vec_env import Sb3VecEnv
-from agents.algorithms.written_passes import WrittenLayers, quicken, tanh_
+from agents.algorithms.towers import Follower, Tower, clip
+from agents.algorithms.written_passes import WrittenLayers, quicken, slowly, tanh_
 from agents.algorithms.written_ppo import (
     LOSSES,
     Rollout,
     Towers,
     Weights,
+    drawn,
+    drawn_by_torch,
+    gradients_by_torch,
     losses_and_gradients,
     rollout_of,
 )
@@ -148,6 +153,71 @@ def test_unusual_layers_are_left_as_they_are() -> None:
         holder = torch.nn.Sequential(torch.nn.Linear(3, 4), other, torch.nn.Linear(4, 2))
         quicken(holder)
         assert type(holder) is torch.nn.Sequential
+
+
+def test_compiled_losses_are_torchs() -> None:
+    torch.manual_seed(1)
+    clone, actions = torch.randn(300, 5).log_softmax(1), torch.randint(5, (300,))
+    actor, critic = Tower([torch.nn.Linear(2, 5)]), Tower([torch.nn.Linear(2, 1)])
+    features = torch.randn(300, 2)
+    logits = actor.forward(features)
+    old = logits.log_softmax(1).gather(1, actions[:, None]).flatten() + 0.2 * torch.randn(300)
+    batch = Rollout(features, actions, old, torch.randn(300), torch.randn(300), clone)
+    weights = Weights(0.5, 0.02, 0.3, 0.1)
+    of_logits, of_values, losses = gradients_by_torch(
+        actor.forward(batch.features), critic.forward(batch.features), batch, weights
+    )
+    found = losses_and_gradients(Towers(actor, critic, None), batch, weights, True)  # type: ignore[arg-type]
+    torch.testing.assert_close(found.float(), losses, rtol=1e-5, atol=1e-6)
+    for tower, gradient in ((actor, of_logits), (critic, of_values)):
+        wanted = gradient.T @ batch.features
+        weight = tower.layers[0].weight.grad
+        assert weight is not None
+        assert float((weight - wanted).abs().max()) <= 2e-6 * float(wanted.abs().max())
+
+
+def test_actions_are_drawn_as_often_as_they_are_likely() -> None:
+    torch.manual_seed(2)
+    logits = torch.tensor([0.3, -1.0, 1.2]).repeat(40_000, 1)
+    actions, log_prob = drawn(logits)
+    chances = logits[0].softmax(0).numpy()
+    np.testing.assert_allclose(np.bincount(actions, minlength=3) / 40_000, chances, atol=0.01)
+    np.testing.assert_allclose(log_prob.exp().numpy(), chances[actions], rtol=1e-5)
+    several = torch.randn(500, 4)
+    torch.manual_seed(3)
+    mine, own = drawn(several)
+    torch.manual_seed(3)
+    its, theirs = drawn_by_torch(several, torch.rand(500))
+    assert (mine == its.numpy()).all()
+    torch.testing.assert_close(own, theirs)
+
+
+def test_clipping_and_following_are_the_usual_ones() -> None:
+    torch.manual_seed(4)
+    nets = [torch.nn.Sequential(torch.nn.Linear(3, 20), torch.nn.Tanh(), torch.nn.Linear(20, 2)) for _ in range(3)]
+    tower, features = Tower.of(list(nets[0])), torch.randn(30, 3)
+    assert tower is not None
+    nets[1].load_state_dict(nets[0].state_dict())
+    nets[1](features).sum().backward()
+    torch.nn.utils.clip_grad_norm_(nets[1].parameters(), 0.5)
+    tower.forward(features)
+    tower.backward(torch.ones(30, 2))
+    clip([tower], 0.5)
+    for mine, its in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert mine.grad is not None and its.grad is not None
+        torch.testing.assert_close(mine.grad, its.grad, rtol=1e-5, atol=1e-7)
+    followers = [copy.deepcopy(nets[2]), copy.deepcopy(nets[2])]
+    Follower(nets[0], followers[0], 0.1).follow()
+    polyak_update(nets[0].parameters(), followers[1].parameters(), 0.1)
+    for mine, its in zip(followers[0].parameters(), followers[1].parameters(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_what_was_quickened_can_be_slowed() -> None:
+    net = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh())])
+    quicken(net)
+    slowly(net)
+    assert type(net[0]) is torch.nn.Sequential
 
 
 def test_passes_need_no_processor() -> None:
