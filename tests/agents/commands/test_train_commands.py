@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ import torch
 from agents.algorithms.registry import NAMES, new_config
 from agents.command_line import main
 from agents.run_folders.run_folder import Run
+from agents.settings import TradingChoice
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import learning_device
 from agents.training.recipe import RECIPES, AgentRecipe
 from pretrain import ConfigError, Extractor
 from synthetic import regime_market, task_seeds
@@ -288,6 +292,26 @@ def test_options_that_contradict_a_resume_are_refused(tmp_path: Path, capsys: py
     assert main(["train", "--resume", str(tmp_path), "--seeds", "3"]) == 2
     assert main(["train", "--ray", "--out", str(tmp_path / "x")]) == 2
     assert "give --seeds, too" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--device", "cuda", "--task", "easy", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "device='cuda' cannot be used here" in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_who_learns_on_the_processor_alone_says_so() -> None:
+    positions, exposures = AgentTrainingConfig(device="auto"), TradingChoice(actions="continuous")
+    assert learning_device("tqc", positions) == "cpu" or torch.cuda.is_available()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.training.pipeline.chosen_device", torch.device)
+        assert learning_device("ppo", replace(positions, device="cuda")) == "cuda"
+        with pytest.raises(ValueError, match="tqc learns on the cpu"):
+            learning_device("tqc", replace(positions, device="cuda"))
+        with pytest.raises(ValueError, match="ppo over exposures learns on the cpu"):
+            learning_device("ppo", replace(positions, device="cuda", trading=exposures))
 
 
 def test_mlflow_has_the_figures_of_the_run(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
