@@ -85,10 +85,6 @@ class Tower:
         """Whether every weight asks for gradients."""
         return all(part.requires_grad for layer in self.layers for part in (layer.weight, layer.bias))
 
-    def weights(self) -> list[torch.Tensor]:
-        """Weights and biases, without their gradients, in the order of `gradient`."""
-        return [part.detach() for layer in self.layers for part in (layer.weight, layer.bias)]
-
     @torch.no_grad()
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, A) of features (B, D), in memory that the next pass overwrites."""

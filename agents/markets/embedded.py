@@ -40,7 +40,7 @@ class EmbeddingTable:
         self._on: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """`rows` and `offsets` as tensors on a device, one copy of them however many networks read it."""
+        """`rows` (sum of T, D) and `offsets` (M,) on a device, one copy of them however many networks read it."""
         if str(device) not in self._on:
             parts = torch.from_numpy(self.rows), torch.from_numpy(self.offsets)
             self._on[str(device)] = parts[0].to(device), parts[1].to(device)
