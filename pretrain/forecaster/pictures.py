@@ -81,13 +81,16 @@ def draw_errors(table: pd.DataFrame, path: Path) -> None:
     horizons = table.index.get_level_values("horizon").unique()
     names = table.index.get_level_values("contender").unique()
     persistence = table.loc[PERSISTENCE]
-    for name, colour in zip(names, (LINE, "#777777", SECOND), strict=False):
+    for place, (name, colour) in enumerate(zip(names, (LINE, "#777777", SECOND), strict=False)):
         own = table.loc[name]
+        # the first on top, on larger dots of the others: means that are not believed are persistence's
+        size = 6 if place == 0 else 9
+        line: dict[str, Any] = {"color": colour, "label": name, "zorder": 4 - place, "markersize": size}
         if name != HISTORICAL:  # whose mean is persistence's
-            axes[0].plot(range(len(horizons)), own["rmse"] / persistence["rmse"], "o-", color=colour, label=name)
+            axes[0].plot(range(len(horizons)), own["rmse"] / persistence["rmse"], "o-", **line)
         if name != PERSISTENCE:
             ratio = own["crps_of_historical"]
-            axes[1].plot(range(len(horizons)), ratio, "o-", color=colour, label=name)
+            axes[1].plot(range(len(horizons)), ratio, "o-", **line)
             if name != HISTORICAL:
                 axes[1].fill_between(range(len(horizons)), own["crps_low"], own["crps_high"], color=colour, alpha=0.2)
     axes[0].set_ylabel("RMSE of the return / persistence's")
