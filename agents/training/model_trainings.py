@@ -113,6 +113,10 @@ class ForecasterTraining:
         if start not in ("", NOTHING):
             raise ValueError(f"--from {start}: a forecaster is trained anew; leave it out")
         recipe.require_own()
+        if init is not None:  # before bars are read and their splits drawn
+            from pretrain.forecaster.gpt2_folder import like_gpt2
+
+            like_gpt2(recipe.architecture, init)
         self.recipe, self.layout, self._init = recipe, recipe.layout, init
         self.said = f"a new forecaster, on {', '.join(self.layout.timeframes)}"
 

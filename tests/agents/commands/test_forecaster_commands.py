@@ -121,6 +121,7 @@ def test_what_is_not_of_forecasters_is_refused(place: Path, capsys: pytest.Captu
     given = ["pretrain", "--recipe", "forecaster", "--out", str(place / "none")]
     for options, message in (
         (["--init", str(place / "nothing")], "no such folder"),
+        (["--bars", str(place / "bars.csv"), "--init", str(place / "nothing")], "no such folder"),
         (["--bars", str(place / "bars.csv"), "--from", "default"], "a forecaster is trained anew"),
     ):
         assert main([*given, *options]) == 2
