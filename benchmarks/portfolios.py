@@ -82,7 +82,7 @@ def learn(steps: int, seed: int) -> tuple[Any, float]:
     )
     model = PPO(
         "MultiInputPolicy", envs, n_steps=256, batch_size=512, n_epochs=6, gamma=0.95, learning_rate=5e-4, seed=seed,
-        device="cpu", policy_kwargs={"features_extractor_class": SharedByAssets, "log_std_init": -1.0},
+        device="cpu", policy_kwargs={"features_extractor_class": SharedByAssets, "log_std_init": -2.0},
     )  # fmt: skip
     begin = time.perf_counter()
     model.learn(steps)

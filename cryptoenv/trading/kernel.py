@@ -16,6 +16,9 @@ Events of a step, for a decision at the close of bar `t` (everything else happen
    whatever the participation limit says of a bar's volume;
 5. the account is marked at the close; at the floor it is ruined.
 
+Where a function takes an account and a position, the account's row has the purse (cash, costs, realised profit) and the
+position's what is held; with one asset both are one row.
+
 `equity = start + realised + unrealised - fees - funding - borrow + shortfall` holds at every step. Only `math`
 functions are used, so that jitted and un-jitted results are bit-identical; `error_model="numpy"` spares a test for
 zero before every division, none of which can be by zero. What every step runs is inlined: an array argument of a call
@@ -125,39 +128,50 @@ def position_after(
 
 
 @njit(cache=True, error_model="numpy")
-def apply_fill(account: NDArray[np.float64], quantity: float, price: float, fee: float, step: float) -> None:
+def apply_fill(
+    account: NDArray[np.float64], position: NDArray[np.float64], quantity: float, price: float, fee: float, step: float
+) -> None:
     """Book a fill of signed `quantity` at `price` with `fee` in quote: cash, average entry, realised profit.
 
-    `account`: (ACCOUNT_WIDTH,) float64, changed in place; what is then held is freed of dust of `step`.
+    `account`, `position`: (ACCOUNT_WIDTH,) float64, changed in place; what is then held is freed of dust of `step`.
     """
     after, entry, realised, bars = position_after(
-        account[QUANTITY], account[ENTRY_PRICE], account[REALISED], account[BARS_HELD], quantity, price, step
+        position[QUANTITY], position[ENTRY_PRICE], account[REALISED], position[BARS_HELD], quantity, price, step
     )
-    account[ENTRY_PRICE], account[REALISED], account[BARS_HELD] = entry, realised, bars
+    position[ENTRY_PRICE], account[REALISED], position[BARS_HELD] = entry, realised, bars
     account[CASH] -= quantity * price + fee
-    account[QUANTITY] = after
+    position[QUANTITY] = after
     account[FEES] += fee
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def pay_holding_costs(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]) -> None:
-    """Event 1: funding (perpetual) or borrow (margin shorts) on the value at the open, by the position held.
+def holding_costs(
+    held: float, opened: float, funding: float, marks: float, p: NDArray[np.float64]
+) -> tuple[float, float]:
+    """What falls due on `held` at the open: funding (perpetual) and borrow (margin shorts), quote.
 
-    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,) row of `Market.prices`; `p`: (PARAMETER_WIDTH,).
+    `funding`, `marks`: of the bar, the market's own rate and how many times the constant one falls due; `p`:
+    (PARAMETER_WIDTH,).
     """
-    held = account[QUANTITY]
-    if held == 0.0:
-        return
-    if p[IS_PERPETUAL] == 1.0:
-        rate = bar[FUNDING] + p[FUNDING_RATE] * bar[FUNDING_MARKS]
-        if rate != 0.0:
-            paid = held * bar[OPEN] * rate
-            account[CASH] -= paid
-            account[FUNDING_PAID] += paid
-    elif held < 0.0 and p[BORROW] > 0.0:
-        paid = -held * bar[OPEN] * p[BORROW] * p[BAR_DAYS]
-        account[CASH] -= paid
-        account[BORROW_PAID] += paid
+    value = held * opened
+    perpetual, borrows = p[IS_PERPETUAL] == 1.0, held < 0.0
+    borrow = -value * p[BORROW] * p[BAR_DAYS] if borrows else 0.0
+    return value * (funding + p[FUNDING_RATE] * marks) if perpetual else 0.0, 0.0 if perpetual else borrow
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def pay_holding_costs(
+    account: NDArray[np.float64], position: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]
+) -> None:
+    """Event 1: funding or borrow on the value at the open, by the position held.
+
+    `account`, `position`: (ACCOUNT_WIDTH,); the former is changed in place. `bar`: (8,) row of `Market.prices`; `p`:
+    (PARAMETER_WIDTH,).
+    """
+    funding, borrow = holding_costs(position[QUANTITY], bar[OPEN], bar[FUNDING], bar[FUNDING_MARKS], p)
+    account[CASH] = account[CASH] - funding - borrow
+    account[FUNDING_PAID] += funding
+    account[BORROW_PAID] += borrow
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -190,26 +204,28 @@ def plan_order(
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def book_order(
-    account: NDArray[np.float64], status: int, quantity: float, price: float, open_price: float, p: NDArray[np.float64]
-) -> None:
+    account: NDArray[np.float64], position: NDArray[np.float64], status: int, quantity: float, price: float,
+    open_price: float, p: NDArray[np.float64],
+) -> None:  # fmt: skip
     """Of event 3: book the fill of an order of `status` and signed `quantity` at `price`, with its fee and slippage.
 
-    `account`: (ACCOUNT_WIDTH,), changed in place; `open_price`: what slippage is reckoned from; `p`:
+    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `open_price`: what slippage is reckoned from; `p`:
     (PARAMETER_WIDTH,).
     """
     notional = abs(quantity) * price
-    apply_fill(account, quantity, price, p[FEE] * notional, p[STEP_SIZE])
+    apply_fill(account, position, quantity, price, p[FEE] * notional, p[STEP_SIZE])
     if status == CASH_CAPPED and account[CASH] < 0.0:
         account[CASH] = 0.0  # the last bit of cash / (price * (1 + fee)) * price * (1 + fee)
     account[SLIPPAGE] += abs(quantity) * abs(price - open_price)
-    account[FILL_PRICE] = price
-    account[FILL_QUANTITY] = quantity
+    position[FILL_PRICE] = price
+    position[FILL_QUANTITY] = quantity
     account[TURNOVER] += notional / account[PREVIOUS_EQUITY]
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def fill_order(
     account: NDArray[np.float64],
+    position: NDArray[np.float64],
     planned: tuple[int, float],
     cash: float,
     bar: NDArray[np.float64],
@@ -218,7 +234,7 @@ def fill_order(
 ) -> int:
     """Event 3: fill at the open what `plan_order` left, a spot buy within `cash`. Returns the order status.
 
-    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
     """
     status, quantity = planned
     if quantity == 0.0:
@@ -230,21 +246,23 @@ def fill_order(
         status = CASH_CAPPED
         if quantity <= 0.0:
             return ROUNDED_TO_ZERO
-        if quantity * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
+        if quantity * position[CLOSE_PRICE] < p[MIN_NOTIONAL]:
             return BELOW_MIN_NOTIONAL
         price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
-    book_order(account, status, quantity, price, bar[OPEN], p)
+    book_order(account, position, status, quantity, price, bar[OPEN], p)
     return status
 
 
 @njit(cache=True, error_model="numpy")
-def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> float:
+def liquidation_price(
+    account: NDArray[np.float64], position: NDArray[np.float64], p: NDArray[np.float64]
+) -> float:
     """Price at which equity falls to the maintenance margin of the open position; 0 where there is none.
 
-    Solves `cash + quantity * price = maintenance * |quantity| * price`. `account`: (ACCOUNT_WIDTH,), `p`:
-    (PARAMETER_WIDTH,).
+    Solves `cash + quantity * price = maintenance * |quantity| * price`. `account`, `position`:
+    (ACCOUNT_WIDTH,), `p`: (PARAMETER_WIDTH,).
     """
-    held = account[QUANTITY]
+    held = position[QUANTITY]
     if held == 0.0 or p[IS_SPOT] == 1.0:
         return 0.0
     if held > 0.0:
@@ -253,18 +271,21 @@ def liquidation_price(account: NDArray[np.float64], p: NDArray[np.float64]) -> f
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def book_exit(account: NDArray[np.float64], level: float, price: float, fee: float) -> None:
-    """Of event 4: book that all is closed at `price` instead of `level`; `account`: (ACCOUNT_WIDTH,), in place."""
-    quantity = -account[QUANTITY]
-    apply_fill(account, quantity, price, fee, 0.0)
+def book_exit(
+    account: NDArray[np.float64], position: NDArray[np.float64], level: float, price: float, fee: float
+) -> None:
+    """Of event 4: book that all is closed at `price` instead of `level`; both rows: (ACCOUNT_WIDTH,), in place."""
+    quantity = -position[QUANTITY]
+    apply_fill(account, position, quantity, price, fee, 0.0)
     account[SLIPPAGE] += abs(quantity) * abs(price - level)
-    account[EXIT_PRICE] = price
+    position[EXIT_PRICE] = price
     account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
 
 
 @njit(cache=True, error_model="numpy")
 def close_position(
     account: NDArray[np.float64],
+    position: NDArray[np.float64],
     level: float,
     sigma: float,
     bar: NDArray[np.float64],
@@ -273,27 +294,30 @@ def close_position(
 ) -> int:
     """Close all at `level`: with slippage and fee, or worsened by the liquidation fee (which replaces both).
 
-    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,). Returns `kind`, an `ExitKind`.
+    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,). Returns `kind`, an
+    `ExitKind`.
     """
-    quantity = -account[QUANTITY]
+    quantity = -position[QUANTITY]
     if kind == LIQUIDATED:
         price = level * (1.0 + math.copysign(p[LIQUIDATION_FEE], quantity))
         fee = 0.0
     else:
         price = slipped_price(level, quantity, bar[VOLUME], sigma, p)
         fee = p[FEE] * abs(quantity) * price
-    book_exit(account, level, price, fee)
+    book_exit(account, position, level, price, fee)
     return kind
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def exit_due(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]) -> tuple[int, float]:
+def exit_due(
+    account: NDArray[np.float64], position: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]
+) -> tuple[int, float]:
     """Of event 4: which exit the bar brings, and its price: gapped at the open, then adverse before favourable.
 
     A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
-    `account`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    `account`, `position`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
     """
-    held = account[QUANTITY]
+    held = position[QUANTITY]
     if held == 0.0:
         return NO_EXIT, 0.0
     side = 1.0 if held > 0.0 else -1.0
@@ -307,10 +331,10 @@ def exit_due(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[
     safe = p[IS_SPOT] == 1.0 or margin_left > SAFE_MARGIN * abs(held) * adverse
     if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
         return NO_EXIT, 0.0
-    liquidation = liquidation_price(account, p)
-    stop = account[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
+    liquidation = liquidation_price(account, position, p)
+    stop = position[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
     traded = bar[VOLUME] > 0.0
-    profit = account[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
+    profit = position[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
     profit_set = traded and p[TAKE_PROFIT] < math.inf and profit > 0.0
     if profit_set and (open_price - profit) * side >= 0.0:  # a resting order: filled before anything later in the bar
         return TOOK_PROFIT, open_price
@@ -326,25 +350,26 @@ def exit_due(account: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def exit_inside_bar(
-    account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]
-) -> int:
+    account: NDArray[np.float64], position: NDArray[np.float64], sigma: float, bar: NDArray[np.float64],
+    p: NDArray[np.float64],
+) -> int:  # fmt: skip
     """Event 4: close the position where the bar brings an exit. Returns the exit kind.
 
-    `account`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
+    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
     """
-    kind, level = exit_due(account, bar, p)
+    kind, level = exit_due(account, position, bar, p)
     if kind != NO_EXIT:
-        close_position(account, level, sigma, bar, p, kind)
+        close_position(account, position, level, sigma, bar, p, kind)
     return kind
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def write_off(account: NDArray[np.float64], close: float) -> None:
-    """What ruin leaves of a position: nothing, its loss at `close` realised. `account`: (ACCOUNT_WIDTH,)."""
-    account[REALISED] += account[QUANTITY] * (close - account[ENTRY_PRICE])
-    account[QUANTITY] = 0.0
-    account[ENTRY_PRICE] = 0.0
-    account[BARS_HELD] = 0.0
+def write_off(account: NDArray[np.float64], position: NDArray[np.float64], close: float) -> None:
+    """What ruin leaves of a position: nothing, its loss at `close` realised. Both rows: (ACCOUNT_WIDTH,)."""
+    account[REALISED] += position[QUANTITY] * (close - position[ENTRY_PRICE])
+    position[QUANTITY] = 0.0
+    position[ENTRY_PRICE] = 0.0
+    position[BARS_HELD] = 0.0
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -387,7 +412,7 @@ def mark(account: NDArray[np.float64], close: float, p: NDArray[np.float64]) -> 
     equity = account[CASH] + account[QUANTITY] * close
     floor = RUIN_FRACTION * account[START_EQUITY]
     if equity <= floor:
-        write_off(account, close)
+        write_off(account, account, close)
         equity = floored(account, equity, floor)
     mark_position(account, close, equity)
     mark_drawdown(account, equity, p)
@@ -435,11 +460,12 @@ def _carry(
     bar = prices[row + 1]
     sigma = prices[row, SIGMA]
     paid = begin_step(account)
-    pay_holding_costs(account, bar, p)
+    pay_holding_costs(account, account, bar, p)
     status = NO_ORDER
     if wanted != account[QUANTITY]:
-        status = fill_order(account, plan_order(account, wanted, bar, p), account[CASH], bar, sigma, p)
-    left = exit_inside_bar(account, sigma, bar, p)
+        planned = plan_order(account, wanted, bar, p)
+        status = fill_order(account, account, planned, account[CASH], bar, sigma, p)
+    left = exit_inside_bar(account, account, sigma, bar, p)
     mark(account, bar[CLOSE], p)
     end_step(account, paid, status, left)
 
@@ -515,10 +541,10 @@ def between_opens(
     """
     bar = prices[row + 1]
     open_account(account, 1.0, bar[OPEN], exposure)
-    exit_inside_bar(account, prices[row, SIGMA], bar, p)
+    exit_inside_bar(account, account, prices[row, SIGMA], bar, p)
     mark(account, bar[CLOSE], p)
     if account[RUINED] == 0.0 and row + 2 < len(prices):
         following = prices[row + 2]
-        pay_holding_costs(account, following, p)
+        pay_holding_costs(account, account, following, p)
         mark(account, following[OPEN], p)
     return math.log(account[EQUITY])

@@ -108,7 +108,7 @@ def _fill_limit(
         if quantity <= 0.0:
             return NO_VOLUME
     notional = abs(quantity) * price
-    apply_fill(account, quantity, price, fee * notional, p[STEP_SIZE])
+    apply_fill(account, account, quantity, price, fee * notional, p[STEP_SIZE])
     if status == CASH_CAPPED and account[CASH] < 0.0:
         account[CASH] = 0.0  # as in the kernel
     account[SLIPPAGE] += quantity * (price - bar[OPEN])  # signed: a limit may be better than the open
@@ -121,7 +121,7 @@ def _fill_limit(
 @njit(cache=True, error_model="numpy")
 def _exits(account: NDArray[np.float64], sigma: float, bar: NDArray[np.float64], p: NDArray[np.float64]) -> int:
     """`exit_inside_bar`, compiled once for its several callers."""
-    return exit_inside_bar(account, sigma, bar, p)
+    return exit_inside_bar(account, account, sigma, bar, p)
 
 
 @njit(cache=True, error_model="numpy")
@@ -149,7 +149,7 @@ def limit_transition(
     adverse = p.copy()
     adverse[TAKE_PROFIT] = math.inf
     paid = begin_step(account)
-    pay_holding_costs(account, bar, p)
+    pay_holding_costs(account, account, bar, p)
     held, quantity, left = account[QUANTITY], order[0], NO_EXIT
     if quantity == 0.0:
         left = _exits(account, sigma, bar, p)

@@ -56,12 +56,8 @@ from cryptoenv.trading.account import (
     TURNOVER,
 )
 from cryptoenv.trading.config import (
-    BAR_DAYS,
-    BORROW,
     DRAWDOWN_STOP,
     FEE,
-    FUNDING_RATE,
-    IS_PERPETUAL,
     IS_SPOT,
     MAINTENANCE,
     MIN_NOTIONAL,
@@ -70,7 +66,7 @@ from cryptoenv.trading.config import (
     TAKE_PROFIT,
     TOLERANCE,
 )
-from cryptoenv.trading.kernel import NO_EXIT, RUIN_FRACTION, SAFE_MARGIN, position_after
+from cryptoenv.trading.kernel import NO_EXIT, RUIN_FRACTION, SAFE_MARGIN, holding_costs, position_after
 from cryptoenv.trading.orders import (
     FILLED,
     NO_ORDER,
@@ -97,12 +93,9 @@ Columns = NDArray[np.float64]
 def _due(columns: Columns, step: Columns, p: NDArray[np.float64]) -> None:
     """Event 1 and the order of event 2: what holding costs, and what is ordered."""
     for i in range(LANES):
-        held, opened = columns[QUANTITY, i], step[OPEN, i]
-        rate = step[FUNDING, i] + p[FUNDING_RATE] * step[FUNDING_MARKS, i]
-        perpetual, borrows = p[IS_PERPETUAL] == 1.0, held < 0.0
-        funding, borrow = held * opened * rate, -held * opened * p[BORROW] * p[BAR_DAYS]
-        step[_HELD_FUNDING, i] = funding if perpetual else 0.0
-        step[_HELD_BORROW, i] = 0.0 if perpetual else (borrow if borrows else 0.0)
+        held = columns[QUANTITY, i]
+        funding, borrow = holding_costs(held, step[OPEN, i], step[FUNDING, i], step[FUNDING_MARKS, i], p)
+        step[_HELD_FUNDING, i], step[_HELD_BORROW, i] = funding, borrow
         target, sigma, last = step[ASKED, i], step[KNOWN_SIGMA, i], columns[ORDER_STATUS, i]
         exposure = effective_target(target, sigma, p)
         wanted = exposure * columns[EQUITY, i] / columns[CLOSE_PRICE, i]

@@ -2,8 +2,8 @@
 
 The money rules of a portfolio, for weights decided at the close of bar `t` (everything else happens in bar `t + 1`).
 Each asset's arithmetic is that of `cryptoenv.trading.kernel`, by the same functions: every asset has a row as an
-account has, into whose hands the account's purse (cash, costs, realised profit, turnover) is given while something is
-done with it, and taken back. With one asset every number is that of `transition`, to the last bit.
+account has, of which what is held is used, and the account's own row has the purse (cash, costs, realised profit,
+turnover). With one asset every number is that of `transition`, to the last bit.
 
 1. **What is asked.** A weight is a target exposure: position value over the account's equity, signed. Where the sum of
    absolute weights exceeds the gross limit, or the absolute sum the net limit, all are scaled down by one factor: what
@@ -40,7 +40,6 @@ from numpy.typing import NDArray
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN, PRICE_COLUMNS, SIGMA, VOLUME
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
-    BORROW_PAID,
     CASH,
     CLOSE_PRICE,
     ENTRY_PRICE,
@@ -48,16 +47,12 @@ from cryptoenv.trading.account import (
     EXIT_KIND,
     EXIT_PRICE,
     EXPOSURE,
-    FEES,
     FILL_PRICE,
     FILL_QUANTITY,
-    FUNDING_PAID,
     HALTED,
     ORDER_STATUS,
     PREVIOUS_EQUITY,
     QUANTITY,
-    REALISED,
-    SLIPPAGE,
     START_EQUITY,
     TARGET,
     TURNOVER,
@@ -95,29 +90,6 @@ ABSENT, TRADED, GONE = 0.0, 1.0, 2.0
 # A slate holds what a step reads of each asset: the prices of bar t + 1, but with the deviation known at t, and:
 COMING = len(PRICE_COLUMNS)  #: `ABSENT`, `TRADED` (it has bars t and t + 1) or `GONE` (its last bar is t, or before)
 SLATE_WIDTH = COMING + 1
-
-
-@njit(cache=True, error_model="numpy", inline="always")
-def _hand_over(giver: NDArray[np.float64], taker: NDArray[np.float64]) -> None:
-    """The purse goes from one row to another: from the account to an asset, or back."""
-    taker[CASH] = giver[CASH]
-    taker[FEES] = giver[FEES]
-    taker[SLIPPAGE] = giver[SLIPPAGE]
-    taker[FUNDING_PAID] = giver[FUNDING_PAID]
-    taker[BORROW_PAID] = giver[BORROW_PAID]
-    taker[REALISED] = giver[REALISED]
-    taker[TURNOVER] = giver[TURNOVER]
-
-
-@njit(cache=True, error_model="numpy")
-def _close(
-    account: NDArray[np.float64], position: NDArray[np.float64], level: float, bar: NDArray[np.float64], kind: int,
-    p: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Close a position at `level`, by the account's purse."""
-    _hand_over(account, position)
-    position[EXIT_KIND] = close_position(position, level, bar[SIGMA], bar, p, kind)
-    _hand_over(position, account)
 
 
 @njit(cache=True, error_model="numpy")
@@ -170,13 +142,13 @@ def open_portfolio(
 
 
 @njit(cache=True, error_model="numpy")
-def _settle(position: NDArray[np.float64], p: NDArray[np.float64]) -> int:
+def _settle(account: NDArray[np.float64], position: NDArray[np.float64], p: NDArray[np.float64]) -> int:
     """Event 2: close what is held of an asset that is gone at its last close, with the fee. Returns the exit kind."""
     quantity, price = -position[QUANTITY], position[CLOSE_PRICE]
     notional = abs(quantity) * price
-    apply_fill(position, quantity, price, p[FEE] * notional, 0.0)
+    apply_fill(account, position, quantity, price, p[FEE] * notional, 0.0)
     position[EXIT_PRICE] = price
-    position[TURNOVER] += notional / position[PREVIOUS_EQUITY]
+    account[TURNOVER] += notional / account[PREVIOUS_EQUITY]
     return SETTLED
 
 
@@ -189,7 +161,6 @@ def _plan(
     p: NDArray[np.float64],
 ) -> float:
     """Events 2 and 3 of one asset, until its fill: what is due, and its order. Returns what a spot buy would cost."""
-    position[PREVIOUS_EQUITY] = account[PREVIOUS_EQUITY]
     position[FILL_PRICE] = math.nan
     position[FILL_QUANTITY] = 0.0
     position[EXIT_PRICE] = math.nan
@@ -198,10 +169,7 @@ def _plan(
     position[COST] = 0.0
     if bar[COMING] == TRADED:
         wanted = wanted_quantity(position, target, bar[SIGMA], p)
-        if position[QUANTITY] != 0.0:
-            _hand_over(account, position)
-            pay_holding_costs(position, bar, p)
-            _hand_over(position, account)
+        pay_holding_costs(account, position, bar, p)
         status, quantity = NO_ORDER, 0.0
         if wanted != position[QUANTITY]:
             status, quantity = plan_order(position, wanted, bar, p)
@@ -212,15 +180,13 @@ def _plan(
         position[ORDER_STATUS] = status
     else:
         if position[QUANTITY] != 0.0:
-            _hand_over(account, position)
-            position[EXIT_KIND] = _settle(position, p)
-            _hand_over(position, account)
+            position[EXIT_KIND] = _settle(account, position, p)
         position[ORDER_STATUS] = NO_VOLUME if target != 0.0 else NO_ORDER
     position[TARGET] = target
     return float(position[COST])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _fill(
     account: NDArray[np.float64], positions: NDArray[np.float64], slate: NDArray[np.float64], due: float,
     p: NDArray[np.float64],
@@ -240,12 +206,10 @@ def _fill(
             share = cash * (position[COST] / due) if turn == 1 else cash
             planned = int(position[ORDER_STATUS]), quantity
             bar = slate[j]
-            _hand_over(account, position)
-            position[ORDER_STATUS] = fill_order(position, planned, share, bar, bar[SIGMA], p)
-            _hand_over(position, account)
+            position[ORDER_STATUS] = fill_order(account, position, planned, share, bar, bar[SIGMA], p)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _margin(
     account: NDArray[np.float64], positions: NDArray[np.float64], slate: NDArray[np.float64], adverse: bool,
     p: NDArray[np.float64],
@@ -280,7 +244,7 @@ def _liquidate(
         held = position[QUANTITY]
         if held != 0.0:
             level = bar[OPEN] + way * ((bar[LOW] if held > 0.0 else bar[HIGH]) - bar[OPEN])
-            _close(account, position, level, bar, LIQUIDATED, p)
+            position[EXIT_KIND] = close_position(account, position, level, bar[SIGMA], bar, p, LIQUIDATED)
 
 
 @njit(cache=True, error_model="numpy")
@@ -297,9 +261,9 @@ def _exits_at_open(
         profit = position[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
         stop = position[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
         if p[TAKE_PROFIT] < math.inf and profit > 0.0 and (bar[OPEN] - profit) * side >= 0.0:
-            _close(account, position, bar[OPEN], bar, TOOK_PROFIT, p)
+            position[EXIT_KIND] = close_position(account, position, bar[OPEN], bar[SIGMA], bar, p, TOOK_PROFIT)
         elif p[STOP_LOSS] < math.inf and (bar[OPEN] - stop) * side <= 0.0:
-            _close(account, position, bar[OPEN], bar, STOPPED, p)
+            position[EXIT_KIND] = close_position(account, position, bar[OPEN], bar[SIGMA], bar, p, STOPPED)
 
 
 @njit(cache=True, error_model="numpy")
@@ -324,19 +288,29 @@ def _next_stop(
     return nearest, whose
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _outlive(
+    account: NDArray[np.float64], positions: NDArray[np.float64], slate: NDArray[np.float64], at_open: float,
+    p: NDArray[np.float64],
+) -> bool:  # fmt: skip
+    """Whether nothing of event 4 can happen to several positions: no stop is set, and their margin is always safe."""
+    if p[STOP_LOSS] != math.inf or p[TAKE_PROFIT] != math.inf:
+        return False
+    if p[IS_SPOT] == 1.0:
+        return True
+    at_worst, value, _, _ = _margin(account, positions, slate, True, p)
+    return at_open > 0.0 and at_worst > SAFE_MARGIN * value
+
+
 @njit(cache=True, error_model="numpy")
 def _exits_of_several(
     account: NDArray[np.float64], positions: NDArray[np.float64], slate: NDArray[np.float64], at_open: float,
     p: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Event 4 where several positions are open. `at_open`: the account's margin at the opens."""
+    """Event 4 where several positions are open and not `_outlive` the bar. `at_open`: the margin at the opens."""
     spot = p[IS_SPOT] == 1.0
     if not spot and at_open <= 0.0:
         _liquidate(account, positions, slate, 0.0, p)
-        return
-    at_worst, value, _, _ = _margin(account, positions, slate, True, p)
-    safe = spot or at_worst > SAFE_MARGIN * value
-    if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
         return
     _exits_at_open(account, positions, slate, p)
     reached = 0.0
@@ -350,7 +324,7 @@ def _exits_of_several(
         if whose >= 0 and way <= short:
             position, bar = positions[whose], slate[whose]
             stop = position[ENTRY_PRICE] * (1.0 - math.copysign(p[STOP_LOSS], position[QUANTITY]))
-            _close(account, position, stop, bar, STOPPED, p)
+            position[EXIT_KIND] = close_position(account, position, stop, bar[SIGMA], bar, p, STOPPED)
             reached = max(reached, way)
             continue
         if short < math.inf:
@@ -367,7 +341,7 @@ def _exits_of_several(
         side = 1.0 if held > 0.0 else -1.0
         profit = position[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
         if profit > 0.0 and ((bar[HIGH] if held > 0.0 else bar[LOW]) - profit) * side >= 0.0:
-            _close(account, position, profit, bar, TOOK_PROFIT, p)
+            position[EXIT_KIND] = close_position(account, position, profit, bar[SIGMA], bar, p, TOOK_PROFIT)
 
 
 @njit(cache=True, error_model="numpy", inline="always")
@@ -381,9 +355,7 @@ def _mark(
     floor = RUIN_FRACTION * account[START_EQUITY]
     if equity <= floor:
         for j in range(positions.shape[0]):
-            _hand_over(account, positions[j])
-            write_off(positions[j], slate[j, CLOSE])
-            _hand_over(positions[j], account)
+            write_off(account, positions[j], slate[j, CLOSE])
         equity = floored(account, equity, floor)
     mark_drawdown(account, equity, p)
     exposure = 0.0
@@ -396,7 +368,7 @@ def _mark(
     account[EXPOSURE] = exposure
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def portfolio_transition(
     account: NDArray[np.float64],
     positions: NDArray[np.float64],
@@ -422,10 +394,8 @@ def portfolio_transition(
     margin, _, count, last = _margin(account, positions, slate, False, p)
     if count == 1:
         position, bar = positions[last], slate[last]
-        _hand_over(account, position)
-        position[EXIT_KIND] = exit_inside_bar(position, bar[SIGMA], bar, p)
-        _hand_over(position, account)
-    elif count > 1:
+        position[EXIT_KIND] = exit_inside_bar(account, position, bar[SIGMA], bar, p)
+    elif count > 1 and not _outlive(account, positions, slate, margin, p):
         _exits_of_several(account, positions, slate, margin, p)
     _mark(account, positions, slate, p)
     status, left, total = NO_ORDER, NO_EXIT, 0.0

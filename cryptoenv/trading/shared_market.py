@@ -129,7 +129,7 @@ def _fill_all(
         quantity = notes[i, ORDERED]
         if quantity != 0.0:
             price = slipped_price(bar[OPEN], bought if quantity > 0.0 else -sold, bar[VOLUME], sigma, p)
-            book_order(accounts[i], int(notes[i, STATUS]), quantity, price, bar[OPEN], p)
+            book_order(accounts[i], accounts[i], int(notes[i, STATUS]), quantity, price, bar[OPEN], p)
 
 
 @njit(cache=True, error_model="numpy")
@@ -141,7 +141,7 @@ def _exit_all(
     for i in range(notes.shape[0]):
         notes[i, EXIT], notes[i, LEAVES] = NO_EXIT, 0.0
         if trades[i]:
-            kind, level = exit_due(accounts[i], bar, p)
+            kind, level = exit_due(accounts[i], accounts[i], bar, p)
             notes[i, EXIT], notes[i, LEVEL] = kind, level
             if kind not in (NO_EXIT, LIQUIDATED):
                 notes[i, LEAVES] = -accounts[i, QUANTITY]
@@ -150,10 +150,10 @@ def _exit_all(
     for i in range(notes.shape[0]):
         quantity, level = notes[i, LEAVES], notes[i, LEVEL]
         if notes[i, EXIT] == LIQUIDATED:
-            close_position(accounts[i], level, sigma, bar, p, LIQUIDATED)
+            close_position(accounts[i], accounts[i], level, sigma, bar, p, LIQUIDATED)
         elif quantity != 0.0:
             price = slipped_price(level, bought if quantity > 0.0 else -sold, bar[VOLUME], sigma, p)
-            book_exit(accounts[i], level, price, p[FEE] * abs(quantity) * price)
+            book_exit(accounts[i], accounts[i], level, price, p[FEE] * abs(quantity) * price)
 
 
 @njit(cache=True, error_model="numpy")
@@ -184,7 +184,7 @@ def transition_together(
             account = accounts[i]
             wanted = wanted_quantity(account, targets[i], sigma, p)
             notes[i, PAID], notes[i, PAID + 1], notes[i, PAID + 2], notes[i, PAID + 3] = begin_step(account)
-            pay_holding_costs(account, bar, p)
+            pay_holding_costs(account, account, bar, p)
             status, quantity = NO_ORDER, 0.0
             if wanted != account[QUANTITY]:
                 status, quantity = plan_order(account, wanted, bar, p)

@@ -97,12 +97,12 @@ def book_fill(account: NDArray[np.float64], fill: NDArray[np.float64], p: NDArra
     """
     quantity, price, charged, taken = fill[0], fill[1], fill[2], fill[3]
     if quantity != 0.0:
-        apply_fill(account, quantity, price, charged, p[STEP_SIZE])
+        apply_fill(account, account, quantity, price, charged, p[STEP_SIZE])
     else:
         account[CASH] -= charged
         account[FEES] += charged
     if taken != 0.0:  # a fee in coins: sold at the fill's price, and the proceeds are the fee
-        apply_fill(account, -taken, price, taken * price, 0.0)
+        apply_fill(account, account, -taken, price, taken * price, 0.0)
 
 
 @njit(cache=True, error_model="numpy")
@@ -132,7 +132,7 @@ def settle(
     """
     before = begin_step(account)
     if math.isnan(funding):
-        pay_holding_costs(account, bar, p)
+        pay_holding_costs(account, account, bar, p)
     else:
         account[CASH] -= funding
         account[FUNDING_PAID] += funding

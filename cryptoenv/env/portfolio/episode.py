@@ -133,7 +133,7 @@ class PortfolioSeen(NamedTuple):
     ruined: NDArray[np.bool_]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _rows_disowned(rows: PortfolioRows) -> PortfolioRows:
     """The same memory without owners, whose references numba counts at every slice."""
     n, assets, width = rows.positions.shape
@@ -145,7 +145,7 @@ def _rows_disowned(rows: PortfolioRows) -> PortfolioRows:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _world_disowned(world: PortfolioWorld) -> PortfolioWorld:
     return PortfolioWorld(
         int64_at(world.table.ctypes.data, (world.table.shape[0], world.table.shape[1])),
@@ -156,7 +156,7 @@ def _world_disowned(world: PortfolioWorld) -> PortfolioWorld:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _seen_disowned(seen: PortfolioSeen) -> PortfolioSeen:
     n, assets, fields = seen.assets.shape
     return PortfolioSeen(
@@ -187,7 +187,7 @@ def portfolio_span(table: NDArray[np.int64], market: int, assets: int, all_liste
     return int(first), int(last)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _presence(table: NDArray[np.int64], row: int, bar: int) -> float:
     """Whether the asset at `row` of the table is there at the close of the clock's `bar`."""
     own = bar - table[row, table.shape[1] - 1]
@@ -230,7 +230,7 @@ def begin_row(
     begin_means(rows.accounts[i], sigma / max(there, 1), world.parameters[EXPOSURE_LIMIT])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _lay_slate(rows: PortfolioRows, i: int, table: NDArray[np.int64], slate: NDArray[np.float64]) -> None:
     """Write what the step of row `i` reads of each asset."""
     positions = rows.positions[i]
@@ -251,7 +251,7 @@ def _lay_slate(rows: PortfolioRows, i: int, table: NDArray[np.int64], slate: NDA
                 slate[j, CLOSE] = prices_of(table, row)[own + 1, CLOSE]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", forceinline=True)
 def _see(i: int, rows: PortfolioRows, world: PortfolioWorld, seen: PortfolioSeen) -> None:
     """Write what row `i` shows."""
     account, clock, table = rows.accounts[i], rows.clocks[i], world.table
@@ -327,11 +327,13 @@ def step_some_portfolios(
     first: int, last: int, rows: PortfolioRows, world: PortfolioWorld, rules: EpisodeRules, restart: bool,
     seen: PortfolioSeen, slate: NDArray[np.float64],
 ) -> None:  # fmt: skip
-    """Step rows `first` to `last` (exclusive) and write what they show; arrays without owners.
+    """Step rows `first` to `last` (exclusive) and write what they show.
 
     `restart` (NEXT_STEP): rows that had ended begin anew instead. `slate`: (A, SLATE_WIDTH), overwritten.
     """
+    rows, world, seen = _rows_disowned(rows), _world_disowned(world), _seen_disowned(seen)
     assets = rows.positions.shape[1]
+    slate = float64_at(slate.ctypes.data, (assets, SLATE_WIDTH))
     for i in range(first, last):
         clock, account = rows.clocks[i], rows.accounts[i]
         if i + 1 < last:
@@ -359,11 +361,7 @@ def step_portfolios(
 ) -> None:
     """Step all N rows and write what they show; with `restart` (NEXT_STEP) rows that had ended begin anew instead."""
     n, assets = rows.targets.shape
-    slate = np.empty((assets, SLATE_WIDTH))
-    own = float64_at(slate.ctypes.data, (assets, SLATE_WIDTH))
-    step_some_portfolios(
-        0, n, _rows_disowned(rows), _world_disowned(world), rules, restart, _seen_disowned(seen), own
-    )
+    step_some_portfolios(0, n, rows, world, rules, restart, seen, np.empty((assets, SLATE_WIDTH)))
 
 
 @njit(cache=True, error_model="numpy")

@@ -87,9 +87,7 @@ def _step_block(job: NDArray[np.int64], block: int, scratch: int) -> None:
         slate = float64_at(scratch, (assets, SLATE_WIDTH))
         step_some_portfolios(first, last, rows, world, rules, restart, seen, slate)
     else:
-        own = np.empty((assets, SLATE_WIDTH))
-        slate = float64_at(own.ctypes.data, (assets, SLATE_WIDTH))
-        step_some_portfolios(first, last, rows, world, rules, restart, seen, slate)
+        step_some_portfolios(first, last, rows, world, rules, restart, seen, np.empty((assets, SLATE_WIDTH)))
 
 
 def _step_at(job: int, block: int, scratch: int) -> None:

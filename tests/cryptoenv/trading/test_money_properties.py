@@ -143,7 +143,7 @@ def test_liquidation_is_never_later_than_the_bar_that_crosses(
     for t, account in enumerate(walk(prices, config, levels)[1:], start=1):
         if account[a.QUANTITY] == 0.0:
             continue
-        level = liquidation_price(account, p)
+        level = liquidation_price(account, account, p)
         if level > 0.0 and account[a.QUANTITY] > 0.0:
             assert prices[t, LOW] > level * (1 - 1e-12)
         elif level > 0.0:
