@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
+LINE = 64  #: bytes of a cache line
+
 if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
 
     def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
@@ -48,6 +50,13 @@ if getattr(config, "DISABLE_JIT", 0):  # set while numba's config is loaded
 
     def prefetch(address: int) -> None:
         """Ask for the cache line at `address`, which will be read soon."""
+
+    def stream_line(to: int, source: int) -> None:
+        """Copy the `LINE` bytes at `source` to `to`, a multiple of it, past the caches."""
+        ctypes.memmove(int(to), int(source), LINE)
+
+    def stream_end() -> None:
+        """Have all that was streamed in memory before anything that follows."""
 
 else:
 
@@ -93,6 +102,28 @@ else:
             return context.get_dummy_value()
 
         return types.void(types.int64), generate
+
+    @intrinsic
+    def _stream_line(typing_context: Any, to: Any, source: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            line = ir.VectorType(ir.FloatType(), LINE // 4).as_pointer()
+            value = builder.load(builder.inttoptr(arguments[1], line), align=4)
+            store = builder.store(value, builder.inttoptr(arguments[0], line), align=LINE)
+            store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    @intrinsic
+    def _stream_end(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.fence("seq_cst")
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    stream_line: Any = _stream_line  # type: ignore[no-redef]
+    stream_end: Any = _stream_end  # type: ignore[no-redef]
 
     @njit(cache=True)
     def prefetch(address: int) -> None:

@@ -52,7 +52,16 @@ from cryptoenv.trading.account import (
     STEP_SLIPPAGE,
     TARGET,
 )
-from cryptoenv.trading.borrowed_memory import bool_at, float32_at, float64_at, int8_at, int64_at
+from cryptoenv.trading.borrowed_memory import (
+    LINE,
+    bool_at,
+    float32_at,
+    float64_at,
+    int8_at,
+    int64_at,
+    stream_end,
+    stream_line,
+)
 from cryptoenv.trading.config import EXPOSURE_LIMIT, REWARD_ADAPTATION
 from cryptoenv.trading.portfolio_account import (
     ABSENT,
@@ -79,6 +88,7 @@ ASSET_SHOWN = {
 }  # fmt: skip
 _ACCOUNT_COLUMNS, _ASSET_COLUMNS = tuple(ACCOUNT_SHOWN.values()), tuple(ASSET_SHOWN.values())
 PRICE_WIDTH = len(PRICE_COLUMNS)
+STREAMED_CELLS = 2_000_000  #: of windows that no cache keeps (8 MB): these are written past the caches
 
 
 class PortfolioWorld(NamedTuple):
@@ -375,6 +385,8 @@ def copy_some_portfolio_windows(
     windows = float32_at(out.ctypes.data, (n * assets, cells))
     own_clocks = int64_at(clocks.ctypes.data, (n, clocks.shape[1]))
     every = int64_at(table.ctypes.data, (table.shape[0], table.shape[1]))
+    lines = cells * 4 // LINE
+    streams = out.size >= STREAMED_CELLS and lines * LINE == cells * 4 and out.ctypes.data % LINE == 0
     for i in range(first, last):
         for j in range(assets):
             row, window = own_clocks[i, MARKET] * assets + j, windows[i * assets + j]
@@ -385,8 +397,15 @@ def copy_some_portfolio_windows(
                 continue
             begin = align_of(every, row)[own, timeframe] + 1 - bars
             source = feature_cells(every, row, timeframe, begin * width, cells)
+            if streams:
+                to, where = window.ctypes.data, source.ctypes.data
+                for line in range(lines):
+                    stream_line(to + line * LINE, where + line * LINE)
+                continue
             for c in range(cells):
                 window[c] = source[c]
+    if streams:
+        stream_end()
 
 
 @njit(cache=True, error_model="numpy")

@@ -45,7 +45,8 @@ _RESTART, _BARS, _RANDOM, _CASH, _ALL_LISTED = range(OWN + 3, OWN + 8)
 _ROWS, _WORLD, _SEEN = OWN + 8, OWN + 12, OWN + 18  #: addresses; of the world's table its shape too
 _OUT = OWN + 8  #: of copying windows
 BLOCK_ASSETS = 128  #: assets of all the rows in a block, about
-WINDOW_CELLS = 32_768  #: cells of windows in one block, about
+OUT_WIDTH = 3  #: address, W and F of windows
+WINDOW_CELLS = 65_536  #: cells of windows in one block, about
 _TOLD, _HELD, _REWARDS = len(ACCOUNT_SHOWN), len(ASSET_SHOWN), len(REWARD_NAMES)
 _FIELDS, _SHARED = len(ASSET_FIELDS), len(ACCOUNT_FIELDS)
 
@@ -98,9 +99,10 @@ def _step_at(job: int, block: int, scratch: int) -> None:
 def _copy_block(job: NDArray[np.int64], block: int) -> None:
     n, first = job[N], block * job[BLOCK]
     table = int64_at(job[_OUT], (job[_OUT + 1], job[_OUT + 2]))
-    clocks = int64_at(job[_OUT + 3], (n, CLOCK_WIDTH))
-    out = float32_at(job[_OUT + 5], (n, job[ASSETS], job[_OUT + 6], job[_OUT + 7]))
-    copy_some_portfolio_windows(first, min(first + job[BLOCK], n), clocks, table, job[_OUT + 4], out)
+    clocks, outs = int64_at(job[_OUT + 3], (n, CLOCK_WIDTH)), int64_at(job[_OUT + 4], (job[_OUT + 5], OUT_WIDTH))
+    for k in range(outs.shape[0]):
+        out = float32_at(outs[k, 0], (n, job[ASSETS], outs[k, 1], outs[k, 2]))
+        copy_some_portfolio_windows(first, min(first + job[BLOCK], n), clocks, table, k, out)
 
 
 def _copy_at(job: int, block: int, scratch: int) -> None:
@@ -148,15 +150,19 @@ def step_portfolios_shared(
 
 @njit(cache=True, error_model="numpy")
 def copy_portfolio_windows_shared(
-    clocks: NDArray[np.int64], table: NDArray[np.int64], timeframe: int, out: NDArray[np.float32],
+    clocks: NDArray[np.int64], table: NDArray[np.int64], assets: int, outs: NDArray[np.int64],
     board: NDArray[np.int64], function: int,
 ) -> None:  # fmt: skip
-    """As `copy_portfolio_windows` into `out` (N, A, W, F), shared; `function`: `copying_portfolios()`."""
+    """As `copy_portfolio_windows`, of all timeframes in one job, shared; `function`: `copying_portfolios()`.
+
+    `outs`: (K, 3) int64: address, W and F of each timeframe's (N, A, W, F). Several jobs would leave helpers little.
+    """
     job = board[JOB : JOB + JOB_WIDTH]
-    n, assets, bars, width = out.shape
-    block = max(1, WINDOW_CELLS // (assets * bars * width))
+    n, cells = clocks.shape[0], 0
+    for k in range(outs.shape[0]):
+        cells += assets * outs[k, 1] * outs[k, 2]
+    block = max(1, WINDOW_CELLS // cells)
     job[KIND], job[FUNCTION], job[N], job[ASSETS], job[BLOCK] = COPYING, function, n, assets, block
     job[_OUT], job[_OUT + 1], job[_OUT + 2] = table.ctypes.data, table.shape[0], table.shape[1]
-    job[_OUT + 3], job[_OUT + 4], job[_OUT + 5] = clocks.ctypes.data, timeframe, out.ctypes.data
-    job[_OUT + 6], job[_OUT + 7] = bars, width
+    job[_OUT + 3], job[_OUT + 4], job[_OUT + 5] = clocks.ctypes.data, outs.ctypes.data, outs.shape[0]
     share(board, job, -(-n // block))

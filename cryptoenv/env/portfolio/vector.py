@@ -237,12 +237,15 @@ class CryptoPortfolioVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]
                 windows[name] = self._memory.array(name, shape, np.float32)
         if not fresh:
             self._windows = windows
-        for k, window in enumerate(windows.values()):
-            board = helping(self._threads) if window.size >= PARALLEL_CELLS else None
-            if board is None:
+        cells = sum(window.size for window in windows.values())
+        board = helping(self._threads) if cells >= PARALLEL_CELLS else None
+        if board is None:
+            for k, window in enumerate(windows.values()):
                 copy_portfolio_windows(clocks, table, k, window)
-            else:
-                copy_portfolio_windows_shared(clocks, table, k, window, board, copying_portfolios())
+        else:
+            outs = np.array([(window.ctypes.data, *window.shape[2:]) for window in windows.values()])
+            assets = len(self.setup.names)
+            copy_portfolio_windows_shared(clocks, table, assets, outs, board, copying_portfolios())
         return {**windows, **own}
 
     def step(
