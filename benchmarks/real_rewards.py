@@ -73,7 +73,7 @@ def markets(files: tuple[str, ...], funding: tuple[tuple[str, str], ...] = ()) -
     found = []
     for file in files:
         bars = bars_at(Path(file))
-        rates = funding_of(bars.index, known.get(file))
+        rates = funding_of(pd.DatetimeIndex(bars.index), known.get(file))
         found.append(layout.market(bars, name=name_of_place(Path(file)), funding=rates))
     return tuple(found)
 

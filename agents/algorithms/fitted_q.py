@@ -131,7 +131,8 @@ class CounterfactualQ(BaseAlgorithm):
         if clone is not None:
             quicken(clone)
         self._clone = clone
-        own, averaged = Tower.of(self.policy.utility), Tower.of(self.policy.averaged)
+        nets: Any = self.policy.utility, self.policy.averaged
+        own, averaged = (Tower.of(net) for net in nets)
         guide = None if clone is None else Towers.of(clone)
         self._towers = None
         if own is not None and averaged is not None and (clone is None or guide is not None):

@@ -25,7 +25,7 @@ NOT_AN_END = -1
 class Observed(NamedTuple):
     """What is seen: `index` (B, 2) int64, `account` (B, 5) float32."""
 
-    index: NDArray[np.int64]
+    index: NDArray[np.int64]  # type: ignore[assignment]
     account: NDArray[np.float32]
 
 

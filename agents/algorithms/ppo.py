@@ -97,12 +97,12 @@ class CloneGuidedPPO(PPO):
         own = self._towers[0]
         if own is None or type(env) is not Sb3VecEnv:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        assert isinstance(self._last_obs, dict)
+        seen: Any = self._last_obs
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
-            features = self._features(own, self._last_obs)
+            features = self._features(own, seen)
             values = own.critic.forward(features)
             actions, log_probs = drawn(own.actor.forward(features))
             new_obs, rewards, dones, infos = env.step(actions)
@@ -115,9 +115,10 @@ class CloneGuidedPPO(PPO):
                 self._update_info_buffer(infos, dones)
                 self._bootstrap(own, rewards, infos)
             starts: Any = self._last_episode_starts
-            rollout_buffer.add(self._last_obs, actions[:, None], rewards, starts, values, log_probs)  # type: ignore[arg-type]
+            rollout_buffer.add(seen, actions[:, None], rewards, starts, values, log_probs)  # type: ignore[arg-type]
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        values = own.critic.forward(self._features(own, self._last_obs)).clone()
+            seen = new_obs
+        values = own.critic.forward(self._features(own, seen)).clone()
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()

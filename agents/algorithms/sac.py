@@ -102,8 +102,9 @@ class SACTowers:
         targets = [Tower.of(net.q_net_target.q_net) for net in nets]
         if actor is None or (clone is not None and guide is None) or None in (*critics, *targets):
             return None
-        found: Any = (tuple(critics), tuple(targets))
-        return SACTowers(actor.actor, *found, actor.features, None if guide is None else guide.actor)
+        own: Any = tuple(critics)
+        averaged: Any = tuple(targets)
+        return SACTowers(actor.actor, own, averaged, actor.features, None if guide is None else guide.actor)
 
 
 class DiscreteSAC(LeanCollection, OffPolicyAlgorithm):

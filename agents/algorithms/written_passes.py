@@ -138,7 +138,7 @@ def slowly(module: nn.Module) -> None:
     """The inverse of `quicken`."""
     for part in module.modules():
         if type(part) is WrittenLayers:
-            part.__class__ = nn.Sequential
+            part.__class__ = nn.Sequential  # type: ignore[assignment]
 
 
 def are_usual(parts: list[nn.Module]) -> bool:

@@ -79,9 +79,9 @@ def rollout_of(buffer: Any, own: Towers, clone: Towers, device: torch.device) ->
         return torch.as_tensor(rows.reshape(-1, *array.shape[array.ndim - rest :]), device=device)
 
     features = own.features({name: flat(each, 1) for name, each in buffer.observations.items()})
-    parts = (flat(each, 0) for each in (buffer.log_probs, buffer.advantages, buffer.returns))
+    old, advantages, returns = (flat(each, 0) for each in (buffer.log_probs, buffer.advantages, buffer.returns))
     reference = torch.log_softmax(clone.actor.forward(features), dim=1)
-    return Rollout(features, flat(buffer.actions, 0).long(), *parts, reference)
+    return Rollout(features, flat(buffer.actions, 0).long(), old, advantages, returns, reference)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -94,7 +94,7 @@ def _log_softmax(logits: NDArray[Any], into: NDArray[Any]) -> None:
     for a in range(len(logits)):
         into[a] = logits[a] - top
         total += math.exp(into[a])
-    total = math.log(total)
+    total = math.log(total)  # type: ignore[assignment]
     for a in range(len(logits)):
         into[a] -= total
 

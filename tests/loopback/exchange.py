@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -62,7 +62,7 @@ class Loopback:
     limits_rate: bool = True
     requests: list[tuple[float, str, dict[str, str]]] = field(default_factory=list)
 
-    def __enter__(self) -> Loopback:
+    def __enter__(self) -> Self:
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
