@@ -38,6 +38,7 @@ ALLOWED = {
     ("synthetic/jit_cache.py", "drop_stale_cache"): "a stamp; one that is cut short counts as none",
     ("benchmarks/support/segmentation_collected.py", "keep_run"): "to memory",
     ("benchmarks/vectorbt_parity.py", "save"): "into a temporary folder",
+    ("benchmarks/portfolio_parity.py", "vectorbt_equities"): "into a temporary folder",
     ("benchmarks/evaluation.py", "vectorbts"): "into a temporary folder",
     ("benchmarks/market_build.py", "report_peak"): "to the kernel",
     ("benchmarks/features.py", "_peak"): "to the kernel",

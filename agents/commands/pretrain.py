@@ -26,9 +26,9 @@ from agents.commands.options import (
     market_inputs,
 )
 from agents.run_folders.new_outputs import told_when_interrupted
-from agents.training.model_trainings import TRAININGS, ForecasterTraining, Training, chosen_recipe
 
 if TYPE_CHECKING:
+    from agents.training.model_trainings import Training
     from cryptoenv import Market
     from pretrain import FitOptions, LabelledMarket
 
@@ -102,6 +102,8 @@ def pretrain(
     _require_bars(of_bars, bars or [], labels or [], task)
     inputs = market_inputs(timeframes, features, reference, exogenous, split_fractions=split_fractions)
     budget: dict[str, Any] = {"steps": steps, "devices": devices, "accelerator": accelerator}
+    from agents.training.model_trainings import chosen_recipe
+
     chosen, begin = chosen_recipe(recipe, from_artifact, inputs, bars=bool(bars))
     chosen = chosen.changed(seed=seed, task=task, teacher=_teacher(chosen, bool(bars), bool(labels)))
     chosen = chosen.changed(
@@ -136,6 +138,8 @@ def _require_bars(of_bars: dict[str, Any], bars: list[Path], labels: list[Path],
 
 def _training(recipe: Any, begin: Any, init: Path | None) -> Training:
     """How a model of the recipe's kind is trained."""
+    from agents.training.model_trainings import TRAININGS, ForecasterTraining
+
     if init is None:
         return TRAININGS[recipe.model](recipe, begin)
     if recipe.model != FORECASTER:

@@ -106,7 +106,12 @@ def journal_fill(
     account: NDArray[np.float64], prices: NDArray[np.float64], parameters: NDArray[np.float64]
 ) -> dict[str, Any] | None:
     """What a bar's order has filled, and the price that the model would have filled it at by a market order, for the
-    journal; None without a fill. Arguments as of `StepReport.add`."""
+    journal; None without a fill.
+
+    Args:
+        account: (36,) float64, at the bar's close. prices: (2, 8) float64, the bar before and the bar.
+        parameters: (22,) float64, the kernel's.
+    """
     quantity, price = float(account[FILL_QUANTITY]), float(account[FILL_PRICE])
     if quantity == 0.0:
         return None

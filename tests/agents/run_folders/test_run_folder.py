@@ -160,7 +160,7 @@ def test_demo_touches_no_run_that_is_there(tmp_path: Path) -> None:
 def test_ctrl_c_says_how_to_go_on(extractor: Extractor, tmp_path: Path) -> None:
     extractor.save(tmp_path / "extractor")
     run = tmp_path / "run"
-    command = ["train", "--recipe", str(written(tmp_path, 1_000_000)), "--out", str(run)]
+    command = ["train", "--recipe", str(written(tmp_path, 1_000_000_000)), "--out", str(run)]
     process = start(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 240.0
     while not list((run / "checkpoints").glob("step-*")):
