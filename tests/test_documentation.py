@@ -76,7 +76,6 @@ REDUCED = {
     "cryptoenv train --resume runs/ppo": PARSED,
     "cryptoenv evaluate runs/ppo": PARSED,
     "cryptoenv evaluate runs/ppo --bars my_bars.csv.gz": PARSED,
-    "cryptoenv evaluate runs/dqn --task standard --ensemble": PARSED,  # tests/agents/commands/test_train_commands.py
     "cryptoenv signal runs/ppo --bars my_bars.csv.gz": PARSED,
     "cryptoenv trade --signals my_signals.csv --timeframe 15m --paper --replay replayed.csv --state runs/paper":
         "cryptoenv trade --signals my_signals.csv --timeframe 15m --paper --replay replayed.csv --state runs/paper "

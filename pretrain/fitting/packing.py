@@ -84,7 +84,8 @@ def rows_alike(read: Callable[[list[Tensor]], Tensor], shapes: Sequence[tuple[in
 def fewest_alike(read: Callable[[list[Tensor]], Tensor], shapes: Sequence[tuple[int, ...]], count: int) -> int:
     """How many rows have to be read at once for the bits that they have among all `count`: few, or all of them.
 
-    Arguments as of `rows_alike`: inputs are (count, *shape) each. Groups of 16 rows, of 64 and so on are tried, each at its place.
+    Arguments as of `rows_alike`: inputs are (count, *shape) each. Groups of 16 rows, of 64 and so on are tried, each at
+    its place.
     """
     numbers = torch.Generator().manual_seed(0)
     inputs = [torch.randn(count, *shape, generator=numbers) for shape in shapes]
