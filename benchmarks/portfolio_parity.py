@@ -17,11 +17,8 @@ A fee 1% higher must be found in every scenario, or nothing is reported.
 """
 
 import argparse
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +29,7 @@ from numpy.typing import NDArray
 import cryptoenv
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
-from benchmarks.vectorbt_parity import TOLERANCE, gapped_bars, largest_difference, vectorbt_version
+from benchmarks.vectorbt_parity import TOLERANCE, gapped_bars, largest_difference, vectorbt_equities, vectorbt_version
 from cryptoenv import Costs, PortfolioMarket, RiskLimits
 from cryptoenv.bars.timeframe import detect_timeframe
 from cryptoenv.trading.account import OrderStatus
@@ -154,28 +151,6 @@ def play(market: PortfolioMarket, scenario: Scenario, steps: int, seed: int) -> 
     return Episode(scenario, close[:-1], opened[1:], close[1:], due, cap, fill, equity, dict(statuses))
 
 
-def vectorbt_equities(episodes: Sequence[Episode], python: str) -> list[dict[str, Floats]]:
-    """Equities (T,) that vectorbt reaches on each episode.
-
-    Raises:
-        RuntimeError: vectorbt's process failed, with the end of what it said.
-    """
-    arrays = ("known_close", "open", "close", "target", "max_size", "fill")
-    with tempfile.TemporaryDirectory() as name:
-        for i, episode in enumerate(episodes):
-            numbers = {key: np.float64(getattr(episode.scenario, key)) for key in ("fee", "half_spread", "cash")}
-            given: dict[str, Any] = {key: getattr(episode, key) for key in arrays} | numbers
-            np.savez(Path(name) / f"episode-{i:03d}.npz", allow_pickle=False, **given)
-        done = subprocess.run([python, "-I", "-c", VECTORBT_SIDE, name], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"vectorbt's process failed in {python}:\n{done.stderr[-2000:]}")
-        found = []
-        for i in range(len(episodes)):
-            with np.load(Path(name) / f"vectorbt-episode-{i:03d}.npz") as file:
-                found.append(dict(file))
-        return found
-
-
 def compare(episode: Episode, theirs: dict[str, Floats]) -> dict[str, Any]:
     """Largest relative differences of one episode.
 
@@ -197,7 +172,7 @@ def compare(episode: Episode, theirs: dict[str, Floats]) -> dict[str, Any]:
 def parity(market: PortfolioMarket, python: str, steps: int, seed: int = 0) -> list[dict[str, Any]]:
     """One row of differences per scenario."""
     episodes = [play(market, scenario, steps, seed + i) for i, scenario in enumerate(SCENARIOS)]
-    found = vectorbt_equities(episodes, python)
+    found = vectorbt_equities(episodes, python, VECTORBT_SIDE)
     return [compare(episode, theirs) for episode, theirs in zip(episodes, found, strict=True)]
 
 

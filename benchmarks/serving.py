@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 import pretrain
-from agents.live.serving.answers import MONDAY_MS, loaded
+from agents.live.serving.answers import MONDAY_MS
 from agents.live.serving.bodies import PredictBars, read_predict
+from agents.live.serving.loading import loaded
 from benchmarks.support.http_load import load, once, request_bytes
 from benchmarks.support.machine import ROOT, header
 from benchmarks.support.results import write_result

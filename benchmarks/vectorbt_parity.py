@@ -112,13 +112,6 @@ class Episode:
     equity: NDArray[np.float64]
     statuses: dict[str, int]
 
-    def save(self, path: Path) -> None:
-        """Write what vectorbt's side reads."""
-        names = ("known_close", "open", "close", "target", "max_size", "fill")
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        numbers = {name: np.float64(getattr(self.scenario, name)) for name in ("fee", "half_spread", "cash")}
-        np.savez(path, allow_pickle=False, **arrays, **numbers)
-
 
 def gapped_bars(count: int, seed: int = 0) -> pd.DataFrame:
     """Random-walk bars whose opens differ from the close before, so that it matters which price values a target."""
@@ -187,9 +180,20 @@ def vectorbt_version(python: str) -> str | None:
     return done.stdout.strip()
 
 
-def vectorbt_equities(episodes: Sequence[Episode], python: str) -> list[dict[str, NDArray[np.float64]]]:
-    """Equities (T,) that vectorbt reaches on each episode: by `targets`, by `fills`, with a `planted_fee`, and
-    `valued_at_fill` as its own default has it.
+def save_episode(episode: Any, path: Path) -> None:
+    """Write what vectorbt's side reads of an episode, of one market or of a portfolio."""
+    names = ("known_close", "open", "close", "target", "max_size", "fill")
+    arrays = {name: np.ascontiguousarray(getattr(episode, name)) for name in names}
+    numbers = {name: np.float64(getattr(episode.scenario, name)) for name in ("fee", "half_spread", "cash")}
+    np.savez(path, allow_pickle=False, **arrays, **numbers)
+
+
+def vectorbt_equities(
+    episodes: Sequence[Any], python: str, side: str = VECTORBT_SIDE
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Equities (T,) that vectorbt reaches on each episode, by the names that `side`, the code it runs, gives them.
+
+    Here: by `targets`, by `fills`, with a `planted_fee`, and `valued_at_fill` as its own default has it.
 
     Raises:
         RuntimeError: vectorbt's process failed, with the end of what it said.
@@ -197,8 +201,8 @@ def vectorbt_equities(episodes: Sequence[Episode], python: str) -> list[dict[str
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for i, episode in enumerate(episodes):
-            episode.save(folder / f"episode-{i:03d}.npz")
-        done = subprocess.run([python, "-I", "-c", VECTORBT_SIDE, name], capture_output=True, text=True, check=False)
+            save_episode(episode, folder / f"episode-{i:03d}.npz")
+        done = subprocess.run([python, "-I", "-c", side, name], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"vectorbt's process failed in {python}:\n{done.stderr[-2000:]}")
         found = []

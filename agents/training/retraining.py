@@ -203,6 +203,16 @@ def folds_of_new_bars(
     return made
 
 
+def place_of_work(models: ModelsFolder, digest: str) -> Path:
+    """The folder that a retraining of `digest` works in, kept from an interrupted one; those of others are removed."""
+    place = models.folder / WORK / digest
+    for other in (models.folder / WORK).iterdir():
+        if other.is_dir() and other != place:
+            shutil.rmtree(other)
+    make_folder(place)
+    return place
+
+
 def retrain(
     models: ModelsFolder, plan: RetrainPlan | None = None, *, why: str = "by hand", workers: int | None = None,
     progress: bool = True,
@@ -228,12 +238,8 @@ def retrain(
     make_folder(models.folder / WORK)
     with folder_lock(models.folder / WORK, f"a retraining of {models.folder}"):
         job = prepared(models, plan)
-        place = models.folder / WORK / job.digest
-        for other in (models.folder / WORK).iterdir():
-            if other.is_dir() and other != place:
-                shutil.rmtree(other)
+        place = place_of_work(models, job.digest)
         walk = WalkForward(place / TABLE, job.recipe, job.plan, tuple(map(str, several(job.recipe.market))))
-        make_folder(place)
         walk_forward(walk, workers=workers, ledger=models.folder / LEDGER, progress=progress)
         borders = job.plan.borders(job.markets, job.settings)
         record, returns = _compared(job, walk, borders, progress)

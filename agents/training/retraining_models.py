@@ -30,7 +30,7 @@ from agents.run_folders.versions.version import (
 )
 from agents.training.drift_of_training import Learned, calibration_of, model_reference
 from agents.training.model_trainings import NOTHING, TRAININGS, Training
-from agents.training.retraining import WORK, RetrainPlan, folds_of_new_bars
+from agents.training.retraining import WORK, RetrainPlan, folds_of_new_bars, place_of_work
 from cryptoenv.analysis.resampling import LEAST, block_interval
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.files.durable_files import make_folder, read_regular
@@ -164,11 +164,7 @@ def retrain_model(
     make_folder(models.folder / WORK)
     with folder_lock(models.folder / WORK, f"a retraining of {models.folder}"):
         job = prepared_model(models, plan)
-        place = models.folder / WORK / job.digest
-        for other in (models.folder / WORK).iterdir():
-            if other.is_dir() and other != place:
-                shutil.rmtree(other)
-        make_folder(place)
+        place = place_of_work(models, job.digest)
         ours, theirs = [], []
         for number, border in enumerate(job.borders):
             judged = _trained(job, place / f"fold-{number}", border.test_start, progress)

@@ -6,18 +6,17 @@ Artists are made once and updated in place. This module imports matplotlib (not 
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.rendering.panel import INK, Panel, time_ticks
+from cryptoenv.rendering.picture import Picture
 from cryptoenv.rendering.record import EpisodeRecord, Summary, drawdown, money_text, price_text, side_text, summarise
 from cryptoenv.trading.account import (
     CLOSE_PRICE,
@@ -30,8 +29,6 @@ from cryptoenv.trading.account import (
     ExitKind,
 )
 
-SIZE_INCHES = (8.0, 6.0)
-DOTS_PER_INCH = 100
 WINDOW_BARS = 96  #: candles shown
 CURVE_POINTS = 1600  #: two per pixel; longer curves are thinned to it
 LONG_COLOUR, SHORT_COLOUR = "#2a9d5c", "#d1495b"
@@ -56,7 +53,7 @@ _SIDE_COLOURS = to_rgba_array([LONG_COLOUR, SHORT_COLOUR])
 TINT = 0.16  #: opacity behind the candles of a whole long or short position
 
 
-class Chart:
+class Chart(Picture):
     """The artists of a figure, and what they show.
 
     Panels from the top: two lines of text; the last `WINDOW_BARS` candles, tinted where a position is held, with fills
@@ -65,8 +62,7 @@ class Chart:
     """
 
     def __init__(self, figure: Figure) -> None:
-        self.figure = figure
-        figure.set_facecolor("white")
+        super().__init__(figure)
         self._prices = Panel(figure, (LEFT, 0.465, WIDTH, 0.405))
         self._exposure = Panel(figure, (LEFT, 0.365, WIDTH, 0.060))
         self._equity = Panel(figure, (LEFT, 0.170, WIDTH, 0.125))
@@ -75,19 +71,6 @@ class Chart:
         self._make_candles()
         self._make_exposure()
         self._make_curves()
-
-    @classmethod
-    def offscreen(cls) -> "Chart":
-        """A chart on its own Agg canvas, unknown to pyplot."""
-        figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
-        return cls(figure)
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """(600, 800, 3) uint8, fresh memory."""
-        canvas: Any = self.figure.canvas
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
     def show(self, record: EpisodeRecord) -> None:
         """Update the artists to a record with at least one row; the canvas is not drawn yet."""
@@ -98,9 +81,6 @@ class Chart:
         self._show_position(record, first)
         self._show_trades(record, first)
         self._show_curves(record)
-
-    def _text(self, x: float, y: float, size: float, text: str = "", **style: Any) -> Text:
-        return self.figure.text(x, y, text, fontsize=size, parse_math=False, **{"color": INK, **style})
 
     def _make_texts(self) -> None:
         self._title = self._text(LEFT, 0.957, 12, weight="bold")

@@ -7,7 +7,8 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.backends import BackendFilter, backend_registry
 
-from cryptoenv.rendering.chart import DOTS_PER_INCH, SIZE_INCHES, Chart
+from cryptoenv.rendering.chart import Chart
+from cryptoenv.rendering.picture import DOTS_PER_INCH, SIZE_INCHES
 
 
 class ChartWindow:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,16 +15,15 @@ from numpy.typing import NDArray
 
 from cryptoenv.rendering.chart import (
     CURVE_POINTS,
-    DOTS_PER_INCH,
     EQUITY_COLOUR,
     HOLD_COLOUR,
     LEFT,
     RIGHT,
     SHORT_COLOUR,
-    SIZE_INCHES,
     WIDTH,
 )
 from cryptoenv.rendering.panel import INK, Panel
+from cryptoenv.rendering.picture import Picture
 from cryptoenv.rendering.portfolio_record import PortfolioRecord
 from cryptoenv.rendering.record import drawdown, money_text
 
@@ -34,7 +32,7 @@ OTHERS_COLOUR = "#b0b0b0"
 LEAST_BARS = 96  #: width of the picture while an episode is shorter
 
 
-class PortfolioChart:
+class PortfolioChart(Picture):
     """The artists of a figure, and what they show.
 
     Panels from the top: a line of text and the assets' names in their colours; equity beside equal parts held, percent;
@@ -42,8 +40,7 @@ class PortfolioChart:
     """
 
     def __init__(self, figure: Figure) -> None:
-        self.figure = figure
-        figure.set_facecolor("white")
+        super().__init__(figure)
         self._equity = Panel(figure, (LEFT, 0.640, WIDTH, 0.225))
         self._weights = Panel(figure, (LEFT, 0.375, WIDTH, 0.225))
         self._prices = Panel(figure, (LEFT, 0.185, WIDTH, 0.150))
@@ -67,19 +64,6 @@ class PortfolioChart:
         self._drawdown.axes.add_collection(self._water, autolim=False)
         self._lines: list[Line2D] = []
 
-    @classmethod
-    def offscreen(cls) -> "PortfolioChart":
-        """A chart on its own Agg canvas, unknown to pyplot."""
-        figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
-        return cls(figure)
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """(600, 800, 3) uint8, fresh memory."""
-        canvas: Any = self.figure.canvas
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
-
     def show(self, record: PortfolioRecord) -> None:
         """Update the artists to a record with at least one bar; the canvas is not drawn yet."""
         last = len(record.equity) - 1
@@ -96,9 +80,6 @@ class PortfolioChart:
         groups = self._show_names(record)
         self._show_weights(record.exposures[kept], kept, groups)
         self._show_prices(record, kept, groups)
-
-    def _text(self, x: float, y: float, size: float, text: str = "", **style: Any) -> Any:
-        return self.figure.text(x, y, text, fontsize=size, parse_math=False, **{"color": INK, **style})
 
     def _show_equity(self, record: PortfolioRecord, kept: NDArray[np.int64]) -> None:
         own, hold = (100.0 * (curve / curve[0] - 1.0) for curve in (record.equity, record.held))

@@ -1,10 +1,10 @@
-"""One transition of the account, jitted. All money arithmetic is here and in the five files beside it.
+"""One transition of the account, jitted. All money arithmetic is here and in the files beside it.
 
-The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. What is due,
-rounded and payable is in `cryptoenv.trading.orders`; what a real venue's fills do to the account, by the pieces of this
-file, in `cryptoenv.trading.venue_account`; what several assets on one account are, by the same pieces, in
-`cryptoenv.trading.portfolio_account`; what several accounts do to each other on one market, in
-`cryptoenv.trading.shared_market`; what is usual, of many accounts side by side, in `cryptoenv.trading.plain_steps`.
+The single env, the vector env and the paper broker call `transition` and do no arithmetic of their own. In files of
+`cryptoenv.trading` beside this one: what is due, rounded and payable is in `orders`, how it fills in `fills`, how a bar
+closes a position in `exits`; by the same pieces, what a real venue's fills do to the account in `venue_account`, what
+several assets on one account are in `portfolio_account`, what several accounts do to each other on one market in
+`shared_market`; what is usual, of many accounts side by side, in `plain_steps`.
 Events of a step, for a decision at the close of bar `t` (everything else happens in bar `t + 1`):
 
 1. funding or borrow that falls due is paid by the position held before the fill;
@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from cryptoenv.bars.price_columns import CLOSE, FUNDING, FUNDING_MARKS, HIGH, LOW, OPEN, SIGMA, VOLUME
+from cryptoenv.bars.price_columns import CLOSE, FUNDING, FUNDING_MARKS, OPEN, SIGMA
 from cryptoenv.trading.account import (
     BARS_HELD,
     BORROW_PAID,
@@ -66,82 +66,12 @@ from cryptoenv.trading.account import (
     TARGET,
     TURNOVER,
 )
-from cryptoenv.trading.config import (
-    BAR_DAYS,
-    BORROW,
-    DRAWDOWN_STOP,
-    FEE,
-    FUNDING_RATE,
-    IS_PERPETUAL,
-    IS_SPOT,
-    LIQUIDATION_FEE,
-    MAINTENANCE,
-    MIN_NOTIONAL,
-    PARTICIPATION,
-    STEP_SIZE,
-    STOP_LOSS,
-    TAKE_PROFIT,
-)
-from cryptoenv.trading.orders import (
-    BELOW_MIN_NOTIONAL,
-    CASH_CAPPED,
-    FILLED,
-    NO_ORDER,
-    NO_VOLUME,
-    PARTIAL,
-    ROUNDED_TO_ZERO,
-    affordable,
-    order_quantity,
-    round_to_step,
-    slipped_price,
-    wanted_quantity,
-    without_dust,
-)
+from cryptoenv.trading.config import BAR_DAYS, BORROW, DRAWDOWN_STOP, FUNDING_RATE, IS_PERPETUAL
+from cryptoenv.trading.exits import NO_EXIT, exit_inside_bar
+from cryptoenv.trading.fills import fill_order, plan_order
+from cryptoenv.trading.orders import NO_ORDER, wanted_quantity
 
 RUIN_FRACTION = 1e-3  #: equity at or below this share of the start is ruin
-SAFE_MARGIN = 1e-6  #: share of the position's value above which no liquidation price needs to be computed
-NO_EXIT, STOPPED, TOOK_PROFIT, LIQUIDATED = range(4)  #: `ExitKind` for jitted code
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def position_after(
-    held: float, entry: float, realised: float, bars: float, quantity: float, price: float, step: float
-) -> tuple[float, float, float, float]:
-    """What a fill of signed `quantity` at `price` makes of a position that was `held` for `bars`, of average `entry`.
-
-    Returns:
-        Quantity (freed of dust of `step`), average entry, realised profit and bars held.
-    """
-    after = without_dust(held + quantity, step)
-    if held == 0.0 or held * quantity > 0.0:
-        entry = (entry * abs(held) + price * abs(quantity)) / abs(after)
-    else:
-        closed = min(abs(held), abs(quantity))
-        realised += closed * (price - entry) * (1.0 if held > 0.0 else -1.0)
-        if after == 0.0:
-            entry = 0.0
-        elif after * held < 0.0:
-            entry = price
-    if after == 0.0 or after * held <= 0.0:
-        bars = 0.0
-    return after, entry, realised, bars
-
-
-@njit(cache=True, error_model="numpy")
-def apply_fill(
-    account: NDArray[np.float64], position: NDArray[np.float64], quantity: float, price: float, fee: float, step: float
-) -> None:
-    """Book a fill of signed `quantity` at `price` with `fee` in quote: cash, average entry, realised profit.
-
-    `account`, `position`: (ACCOUNT_WIDTH,) float64, changed in place; what is then held is freed of dust of `step`.
-    """
-    after, entry, realised, bars = position_after(
-        position[QUANTITY], position[ENTRY_PRICE], account[REALISED], position[BARS_HELD], quantity, price, step
-    )
-    position[ENTRY_PRICE], account[REALISED], position[BARS_HELD] = entry, realised, bars
-    account[CASH] -= quantity * price + fee
-    position[QUANTITY] = after
-    account[FEES] += fee
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
@@ -172,195 +102,6 @@ def pay_holding_costs(
     account[CASH] = account[CASH] - funding - borrow
     account[FUNDING_PAID] += funding
     account[BORROW_PAID] += borrow
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def plan_order(
-    account: NDArray[np.float64], wanted: float, bar: NDArray[np.float64], p: NDArray[np.float64]
-) -> tuple[int, float]:
-    """Event 2: round, cap by participation or refuse what carries the position toward `wanted`.
-
-    `account`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
-
-    Returns:
-        The order's status so far, and its signed quantity: 0.0 where it is refused.
-    """
-    quantity = order_quantity(account[QUANTITY], wanted, p[STEP_SIZE])
-    if quantity == 0.0:
-        return ROUNDED_TO_ZERO, 0.0
-    if bar[VOLUME] <= 0.0:
-        return NO_VOLUME, 0.0
-    if abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-        return BELOW_MIN_NOTIONAL, 0.0
-    status = FILLED
-    cap = p[PARTICIPATION] * bar[VOLUME]
-    if abs(quantity) > cap:
-        quantity = round_to_step(math.copysign(cap, quantity), p[STEP_SIZE])
-        status = PARTIAL
-        if quantity == 0.0 or abs(quantity) * account[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-            return NO_VOLUME, 0.0
-    return status, quantity
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def book_order(
-    account: NDArray[np.float64], position: NDArray[np.float64], status: int, quantity: float, price: float,
-    open_price: float, p: NDArray[np.float64],
-) -> None:  # fmt: skip
-    """Of event 3: book the fill of an order of `status` and signed `quantity` at `price`, with its fee and slippage.
-
-    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `open_price`: what slippage is reckoned from; `p`:
-    (PARAMETER_WIDTH,).
-    """
-    notional = abs(quantity) * price
-    apply_fill(account, position, quantity, price, p[FEE] * notional, p[STEP_SIZE])
-    if status == CASH_CAPPED and account[CASH] < 0.0:
-        account[CASH] = 0.0  # the last bit of cash / (price * (1 + fee)) * price * (1 + fee)
-    account[SLIPPAGE] += abs(quantity) * abs(price - open_price)
-    position[FILL_PRICE] = price
-    position[FILL_QUANTITY] = quantity
-    account[TURNOVER] += notional / account[PREVIOUS_EQUITY]
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def fill_order(
-    account: NDArray[np.float64],
-    position: NDArray[np.float64],
-    planned: tuple[int, float],
-    cash: float,
-    bar: NDArray[np.float64],
-    sigma: float,
-    p: NDArray[np.float64],
-) -> int:
-    """Event 3: fill at the open what `plan_order` left, a spot buy within `cash`. Returns the order status.
-
-    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
-    """
-    status, quantity = planned
-    if quantity == 0.0:
-        return status
-    price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
-    payable = affordable(cash, quantity, price, p)
-    if payable < quantity:
-        quantity = payable
-        status = CASH_CAPPED
-        if quantity <= 0.0:
-            return ROUNDED_TO_ZERO
-        if quantity * position[CLOSE_PRICE] < p[MIN_NOTIONAL]:
-            return BELOW_MIN_NOTIONAL
-        price = slipped_price(bar[OPEN], quantity, bar[VOLUME], sigma, p)
-    book_order(account, position, status, quantity, price, bar[OPEN], p)
-    return status
-
-
-@njit(cache=True, error_model="numpy")
-def liquidation_price(
-    account: NDArray[np.float64], position: NDArray[np.float64], p: NDArray[np.float64]
-) -> float:
-    """Price at which equity falls to the maintenance margin of the open position; 0 where there is none.
-
-    Solves `cash + quantity * price = maintenance * |quantity| * price`. `account`, `position`:
-    (ACCOUNT_WIDTH,), `p`: (PARAMETER_WIDTH,).
-    """
-    held = position[QUANTITY]
-    if held == 0.0 or p[IS_SPOT] == 1.0:
-        return 0.0
-    if held > 0.0:
-        return max(-account[CASH] / (held * (1.0 - p[MAINTENANCE])), 0.0)
-    return max(account[CASH] / (-held * (1.0 + p[MAINTENANCE])), 0.0)
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def book_exit(
-    account: NDArray[np.float64], position: NDArray[np.float64], level: float, price: float, fee: float
-) -> None:
-    """Of event 4: book that all is closed at `price` instead of `level`; both rows: (ACCOUNT_WIDTH,), in place."""
-    quantity = -position[QUANTITY]
-    apply_fill(account, position, quantity, price, fee, 0.0)
-    account[SLIPPAGE] += abs(quantity) * abs(price - level)
-    position[EXIT_PRICE] = price
-    account[TURNOVER] += abs(quantity) * price / account[PREVIOUS_EQUITY]
-
-
-@njit(cache=True, error_model="numpy")
-def close_position(
-    account: NDArray[np.float64],
-    position: NDArray[np.float64],
-    level: float,
-    sigma: float,
-    bar: NDArray[np.float64],
-    p: NDArray[np.float64],
-    kind: int,
-) -> int:
-    """Close all at `level`: with slippage and fee, or worsened by the liquidation fee (which replaces both).
-
-    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,). Returns `kind`, an
-    `ExitKind`.
-    """
-    quantity = -position[QUANTITY]
-    if kind == LIQUIDATED:
-        price = level * (1.0 + math.copysign(p[LIQUIDATION_FEE], quantity))
-        fee = 0.0
-    else:
-        price = slipped_price(level, quantity, bar[VOLUME], sigma, p)
-        fee = p[FEE] * abs(quantity) * price
-    book_exit(account, position, level, price, fee)
-    return kind
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def exit_due(
-    account: NDArray[np.float64], position: NDArray[np.float64], bar: NDArray[np.float64], p: NDArray[np.float64]
-) -> tuple[int, float]:
-    """Of event 4: which exit the bar brings, and its price: gapped at the open, then adverse before favourable.
-
-    A venue liquidates by its mark price whether or not anyone trades; stops and take-profits need volume to fill.
-    `account`, `position`: (ACCOUNT_WIDTH,); `bar`: (8,); `p`: (PARAMETER_WIDTH,).
-    """
-    held = position[QUANTITY]
-    if held == 0.0:
-        return NO_EXIT, 0.0
-    side = 1.0 if held > 0.0 else -1.0
-    open_price = bar[OPEN]
-    adverse = bar[LOW] if held > 0.0 else bar[HIGH]
-    favourable = bar[HIGH] if held > 0.0 else bar[LOW]
-    margin_at_open = account[CASH] + held * open_price - p[MAINTENANCE] * abs(held) * open_price
-    if p[IS_SPOT] == 0.0 and margin_at_open <= 0.0:  # beyond the liquidation price, or past any that exists
-        return LIQUIDATED, open_price
-    margin_left = account[CASH] + held * adverse - p[MAINTENANCE] * abs(held) * adverse
-    safe = p[IS_SPOT] == 1.0 or margin_left > SAFE_MARGIN * abs(held) * adverse
-    if safe and p[STOP_LOSS] == math.inf and p[TAKE_PROFIT] == math.inf:
-        return NO_EXIT, 0.0
-    liquidation = liquidation_price(account, position, p)
-    stop = position[ENTRY_PRICE] * (1.0 - side * p[STOP_LOSS])
-    traded = bar[VOLUME] > 0.0
-    profit = position[ENTRY_PRICE] * (1.0 + side * p[TAKE_PROFIT])
-    profit_set = traded and p[TAKE_PROFIT] < math.inf and profit > 0.0
-    if profit_set and (open_price - profit) * side >= 0.0:  # a resting order: filled before anything later in the bar
-        return TOOK_PROFIT, open_price
-    stop_set = traded and p[STOP_LOSS] < math.inf
-    if stop_set and (stop - liquidation) * side >= 0.0 and (adverse - stop) * side <= 0.0:
-        return STOPPED, stop if (open_price - stop) * side > 0.0 else open_price
-    if liquidation > 0.0 and (adverse - liquidation) * side <= 0.0:
-        return LIQUIDATED, liquidation
-    if profit_set and (favourable - profit) * side >= 0.0:
-        return TOOK_PROFIT, profit
-    return NO_EXIT, 0.0
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def exit_inside_bar(
-    account: NDArray[np.float64], position: NDArray[np.float64], sigma: float, bar: NDArray[np.float64],
-    p: NDArray[np.float64],
-) -> int:  # fmt: skip
-    """Event 4: close the position where the bar brings an exit. Returns the exit kind.
-
-    `account`, `position`: (ACCOUNT_WIDTH,), changed in place; `bar`: (8,); `p`: (PARAMETER_WIDTH,).
-    """
-    kind, level = exit_due(account, position, bar, p)
-    if kind != NO_EXIT:
-        close_position(account, position, level, sigma, bar, p, kind)
-    return kind
 
 
 @njit(cache=True, error_model="numpy", inline="always")

@@ -31,15 +31,9 @@ from cryptoenv.trading.account import (
     TURNOVER,
 )
 from cryptoenv.trading.config import HALF_SPREAD, MIN_NOTIONAL, PARTICIPATION, STEP_SIZE, TAKE_PROFIT
-from cryptoenv.trading.kernel import (
-    NO_EXIT,
-    apply_fill,
-    begin_step,
-    end_step,
-    exit_inside_bar,
-    mark,
-    pay_holding_costs,
-)
+from cryptoenv.trading.exits import NO_EXIT, exit_inside_bar
+from cryptoenv.trading.fills import apply_fill
+from cryptoenv.trading.kernel import begin_step, end_step, mark, pay_holding_costs
 from cryptoenv.trading.orders import (
     CASH_CAPPED,
     FILLED,

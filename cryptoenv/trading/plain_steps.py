@@ -66,7 +66,9 @@ from cryptoenv.trading.config import (
     TAKE_PROFIT,
     TOLERANCE,
 )
-from cryptoenv.trading.kernel import NO_EXIT, RUIN_FRACTION, SAFE_MARGIN, holding_costs, position_after
+from cryptoenv.trading.exits import NO_EXIT, SAFE_MARGIN
+from cryptoenv.trading.fills import position_after
+from cryptoenv.trading.kernel import RUIN_FRACTION, holding_costs
 from cryptoenv.trading.orders import (
     FILLED,
     NO_ORDER,

@@ -58,25 +58,25 @@ from cryptoenv.trading.account import (
     TURNOVER,
 )
 from cryptoenv.trading.config import FEE, IS_SPOT, MAINTENANCE, STOP_LOSS, TAKE_PROFIT
-from cryptoenv.trading.kernel import (
+from cryptoenv.trading.exits import (
     LIQUIDATED,
     NO_EXIT,
-    RUIN_FRACTION,
     SAFE_MARGIN,
     STOPPED,
     TOOK_PROFIT,
-    apply_fill,
-    begin_step,
     close_position,
-    end_step,
     exit_inside_bar,
-    fill_order,
+)
+from cryptoenv.trading.fills import apply_fill, fill_order, plan_order
+from cryptoenv.trading.kernel import (
+    RUIN_FRACTION,
+    begin_step,
+    end_step,
     floored,
     mark_drawdown,
     mark_position,
     open_account,
     pay_holding_costs,
-    plan_order,
     write_off,
 )
 from cryptoenv.trading.orders import NO_ORDER, NO_VOLUME, slipped_price, wanted_quantity

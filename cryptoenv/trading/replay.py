@@ -41,7 +41,8 @@ from cryptoenv.trading.account import (
 )
 from cryptoenv.trading.borrowed_memory import float64_at
 from cryptoenv.trading.config import PARAMETER_WIDTH
-from cryptoenv.trading.kernel import LIQUIDATED, NO_EXIT, open_account, transition
+from cryptoenv.trading.exits import LIQUIDATED, NO_EXIT
+from cryptoenv.trading.kernel import open_account, transition
 
 #: What is kept of each step, columns of the account after it.
 TRACE_COLUMNS = (

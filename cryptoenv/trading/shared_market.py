@@ -24,19 +24,9 @@ from numpy.typing import NDArray
 from cryptoenv.bars.price_columns import CLOSE, OPEN, SIGMA, VOLUME
 from cryptoenv.trading.account import CASH, CLOSE_PRICE, QUANTITY, TARGET
 from cryptoenv.trading.config import FEE, MIN_NOTIONAL, PARTICIPATION, STEP_SIZE
-from cryptoenv.trading.kernel import (
-    LIQUIDATED,
-    NO_EXIT,
-    begin_step,
-    book_exit,
-    book_order,
-    close_position,
-    end_step,
-    exit_due,
-    mark,
-    pay_holding_costs,
-    plan_order,
-)
+from cryptoenv.trading.exits import LIQUIDATED, NO_EXIT, book_exit, close_position, exit_due
+from cryptoenv.trading.fills import book_order, plan_order
+from cryptoenv.trading.kernel import begin_step, end_step, mark, pay_holding_costs
 from cryptoenv.trading.orders import (
     BELOW_MIN_NOTIONAL,
     CASH_CAPPED,

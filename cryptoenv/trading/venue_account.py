@@ -32,15 +32,9 @@ from cryptoenv.trading.account import (
     TURNOVER,
 )
 from cryptoenv.trading.config import MIN_NOTIONAL, STEP_SIZE, STOP_LOSS, TAKE_PROFIT
-from cryptoenv.trading.kernel import (
-    NO_EXIT,
-    apply_fill,
-    begin_step,
-    end_step,
-    mark,
-    open_account,
-    pay_holding_costs,
-)
+from cryptoenv.trading.exits import NO_EXIT
+from cryptoenv.trading.fills import apply_fill
+from cryptoenv.trading.kernel import begin_step, end_step, mark, open_account, pay_holding_costs
 from cryptoenv.trading.orders import (
     BELOW_MIN_NOTIONAL,
     CASH_CAPPED,

@@ -12,9 +12,10 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from agents.live.serving.answers import Answering, NotFiniteError, loaded, resolved, version_of
+from agents.live.serving.answers import Answering, NotFiniteError
 from agents.live.serving.batching import Batching, MicroBatcher
 from agents.live.serving.bodies import BodyError
+from agents.live.serving.loading import loaded, resolved, version_of
 from agents.web.metrics import SECONDS, Metrics
 from cryptoenv.features import FeatureFunction
 from pretrain import ArtifactError

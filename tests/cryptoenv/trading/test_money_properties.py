@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cryptoenv.bars.price_columns import CLOSE, HIGH, LOW, OPEN, VOLUME
 from cryptoenv.trading import account as a
 from cryptoenv.trading.config import Costs, RiskLimits, Sizing, TradingConfig, VenueRules
-from cryptoenv.trading.kernel import liquidation_price, open_account, transition
+from cryptoenv.trading.exits import liquidation_price
+from cryptoenv.trading.kernel import open_account, transition
 from cryptoenv.trading.orders import slipped_price
 from tests.cryptoenv.trading.test_kernel import check_invariants
 
