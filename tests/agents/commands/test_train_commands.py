@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,7 @@ def start(arguments: list[str], stderr: int = subprocess.DEVNULL) -> subprocess.
     return subprocess.Popen(
         [sys.executable, "-m", "agents.command_line", *arguments],
         env=os.environ | {"PYTHONPATH": root}, stdout=subprocess.DEVNULL, stderr=stderr,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
     )  # fmt: skip
 
 
