@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.cloning.config_ranges import require_numbers
@@ -96,8 +97,10 @@ def clone(
     """
     order, drawn = (np.random.default_rng(spread_seed(seed, part)) for part in ("order", "imitation"))
     batches = Batches(demonstrations, config.batch_size, order)
-    outputs = ["tensorboard"] if log_folder is not None else []
-    logger = imitation_logger.configure(str(log_folder) if log_folder else None, outputs)
+    if log_folder is None:  # `configure` would leave an empty folder behind, in the place for temporary files
+        logger = imitation_logger.HierarchicalLogger(Logger(None, []), [])
+    else:
+        logger = imitation_logger.configure(str(log_folder), ["tensorboard"])
     demonstrated: Any = _ReadyBatches(batches)  # an iterable of batches; imitation's own annotation is narrower
     trainer = bc.BC(
         observation_space=policy.observation_space,

@@ -8,7 +8,7 @@ from typing import cast
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, configure
+from stable_baselines3.common.logger import KVWriter, Logger, configure
 
 from agents.algorithms.sb3_vec_env import Sb3VecEnv
 from agents.markets.embedded import EmbeddedMarkets
@@ -48,7 +48,8 @@ def improve(
     Raises:
         NotFinite: the weights are no longer finite.
     """
-    logger = configure(str(log_folder) if log_folder else None, ["tensorboard"] if log_folder else [])
+    # without a log no `configure`: it would leave an empty folder behind, in the place for temporary files
+    logger = configure(str(log_folder), ["tensorboard"]) if log_folder else Logger(None, [])
     if writer is not None:
         logger.output_formats.append(writer)
     algorithm.set_logger(logger)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -106,6 +107,17 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     assert found.kept_step == expected.kept_step
     for key, weight in expected.agent.policy.state_dict().items():
         assert torch.equal(weight, found.agent.policy.state_dict()[key]), key
+
+
+def test_what_is_not_logged_leaves_nothing_among_temporary_files(
+    extractor: Extractor, markets: TrainingMarkets, settings: TradingSettings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    few = CloningConfig(samples=512, epochs=1, batch_size=256)
+    clone = cloned(extractor, markets, settings, few, seed=0, progress=False)
+    learned("fitted_q", clone, markets)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", list(SMALL))
