@@ -39,19 +39,8 @@ class RecurrentConfig(OnPolicyConfig):
 
 
 def _arguments(clone: Agent, train: EmbeddedMarkets, config: OnPolicyConfig, seed: int) -> dict[str, Any]:
-    return {
-        "env": training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars),
-        "learning_rate": lambda remaining: config.learning_rate * remaining,
-        "n_steps": config.rollout_steps,
-        "batch_size": config.batch_size,
-        "n_epochs": config.epochs,
-        "gamma": config.gamma,
-        "gae_lambda": config.gae_lambda,
-        "clip_range": config.clip,
-        "ent_coef": config.entropy_weight,
-        "seed": seed,
-        "device": "cpu",
-    }
+    env = training_env(train, clone.settings, num_envs=config.num_envs, episode_bars=config.episode_bars)
+    return {"env": env, **config.arguments(seed)}
 
 
 def new_maskable_ppo(clone: Agent, train: EmbeddedMarkets, config: MaskableConfig, *, seed: int) -> MaskablePPO:

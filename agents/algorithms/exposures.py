@@ -6,6 +6,7 @@ by likelihood under the actor's Gaussian.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from agents.algorithms.off_policy import LabelledStates, OffPolicyConfig, bound_
 from agents.algorithms.sb3_vec_env import training_env
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
-from agents.policies.exposure_head import exposure_space
+from agents.policies.exposure_head import exposure_arguments, exposure_space
 from agents.policies.heads import bind
 from agents.settings import TradingSettings
 
@@ -84,18 +85,27 @@ def exposure_env(train: EmbeddedMarkets, settings: TradingSettings, config: Any)
     return ExposureActions(env, settings)
 
 
-def start_at_clone(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config: OffPolicyConfig, seed: int) -> None:
-    """Start SAC or TQC at the teacher's positions, and prefill its memory with the clone's trades.
+def new_exposure_learner(
+    kind: Callable[..., Any], clone: Agent, train: EmbeddedMarkets, config: OffPolicyConfig, seed: int
+) -> Any:
+    """SAC or TQC over exposures, started from the teacher's positions and prefilled with the clone's trades.
 
     Args:
-        algorithm: a `SlowActor` on `exposure_env`.
+        kind: class of the algorithm, a `SlowActor`.
         clone: of positions.
         train: the training markets.
-        config: with `cloning_steps`, `labelled`, `warm_up` and `actor_rate`.
+        config: with `temperature`, `cloning_steps`, `labelled`, `warm_up` and `actor_rate`.
         seed: of what is drawn.
     """
-    bind(algorithm.policy, train.table)
     told: Any = config
+    algorithm = kind(
+        "MultiInputPolicy",
+        exposure_env(train, clone.settings, config),
+        ent_coef=told.temperature,
+        policy_kwargs=exposure_arguments(clone.shape),
+        **config.arguments(seed),
+    )
+    bind(algorithm.policy, train.table)
     own = _within(algorithm, clone.settings.positions)
     if config.from_clone:
         algorithm.warm_up, algorithm.actor_rate = told.warm_up, told.actor_rate
@@ -104,6 +114,7 @@ def start_at_clone(algorithm: Any, clone: Agent, train: EmbeddedMarkets, config:
     if config.prefill:
         guide = bound_clone(clone, train) if config.from_clone else None
         prefill(algorithm, guide, clone.settings.positions, config.prefill, dwell=DWELL)
+    return algorithm
 
 
 def _within(algorithm: OffPolicyAlgorithm, positions: tuple[float, ...]) -> tuple[float, ...]:

@@ -265,6 +265,21 @@ class OnPolicyConfig:
     def __post_init__(self) -> None:
         require_numbers(self)
 
+    def arguments(self, seed: int, device: str = "cpu") -> dict[str, Any]:
+        """What Stable-Baselines3's PPO and its variants are told alike."""
+        return {
+            "learning_rate": lambda remaining: self.learning_rate * remaining,
+            "n_steps": self.rollout_steps,
+            "batch_size": self.batch_size,
+            "n_epochs": self.epochs,
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "clip_range": self.clip,
+            "ent_coef": self.entropy_weight,
+            "seed": seed,
+            "device": device,
+        }
+
 
 @dataclass(frozen=True)
 class PPOConfig(OnPolicyConfig):
@@ -360,14 +375,5 @@ def _arguments(config: PPOConfig, seed: int, device: str = "cpu") -> dict[str, A
         "warm_up": config.warm_up if config.from_clone else 0,
         "critic_rate": config.critic_rate / config.learning_rate if config.from_clone else 1.0,
         "policy": "MultiInputPolicy",
-        "learning_rate": lambda remaining: config.learning_rate * remaining,
-        "n_steps": config.rollout_steps,
-        "batch_size": config.batch_size,
-        "n_epochs": config.epochs,
-        "gamma": config.gamma,
-        "gae_lambda": config.gae_lambda,
-        "clip_range": config.clip,
-        "ent_coef": config.entropy_weight,
-        "seed": seed,
-        "device": device,
+        **config.arguments(seed, device),
     }

@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import MultiInputPolicy as ValuePolicy
 from torch.nn import functional
 
-from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
+from agents.algorithms.exposures import SlowActor, new_exposure_learner
 from agents.algorithms.off_policy import (
     LeanCollection,
     Observation,
@@ -36,7 +36,6 @@ from agents.algorithms.written_values import Guides, actor_gradient, q_gradient,
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
 from agents.policies.cached_embeddings import CachedEmbeddings
-from agents.policies.exposure_head import exposure_arguments
 from agents.policies.heads import action_distribution, actor_arguments, bind
 from agents.policies.value_heads import LOG_ODDS, value_arguments
 from cryptoenv.files.typed_values import later_field
@@ -319,15 +318,7 @@ class WarmedUpSAC(SlowActor, SAC):
 
 def new_exposure_sac(clone: Agent, train: EmbeddedMarkets, config: SACConfig, *, seed: int) -> SAC:
     """SAC over exposures, started from the teacher's positions by likelihood and prefilled with the clone's trades."""
-    algorithm = WarmedUpSAC(
-        "MultiInputPolicy",
-        exposure_env(train, clone.settings, config),
-        ent_coef=config.temperature,
-        policy_kwargs=exposure_arguments(clone.shape),
-        **config.arguments(seed),
-    )
-    start_at_clone(algorithm, clone, train, config, seed)
-    return algorithm
+    return new_exposure_learner(WarmedUpSAC, clone, train, config, seed)  # type: ignore[no-any-return]
 
 
 def new_sac(

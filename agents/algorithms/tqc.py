@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from sb3_contrib import TQC
 
 from agents.algorithms.exposures import INSIDE as INSIDE  # where it was before
-from agents.algorithms.exposures import SlowActor, exposure_env, start_at_clone
+from agents.algorithms.exposures import SlowActor, new_exposure_learner
 from agents.algorithms.exposures import clone_by_likelihood as clone_by_likelihood  # where it was before
 from agents.algorithms.off_policy import OffPolicyConfig
 from agents.markets.embedded import EmbeddedMarkets
 from agents.policies.agent import Agent
-from agents.policies.exposure_head import exposure_arguments
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,4 @@ class WarmedUpTQC(SlowActor, TQC):
 
 def new_tqc(clone: Agent, train: EmbeddedMarkets, config: TQCConfig, *, seed: int) -> TQC:
     """TQC on the training markets, started from the teacher's positions and prefilled with the clone's trades."""
-    algorithm = WarmedUpTQC(
-        "MultiInputPolicy",
-        exposure_env(train, clone.settings, config),
-        ent_coef=config.temperature,
-        policy_kwargs=exposure_arguments(clone.shape),
-        **config.arguments(seed),
-    )
-    start_at_clone(algorithm, clone, train, config, seed)
-    return algorithm
+    return new_exposure_learner(WarmedUpTQC, clone, train, config, seed)  # type: ignore[no-any-return]

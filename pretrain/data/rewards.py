@@ -27,7 +27,7 @@ from cryptoenv.trading.position_returns import position_returns
 from pretrain.data.oracle_tables import OracleStretch, OracleTable
 from pretrain.data.splits import JUDGED_BY, Span, refuse_families
 from pretrain.data.teachers import ORACLE_LABELS
-from pretrain.data.windows import future_returns
+from pretrain.data.windows import Counted, future_returns
 from synthetic import RegimeSample, regime_market, task_seeds
 
 REWARDS = "rewards"  #: the teacher: in a recipe
@@ -308,9 +308,8 @@ class OwnPieces:
         return found
 
 
-class RewardStream:
-    """`count` stretches of pools that follow each other. `state_dict` says how many were given; after `load_state_dict`
-    the rest follow.
+class RewardStream(Counted):
+    """`count` stretches of pools that follow each other.
 
     Args:
         source: of the pools.
@@ -322,11 +321,8 @@ class RewardStream:
     def __init__(
         self, source: Source, lanes: Callable[[Sequence[Piece]], Lanes], config: RewardsConfig, count: int
     ) -> None:
-        self._source, self._lanes, self._config, self._count = source, lanes, config, count
-        self._start = self._given = 0
-
-    def __len__(self) -> int:
-        return self._count
+        super().__init__(count)
+        self._source, self._lanes, self._config = source, lanes, config
 
     @property
     def pools(self) -> int:
@@ -337,16 +333,8 @@ class RewardStream:
     def _per_pool(self) -> int:
         return max(self._source.length // self._config.stretch, 1)
 
-    def state_dict(self) -> dict[str, int]:
-        """How far it is."""
-        return {"given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
-        self._start = state["given"]
-
     def __iter__(self) -> Iterator[RewardBatch]:
-        start, self._start = self._start, 0
+        start = self._begin()
         held: tuple[int, Lanes] | None = None
         for number in range(start, self._count):
             pool, place = divmod(number, self._per_pool)

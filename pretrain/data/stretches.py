@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain.data.windows import Batch, WindowDataset, process_share
+from pretrain.data.windows import Batch, Counted, WindowDataset, process_share
 
 STRETCH = 512  #: decisions of a stretch
 ROWS = 16  #: decisions of a stretch that a training step reads with the whole encoder; all of them train the memory
@@ -94,35 +94,21 @@ class StretchDataset:
         )
 
 
-class ShuffledStretches:
+class ShuffledStretches(Counted):
     """`count` batches of `size // ROWS` stretches, drawn from `seed`; each stretch gives `ROWS` decisions in full.
 
-    Every process of a distributed run gives its own share of each batch. `state_dict` says how many batches were
-    given; after `load_state_dict` the rest follow.
+    Every process of a distributed run gives its own share of each batch.
     """
 
     def __init__(self, dataset: StretchDataset, size: int, count: int, seed: int) -> None:
+        super().__init__(count)
         self._dataset = dataset
         self._stretches = max(1, size // ROWS)
-        self._count = count
         self._seed = seed
-        self._start = 0
-        self._given = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def state_dict(self) -> dict[str, int]:
-        """How far it is."""
-        return {"given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
-        self._start = state["given"]
 
     def __iter__(self) -> Iterator[StretchBatch]:
         rank, world = process_share()
-        start, self._start = self._start, 0
+        start = self._begin()
         every = STRETCH // ROWS
         for number in range(start, self._count):
             rng = np.random.default_rng((self._seed, number))

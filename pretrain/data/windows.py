@@ -209,18 +209,12 @@ class OrderedBatches:
         return map(self._dataset.batch, self._parts)
 
 
-class ShuffledBatches:
-    """`count` batches of at most `size` windows: passes over the dataset, each in a new order drawn from `seed`.
+class Counted:
+    """`count` batches, of which it knows how many it gave: `state_dict` says so, and after `load_state_dict` the rest
+    follow."""
 
-    Every process of a distributed run gives its own share of each batch. `state_dict` says how many batches were
-    given; after `load_state_dict` the rest follow.
-    """
-
-    def __init__(self, dataset: Batched, size: int, count: int, seed: int) -> None:
-        self._dataset = dataset
-        self._size = min(size, len(dataset))
+    def __init__(self, count: int) -> None:
         self._count = count
-        self._seed = seed
         self._start = 0
         self._given = 0
 
@@ -235,11 +229,29 @@ class ShuffledBatches:
         """Go on from there."""
         self._start = state["given"]
 
+    def _begin(self) -> int:
+        """The number of the first batch of a pass; the next pass begins at 0."""
+        start, self._start = self._start, 0
+        return start
+
+
+class ShuffledBatches(Counted):
+    """`count` batches of at most `size` windows: passes over the dataset, each in a new order drawn from `seed`.
+
+    Every process of a distributed run gives its own share of each batch.
+    """
+
+    def __init__(self, dataset: Batched, size: int, count: int, seed: int) -> None:
+        super().__init__(count)
+        self._dataset = dataset
+        self._size = min(size, len(dataset))
+        self._seed = seed
+
     def __iter__(self) -> Iterator[Any]:
         rank, world = process_share()
         rng = np.random.default_rng(self._seed)
         per_pass = len(self._dataset) // self._size
-        start, self._start = self._start, 0
+        start = self._begin()
         for number in range(self._count):
             place = number % per_pass
             if place == 0:
