@@ -246,18 +246,21 @@ class PortfolioSpec:
 
     def prepare(
         self, clocks: NDArray[np.int64], rows: NDArray[np.int64], asked: NDArray[np.int64] | None = None, later: int = 0
-    ) -> None:
-        """Make the portfolios that episodes are about to begin on.
+    ) -> NDArray[np.int64]:
+        """Make the portfolios that episodes are about to begin on; their numbers, (R,) int64, or DRAWN where they are
+        drawn again.
 
         Args:
             clocks: (N, CLOCK_WIDTH). rows: (R,) of them. asked: (R,) portfolios asked for, or DRAWN; None: all drawn.
             later: 1 where the clocks still show the episode before.
         """
+        chosen = np.full(len(rows), DRAWN) if asked is None else asked
         if not self.settled:
             drawn = market_draws(clocks, rows, later, MARKET_DRAW, self.count)
-            for m in np.unique(drawn if asked is None else np.where(asked == DRAWN, drawn, asked)).tolist():
+            for m in np.unique(np.where(chosen == DRAWN, drawn, chosen)).tolist():
                 self.make(m)
             self.settled = bool(self._made.all())
+        return chosen
 
     def _validated_window(self, window: Sequence[int] | None) -> tuple[int, ...]:
         count = len(self.timeframes)
