@@ -40,6 +40,7 @@ from synthetic import regime_market
 OUT = Path("runs/serving.json")
 CONNECTIONS = (1, 16, 100)
 KEY = "a-key-of-the-benchmark"
+LITSERVE = {"litserve": ["0.02"], "litserve, no wait": ["0"]}  #: seconds that a request waits for others
 LARGE = 100_000_000
 SERVE = "import sys; from agents.command_line import main; sys.exit(main())"
 
@@ -190,7 +191,7 @@ def rivals(place: Path, kind: str, litserve: str | None, seconds: float) -> dict
         "fastapi": (rival, sys.executable),
     }
     if litserve is not None:
-        kinds["litserve"] = (["-m", "benchmarks.support.served_by_litserve"], litserve)
+        kinds |= {name: (["-m", "benchmarks.support.served_by_litserve"], litserve) for name in LITSERVE}
     said: dict[str, dict[str, float]] = {}
     for name, (words, python) in kinds.items():
         port = free_port()
@@ -216,7 +217,7 @@ def rivals(place: Path, kind: str, litserve: str | None, seconds: float) -> dict
 
 def ratios(found: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Our throughput over that of each other server."""
-    others = [name for name in ("ours, each alone", "fastapi", "litserve") if name in found]
+    others = [name for name in ("ours, each alone", "fastapi", *LITSERVE) if name in found]
     return {
         name: {
             count: round(found["ours"][count]["per_second"] / found[name][count]["per_second"], 2)
@@ -299,24 +300,45 @@ def drain(place: Path, connections: int) -> dict[str, Any]:
     return {**answers.figures(), "exit_code": code, "connections": connections}
 
 
-def soak(place: Path, seconds: float) -> dict[str, Any]:
-    """Memory of the service under load, four times a minute."""
-    request = request_bytes("POST", "/predict", window_body(pretrain.load(place)))
+def soak(place: Path, seconds: float, rate: float) -> dict[str, Any]:
+    """Memory of the service while it is asked, four times a minute.
+
+    Args:
+        place: of the artifact.
+        seconds: in all.
+        rate: requests a second, half of them windows and half bars, over 8 connections.
+    """
+    model = pretrain.load(place)
+    requests = [request_bytes("POST", "/predict", body) for body in (window_body(model), bars_body(model))]
     port, memory = free_port(), []
+    watched = [request_bytes("GET", path) for path in ("/health", "/metrics", "/models")]
 
     with server(ours(place, port), port) as process:
+        used = processor_seconds(process.pid)
 
-        async def watched() -> Any:
-            running = asyncio.create_task(load(port, request, 8, seconds, pause=0.05))
+        async def asked() -> Any:
+            running = asyncio.gather(*(load(port, one, 4, seconds, pause=8.0 / rate) for one in requests))
             while not running.done():
                 memory.append(round(memory_kb(process.pid, "VmRSS") / 1024, 1))
+                for one in watched:  # over connections of their own
+                    await once(port, one)
                 await asyncio.sleep(15.0)
             return await running
 
-        answers = asyncio.run(watched())
-    warm = memory[max(len(memory) // 4, 1) :]
-    grown = round(warm[-1] - warm[0], 1)
-    return {"seconds": seconds, **answers.figures(), "memory_mb": memory, "grown_mb_after_a_quarter": grown}
+        windows, bars = asyncio.run(asked())
+        used = processor_seconds(process.pid) - used
+    warm = memory[len(memory) // 4 :]
+    grown = round(float(np.mean(warm[-len(warm) // 6 :]) - np.mean(warm[: len(warm) // 6 + 1])), 1)
+    return {
+        "seconds": seconds, "windows": windows.figures(), "bars": bars.figures(), "cores": round(used / seconds, 3),
+        "grown_mb_after_a_quarter": grown, "memory_mb": memory,
+    }  # fmt: skip
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process."""
+    told = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -329,6 +351,7 @@ def main() -> None:
     parser.add_argument("--litserve", help="a Python that has LitServe; without it, it is left out")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--soak", type=float, default=300.0, help="seconds of the soak; an hour is 3600")
+    parser.add_argument("--rate", type=float, default=30.0, help="requests a second of the soak")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     kept: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out.is_file() else {}
@@ -350,7 +373,7 @@ def measure(given: argparse.Namespace, place: Path, results: dict[str, Any]) -> 
         elif part == "drain":
             results["drain"] = [drain(place, count) for count in (16, 100)]
         else:
-            results["soak"] = soak(place, given.soak)
+            results["soak"] = soak(place, given.soak, given.rate)
         write_result(given.out, {**header(), "results": results})
         print(part, json.dumps(results, indent=1)[-3000:], flush=True)
 

@@ -1,4 +1,4 @@
-"""The same model behind LitServe, with batches of as many requests and as long a wait as ours."""
+"""The same model behind LitServe, with batches of as many requests as ours and the wait that the command names."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Api(max_batch_size=32, batch_timeout=0.02), accelerator="cpu", timeout=60)
+    server = litserve.LitServer(Api(max_batch_size=32, batch_timeout=float(sys.argv[3])), accelerator="cpu", timeout=60)
     server.run(port=int(sys.argv[2]), log_level="warning", generate_client_file=False)

@@ -118,13 +118,18 @@ class Answering:
             return {"rows": self.model.config.seq_length, "columns": list(self.model.columns)}
         return needs_of(self.model.layout)
 
+    @cached_property
+    def columns(self) -> list[str]:
+        """Of its answers."""
+        return list(self.model.columns)
+
     @property
     def told(self) -> dict[str, Any]:
         """What /models says of it; no path."""
         provenance = getattr(self.model, "provenance", None)
         acts = {} if self.agent is None else {"actions": list(self.agent.actions), "algorithm": self.agent.algorithm}
         return {
-            "kind": self.kind, "version": self.version, "columns": list(self.model.columns), "needs": self.needs,
+            "kind": self.kind, "version": self.version, "columns": self.columns, "needs": self.needs,
             "acts": self.agent is not None, **acts,
             "metrics": {} if provenance is None else dict(provenance.metrics),
         }  # fmt: skip
@@ -286,7 +291,7 @@ class Answering:
         self, asked: PredictBars | PredictSequence | PredictToken, item: Item, found: Any
     ) -> dict[str, Any]:
         """An answer, ready for JSON."""
-        columns = list(self.model.columns)
+        columns = self.columns
         if isinstance(item, Window):
             assert isinstance(asked, PredictSequence)
             values = dict(zip(columns, found[0].tolist(), strict=True))

@@ -21,7 +21,7 @@ from agents.live.serving.shelf import Shelf
 from agents.live.serving.sources import Stream
 from agents.web.metrics import Metrics
 
-LARGE_BODY = 65_536  #: bytes; larger ones are parsed beside the event loop
+LARGE_BODY = 131_072  #: bytes; larger ones are parsed beside the event loop
 AGAIN = 3  #: times that a request is asked again of the next version, when its model was exchanged
 JSON = "application/json"
 
@@ -44,6 +44,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bars")  # two only fight for the interpreter
+        self._turn = asyncio.Lock()
 
     async def predict(self, asked: PredictBatch | One) -> dict[str, Any]:
         """The answer to a request, or to all of a batch.
@@ -86,10 +87,15 @@ class Service:
             raise BodyError(f"{where}{error}", error.needs) from None
 
     async def read(self, request: Request, read: Callable[[bytes], Any]) -> Any:
-        """The body of a request as `read` makes it; a large one is read in the thread that makes features, too."""
+        """The body of a request as `read` makes it; a large one is read in the thread that makes features, too.
+
+        Others are read one in each turn of the event loop: whoever asks for /health passes between them.
+        """
         body = await request.body()
         if len(body) < LARGE_BODY:
-            return read(body)
+            async with self._turn:
+                await asyncio.sleep(0)
+                return read(body)
         return await asyncio.get_running_loop().run_in_executor(self._pool, read, body)
 
     def expected(self) -> dict[str, Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, TypeAdapter, ValidationError
 
 MOST_BARS, MOST_COLUMNS, MOST_TOGETHER = 50_000, 512, 256
 MS_OF_1973, MS_OF_2262 = 100_000_000_000, 9_200_000_000_000
+MOST = 1e15  #: of a number, either sign
 
-Number = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
+Number = Annotated[FiniteFloat, Field(ge=-MOST, le=MOST)]
 Row = Annotated[list[Number], Field(min_length=1, max_length=MOST_COLUMNS)]
 Rows = Annotated[list[Row], Field(min_length=1, max_length=MOST_BARS)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -64,9 +70,7 @@ def _form(given: Any) -> str:
     return "tables" if isinstance(given, dict) else "rows"
 
 
-_Sequence = Annotated[
-    Annotated[Rows, Tag("rows")] | Annotated[dict[str, Rows], Tag("tables")], Discriminator(_form)
-]
+_Sequence = Annotated[Annotated[Rows, Tag("rows")] | Annotated[dict[str, Rows], Tag("tables")], Discriminator(_form)]
 
 
 class PredictSequence(OfModel):
@@ -183,6 +187,7 @@ class BodyError(ValueError):
 
 _PREDICT: TypeAdapter[Any] = TypeAdapter(Predict)
 _ACT: TypeAdapter[Any] = TypeAdapter(Acts)
+_BEGINS = re.compile(rb'\s*\{\s*(?:"model"\s*:\s*"[^"]*"\s*,\s*)?"(bars|sequence)"')
 _SHOWN = 5  #: errors of a body that are told
 _TAGS = frozenset(("bars", "sequence", "token", "batch", "act", "rows", "tables"))
 
@@ -193,13 +198,57 @@ def read_predict(body: bytes) -> PredictBatch | One:
     Raises:
         BodyError: none of those that are known.
     """
-    found: PredictBatch | One = _read(body, _PREDICT)
-    return found
+    found: PredictBatch | One | None = _plain(body, {"bars": PredictBars, "sequence": PredictSequence})
+    return _read(body, _PREDICT) if found is None else found
 
 
 def read_act(body: bytes) -> ActBatch | Act:
     """The request in a body; errors as `read_predict`."""
-    found: ActBatch | Act = _read(body, _ACT)
+    found: ActBatch | Act | None = _plain(body, {"bars": Act})
+    return _read(body, _ACT) if found is None else found
+
+
+def _plain(body: bytes, kinds: Mapping[str, type[BaseModel]]) -> Any:
+    """One request whose rows are nothing but numbers, its rows as arrays; None of any other: pydantic reads that one,
+    or says what is wrong with it. Takes half of pydantic's time, and lets through nothing that it refuses."""
+    begins = _BEGINS.match(body)
+    key = "" if begins is None else begins[1].decode()
+    if key not in kinds or b"true" in body or b"false" in body:
+        return None
+    try:
+        given = orjson.loads(body)
+        tables = given.pop(key)
+        named = isinstance(tables, dict) and key == "sequence"
+        arrays = {name: _numbers(rows) for name, rows in (tables if named else {"": tables}).items()}
+        asked = kinds[key].model_validate(given | {key: [[0.0]]})
+    except ValueError:
+        return None
+    if "reference" in given or body.count(b'"') != 2 * (_texts(given) + 1 + len(arrays) * named):
+        return None  # a text stands in place of a number
+    return asked.model_copy(update={key: arrays if named else arrays[""]})
+
+
+def _texts(given: Any) -> int:
+    """Texts in JSON, keys among them."""
+    if isinstance(given, dict):
+        return len(given) + sum(map(_texts, given.values()))
+    return sum(map(_texts, given)) if isinstance(given, list) else isinstance(given, str)
+
+
+def _numbers(rows: Any) -> NDArray[np.float64]:
+    """(n, width) float64 of rows.
+
+    Raises:
+        ValueError: they are no such table, or hold what is no number of the allowed size.
+    """
+    try:
+        found = np.array(rows, np.float64)
+    except (TypeError, OverflowError) as error:
+        raise ValueError("no table of numbers") from error
+    if found.ndim != 2 or not (1 <= len(found) <= MOST_BARS and 1 <= found.shape[1] <= MOST_COLUMNS):
+        raise ValueError("no table")
+    if not np.abs(found).max() <= MOST:  # NaN is not, either
+        raise ValueError("no number, or too large a one")
     return found
 
 

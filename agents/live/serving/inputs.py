@@ -110,6 +110,8 @@ def _rectangle(rows: Sequence[Sequence[float]], width: int, what: str, form: str
     Raises:
         BodyError: a row has another length.
     """
+    if isinstance(rows, np.ndarray) and rows.shape[1] == width:
+        return rows
     for number, row in enumerate(rows):
         if len(row) != width:
             raise BodyError(f"{what}[{number}] has {len(row)} numbers; expected {width}: {form}")
@@ -132,7 +134,7 @@ def sequence_windows(asked: PredictSequence, layout: MarketLayout) -> tuple[torc
     """
     shapes = window_shapes(layout)
     given = asked.sequence
-    if isinstance(given, list):
+    if not isinstance(given, dict):
         if len(shapes) > 1:
             raise BodyError(f"sequence: expected an object of one table per timeframe, of the shapes {shapes}")
         given = {layout.timeframes[0]: given}

@@ -21,7 +21,7 @@ from agents.web.server import Address, run_server
 from cryptoenv.live.feed import Feed
 from pretrain import MarketLayout, Predictor
 
-SWITCH = 0.001  #: seconds that a thread may keep the interpreter while others wait: the event loop is one of them
+SWITCH = 0.00005  #: seconds that a thread may keep the interpreter while others wait: the event loop, and the model
 
 
 @dataclass(frozen=True)

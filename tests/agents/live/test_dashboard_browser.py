@@ -207,6 +207,7 @@ def test_a_day_of_minutes_leaves_the_memory_flat(browser: Any, tmp_path: Path) -
     """Every bar is drawn, as on a day that somebody looks at; sizes are taken after a collection of garbage."""
     shown = Served(browser, tmp_path, days=3, timeframe="1m", first=400)
     page = shown.page
+    page.set_default_timeout(300_000)
     tools = page.context.new_cdp_session(page)
     tools.send("Performance.enable")
 
