@@ -4,7 +4,6 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -16,7 +15,8 @@ from cryptoenv.env.single_step import FreshMemory, Observation, observe_single, 
 from cryptoenv.env.spec import EnvironmentSpec, checked_options, numbers_of
 from cryptoenv.market.funding_files import FundingArgument
 from cryptoenv.market.pool import MarketArgument
-from cryptoenv.rendering.renderer import RENDER_MODES, Renderer, usable_render_modes
+from cryptoenv.rendering.pictured_env import PicturedEnv
+from cryptoenv.rendering.renderer import Renderer, usable_render_modes
 from cryptoenv.trading.account import (
     ACCOUNT_WIDTH,
     BORROW_PAID,
@@ -83,7 +83,7 @@ IN_STEP, IN_RESET = 2**62, 2**62 + 1
 CUMULATIVE = {"fees": FEES, "slippage": SLIPPAGE, "funding": FUNDING_PAID, "borrow": BORROW_PAID}
 
 
-class CryptoTradeEnv(gym.Env[Observation, Any]):
+class CryptoTradeEnv(PicturedEnv):
     """Trade one crypto market bar by bar, seeing several timeframes, paying for everything.
 
     `gym.make("CryptoTrade-v0")` after `import cryptoenv`; `gym.make("cryptoenv:CryptoTrade-v0")` without it.
@@ -179,7 +179,7 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         (96, 0.0)
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+    _renderer: Renderer | None
 
     def __init__(
         self,
@@ -401,24 +401,6 @@ class CryptoTradeEnv(gym.Env[Observation, Any]):
         if self._renderer is not None:
             self._renderer.record(self._shown)
         return reward
-
-    def render(self) -> Any:
-        """The current frame: (600, 800, 3) uint8 with `render_mode="rgb_array"`, text with "ansi".
-
-        None with "human", where every reset and step shows itself; None and a warning without a render mode.
-
-        Raises:
-            RuntimeError: no episode was begun. ImportError: matplotlib is not installed.
-        """
-        if self._renderer is not None:
-            return self._renderer.render()
-        gym.logger.warn(f"render() shows nothing without a render_mode: make the env with one of {RENDER_MODES}")
-        return None
-
-    def close(self) -> None:
-        """Close the window, if any; calling it again changes nothing."""
-        if self._renderer is not None:
-            self._renderer.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """(A,) bool: which actions would be accepted now (the method sb3-contrib's MaskablePPO calls).

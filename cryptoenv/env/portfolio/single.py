@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +14,9 @@ from cryptoenv.env.portfolio.spec import PortfolioArgument, PortfolioSpec
 from cryptoenv.env.portfolio.vector import empty_portfolios
 from cryptoenv.env.saved_state import copies
 from cryptoenv.env.spec import checked_options, numbers_of
+from cryptoenv.rendering.pictured_env import PicturedEnv
 from cryptoenv.rendering.portfolio_renderer import PortfolioRenderer
-from cryptoenv.rendering.renderer import RENDER_MODES, usable_render_modes
+from cryptoenv.rendering.renderer import usable_render_modes
 from cryptoenv.trading.account import INFO_WIDTH, RUINED
 from cryptoenv.trading.config import Costs, Instrument, PortfolioLimits, RiskLimits, Sizing, VenueRules
 from cryptoenv.trading.rewards import RewardFunction, finite_reward
@@ -26,7 +26,7 @@ ONLY_ROW = np.zeros(1, dtype=np.int64)
 Observation = dict[str, NDArray[Any]]
 
 
-class CryptoPortfolioEnv(gym.Env[Observation, Any]):
+class CryptoPortfolioEnv(PicturedEnv):
     """Trade several crypto markets on one account, bar by bar; `cryptoenv.trading.portfolio_account` has its rules.
 
     `gym.make("CryptoPortfolio-v0")` after `import cryptoenv`. With one asset it is `CryptoTrade-v0` with
@@ -89,7 +89,7 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         [0.4, 0.2, -0.2, 0.0]
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 (as Gymnasium declares it)
+    _renderer: PortfolioRenderer | None
 
     def __init__(
         self,
@@ -273,21 +273,3 @@ class CryptoPortfolioEnv(gym.Env[Observation, Any]):
         info["market"], info["bar"] = index.tolist()
         info["ruined"] = ruined
         return info
-
-    def render(self) -> Any:
-        """The current frame: (600, 800, 3) uint8 with `render_mode="rgb_array"`, text with "ansi".
-
-        None with "human", where every reset and step shows itself; None and a warning without a render mode.
-
-        Raises:
-            RuntimeError: no episode was begun. ImportError: matplotlib is not installed.
-        """
-        if self._renderer is not None:
-            return self._renderer.render()
-        gym.logger.warn(f"render() shows nothing without a render_mode: make the env with one of {RENDER_MODES}")
-        return None
-
-    def close(self) -> None:
-        """Close the window, if any; calling it again changes nothing."""
-        if self._renderer is not None:
-            self._renderer.close()
