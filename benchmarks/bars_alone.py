@@ -2,7 +2,7 @@
 
     python -m benchmarks.bars_alone --run NAME ARTIFACT [ARTIFACT ...]     a row: one artifact per seed
     python -m benchmarks.bars_alone --ensemble NAME ARTIFACT ARTIFACT ...  a row: the mean of all decides
-    python -m benchmarks.bars_alone --agent fitted_q ARTIFACT              an agent that begins with its values
+    python -m benchmarks.bars_alone --agent fitted_q ARTIFACT              agents that begin with its values (`--seeds`)
     python -m benchmarks.bars_alone --task hard --run NAME ARTIFACT
 
 Extractors are trained beforehand (`cryptoenv pretrain --recipe bars`); here their hysteresis is chosen on "validation"
@@ -36,13 +36,14 @@ from agents.markets.expert_market import ExpertMarket, synthetic_markets
 from agents.settings import TradingSettings
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import train
+from benchmarks.support.learning_methods import STEPS
 from benchmarks.support.machine import header
 from benchmarks.support.results import write_result
 from pretrain import Extractor
 
 DAYS = 60
 VALIDATION, TEST = 24, 48  #: markets
-AGENT_STEPS, AGENT_MARKETS = 6_000_000, 96  #: bar updates of an agent's learning, and its training markets
+AGENT_MARKETS = 96  #: that an agent learns from
 
 
 @lru_cache(maxsize=4)
@@ -68,13 +69,16 @@ def traded(folders: list[str], task: str, *, together: bool = False) -> tuple[li
     return found, best
 
 
-def agent_of(algorithm: str, artifact: str, task: str, folder: Path) -> tuple[list[dict[str, Any]], Any]:
-    """What an agent earns that begins with an artifact's values and goes on with an algorithm, and its clone before."""
+def agent_of(
+    algorithm: str, artifact: str, task: str, seed: int, folder: Path
+) -> tuple[list[dict[str, Any]], Any]:
+    """What an agent earns that begins with an artifact's values and goes on with an algorithm, and what it began as."""
     extractor = Extractor.load(artifact)
-    learning = replace(new_config(algorithm), steps=AGENT_STEPS, evaluate_every=AGENT_STEPS // 8)
+    steps = STEPS[algorithm]
+    learning = replace(new_config(algorithm), steps=steps, evaluate_every=steps // 8)
     config = AgentTrainingConfig(learning=learning, train_markets=AGENT_MARKETS, checkpoint_every=10**9)
     began = process_time()
-    run = train(algorithm, market=task, extractor=extractor, out=folder, seed=0, config=config, progress=False)
+    run = train(algorithm, market=task, extractor=extractor, out=folder, seed=seed, config=config, progress=False)
     spent = process_time() - began
     settings = config.settings_for(extractor)
     test = markets(task, "test", TEST, settings)
@@ -83,7 +87,8 @@ def agent_of(algorithm: str, artifact: str, task: str, folder: Path) -> tuple[li
     found = []
     for agent in (run.agent, run.clone):
         rollout = roll(agent_policies({"agent": agent}, test)["agent"], test, rows, settings)
-        found.append(figures(rollout, test) | {"margin": agent.margin, "cpu_seconds": spent})
+        told = {"margin": agent.margin, "head": agent.head, "hash": extractor.hash, "seed": seed, "cpu_seconds": spent}
+        found.append(figures(rollout, test) | told)
     return found, best
 
 
@@ -120,7 +125,8 @@ def main() -> None:
     parser.add_argument("--ensemble", nargs="+", action="append", default=[], metavar="NAME ARTIFACT",
                         help="a row of artifacts whose mean decides")  # fmt: skip
     parser.add_argument("--agent", nargs=2, action="append", default=[], metavar=("ALGORITHM", "ARTIFACT"),
-                        help="rows of an agent and of its clone")  # fmt: skip
+                        help="rows of agents, and of what they began as")  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of agents")
     parser.add_argument("--task", default="standard")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/bars_alone.json"))
     arguments = parser.parse_args()
@@ -135,10 +141,14 @@ def main() -> None:
         for name, *folders in given:
             keep(name, *traded(folders, arguments.task, together=together))
     for algorithm, artifact in arguments.agent:
-        with TemporaryDirectory() as folder:
-            runs, best = agent_of(algorithm, artifact, arguments.task, Path(folder) / "run")
-        keep(f"{algorithm} on {Path(artifact).name}", runs[:1], best)
-        keep(f"clone of values on {Path(artifact).name}", runs[1:], best)
+        runs: list[list[dict[str, Any]]] = []
+        for seed in arguments.seeds:
+            with TemporaryDirectory() as folder:
+                found, best = agent_of(algorithm, artifact, arguments.task, seed, Path(folder) / "run")
+            runs.append(found)
+            agents, begun = zip(*runs, strict=True)
+            keep(f"{algorithm} on {Path(artifact).name}", list(agents), best)
+            keep(f"what {algorithm} began as on {Path(artifact).name}", list(begun), best)
     print(f"wrote {arguments.out}")
 
 

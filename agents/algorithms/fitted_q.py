@@ -9,6 +9,10 @@ so one regression of `U(t, .)` on the embedding of bar `t` learns from all trans
 iteration (Ernst et al. 2005) on counterfactual transitions. What a position earns over a bar is the kernel's own
 (`cryptoenv.trading.position_returns`), with funding, borrow and exits inside the bar. What the assumption leaves out:
 market impact, volume caps, and the drift of an exposure between orders. Where those matter, learn in the env.
+
+Where the extractor knows what positions are worth more than none (`agents.training.value_teacher`), what is learned is
+added to that: the policy begins exactly there, targets are relative to flat, U(t, a) - U(t, 0), as those values are,
+and the pull is toward them.
 Shape legend: `T` bars, `D` embedding width, `A` positions, `B` bars of a batch.
 """
 
@@ -39,7 +43,7 @@ from agents.markets.embedded import LARGEST_EXACT_INDEX, EmbeddedMarkets
 from agents.policies.agent import Agent
 from agents.policies.heads import bind
 from agents.policies.policy_shape import PolicyShape, observation_space
-from agents.policies.utility_head import PREFERENCE, UtilityPolicy, utility_arguments
+from agents.policies.utility_head import ON_VALUES, PREFERENCE, UtilityPolicy, utility_arguments
 from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import write_folder
 from cryptoenv.trading.config import TradingConfig
@@ -91,17 +95,18 @@ class CounterfactualQ(BaseAlgorithm):
         cost: log-return lost per unit of turnover, a fraction.
         seed: of weights and batches.
         device: where embeddings and updates are, as torch names it.
+        on_values: whether it adds to what the extractor knows; the policy's `known` is then to be given.
     """
 
     policy: UtilityPolicy
 
     def __init__(
         self, shape: PolicyShape, config: FittedQConfig, positions: tuple[float, ...], cost: float, seed: int,
-        device: str = "cpu",
+        device: str = "cpu", *, on_values: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(
             UtilityPolicy, None, config.learning_rate,
-            policy_kwargs=utility_arguments(shape, positions, cost), device=device, seed=seed,
+            policy_kwargs=utility_arguments(shape, positions, cost, on_values=on_values), device=device, seed=seed,
         )  # fmt: skip
         self.observation_space, self.action_space = observation_space(), spaces.Discrete(len(positions))
         self._config, self._shape = config, shape
@@ -208,10 +213,11 @@ class CounterfactualQ(BaseAlgorithm):
         if self._towers is not None:
             return self._written_update(self._towers, chosen, left)
         target = self._targets(rows, self._reward[chosen], last)
-        values = self.policy.utility(self.policy.embedding(rows))
+        embedding = self.policy.embedding(rows)
+        values = self.policy.with_known(self.policy.utility(embedding), embedding)
         error = functional.smooth_l1_loss(values, target)
         loss = error
-        if self._clone is not None and config.pull > 0.0:
+        if self._pulled:
             weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
             loss = loss + weight * self._pull(chosen, values)
         self.optimizer.zero_grad()
@@ -227,18 +233,22 @@ class CounterfactualQ(BaseAlgorithm):
         """The same with passes written by hand."""
         config, (own, averaged, clone) = self._config, towers
         rows, count = self._rows[chosen], len(self._positions)
-        best = best_after(averaged.forward(self.policy.embedding(rows + 1)), self.policy.switching)
-        target = self._reward[chosen].addcmul(best, ~self._last[chosen, None], value=config.gamma)
+        following = self.policy.embedding(rows + 1)
+        best = best_after(self.policy.with_known(averaged.forward(following), following), self.policy.switching)
+        target = self._relative(self._reward[chosen].addcmul(best, ~self._last[chosen, None], value=config.gamma))
         features = self.policy.embedding(rows)
-        values = own.forward(features)
+        values = self.policy.with_known(own.forward(features), features)
         gradient, error = huber_gradient(values, target)
         loss = error
-        if clone is not None and config.pull > 0.0:
+        if self._pulled:
             weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
             held = torch.randint(count, (len(chosen),)).to(self.device)
-            account = torch.zeros((len(chosen), 5), device=self.device)
-            account[:, 0] = account[:, 1] = self.policy.exposures[held]
-            reference = clone.actor.forward(torch.cat((features, account), dim=1))
+            if clone is None:
+                reference = self._known_preferences(features, held)
+            else:
+                account = torch.zeros((len(chosen), 5), device=self.device)
+                account[:, 0] = account[:, 1] = self.policy.exposures[held]
+                reference = clone.actor.forward(torch.cat((features, account), dim=1))
             loss = loss + pull_gradient(values - self.policy.switching[held], reference, PREFERENCE, weight, gradient)
         own.backward(gradient)
         clip([own], 10.0)
@@ -249,18 +259,41 @@ class CounterfactualQ(BaseAlgorithm):
     def _targets(self, rows: torch.Tensor, reward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """(B, A) `reward + gamma max_b [U(t+1, b) - c |b - a|]`, in percent; nothing follows a market's last bar."""
         with torch.no_grad():
-            following = self.policy.averaged(self.policy.embedding(rows + 1))
+            embedding = self.policy.embedding(rows + 1)
+            following = self.policy.with_known(self.policy.averaged(embedding), embedding)
             best = (following[:, None, :] - self.policy.switching).amax(dim=2)
             best = torch.where(last[:, None], 0.0, best)
-            return reward + self._config.gamma * best
+            return self._relative(reward + self._config.gamma * best)
+
+    def _relative(self, target: torch.Tensor) -> torch.Tensor:
+        """Targets (B, A) as they are learned: more than flat's where values that are known say so, too."""
+        return target if self.policy.known is None else target - target[:, self._flat, None]
+
+    @property
+    def _flat(self) -> int:
+        return self._positions.index(0.0)
+
+    @property
+    def _pulled(self) -> bool:
+        return self._config.pull > 0.0 and (self._clone is not None or self.policy.known is not None)
+
+    @torch.no_grad()
+    def _known_preferences(self, embedding: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+        """(B, A) preferences of the values that are known, from positions held (B,)."""
+        assert self.policy.known is not None
+        return PREFERENCE * (self.policy.known(embedding) - self.policy.switching[held])
 
     def _pull(self, chosen: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """KL(clone || softmax of what is preferred) from a position held at random."""
+        """KL(clone, or known values || softmax of what is preferred) from a position held at random."""
         count, positions = len(chosen), len(self._positions)
         held = torch.randint(positions, (count,)).to(self.device)
-        account = torch.zeros((count, 5), device=self.device)
-        account[:, 0] = account[:, 1] = self.policy.exposures[held]
-        reference = clone_logits(self._clone, {"index": self._index[chosen], "account": account})
+        if self._clone is None:
+            known = self._known_preferences(self.policy.embedding(self._rows[chosen]), held)
+            reference = known.log_softmax(dim=1)
+        else:
+            account = torch.zeros((count, 5), device=self.device)
+            account[:, 0] = account[:, 1] = self.policy.exposures[held]
+            reference = clone_logits(self._clone, {"index": self._index[chosen], "account": account})
         mine = (PREFERENCE * (values - self.policy.switching[held])).log_softmax(dim=1)
         return functional.kl_div(mine, reference, reduction="batchmean", log_target=True)
 
@@ -278,7 +311,7 @@ class CounterfactualQ(BaseAlgorithm):
         """
         description = {
             "config": asdict(self._config), "shape": asdict(self._shape), "positions": self._positions,
-            "cost": self._cost, "seed": self.seed,
+            "cost": self._cost, "seed": self.seed, "on_values": self.policy.known is not None,
         }  # fmt: skip
         weights = {name: weight.contiguous() for name, weight in self.policy.state_dict().items()}
 
@@ -299,7 +332,10 @@ class CounterfactualQ(BaseAlgorithm):
         config = FittedQConfig(**told["config"])
         sizes = told["shape"]
         shape = PolicyShape(sizes["embedding_width"], sizes["actions"], tuple(sizes["hidden"]))
-        found = cls(shape, config, positions=tuple(told["positions"]), cost=told["cost"], seed=told["seed"])
+        found = cls(
+            shape, config, positions=tuple(told["positions"]), cost=told["cost"], seed=told["seed"],
+            on_values=told.get("on_values", False),
+        )  # fmt: skip
         found.policy.load_state_dict(load_file(folder / WEIGHTS))
         return found
 
@@ -316,7 +352,7 @@ def new_fitted_q(
     """Fitted Q on the training markets.
 
     Args:
-        clone: whose settings count, and what pulls.
+        clone: whose settings count, and what pulls; one with values that are known is what is begun with.
         train: markets to learn from.
         config: how it learns.
         seed: of weights and batches.
@@ -324,10 +360,14 @@ def new_fitted_q(
     """
     if max(len(t.market) for t in train.labelled) > LARGEST_EXACT_INDEX:
         raise ValueError(f"a market has more than {LARGEST_EXACT_INDEX} bars, which an index observation cannot number")
-    settings = clone.settings
+    settings, on_values = clone.settings, clone.head == ON_VALUES
     algorithm = CounterfactualQ(
-        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed, device=device
-    )
+        clone.shape, config, positions=settings.positions, cost=settings.turnover_cost, seed=seed, device=device,
+        on_values=on_values,
+    )  # fmt: skip
+    if on_values:
+        algorithm.policy.load_state_dict(clone.policy.state_dict())
     trading = TradingConfig(settings.instrument, settings.costs, settings.limits, settings.rules, settings.sizing)
-    algorithm.teach_with(train, bound_clone(clone, train, device) if config.pull > 0.0 else None, trading)
+    pulls = config.pull > 0.0 and not on_values
+    algorithm.teach_with(train, bound_clone(clone, train, device) if pulls else None, trading)
     return algorithm

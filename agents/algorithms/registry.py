@@ -12,6 +12,8 @@ class Algorithm:
     """Where an algorithm is: `module` has the builder and the config class; its result has a policy of kind `head`.
 
     `continuous`: builder and head for actions that are exposures; None where it chooses among positions.
+    `on_values`: head of a policy that begins exactly with what the extractor says that positions are worth, where it
+    does; None: the policy begins with a clone of what those values decide.
     """
 
     module: str
@@ -19,6 +21,7 @@ class Algorithm:
     config: str
     head: str
     continuous: tuple[str, str] | None = None
+    on_values: str | None = None
 
     def for_actions(self, continuous: bool) -> tuple[str, str]:
         """Builder and head for actions that are exposures, or positions."""
@@ -33,7 +36,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     "qrdqn": Algorithm("agents.algorithms.dqn", "new_qrdqn", "DQNConfig", "quantile"),
     "sac": Algorithm("agents.algorithms.sac", "new_sac", "SACConfig", "actor", ("new_exposure_sac", "sac_exposure")),
     "tqc": Algorithm("agents.algorithms.tqc", "new_tqc", "TQCConfig", "exposure", ("new_tqc", "exposure")),
-    "fitted_q": Algorithm("agents.algorithms.fitted_q", "new_fitted_q", "FittedQConfig", "utility"),
+    "fitted_q": Algorithm(
+        "agents.algorithms.fitted_q", "new_fitted_q", "FittedQConfig", "utility", on_values="utility_on_values"
+    ),
 }
 ON_DEVICES = ("ppo", "dqn", "qrdqn", "sac", "fitted_q")  #: that can learn on a GPU, among positions
 NAMES = ("bc", *ALGORITHMS)

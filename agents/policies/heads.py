@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +29,7 @@ from agents.policies.exposure_head import (
 )
 from agents.policies.policy_shape import Observation, PolicyShape, embedding_arguments, observation_space
 from agents.policies.recurrent_head import new_recurrent_policy, recurrent_preferences
-from agents.policies.utility_head import new_utility_policy, utility_preferences
+from agents.policies.utility_head import ON_VALUES, new_utility_policy, utility_preferences
 from agents.policies.value_heads import new_quantile_policy, new_value_policy, quantile_preferences, value_preferences
 from agents.settings import TradingSettings
 
@@ -80,6 +81,7 @@ HEADS: dict[str, Head] = {
     "gaussian": Head(new_gaussian_policy, gaussian_preferences, gaussian_exposures),
     "recurrent": Head(new_recurrent_policy, recurrent_preferences),
     "utility": Head(new_utility_policy, utility_preferences),
+    ON_VALUES: Head(partial(new_utility_policy, on_values=True), utility_preferences),
 }
 """By the name that an agent's description gives."""
 

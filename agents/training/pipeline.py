@@ -44,7 +44,7 @@ from agents.training.config import AgentTrainingConfig
 from agents.training.learning_loop import improve
 from agents.training.recipe import write_recipe
 from agents.training.selection import Schedule
-from agents.training.value_teacher import knows_values, taught_by_values
+from agents.training.value_teacher import agent_of_values, knows_values, taught_by_values
 from cryptoenv.files.typed_values import written_values
 from pretrain import Extractor
 from pretrain.data.splits import JUDGED_BY, refuse_families
@@ -109,8 +109,9 @@ def learn(
 ) -> Trained:
     """Clone the labels of the training markets, then go on from the clone with `algorithm`.
 
-    Where the extractor knows what the positions are worth (`bars`), its own decisions are the labels. Torch's and
-    numba's thread counts are left as they were; meanwhile both use one.
+    Where the extractor knows what the positions are worth (`bars`), its own decisions are the labels; fitted Q then
+    needs no clone and begins with the values themselves. Torch's and numba's thread counts are left as they were;
+    meanwhile both use one.
 
     Args:
         algorithm: one of `NAMES`; "bc" is the clone alone.
@@ -146,11 +147,14 @@ def learn(
         if knows_values(extractor, settings):
             train = taught_by_values(extractor, train, settings)
         training_markets = TrainingMarkets(train, validation)
-        start = cloned(
-            extractor, training_markets, settings, config.cloning,
-            seed=seed, correction=config.dagger,
-            log_folder=logs / "clone" if logs else None, progress=progress,
-        )  # fmt: skip
+        if begins_with_values(algorithm, extractor, settings):
+            start = agent_of_values(extractor, training_markets, settings, seed=spread_seed(seed, "weights"))
+        else:
+            start = cloned(
+                extractor, training_markets, settings, config.cloning,
+                seed=seed, correction=config.dagger,
+                log_folder=logs / "clone" if logs else None, progress=progress,
+            )  # fmt: skip
         metrics: dict[str, Any] = {"clone_seconds": perf_counter() - began}
         if algorithm == "bc":
             return Trained(start, start, metrics)
@@ -158,7 +162,8 @@ def learn(
         learner, schedule = _learner(algorithm, start, train, config, seed=spread_seed(seed, "learning"))
         if checkpoints is None:
             schedule = replace(schedule, checkpoint_every=0)
-        kind = (algorithm, ALGORITHMS[algorithm].for_actions(start.settings.continuous)[1])
+        head = start.head if start.head == ALGORITHMS[algorithm].on_values else None
+        kind = (algorithm, head or ALGORITHMS[algorithm].for_actions(start.settings.continuous)[1])
         result = improve(
             learner, start, kind, validation, schedule,
             checkpoints=checkpoints, log_folder=logs / algorithm if logs else None, writer=writer, progress=progress,
@@ -170,6 +175,12 @@ def learn(
         **result.metrics,
     }
     return Trained(start, result.agent, metrics)
+
+
+def begins_with_values(algorithm: str, extractor: Extractor, settings: TradingSettings) -> bool:
+    """Whether an agent begins with the very values that its extractor knows, instead of with a clone."""
+    can = algorithm in ALGORITHMS and ALGORITHMS[algorithm].on_values is not None
+    return can and knows_values(extractor, settings)
 
 
 def _require_fit(
@@ -258,6 +269,8 @@ def identity(
         del told["settings"]["continuous"]
     if config.trading == TradingChoice():
         del told["trading"]  # as versions that had none wrote it: their trainings go on
+    if begins_with_values(algorithm, extractor, config.settings_for(extractor)):
+        told["begins"] = "with values"
     return {
         "algorithm": algorithm,
         "config": told,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import configure
 
+from agents.algorithms.fitted_q import FittedQConfig, new_fitted_q
 from agents.cloning.behaviour_cloning import CloningConfig
 from agents.evaluation.extractor_trader import VALUE_MARGINS, ExtractorTrader
 from agents.evaluation.rollout import roll, whole_markets
 from agents.markets.embedded import EmbeddedMarkets, TrainingMarkets
 from agents.markets.expert_market import ExpertMarket
-from agents.policies.agent import AgentPolicy
+from agents.policies.agent import Agent, AgentPolicy
 from agents.policies.heads import bind, copy_of
+from agents.policies.utility_head import ON_VALUES
 from agents.settings import TradingSettings
-from agents.training.pipeline import cloned
-from agents.training.value_teacher import knows_values, taught_by_values
+from agents.training.config import AgentTrainingConfig
+from agents.training.pipeline import cloned, learn
+from agents.training.value_teacher import agent_of_values, knows_values, taught_by_values
 from pretrain import Extractor, ExtractorConfig
 from pretrain.data.scaler import RobustScaler
 from pretrain.extractor.model import ExtractorModel
@@ -89,3 +94,43 @@ def test_an_agent_begins_with_what_values_decide(labelled: tuple[ExpertMarket, .
     mine = roll(AgentPolicy(agent, policy, 0.0), labelled, rows, SETTINGS)
     theirs = roll(ExtractorTrader(values, SETTINGS).on(labelled), labelled, rows, SETTINGS)
     assert np.mean(np.abs(mine.exposure - theirs.exposure) < 0.1) > 0.85
+
+
+def test_fitted_q_begins_exactly_with_the_values(labelled: tuple[ExpertMarket, ...], values: Extractor) -> None:
+    """The very decisions of the values alone, before anything is learned; and what is added to them learns."""
+    markets = TrainingMarkets(*2 * [EmbeddedMarkets.of(values, labelled, progress=False)])
+    agent, rows = agent_of_values(values, markets, SETTINGS, seed=0), whole_markets(labelled)
+    mine = roll(agent.decide_on(markets.train.table), labelled, rows, SETTINGS)
+    trader = ExtractorTrader(values, SETTINGS).tuned(labelled)
+    theirs = roll(trader.on(labelled), labelled, rows, SETTINGS)
+    np.testing.assert_array_equal(mine.exposure, theirs.exposure)
+
+    learner = new_fitted_q(agent, markets.train, FittedQConfig(steps=640, batch_size=64), seed=0)
+    rows_of = torch.arange(8) + labelled[0].first
+    embedding = learner.policy.embedding(rows_of)
+    known = torch.from_numpy(values.values(labelled[0].market)[rows_of]) / trader.margin
+    for network in (learner.policy.utility, learner.policy.averaged):
+        torch.testing.assert_close(learner.policy.with_known(network(embedding), embedding), known)
+    reward, last = torch.full((8, 3), 0.25), torch.ones(8, dtype=torch.bool)
+    reward[:, 2] = 0.75
+    expected = torch.tensor([0.0, 0.0, 0.5]).expand(8, 3)
+    torch.testing.assert_close(learner._targets(rows_of, reward, last), expected)
+    learner.set_logger(configure(None, []))
+    learner.learn(640)
+    assert learner.policy.known is not None
+    torch.testing.assert_close(learner.policy.known.weight, agent.policy.known.weight)
+    assert float(learner.policy.averaged[-1].weight.abs().max()) > 0.0
+
+
+def test_a_trained_agent_on_values_is_saved_and_read(
+    labelled: tuple[ExpertMarket, ...], values: Extractor, tmp_path: Path
+) -> None:
+    learning = FittedQConfig(steps=1_280, batch_size=64, evaluate_every=640)
+    config = AgentTrainingConfig(learning=learning, settings=SETTINGS)
+    found = learn("fitted_q", values, (labelled, labelled), config, seed=0, progress=False)
+    assert found.clone.head == found.agent.head == ON_VALUES
+    assert found.metrics["validation"][0][0] == 0
+    found.agent.save(tmp_path / "agent")
+    loaded = Agent.load(tmp_path / "agent", values)
+    for name, weight in loaded.policy.state_dict().items():
+        torch.testing.assert_close(weight, found.agent.policy.state_dict()[name])
