@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,10 +13,10 @@ from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
+    from agents.live.desk import Account, Named
     from agents.live.trading_loop import Traded
     from cryptoenv.live.policies import Policies
     from cryptoenv.live.price_policy import LimitOrders
-
 
 
 DASHBOARD_PORT = "8765"
@@ -27,8 +28,11 @@ class TradeGroup(TyperGroup):
     default = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` before what is no command."""
-        if args and args[0] not in self.commands and args[0] != "--help":
+        """Put `run` before what is no command; a folder may be called `run`, too."""
+        if not args or args[0] == "--help":
+            return super().parse_args(ctx, args)
+        what = args[1:2] == [] or not args[1].startswith("-") or "--signals" in args or "--help" in args
+        if args[0] not in self.commands or (args[0] == self.default and not what):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -108,34 +112,50 @@ def trade(
     ] = "127.0.0.1",
 ) -> None:
     """Trade what RUN or --signals ask for at each close."""
-    from agents.live.desk import named_decider
-    from agents.live.operated import operated
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # it waits until somebody hears it
+    from cryptoenv.live.kill_switch import KillSwitch
 
-    _require_one_way(paper, live, replay, exchange)
-    if size not in ("fixed", "confidence"):
-        raise ValueError(f"--size {size!r} is not allowed: fixed or confidence")
-    if exchange is not None and symbol is None:
-        raise ValueError("--exchange needs --symbol, such as BTC/USDT")
+    switch = KillSwitch(state)
+    with switch.on_signals():  # before the seconds that a model takes to load
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        from agents.live.desk import Account, named_decider
+        from agents.live.operated import operated
+
+        _require_one_way(paper, live, replay, exchange)
+        if size not in ("fixed", "confidence"):
+            raise ValueError(f"--size {size!r} is not allowed: fixed or confidence")
+        if exchange is not None and symbol is None:
+            raise ValueError("--exchange needs --symbol, such as BTC/USDT")
+        prices = _limit_orders(limit, limit_bars, limit_rest, limit_fee, paper=paper)
+        page = _page(dashboard, dashboard_host)
+        model = operated(what)
+        named = model.named(named_decider(model.model, signals, states, timeframe, short=short))
+        policies = _policies(
+            named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order,
+            orders=max_orders, daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
+        )  # fmt: skip
+        account = Account(state, policies, switch, cash, times, page)
+        if replay is not None:
+            _replayed(named, _bars(named, replay, reference), replay, speed, account)
+            return
+        from agents.live.venues import trade_on_exchange
+
+        assert exchange is not None and symbol is not None
+        trade_on_exchange(named, exchange, symbol, account, live=live, yes=yes, sandbox=sandbox, keys=keys,
+                          adopt=adopt, reference=reference)  # fmt: skip
+
+
+def _limit_orders(
+    offset: float | None, lifetime: float, rest: str, fee: float | None, *, paper: bool
+) -> LimitOrders | None:
     from cryptoenv.live.price_policy import LimitOrders
 
-    prices = None if limit is None else LimitOrders(limit, limit_bars, limit_rest, limit_fee)  # type: ignore[arg-type]
-    if paper and prices is not None and prices.lifetime < 1.0:
-        raise ValueError(f"--limit-bars {limit_bars:g}: on paper a bar is one piece: whole bars are allowed")
-    page = _page(dashboard, dashboard_host)
-    model = operated(what)
-    named = model.named(named_decider(model.model, signals, states, timeframe, short=short))
-    policies = _policies(
-        named, size=size, gradual=gradual, flatten=flatten, exposure=max_exposure, order=max_order, orders=max_orders,
-        daily=max_daily_loss, drawdown=max_drawdown, limit=prices,
-    )  # fmt: skip
-    if replay is not None:
-        _replayed(named, _bars(named, replay, reference), replay, speed, state, policies, cash, times, page)
-        return
-    from agents.live.venues import trade_on_exchange
-
-    assert exchange is not None and symbol is not None
-    trade_on_exchange(named, exchange, symbol, state, policies, live=live, yes=yes, sandbox=sandbox, keys=keys,
-                      cash=cash, adopt=adopt, times=times, page=page, reference=reference)  # fmt: skip
+    if offset is None:
+        return None
+    prices = LimitOrders(offset, lifetime, rest, fee)  # type: ignore[arg-type]
+    if paper and lifetime < 1.0:
+        raise ValueError(f"--limit-bars {lifetime:g}: on paper a bar is one piece: whole bars are allowed")
+    return prices
 
 
 def _require_one_way(paper: bool, live: bool, replay: Path | None, exchange: str | None) -> None:
@@ -189,36 +209,35 @@ def _bars(named: Any, replay: Path, reference: str | None) -> Any:
     return bars
 
 
-def _replayed(
-    named: Any, bars: Any, replay: Path, speed: float, state: Path, policies: Policies, cash: float, times: int | None,
-    page: PageWish | None,
-) -> None:
-    from agents.live.desk import LOG, first_of_replay, live_environment, own_folder, page_of, paper_broker
+def _replayed(named: Named, bars: Any, replay: Path, speed: float, account: Account) -> None:
+    from agents.live.desk import LOG, live_environment, own_folder, page_of, paper_broker
+    from agents.live.replay_start import first_of_replay
     from agents.live.trading_loop import TradingLoop
-    from cryptoenv.bars.timeframe import timeframe_ms
     from cryptoenv.files.json_log import json_log
     from cryptoenv.live.feed import ReplayFeed
     from cryptoenv.market.stored_bars import name_of_place
 
-    decider = named.decider
-    account = {"broker": "paper", "bars": name_of_place(replay), "decider": named.name}
+    decider, state, page = named.decider, account.state, account.page
+    told = {"broker": "paper", "bars": name_of_place(replay), "decider": named.name}
     with ExitStack() as stack:
-        stack.enter_context(own_folder(state, account))
+        if not state.exists():
+            first_of_replay(bars, decider, state)  # what cannot be traded is refused before a folder is made
+        stack.enter_context(own_folder(state, told))
         redact = stack.enter_context(json_log("info", state.name, file=state / LOG))
-        first = first_of_replay(bars, named, state, timeframe_ms(decider.timeframes[0]))
+        first = first_of_replay(bars, decider, state)
         feed = ReplayFeed(
             bars, decider.timeframes[0], first, columns=decider.columns, speed=speed if speed > 0.0 else None
         )
-        env = live_environment(named, paper_broker(cash, policies), feed, state, policies, cash=cash, durable=False)
+        env = live_environment(named, paper_broker(account.cash, account.policies), feed, state, account.policies,
+                               cash=account.cash, durable=False, switch=account.switch)  # fmt: skip
         stack.callback(env.close)
-        stack.enter_context(env.executor.switch.on_signals())
-        print(f"on paper: {named.name} on {account['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "
+        print(f"on paper: {named.name} on {told['bars']}, {len(feed) - first:,} bars of {decider.timeframes[0]}; "
               f"halt with `cryptoenv trade halt {state}`", flush=True)  # fmt: skip
-        place = f"{account['bars']}, {decider.timeframes[0]}"
+        place = f"{told['bars']}, {decider.timeframes[0]}"
         watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact, named.watchers(env)))
-        loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if times is None else times),
+        loop = TradingLoop(env, decider, shown=_progress(len(feed) - first if account.times is None else account.times),
                            watchers=watchers, stays=page is not None)  # fmt: skip
-        traded = loop.run(times)
+        traded = loop.run(account.times)
     tell(traded, state)
 
 
@@ -277,7 +296,7 @@ def status(state: StateFolder = Path("runs/trade")) -> None:
         print("orders: " + (", ".join(f"{count:,} {name}" for name, count in journal.counts().items()) or "none"))
         halted = KillSwitch(state).reason
         latched = journal.latched()
-        print(f"halted: {halted}" if halted else "not halted by hand")
+        print(halted or "not halted by hand")
         for name, reason in latched.items():
             print(f"breaker {name} has tripped: {reason}")
         for at, event, detail in journal.events(10):

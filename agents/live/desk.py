@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from agents.evaluation.backtest.signals import read_signals
 from agents.evaluation.charges import with_impact
 from agents.live.deciders import AgentDecider, Decider, ForecastDecider, SignalDecider, StateDecider
@@ -18,9 +16,7 @@ from agents.live.watching import Watcher
 from agents.reports.records.live_record import ACCOUNT as TOLD
 from agents.run_folders.run_folder import CONFIG, Run
 from agents.settings import TradingSettings
-from cryptoenv.bars.series import base_series
 from cryptoenv.bars.timeframe import timeframe_ms
-from cryptoenv.features import FeatureSpec
 from cryptoenv.files.bounded_json import parse_json
 from cryptoenv.files.durable_files import make_folder, read_regular, write_file
 from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
@@ -32,7 +28,6 @@ from cryptoenv.live.journal import JOURNAL, Journal
 from cryptoenv.live.kill_switch import KillSwitch
 from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.policies import Policies
-from cryptoenv.market.market import Market
 
 if TYPE_CHECKING:
     from agents.live.dashboard.serving import PageWish
@@ -56,6 +51,27 @@ class Named:
     decider: Decider
     settings: TradingSettings
     watchers: Callable[[CryptoLiveEnv], Sequence[Watcher]] = lambda env: ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is traded with, wherever the bars come from.
+
+    Attributes:
+        state: folder of the journal.
+        policies: what orders are held to.
+        switch: the kill switch of that folder.
+        cash: quote currency of a paper account that begins.
+        times: stop after so many bars; None: not.
+        page: where a page shows it; None: nowhere.
+    """
+
+    state: Path
+    policies: Policies
+    switch: KillSwitch
+    cash: float = 10_000.0
+    times: int | None = None
+    page: PageWish | None = None
 
 
 def named_decider(
@@ -120,12 +136,12 @@ def own_folder(folder: Path, account: dict[str, Any]) -> Iterator[None]:
         raise FileExistsError(f"{folder} holds something else than a journal of trades: choose another --state")
     make_folder(folder)
     with folder_lock(folder, f"the account of {folder}", FolderLockedError):
-        if there and (known := told_of(folder)) != account:
+        if (folder / JOURNAL).exists() and (known := told_of(folder)) != account:
             differ = sorted(name for name in {*known, *account} if known.get(name) != account.get(name))
             raise FileExistsError(
                 f"{folder} is the journal of another account ({', '.join(differ)} differ): choose another --state"
             )
-        if not there:
+        if not (folder / JOURNAL).exists():  # no account is its own yet: what was begun there never traded
             write_file(folder / TOLD, json.dumps(account, indent=2, sort_keys=True) + "\n")
         yield
 
@@ -152,7 +168,7 @@ def paper_broker(cash: float, policies: Policies) -> PaperBroker:
 
 def live_environment(
     named: Named, broker: Broker, feed: Feed, folder: Path, policies: Policies, *, cash: float, adopt: bool = False,
-    durable: bool = True,
+    durable: bool = True, switch: KillSwitch | None = None,
 ) -> CryptoLiveEnv:  # fmt: skip
     """The environment in front of a broker, for what decides.
 
@@ -164,10 +180,11 @@ def live_environment(
         cash: of a paper account that begins.
         adopt: take what is held for one's own.
         durable: the journal outlasts a power cut.
+        switch: the folder's kill switch, where one hears signals already.
     """
     settings = named.settings
     journal = Journal(folder, durable=durable, clock=feed.now_ms)
-    executor = Executor(broker, journal, KillSwitch(folder), timeframe_ms(settings.timeframes[0]), policies)
+    executor = Executor(broker, journal, switch or KillSwitch(folder), timeframe_ms(settings.timeframes[0]), policies)
     return CryptoLiveEnv(
         broker, feed, executor, timeframes=settings.timeframes, window=settings.window,
         instrument=settings.instrument, actions="continuous" if settings.continuous else settings.positions,
@@ -199,22 +216,3 @@ def page_of(
     drift = next((one.mapping for one in watchers if hasattr(one, "mapping")), None)
     with page_beside(env, replace(wish, drift=drift), folder, name, place, redact) as own:
         yield (*watchers, *own)
-
-
-def first_of_replay(bars: pd.DataFrame, named: Named, folder: Path, step_ms: int) -> int:
-    """How many bars of a replay are history: up to the bar that the journal stands at, else the least that will do.
-
-    Raises:
-        ValueError: too few bars.
-    """
-    decider = named.decider
-    start = base_series(bars, decider.timeframes[0]).start_ms
-    if (folder / JOURNAL).exists():
-        journal = Journal(folder)
-        kept = journal.last_book()
-        journal.close()
-        if kept is not None:
-            return (kept[0] - start) // step_ms + 1
-    features = FeatureSpec.none() if decider.layout is None else decider.layout.features
-    market = Market.from_bars(bars, decider.timeframes, features=features)
-    return market.first_decision(decider.window) + 1

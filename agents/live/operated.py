@@ -49,7 +49,7 @@ class Operated:
         try:
             return [_monitor(self, decider, env, plan)]
         except ValueError as error:
-            log.warning("drift is not watched: %s", error)
+            log.warning("drift is not watched: %s", str(error))
             return []
 
 

@@ -165,7 +165,7 @@ class TradingLoop:
             try:
                 self._keep_halt()
             except OSError as error:  # this process stays halted; the next one would not be
-                log.error("the halt could not be written down: %s", error)
+                log.error("the halt could not be written down: %s", str(error))
             for words in self._env.executor.take_back():
                 log.error("could not be taken back: %s", words)
         self._halted = reason is not None
@@ -197,7 +197,7 @@ class TradingLoop:
             except (FeedError, BrokerError, JournalError) as error:
                 again = again or not isinstance(error, FeedError)
                 self.traded.outages += 1
-                log.error("no bar: %s", error)
+                log.error("no bar: %s", str(error))
                 self._watch("outage", str(error))
                 for words in self._env.executor.take_back():
                     log.error("could not be taken back: %s", words)

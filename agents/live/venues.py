@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agents.live.desk import LOG, Named, live_environment, own_folder, page_of, paper_broker
+from agents.live.desk import LOG, Account, Named, live_environment, own_folder, page_of, paper_broker
 from agents.live.trading_loop import Traded, TradingLoop
 from cryptoenv.bars.staleness import REFERENCE
 from cryptoenv.bars.timeframe import timeframe_ms
@@ -34,9 +34,6 @@ from cryptoenv.live.reconciliation import agree
 from cryptoenv.live.referenced_feed import ReferencedFeed
 from cryptoenv.trading.venue_account import quantity_after
 from pretrain import MarketLayout
-
-if TYPE_CHECKING:
-    from agents.live.dashboard.serving import PageWish
 
 KEY_NAMES = {"apiKey": "API_KEY", "secret": "API_SECRET", "password": "API_PASSWORD", "uid": "API_UID"}
 STATES_HISTORY = 2_000  #: bars before the first decision over which machines of states find theirs
@@ -101,17 +98,13 @@ def trade_on_exchange(
     named: Named,
     exchange: str,
     symbol: str,
-    state: Path,
-    policies: Policies,
+    account: Account,
     *,
     live: bool,
     yes: bool = False,
     sandbox: bool = False,
     keys: Path | None = None,
-    cash: float = 10_000.0,
     adopt: bool = False,
-    times: int | None = None,
-    page: PageWish | None = None,
     reference: str | None = None,
 ) -> Traded:
     """Trade until told to stop.
@@ -119,16 +112,12 @@ def trade_on_exchange(
     Args:
         named: what decides.
         exchange, symbol: by ccxt's names.
-        state: folder of the journal.
-        policies: what orders are held to.
+        account: what is traded with.
         live: with money; else on paper.
         yes: begin without asking.
         sandbox: the exchange's sandbox.
         keys: file of API keys.
-        cash: of a paper account that begins.
         adopt: take what is held for one's own.
-        times: stop after so many bars.
-        page: where a page shows it; nowhere where None.
         reference: symbol of the market that features are taken against.
 
     Raises:
@@ -136,12 +125,13 @@ def trade_on_exchange(
     """
     _require_columns(named, reference)
     secret = account_keys(exchange, keys) if live else {}
-    account = {"broker": exchange if live else "paper", "symbol": symbol, "decider": named.name, "sandbox": sandbox,
-               "exchange": exchange}  # fmt: skip
+    state, policies = account.state, account.policies
+    told = {"broker": exchange if live else "paper", "symbol": symbol, "decider": named.name, "sandbox": sandbox,
+            "exchange": exchange}  # fmt: skip
     with ExitStack() as stack:
-        stack.enter_context(own_folder(state, account))
+        stack.enter_context(own_folder(state, told))
         redact = stack.enter_context(json_log("info", state.name, secrets=secret.values(), file=state / LOG))
-        broker: Broker = paper_broker(cash, policies)
+        broker: Broker = paper_broker(account.cash, policies)
         if live:
             real = CcxtBroker(exchange, symbol, keys=secret, sandbox=sandbox,
                               leverage=max(named.settings.limits.exposure, 1.0))  # fmt: skip
@@ -157,11 +147,13 @@ def trade_on_exchange(
         if reference is not None:
             feed = ReferencedFeed(feed, CcxtFeed(thread, reference, feed.timeframe, history_bars(named)))
         stack.callback(feed.close)
-        env = live_environment(named, broker, feed, state, policies, cash=cash, adopt=adopt)
-        stack.enter_context(env.executor.switch.on_signals())
+        env = live_environment(named, broker, feed, state, policies, cash=account.cash, adopt=adopt,
+                               switch=account.switch)  # fmt: skip
         place = f"{symbol}, {named.decider.timeframes[0]}, at {exchange}{' (sandbox)' if sandbox else ''}"
-        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact, named.watchers(env)))
-        return TradingLoop(env, named.decider, shown=_line, watchers=watchers, stays=page is not None).run(times)
+        page, watchers = account.page, named.watchers(env)
+        watchers = stack.enter_context(page_of(env, page, state, named.name, place, redact, watchers))
+        loop = TradingLoop(env, named.decider, shown=_line, watchers=watchers, stays=page is not None)
+        return loop.run(account.times)
 
 
 def _require_columns(named: Named, reference: str | None) -> None:

@@ -54,6 +54,10 @@ class ClientThread:
                 raise
             waiting.cancel()
             raise CallTimeoutError(f"no answer within {limit:g} s") from error
+        finally:
+            # A future holds its error, whose traceback holds this frame: with the future in it, a ring that would keep
+            # the client, and all that called it, until a full collection of garbage, which a large process seldom has.
+            del waiting
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """What a method of the client comes to; errors as `run`."""

@@ -75,8 +75,7 @@ class CcxtFeed:
         if not isinstance(markets, dict) or symbol not in markets:
             raise FeedError(f"the exchange has no market {symbol!r}")
         self.has_funding = bool(markets[symbol].get("swap")) and bool(thread.client.has.get("fetchFundingRateHistory"))
-        page = page_rows(thread.client, symbol, "fetchOHLCV", PAGE, PAGE)
-        self._pages = Pages(self._fetch, self._step, page, 0.2)
+        self._page = page_rows(thread.client, symbol, "fetchOHLCV", PAGE, PAGE)
         if streams and thread.client.has.get("watchOHLCV"):
             self._stream = _Stream(thread, symbol, timeframe, self._step)
 
@@ -95,17 +94,28 @@ class CcxtFeed:
         end = bar_open_ms(self.now_ms(), self._step)  # of the bar that is open now
         start = end - self._keep * self._step
         try:
-            piece = self._thread.run(self._pages.complete(start, end, {}), timeout=600.0)
+            found = self._complete(start, end, timeout=600.0)
         except Exception as error:
             raise FeedError(f"no history of {self._symbol}: {_words(error)}") from None
-        if not piece.rows:
+        if not found:
             raise FeedError(f"no bar of {self._symbol} {self.timeframe} from {_utc(start)} to {_utc(end)}")
-        if max(piece.rows) != end - self._step:
+        if max(found) != end - self._step:
             raise FeedError(
-                f"the newest bar of {self._symbol} is of {_utc(max(piece.rows))}, {_utc(end - self._step)} is due: a "
+                f"the newest bar of {self._symbol} is of {_utc(max(found))}, {_utc(end - self._step)} is due: a "
                 "dead market, or a late exchange"
             )
-        self._rows = {**_filled(piece.rows, min(piece.rows), end, self._step)}
+        self._rows = {**_filled(found, min(found), end, self._step)}
+
+    def _complete(self, start: int, stop: int, timeout: float) -> Rows:
+        """All bars of [start, stop) that the exchange has, page by page.
+
+        The pages are made anew each time: kept, they and the feed would hold each other after its end.
+        """
+        pages = Pages(self._fetch, self._step, self._page, 0.2)
+        try:
+            return self._thread.run(pages.complete(start, stop, {}), timeout=timeout).rows  # type: ignore[no-any-return]
+        finally:
+            self._page = pages.page  # an exchange that serves less than it says is known
 
     def now_ms(self) -> int:
         """See `Feed`: the exchange's clock, by this machine's and their difference."""
@@ -174,8 +184,8 @@ class CcxtFeed:
         now = self.now_ms()
         first, stop = after_ms + self._step, bar_open_ms(now, self._step)
         if stop - first > 2 * self._step:
-            piece = self._thread.run(self._pages.complete(first, stop, {}), timeout=60.0)
-            return {at: row for at, row in piece.rows.items() if at + self._step <= now}
+            rows = self._complete(first, stop, timeout=60.0)
+            return {at: row for at, row in rows.items() if at + self._step <= now}
         rows = self._thread.run(self._fetch(first, stop, {}))
         return {at: row for at, row in rows.items() if first <= at < stop}
 

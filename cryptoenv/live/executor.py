@@ -126,7 +126,7 @@ class Executor(OrderTracking):
         try:
             return self._executed(signal, seen)
         except JournalError as error:  # nothing was sent: what cannot be written down does not happen
-            log.error("no order: %s", error)
+            log.error("no order: %s", str(error))
             return self._held(seen, f"the journal takes nothing: {error}")
 
     def _executed(self, signal: Signal, seen: Seen) -> Execution:
@@ -249,7 +249,7 @@ class Executor(OrderTracking):
                 try:
                     self.settle(intent)
                 except BrokerError as error:
-                    log.error("order %s could not be taken back: %s", intent.order.client_id, error)
+                    log.error("order %s could not be taken back: %s", intent.order.client_id, str(error))
 
     def tend(self) -> None:
         """Wait for the end of a limit order that lives for less than a bar; what is left of it then goes on or not."""
@@ -268,7 +268,7 @@ class Executor(OrderTracking):
                     self._sleep(min(left, self.policies.patience.rest))
                 report = self.settle(intent)
             except BrokerError as error:
-                log.warning("order %s: %s", intent.order.client_id, error)
+                log.warning("order %s: %s", intent.order.client_id, str(error))
                 continue
             rest = left_of(intent.order.quantity, report.filled, self.broker.step_size)
             if rest != 0.0 and limit.remainder == "nothing":
@@ -390,7 +390,7 @@ class Executor(OrderTracking):
             self.journal.note("refused", client_id=order.client_id, reason=str(error))
             return str(error)
         except OrderDoubtError as error:
-            log.error("order %s: fate unknown: %s", order.client_id, error)
+            log.error("order %s: fate unknown: %s", order.client_id, str(error))
             self.journal.doubt(order.client_id, str(error))
             return None
         self.journal.hear(report)

@@ -102,7 +102,7 @@ class OrderTracking:
                     gone &= self.settle(intent).filled == 0.0
                 except BrokerError as error:
                     gone = False
-                    log.error("order %s could not be taken back: %s", intent.order.client_id, error)
+                    log.error("order %s could not be taken back: %s", intent.order.client_id, str(error))
         return gone
 
     def follow_up(self) -> None:
@@ -112,7 +112,7 @@ class OrderTracking:
                 doubtful = intent.state == DOUBT and intent.order.kind is OrderKind.MARKET
                 self.settle(intent) if doubtful else self.take_in(intent)
             except BrokerError as error:
-                log.warning("order %s: %s", intent.order.client_id, error)
+                log.warning("order %s: %s", intent.order.client_id, str(error))
         self.ask_fees()
 
     def ask_fees(self) -> list[Intent]:
@@ -130,7 +130,7 @@ class OrderTracking:
             try:
                 report = self.broker.find(order.client_id, order.kind)
             except BrokerError as error:
-                log.warning("fees of order %s: %s", order.client_id, error)
+                log.warning("fees of order %s: %s", order.client_id, str(error))
                 report = known
             if report.fees_known and report.filled >= known.filled:
                 self.journal.hear(report)

@@ -57,7 +57,7 @@ class PaidFunding:
         try:
             found = self._broker.funding_since(since) or []
         except BrokerError as error:
-            log.error("funding that was paid is not known, and is booked later: %s", error)
+            log.error("funding that was paid is not known, and is booked later: %s", str(error))
             return 0.0
         new: list[Payment] = [payment for payment in found if (payment.at_ms, payment.ident) not in self._booked]
         self._booked = {one for one in self._booked if one[0] >= since} | {(one.at_ms, one.ident) for one in new}

@@ -106,7 +106,7 @@ class Protection:
         try:
             report = self._executor.take_in(intent)
         except BrokerError as error:
-            log.error("order %s: %s", intent.order.client_id, error)
+            log.error("order %s: %s", intent.order.client_id, str(error))
             return True  # its fate is not known: it is asked for again, and no other one is sent
         return report.phase in (OrderPhase.OPEN, OrderPhase.FILLED)
 
@@ -115,7 +115,7 @@ class Protection:
         try:
             touch = self._executor.broker.touch()
         except BrokerError as error:
-            log.warning("whether %s is passed is not known: %s", kind.value, error)
+            log.warning("whether %s is passed is not known: %s", kind.value, str(error))
             return False
         if touch is None:
             return False
@@ -133,5 +133,5 @@ class Protection:
             try:
                 self._executor.settle(intent)
             except BrokerError as error:
-                log.error("order %s could not be taken back: %s", intent.order.client_id, error)
+                log.error("order %s could not be taken back: %s", intent.order.client_id, str(error))
 

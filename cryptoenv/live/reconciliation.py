@@ -162,7 +162,7 @@ def check_book(executor: Executor, account: NDArray[np.float64]) -> Book | None:
             book = executor.broker.book()
         except BrokerError as error:
             executor.reconciled = False
-            log.error("what is held is not known: %s", error)
+            log.error("what is held is not known: %s", str(error))
             return None
         undone = executor.journal.undone()
         if any(intent.order.kind is OrderKind.MARKET or intent.state == DOUBT for intent in undone):

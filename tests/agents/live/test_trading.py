@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from agents.command_line import main
 from agents.evaluation.backtest.backtesting import backtest
 from agents.evaluation.backtest.deciders import agent_desk, agent_targets
 from agents.evaluation.charges import with_impact
+from agents.live import desk
 from agents.live.deciders import AgentDecider, SignalDecider
 from agents.live.desk import Named, live_environment, own_folder
 from agents.live.trading_loop import Traded, TradingLoop
@@ -147,6 +150,7 @@ def test_the_command_trades_halts_resumes_and_goes_on(
         ([*TRADE, "--limit", "0.6"], "offset=0.6"),
         ([*TRADE, "--limit", "0", "--limit-bars", "0.5"], "on paper a bar is one piece"),
         ([*TRADE, "--limit", "0", "--limit-rest", "hope"], "market or nothing"),
+        (["trade", "run", "--paper", "--replay", "bars.csv"], "run"),
         ([*TRADE, "--state", "bars.csv"], "is no folder"),
         ([*TRADE, "--state", "."], "holds something else"),
     ],
@@ -162,10 +166,47 @@ def test_what_is_wrong_is_one_line_and_trades_nothing(
     assert sorted(path.name for path in files.iterdir()) == before
 
 
+def test_a_replay_goes_on_where_the_journal_stands_or_says_why_not(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars = pd.read_csv("bars.csv", index_col=0)
+
+    def traded(rows: slice, code: int = 0, state: str = "s") -> str:
+        bars.iloc[rows].to_csv("bars.csv")
+        assert main([*TRADE, "--state", state]) == code
+        return str(capsys.readouterr()[1 if code else 0])
+
+    assert "none is left" in traded(slice(0, 2), 2, "none") and not Path("none").exists()
+    assert "at their end" in traded(slice(0, 30))
+    assert "the replay's last: nothing is left to trade" in traded(slice(0, 30), 2)
+    assert "none of the replay's" in traded(slice(0, 25), 2)
+    assert "none of the replay's" in traded(slice(40, 60), 2)
+    assert "too little before it" in traded(slice(29, 60), 2)
+    assert "10 bars, 0 orders" in traded(slice(0, 40))
+
+
+def test_a_signal_while_a_model_loads_halts_and_lasts(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = desk.named_decider
+
+    def slow(*arguments: Any, **named: Any) -> Named:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return loads(*arguments, **named)
+
+    monkeypatch.setattr(desk, "named_decider", slow)
+    assert main([*TRADE, "--state", "s"]) == 0
+    assert "0 bars, 0 orders" in capsys.readouterr().out and "SIGUSR1" in Path("s/HALT").read_text("utf-8")
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_a_second_instance_and_another_account_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTOENV_STATE", str(tmp_path))
     with own_folder(tmp_path / "s", {"broker": "paper"}), pytest.raises(FolderLockedError):
         own_folder(tmp_path / "s", {"broker": "paper"}).__enter__()
+    with own_folder(tmp_path / "s", {"broker": "kraken"}):  # nothing was traded: the folder is nobody's yet
+        Journal(tmp_path / "s").close()
     with pytest.raises(FileExistsError, match="another account"), own_folder(tmp_path / "s", {"broker": "binance"}):
         pass
     with one_instance("abc"):
