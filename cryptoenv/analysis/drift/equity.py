@@ -15,9 +15,10 @@ from cryptoenv.analysis.drift.status import Status
 from cryptoenv.analysis.resampling import block_length
 from cryptoenv.files.typed_values import ConfigError
 
-PATHS, AT_ONCE = 4000, 500  #: that are drawn, in how many at a time
-POINTS = 64  #: of a band, from the first bar that is judged to the last
+PATHS, AT_ONCE = 4000, 1_000_000  #: that are drawn; blocks of them that are at a time
+POINTS = 128  #: of a band, from the first bar that is judged to the last
 FIRST = 0.02  #: share of the horizon from which on a path is judged
+MOST_BLOCKS = 200  #: of a path, where blocks may be longer than returns remember
 LEAST = 100  #: returns that a band needs
 LEAST_BLOCKS = 8  #: independent stretches of the backtest that it needs
 MOST_KEPT = 20_000  #: returns of a reference that are kept, the newest
@@ -68,7 +69,8 @@ class EquityBand:
     """What the logarithm of equity over its start may be after so many bars.
 
     Attributes:
-        bars: (P,) int64, ascending.
+        bars: (P,) int64, ascending: where a path is judged. Between them it may dip farther; at more bars than the band
+            was drawn for a healthy path would leave it more often than it says.
         low, middle, high: (P,) float64 log-returns since the start. `low` is crossed anywhere with chance `level`, and
             so is `high`.
         level: that chance.
@@ -110,7 +112,8 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     returns = reference.returns
     count = len(returns)
     volatile = np.abs(returns - returns.mean())
-    block = max(round(block_length(returns)), stretch_rows(returns, volatile))
+    memory = max(round(block_length(returns)), stretch_rows(returns, volatile))
+    block = max(memory, min(math.ceil(horizon / MOST_BLOCKS), count // MOST_BLOCKS))
     if count < LEAST_BLOCKS * block:
         raise ValueError(f"{count:,} returns are fewer than {LEAST_BLOCKS} independent stretches of {block:,}")
     bars = np.unique(np.geomspace(max(FIRST * horizon, 1.0), horizon, POINTS).round().astype(np.int64))
@@ -118,15 +121,15 @@ def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *
     sums = np.concatenate([[0.0], np.cumsum(np.concatenate([returns, returns[:block]]) - returns.mean())])
     blocks = -(-horizon // block)
     whole, rest = bars // block, bars % block
+    parts = np.diff(np.append(np.arange(0, PATHS, max(AT_ONCE // (blocks + 1), 1)), PATHS))
     paths = np.concatenate([
-        _drawn(sums, rng.integers(count, size=(AT_ONCE, blocks + 1)), block, whole, rest)
-        for _ in range(PATHS // AT_ONCE)
+        _drawn(sums, rng.integers(count, size=(part, blocks + 1)), block, whole, rest) for part in parts.tolist()
     ])  # fmt: skip
     squares = np.add.reduceat((returns - returns.mean()), np.arange(0, count - count % block, block)) ** 2
     stretches = len(squares)
     error = math.sqrt(float(squares.mean()) / block / count * stretches / (stretches - 1))  # of the mean, per bar
     freedom = stretches - 1
-    scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if block == 1 else 1.0 - 0.5 / STRETCH))
+    scatter = np.sqrt(freedom / rng.chisquare(freedom, PATHS) / (1.0 if memory == 1 else 1.0 - 0.5 / STRETCH))
     paths = paths * scatter[:, None] + np.outer(rng.standard_t(freedom, PATHS) * error, bars)
     deviation = np.sqrt(np.mean(paths**2, axis=0))
     units, middle = paths / deviation, returns.mean() * bars
@@ -146,7 +149,8 @@ def _drawn(
 
 
 class EquityWatch:
-    """Alarms where equity falls below the band of its backtest; after the band's last bar the next one begins.
+    """Alarms where equity is below the band of its backtest at one of the band's bars; after the last of them the next
+    band begins.
 
     Args:
         reference: of the backtest.
@@ -162,6 +166,7 @@ class EquityWatch:
         self.band = equity_band(reference, horizon, level, seed=seed)
         self.horizon = horizon
         self.status = Status(words="equity against its backtest")
+        self._judged = frozenset(self.band.bars.tolist())
         self._start = math.nan
         self._bars = 0
 
@@ -173,9 +178,10 @@ class EquityWatch:
             self._start, self._bars = math.log(equity), 0
             return False
         self._bars += 1
-        allowed = self.band.at(self._bars)
-        if allowed is None or self.status.state == "alarm":
+        if self._bars not in self._judged or self.status.state == "alarm":
             return False
+        allowed = self.band.at(self._bars)
+        assert allowed is not None
         earned = math.log(equity) - self._start
         fired = earned < allowed[0]
         words = f"log-return since {self._bars:,} bars; the backtest promised {allowed[1]:+.4f}"

@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 from scipy.stats import binom
 
+import cryptoenv.analysis.drift.equity as equity
 from cryptoenv.analysis.drift.calibration import (
     CalibrationReference,
     CalibrationWatch,
@@ -70,17 +72,60 @@ def test_a_healthy_path_stays_in_its_band_and_a_lost_edge_leaves_it() -> None:
     for seed in range(tries):
         rng = np.random.default_rng(seed)
         reference = EquityReference.of(0.001 * (0.05 + rng.standard_normal(3000)))
-        band = equity_band(reference, 400, LEVEL, seed=seed)
+        band = equity_band(reference, 200, LEVEL, seed=seed)
         for change, name in ((0.05, "healthy"), (-0.3, "lost")):
-            path = np.cumsum(0.001 * (change + rng.standard_normal(400)))
+            path = np.cumsum(0.001 * (change + rng.standard_normal(200)))
             below = (path[band.bars - 1] < band.low).any()
             healthy, lost = healthy + (below and name == "healthy"), lost + (below and name == "lost")
     assert healthy <= binom.isf(1e-3, tries, LEVEL) and lost > 0.9 * tries
-    assert band.at(5) is None and band.at(2000) is None
+    assert band.at(3) is None and band.at(2000) is None
     low, middle, high = band.at(200) or (0.0, 0.0, 0.0)
     assert low < middle < high
-    again = equity_band(reference, 400, LEVEL, seed=seed)
+    again = equity_band(reference, 200, LEVEL, seed=seed)
     np.testing.assert_array_equal(band.low, again.low)
+
+
+def falls(tries: int, keep: float, count: int = 4000, horizon: int = 600) -> int:
+    """Of so many healthy paths of autoregressive returns, those that leave the band of their backtest."""
+    found = 0
+    for seed in range(tries):
+        shocks = np.random.default_rng([9, seed]).standard_normal(count + horizon + 300)
+        returns = 0.001 * lfilter([1.0], [1.0, -keep], shocks)[300:]
+        band = equity_band(EquityReference.of(returns[:count]), horizon, LEVEL, seed=seed)
+        found += bool((np.cumsum(returns[count:])[band.bars - 1] < band.low).any())
+    return found
+
+
+def test_healthy_paths_of_returns_that_remember_leave_the_band_no_more_often_than_the_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Blocks that are too short for the memory of the returns make a band that is left far too often."""
+    tries = 40
+    monkeypatch.setattr(equity, "PATHS", 1000)
+    most = binom.isf(1e-3, tries, LEVEL)
+    assert falls(tries, 0.9) <= most
+    monkeypatch.setattr(equity, "block_length", lambda returns: 5.0)
+    monkeypatch.setattr(equity, "stretch_rows", lambda *series: 5)
+    assert falls(tries, 0.9) > most
+
+
+def test_a_path_is_judged_where_its_band_was_drawn_and_nowhere_else() -> None:
+    reference = EquityReference.of(0.001 * np.random.default_rng(6).standard_normal(2000))
+    watch = EquityWatch(reference, 5000, LEVEL)
+    judged = set(watch.band.bars.tolist())
+    assert 100 < len(judged) <= 128 and max(judged) == 5000
+    fired = [at for at in range(5001) if watch.add(1.0 if at in judged or at == 0 else 0.5, at)]
+    assert not fired and watch.status.state == "ok"
+    watch = EquityWatch(reference, 5000, LEVEL)
+    assert [at for at in range(5001) if watch.add(0.5 if at else 1.0, at)] == [min(judged)]
+
+
+def test_a_band_of_many_blocks_is_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = EquityReference.of(0.001 * np.random.default_rng(7).standard_normal(500))
+    whole = equity_band(reference, 50, LEVEL)
+    monkeypatch.setattr(equity, "AT_ONCE", 7_000)
+    parts = equity_band(reference, 50, LEVEL)
+    np.testing.assert_allclose(parts.low, whole.low, rtol=0.1)
 
 
 def test_an_equity_watch_says_when_and_begins_again_at_its_horizon() -> None:
