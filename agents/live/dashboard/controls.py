@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 TOLD_BY_THE_LOG = frozenset(("order",))  #: events of the journal that the table of orders shows
 ALARMING = frozenset(("alarm", "latch", "unreconciled", "doubt", "refused", "drift"))
 COUNT_SHARE = 100.0  #: a look at all orders takes a hundredth of the time, at most
+MS_OF_1973 = 100_000_000_000  #: an earlier number of milliseconds is how long something took
 EARLIER_EVENTS = 100  #: of the journal, that the log begins with
 
 State = Literal["ok", "watch", "bad", "off"]
@@ -196,5 +198,11 @@ def order_row(at_ms: int, intent: Intent) -> list[Any]:
 
 
 def told(what: str, detail: Mapping[str, Any]) -> str:
-    """An event of the journal as a line."""
-    return " ".join([what, *(f"{key}={value}" for key, value in detail.items())])
+    """An event of the journal as a line, for people: times as times, numbers of eight digits."""
+    return " ".join([what, *(_short(key, value) for key, value in detail.items())])
+
+
+def _short(key: str, value: Any) -> str:
+    if key.endswith("_ms") and isinstance(value, int) and value > MS_OF_1973:
+        return f"{key.removesuffix('_ms')}={datetime.fromtimestamp(value / 1000.0, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{key}={value:.8g}" if isinstance(value, float) else f"{key}={value}"

@@ -287,9 +287,7 @@ class Answering:
             "confidence": said.confidence, "probabilities": named, "strain": said.strain,
         }  # fmt: skip
 
-    def told_of(
-        self, asked: PredictBars | PredictSequence | PredictToken, item: Item, found: Any
-    ) -> dict[str, Any]:
+    def told_of(self, asked: PredictBars | PredictSequence | PredictToken, item: Item, found: Any) -> dict[str, Any]:
         """An answer, ready for JSON."""
         columns = self.columns
         if isinstance(item, Window):
@@ -311,9 +309,7 @@ class Answering:
             out["predicted_close"] = prices
         return out
 
-    def headline(
-        self, values: dict[str, float], close: float | None, sigma: float | None = 1.0
-    ) -> dict[str, Any]:
+    def headline(self, values: dict[str, float], close: float | None, sigma: float | None = 1.0) -> dict[str, Any]:
         """What people ask for first: the segment of a segmenter, the closes of a forecaster."""
         if isinstance(self.model, Segmenter):
             config = self.model.config

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
@@ -44,7 +45,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bars")  # two only fight for the interpreter
-        self._turn = asyncio.Lock()
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     async def predict(self, asked: PredictBatch | One) -> dict[str, Any]:
         """The answer to a request, or to all of a batch.
@@ -93,7 +94,7 @@ class Service:
         """
         body = await request.body()
         if len(body) < LARGE_BODY:
-            async with self._turn:
+            async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 await asyncio.sleep(0)
                 return read(body)
         return await asyncio.get_running_loop().run_in_executor(self._pool, read, body)
@@ -108,6 +109,12 @@ class Service:
             stream.close()
         self.shelf.close()
         self._pool.shutdown(wait=False)
+
+    def join(self, seconds: float) -> None:
+        """After `close`: wait until no thread reads a model; a process that ended meanwhile would be aborted."""
+        for stream in self.streams.values():
+            stream.join(seconds)
+        self.shelf.join(seconds)
 
 
 async def _all(answers: list[Any]) -> list[Any]:
@@ -223,5 +230,3 @@ async def _until_gone(socket: WebSocket) -> None:
     """Comes back when the listener has gone; what it says is not read."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
-
-

@@ -86,6 +86,10 @@ class MicroBatcher:
         self._closed = True
         self._queue.put(None)
 
+    def join(self, seconds: float) -> None:
+        """Wait until its thread has ended."""
+        self._thread.join(seconds)
+
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
             waiting, ended = self._gathered(first)

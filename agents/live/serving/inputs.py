@@ -121,9 +121,7 @@ def _rectangle(rows: Sequence[Sequence[float]], width: int, what: str, form: str
 def window_shapes(layout: MarketLayout) -> dict[str, list[int]]:
     """Shape (bars, features) of a window per timeframe."""
     widths = (len(names) for names in layout.feature_names)
-    return {
-        name: [bars, width] for name, bars, width in zip(layout.timeframes, layout.window, widths, strict=True)
-    }
+    return {name: [bars, width] for name, bars, width in zip(layout.timeframes, layout.window, widths, strict=True)}
 
 
 def sequence_windows(asked: PredictSequence, layout: MarketLayout) -> tuple[torch.Tensor, ...]:

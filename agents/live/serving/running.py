@@ -23,6 +23,8 @@ from pretrain import MarketLayout, Predictor
 
 SWITCH = 0.00005  #: seconds that a thread may keep the interpreter while others wait: the event loop, and the model
 
+LAST = 10.0  #: seconds that threads which read a model may take to end
+
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -80,9 +82,7 @@ def _streams(shelf: Shelf, feed: Callable[[MarketLayout], Feed] | None) -> dict[
     return {name: Stream(shelf, name, feed) for name in reading}
 
 
-def serve(
-    places: Sequence[str | Path], options: ServeOptions, *, started: Callable[[Address, Service], None]
-) -> None:
+def serve(places: Sequence[str | Path], options: ServeOptions, *, started: Callable[[Address, Service], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, then answer what was asked, and return. SIGHUP looks for new versions.
 
     Args:
@@ -107,3 +107,4 @@ def serve(
         signal.signal(signal.SIGHUP, before)
         watcher.close()
         service.close()
+        service.join(LAST)

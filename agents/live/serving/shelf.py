@@ -171,6 +171,11 @@ class Shelf:
         for slot in self._slots.values():
             slot.batcher.close()
 
+    def join(self, seconds: float) -> None:
+        """Wait until nothing reads a model any more."""
+        for slot in self._slots.values():
+            slot.batcher.join(seconds)
+
     def _loaded(self, place: str | Path) -> Answering:
         answering = loaded(place, device=self._device, functions=self._functions)
         try:

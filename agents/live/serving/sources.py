@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from agents.live.deciders import bar_frame
-from agents.live.serving.shelf import Shelf, Slot
+from agents.live.serving.answers import Answering
+from agents.live.serving.shelf import Shelf
 from agents.live.venues import history_bars_of
 from cryptoenv.bars.bars import bars_timeframe
 from cryptoenv.bars.timeframe import timeframe_ms
@@ -170,6 +171,11 @@ class Stream:
             self._feed.close()
         self._tell(None)
 
+    def join(self, seconds: float) -> None:
+        """Wait until its thread has ended: a process must not end while one reads a model."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
     def listen(self) -> asyncio.Queue[str | None]:
         """A queue of the predictions to come, as JSON; the newest one is there at once. None: it has ended."""
         mine: asyncio.Queue[str | None] = asyncio.Queue(WAITING)
@@ -209,36 +215,38 @@ class Stream:
 
     def _read(self) -> None:
         slot = self._shelf.slot(self.name)
-        model = slot.answering.model
+        answering = slot.answering
+        model = answering.model
         assert isinstance(model, Predictor)
         self._feed = self._make(model.layout)
         history = self._feed.history()
         keep = max(len(history), history_bars_of(model.layout))
         after = int(history.index[-1].timestamp() * 1000)
-        answering, stream = slot.answering, model.stream(history, timeframe=self._feed.timeframe)
-        self._say(slot, model.predict(history).iloc[-1:], float(history["close"].iloc[-1]), "history")
+        stream = model.stream(history, timeframe=self._feed.timeframe)
+        self._say(answering, model.predict(history).iloc[-1:], float(history["close"].iloc[-1]), "history")
         self.state = "open"
         while not self._ended:
-            bars = self._feed.next_bars(after)
-            if slot.answering is not answering:  # a new version reads on from all that is known
-                answering, model = slot.answering, slot.answering.model
-                assert isinstance(model, Predictor)
-                stream = model.stream(history, timeframe=self._feed.timeframe)
-            for bar in bars:
+            for bar in self._feed.next_bars(after):
+                if self._ended:
+                    return
+                if slot.answering is not answering:  # a new version reads on from all that is known
+                    answering, model = slot.answering, slot.answering.model
+                    assert isinstance(model, Predictor)
+                    stream = model.stream(history, timeframe=self._feed.timeframe)
                 frame = bar_frame(bar)
                 table = stream.append(frame)
                 history = pd.concat([history, frame.reindex(columns=history.columns)]).iloc[-keep:]
                 after = bar.open_ms
                 if len(table):
-                    self._say(slot, table.iloc[-1:], bar.ohlcv[3], bar.source)
+                    self._say(answering, table.iloc[-1:], bar.ohlcv[3], bar.source)
 
-    def _say(self, slot: Slot, table: pd.DataFrame, close: float, source: str) -> None:
+    def _say(self, answering: Answering, table: pd.DataFrame, close: float, source: str) -> None:
         columns = [str(name) for name in table.columns]
         values = dict(zip(columns, table.to_numpy().tolist()[-1], strict=True))
         at = table.index[-1].isoformat().replace("+00:00", "Z")
         told = {
-            "model": slot.name, "version": slot.answering.version, "time": at, "close": close, "source": source,
-            "values": values, **slot.answering.headline(values, close),
+            "model": self.name, "version": answering.version, "time": at, "close": close, "source": source,
+            "values": values, **answering.headline(values, close),
         }  # fmt: skip
         self._tell(json.dumps(told, allow_nan=False))
 

@@ -17,6 +17,7 @@ from agents.command_line import main
 from agents.live.dashboard.app import Hub, dashboard_app, place_of, told
 from agents.live.dashboard.board import BARS, INBOX, LINES, NEWS_BYTES, Board, Line
 from agents.live.dashboard.controls import Controls
+from agents.live.dashboard.controls import told as line_of
 from agents.live.dashboard.present import health, present
 from agents.live.dashboard.serving import KEY_FILE, LIMITS, OPEN_PATHS, PageWish, page_keys
 from agents.web.access import AccessError, Keys, host_names
@@ -160,6 +161,11 @@ def test_who_may_ask(untouched: Session, method: str, path: str, headers: dict[s
     assert reply.status == status, reply.body
     assert reply.headers["x-frame-options"] == "DENY" and "set-cookie" not in reply.headers
     assert not untouched.controls.account.switch.path.exists()
+
+
+def test_the_journals_events_are_lines_for_people() -> None:
+    detail = {"bar_ms": 1_610_910_000_000, "price": 104.71466128438769, "quantity": -2, "took_ms": 31, "why": "x"}
+    assert line_of("fill", detail) == "fill bar=2021-01-17T19:00:00Z price=104.71466 quantity=-2 took_ms=31 why=x"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"reason": 3}', b'{"reason": "' + b"x" * 201 + b'"}', b"null"])

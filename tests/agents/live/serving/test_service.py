@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from agents.web.server import Address, running_server
 from cryptoenv.live.feed import ReplayFeed
 from tests.agents.live.serving.conftest import BARS, Made, segmenter
 from tests.asgi import ask
+from tests.pretrain.conftest import random_bars
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -129,6 +131,48 @@ def test_a_stream_says_what_predict_says_of_each_bar(serve: Made, folders: Path)
     assert len(found) == 13 and "predicted_segment" in last
 
 
+class Exchanging(ReplayFeed):
+    """Gives three bars at once, and calls before the third."""
+
+    def __init__(self, *args: Any, call: Callable[[], object]) -> None:
+        super().__init__(*args)
+        self._call, self._given = call, 0
+
+    def next_bars(self, after_ms: int) -> Any:
+        """One by one, as somebody asks for them."""
+        for number in range(3):
+            if number == 2 and not self._given:
+                self._call()
+            (bar,) = super().next_bars(after_ms)
+            after_ms = bar.open_ms
+            yield bar
+        self._given += 3
+
+
+def test_a_version_that_comes_between_bars_of_a_stream_reads_the_next(
+    serve: Made, folders: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folders / "segments", tmp_path / "mine")
+
+    def exchange() -> None:
+        segmenter(seed=1).save(tmp_path / "mine")
+        assert service.shelf.look() == ["mine"]
+
+    _, service = serve(
+        "mine", root=tmp_path, feed=lambda _: Exchanging(BARS, "1h", len(BARS) - 6, call=exchange)
+    )  # fmt: skip
+    stream, said = service.streams["mine"], list[str]()
+    stream._tell = lambda text: said.append(text) if text else None  # type: ignore[method-assign,func-returns-value]
+    stream._run()
+    found = [json.loads(text) for text in said]
+    versions = [one["version"] for one in found]
+    assert stream.state == "ended" and len(found) == 7 and len(set(versions[:3])) == 1 == len(set(versions[3:]))
+    for place, rows in ((folders / "segments", found[:3]), (tmp_path / "mine", found[3:])):
+        want = pretrain.load(place).predict(BARS)  # type: ignore[arg-type]
+        for one in rows:
+            np.testing.assert_array_equal(np.float32(list(one["values"].values())), want.loc[one["time"]].to_numpy())
+
+
 def test_bars_that_grow_are_streamed_once_closed(folders: Path, tmp_path: Path) -> None:
     layout = pretrain.load(folders / "segments").layout  # type: ignore[union-attr]
     file = tmp_path / "bars.parquet"
@@ -218,11 +262,14 @@ def test_names_and_what_cannot_be_served(
         assert said in told and told.count("\n") == 1
 
 
-def test_a_process_drains_on_sigterm_and_drops_nothing(folders: Path) -> None:
-    """The one real process of this room: what was accepted under load is answered, then it ends with code 0."""
+def test_a_process_drains_on_sigterm_and_drops_nothing(folders: Path, tmp_path: Path) -> None:
+    """The one real process of this room: what was accepted under load is answered, then it ends with code 0, in the
+    midst of a replay."""
+    random_bars(5, 24 * 200).to_csv(tmp_path / "bars.csv")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from agents.command_line import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", str(folders / "segments"), "--port", "0", "--rate", "0"],
+        [sys.executable, "-c", code, "serve", str(folders / "segments"), "--port", "0", "--rate", "0",
+         "--replay", str(tmp_path / "bars.csv")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stdout is not None
