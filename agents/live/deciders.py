@@ -44,12 +44,14 @@ class Asked:
         target: signed exposure. confidence: 0 to 1.
         probabilities: that it was chosen from, or None.
         strain: share of features at their bound.
+        prediction: what the model said, to the last bit, where there are no probabilities.
     """
 
     target: float
     confidence: float = 1.0
     probabilities: tuple[float, ...] | None = None
     strain: float = 0.0
+    prediction: bytes | None = None
 
 
 class Decider(Protocol):
@@ -270,7 +272,7 @@ class AgentDecider(_StreamDecider):
         with on_one_thread():
             target = float(self._policy.targets(self._index, seen)[0])
             if self._agent.continuous:
-                return Asked(target, strain=float(row.iloc[-1]))
+                return Asked(target, strain=float(row.iloc[-1]), prediction=embedding.tobytes())
             chances = tuple(map(float, shares(self._policy.preferences(self._index, seen)[0])))
         at = int(np.abs(np.array(self._agent.actions) - target).argmin())
         return Asked(target, min(chances[at], 1.0), chances, float(row.iloc[-1]))

@@ -132,7 +132,7 @@ class TradingLoop:
             asked = self._asked_last = self._asked(observation["account"])
             execution = env.ask(
                 asked.target, asked.confidence, probabilities=asked.probabilities, decided_ms=env.close_time,
-                strain=asked.strain,
+                strain=asked.strain, prediction=asked.prediction,
             )  # fmt: skip
             traded.bars += 1
             self._decided = time.perf_counter() - heard

@@ -27,22 +27,21 @@ from cryptoenv.live.deployment import Deployment
 from cryptoenv.live.execution import Execution, Seen
 from cryptoenv.live.journal import PEAK, Intent, Journal, JournalError
 from cryptoenv.live.kill_switch import KillSwitch
-from cryptoenv.live.order_tracking import EXITS, OrderTracking
 from cryptoenv.live.policies import Patience as Patience
 from cryptoenv.live.policies import Policies as Policies
+from cryptoenv.live.resting_orders import RestingOrders, same_target
 from cryptoenv.live.safeguards import Breakers, SanityCheck, Signal
 from cryptoenv.trading.account import CLOSE_PRICE, EQUITY, QUANTITY
-from cryptoenv.trading.config import MIN_NOTIONAL, SIZING_FRACTION, TICK_SIZE, TOLERANCE
-from cryptoenv.trading.limit_orders import left_of, touch_of
+from cryptoenv.trading.config import MIN_NOTIONAL, SIZING_FRACTION
+from cryptoenv.trading.limit_orders import left_of
 from cryptoenv.trading.venue_account import account_with, live_order, quantity_after
 
 log = logging.getLogger(__name__)
 HOUR_MS = 3_600_000
 SKEW_CHECK_SECONDS = 300.0  #: between two looks at the venue's clock
-SPENT = "spent"  #: what the target whose limit order has come to its end is kept under
 
 
-class Executor(OrderTracking):
+class Executor(RestingOrders):
     """Turns signals into orders.
 
     Args:
@@ -69,22 +68,20 @@ class Executor(OrderTracking):
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], int] = wall_ms,
     ) -> None:
-        super().__init__(broker, journal, Policies() if policies is None else policies, sleep)
+        super().__init__(broker, journal, Policies() if policies is None else policies, sleep, step_ms)
         if self.policies.limit is not None and self.policies.limit.lifetime < 1.0 and not broker.is_live:
             raise ValueError("on paper a bar is one piece: a limit order lives for whole bars there")
         self._clock = clock
         self.switch = switch
         self.reconciled = False
         self.skew_ms: int | None = None
-        self._step, self._sent_ms = step_ms, 0
+        self._sent_ms = 0
         self._sanity = SanityCheck(self.policies.sanity, step_ms)
         self._breakers = Breakers(self.policies.limits, float(journal.told(PEAK) or 0.0), *_day_of(journal))
         self._deployment = Deployment(journal, self.policies.stages)
         self._prefix = _prefix(broker.account_id)
         self._seen: Seen | None = None
         self._skew_seen = -math.inf
-        said = journal.told(SPENT)
-        self._spent = float(said) if said else None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # `gymnasium.make` copies what an environment is made with
@@ -106,13 +103,14 @@ class Executor(OrderTracking):
         probabilities: tuple[float, ...] | None = None,
         decided_ms: int | None = None,
         strain: float = 0.0,
+        prediction: bytes | None = None,
     ) -> Execution:
         """Send the order that a target asks for, if nothing stands against it.
 
         Args:
             target: signed exposure, a fraction of equity.
             confidence: 0 to 1.
-            probabilities, decided_ms, strain: as of `Signal`.
+            probabilities, decided_ms, strain, prediction: as of `Signal`.
 
         Returns:
             What became of it. An order whose fate is not known yet is in it as one that was sent.
@@ -122,7 +120,7 @@ class Executor(OrderTracking):
         """
         if self._seen is None:
             raise RuntimeError("no bar was seen yet: call see() first (the environment does)")
-        signal, seen = Signal(target, confidence, probabilities, decided_ms, strain), self._seen
+        signal, seen = Signal(target, confidence, probabilities, decided_ms, strain, prediction), self._seen
         try:
             return self._executed(signal, seen)
         except JournalError as error:  # nothing was sent: what cannot be written down does not happen
@@ -141,7 +139,7 @@ class Executor(OrderTracking):
             self.journal.note("alarm", reason=objection, target=repr(signal.target))
             self._withdraw()
             return self._held(seen, objection)
-        if self._spent is not None and not _same(self._spent, signal.target, seen):
+        if self._spent is not None and not same_target(self._spent, signal.target, seen):
             self._spend(None)
         limit = None if closing else self.policies.limit
         try:
@@ -190,66 +188,6 @@ class Executor(OrderTracking):
             return self._held(seen, sent)
         return Execution(signal.target, parameters, quantity, order.client_id, status, objection or "",
                          limited=kind is OrderKind.LIMIT)  # fmt: skip
-
-    def _price(self, quantity: float, seen: Seen) -> float:
-        """Of a limit order.
-
-        Raises:
-            BrokerError, ValueError: there is none to go by.
-        """
-        assert self.policies.limit is not None
-        close, tick = float(seen.account[CLOSE_PRICE]), float(seen.parameters[TICK_SIZE])
-        touch = self.broker.touch()
-        if touch is None:
-            touch = touch_of(close, seen.parameters)
-        return self.policies.limit.price(math.copysign(1.0, quantity), touch, close, tick)
-
-    def _spend(self, target: float | None) -> None:
-        """Write down whose limit order has come to its end: what is left of that target is not sent at a limit."""
-        if target != self._spent:
-            self.journal.tell(SPENT, "" if target is None else repr(target))
-            self._spent = target
-
-    def _left_open(self, signal: Signal, seen: Seen, *, closing: bool) -> Intent | None:
-        """The limit order that stays for this signal; every other one is settled, before anything else is sent.
-
-        Raises:
-            BrokerError: the fate of one is not known, which forbids another one.
-        """
-        resting, exits = None, False
-        for intent in self.journal.undone():
-            try:
-                if intent.order.kind in EXITS:
-                    exits |= self.take_in(intent).filled > intent.booked[0]
-                elif self._may_rest(intent, signal, seen) and not closing:
-                    if self.take_in(intent).phase is OrderPhase.OPEN:
-                        resting = self.journal.intent(intent.order.client_id)
-                else:
-                    self.settle(intent)
-            except BrokerError as error:
-                raise BrokerError(f"order {intent.order.client_id}: fate unknown: {error}") from None
-        if exits and abs(quantity_after(seen.account, self.fills()[0])) < max(self.broker.step_size, 1e-12):
-            self.drop_exits()  # no exit outlives its position
-        return resting
-
-    def _may_rest(self, intent: Intent, signal: Signal, seen: Seen) -> bool:
-        """Whether a limit order is of the target that is asked for, and not at its end; its end is written down."""
-        limit = self.policies.limit
-        if limit is None or intent.order.kind is not OrderKind.LIMIT or not _same(intent.target, signal.target, seen):
-            return False
-        if not limit.is_over((seen.open_ms - intent.bar_ms) // self._step):
-            return True
-        self._spend(intent.target)
-        return False
-
-    def _withdraw(self) -> None:
-        """Take limit orders back, since nothing stands behind them any more; what fails is tried at the next bar."""
-        for intent in self.journal.undone():
-            if intent.order.kind is OrderKind.LIMIT:
-                try:
-                    self.settle(intent)
-                except BrokerError as error:
-                    log.error("order %s could not be taken back: %s", intent.order.client_id, str(error))
 
     def tend(self) -> None:
         """Wait for the end of a limit order that lives for less than a bar; what is left of it then goes on or not."""
@@ -396,11 +334,6 @@ class Executor(OrderTracking):
         self.journal.hear(report)
         log.info("order %s: %s, %g", order.client_id, report.phase.value, order.quantity)
         return None
-
-
-def _same(target: float, other: float, seen: Seen) -> bool:
-    """Whether two targets are one to a limit order: within the tolerance that the kernel leaves alone."""
-    return abs(target - other) <= float(seen.parameters[TOLERANCE])
 
 
 def _reduces(held: float, quantity: float) -> bool:

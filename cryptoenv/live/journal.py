@@ -121,7 +121,8 @@ class Journal:
             try:
                 yield self._file
             except BaseException:
-                self._file.execute("ROLLBACK")
+                if self._file.in_transaction:  # a full disk has rolled back already
+                    self._file.execute("ROLLBACK")
                 raise
             self._file.execute("COMMIT")
         self._persisted(what)

@@ -22,6 +22,7 @@ class Signal:
         probabilities: of the classes that the target was chosen from, where there are some.
         decided_ms: close of the bar that it was decided at, ms since the epoch; the newest where None.
         strain: share of the features that stand outside what training saw.
+        prediction: what the model said, to the last bit, where there are no probabilities.
     """
 
     target: float
@@ -29,6 +30,7 @@ class Signal:
     probabilities: tuple[float, ...] | None = None
     decided_ms: int | None = None
     strain: float = 0.0
+    prediction: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class SanityCheck:
 
     def __init__(self, limits: SanityLimits, step_ms: int) -> None:
         self._limits, self._step = limits, step_ms
-        self._last: tuple[float, ...] | None = None
+        self._last: tuple[float, ...] | bytes | None = None
         self._same = 0
 
     def objection(self, signal: Signal, close_ms: int, now_ms: int) -> str | None:
@@ -127,8 +129,9 @@ class SanityCheck:
                 return f"probabilities {shares} are not all within 0 to 1"
             if abs(math.fsum(shares) - 1.0) > limits.sum_error:
                 return f"probabilities add up to {math.fsum(shares):g}, not to 1"
-            self._same = self._same + 1 if shares == self._last else 1
-            self._last = shares
+        if (said := signal.prediction if shares is None else shares) is not None:
+            self._same = self._same + 1 if said == self._last else 1
+            self._last = said
             if limits.constant_bars is not None and self._same >= limits.constant_bars:
                 return f"the prediction has been the same to the last bit for {self._same} bars: a frozen model"
         if not signal.strain <= limits.strain:

@@ -279,7 +279,7 @@ class OutageFeed(ReplayFeed):
         return super().next_bars(after_ms)
 
 
-def test_the_loop_outlives_an_outage_without_orders(files: Path) -> None:
+def test_the_loop_outlives_an_outage_without_orders(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars = random_bars(15, seed=4, timeframe="1h")
     decider = SignalDecider(pd.read_csv("signals.csv"), "1h")
     feed, broker = OutageFeed(bars, "1h", 160), PaperBroker()
@@ -288,6 +288,8 @@ def test_the_loop_outlives_an_outage_without_orders(files: Path) -> None:
     named = Named("signals", decider, settings)
     env = live_environment(named, broker, feed, files / "state", LOOSE, cash=10_000.0, durable=False)
     feed.fails = 30
+    tried: list[int] = []
+    monkeypatch.setattr(env.executor, "take_back", lambda: tried.append(feed.fails) or [])
     slept: list[float] = []
     seen: list[Watched] = []
     broken: list[Watched] = []
@@ -304,7 +306,7 @@ def test_the_loop_outlives_an_outage_without_orders(files: Path) -> None:
     fills = [(event.bar_time, fill.price, fill.quantity) for event in told for fill in event.fills]
     assert fills == list(traded.fills) and len(fills) > 3
     assert seen[-1].words == traded.stopped and seen[-1].health.outages == 30 and told[1].bar is not None
-    assert traded.outages == 30 and len(slept) == 30 and max(slept) == 60.0
+    assert traded.outages == 30 == len(slept) == len(tried) and max(slept) == 60.0  # cancels are tried each time
     assert traded.bars == 40 and sum(env.executor.journal.counts().values()) == traded.orders
 
 

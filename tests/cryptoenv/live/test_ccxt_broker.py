@@ -248,6 +248,14 @@ def test_an_order_from_elsewhere_is_seen_and_latches(desk: Opened) -> None:
     assert made.ask(0.5).objection and made.exchange.posts == 0
 
 
+def test_an_open_order_from_elsewhere_is_seen_and_latches(desk: Opened) -> None:
+    made = desk()
+    made.broker.place(Order("elsewhere", 0.01, OrderKind.LIMIT, 0.8 * made.exchange.price()))
+    check_book(made.executor, made.account)
+    assert "not of this journal" in made.executor.journal.latched()["external"]
+    assert made.ask(0.5).objection and made.exchange.posts == 1
+
+
 def test_leverage_that_is_capped_is_no_account_to_trade(desk: Opened) -> None:
     with pytest.raises(BrokerError, match=r"leverage 3 was asked for and 2\.0 stands"):
         desk(perpetual=True, caps_leverage=2)

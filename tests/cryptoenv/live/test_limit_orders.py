@@ -193,6 +193,20 @@ def test_a_restart_takes_back_what_rests_and_knows_what_it_filled(stand: Callabl
     assert made.exchange.posts == 2 and made.counts()[1] == 0 and made.agrees()
 
 
+def test_an_order_that_somebody_else_takes_back_is_known_within_a_bar(stand: Callable[..., Stand]) -> None:
+    made = stand(resting=0.5)
+    env = at_exchange(made, LimitOrders(0.0, 5.0, band=0.2, remainder="nothing"))
+    env.ask(0.6)
+    moved(made, 0.999)
+    made.exchange.match()  # half of it has filled
+    made.exchange.orders[1]["status"] = "CANCELED"
+    env.wait()
+    assert env.executor.journal.counts() == {"canceled": 1} and made.agrees() and env.account[QUANTITY] > 0.0
+    assert env.executor.reconciled and not env.executor.journal.latched()
+    env.step(np.array([0.6], np.float32))  # what is asked for still is a decision of its own: one order
+    assert made.exchange.posts == 2 and made.counts()[1] == 0 and made.agrees()
+
+
 def test_a_lost_reply_to_a_limit_order_is_one_order_that_rests(stand: Callable[..., Stand]) -> None:
     made = stand(order_fault=lambda number: "503")
     env = at_exchange(made, LimitOrders(0.0, 3.0, band=0.2))

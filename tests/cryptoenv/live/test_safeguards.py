@@ -99,37 +99,51 @@ def test_what_is_no_number_or_from_the_future_is_no_order(paper: Paper, asked: d
     assert env.ask(1.0, probabilities=GOOD).objection == ""  # the same environment trades on
 
 
-def test_a_frozen_model_is_no_order(paper: Paper) -> None:
+@pytest.mark.parametrize("name", ["probabilities", "prediction"])
+def test_a_frozen_model_is_no_order(paper: Paper, name: str) -> None:
+    said: dict[str, list[Any]] = {"probabilities": [GOOD, (0.2, 0.2, 0.6)], "prediction": [b"one", b"two"]}
     env = paper(sane(constant_bars=3))
     env.reset()
     objections = []
     for number in range(6):
-        shares = GOOD if number < 4 else (0.2, 0.2, 0.6)
-        objections.append(env.ask(1.0 if number % 2 else -1.0, probabilities=shares).objection)
+        objections.append(env.ask(1.0 if number % 2 else -1.0, **{name: said[name][number > 3]}).objection)
         env.wait()
     assert [bool(words) for words in objections] == [False, False, True, True, False, False]
     assert "frozen" in objections[2]
 
 
-def test_too_many_orders_an_hour_are_no_order(paper: Paper) -> None:
-    env = paper(limited(orders_per_hour=2))
+@pytest.mark.parametrize("allowed", [None, 2])
+def test_too_many_orders_an_hour_are_no_order(paper: Paper, allowed: int | None) -> None:
+    env = paper(limited(orders_per_hour=allowed))
     env.reset()
     held = []
     for number in range(10):  # four bars an hour
         held.append(bool(env.ask(1.0 if number % 2 else -1.0).objection))
         env.wait()
-    assert held[:3] == [False, False, True] and not all(held[3:])  # (at the fourth bar nothing is due)
-    assert env.executor.journal.counts()["filled"] <= 6
+    filled = env.executor.journal.counts()["filled"]
+    if allowed is None:
+        assert not any(held) and filled == 10
+    else:
+        assert held[:3] == [False, False, True] and not all(held[3:])  # (at the fourth bar nothing is due)
+        assert filled <= 6
 
 
 @pytest.mark.parametrize(("limits", "name"), [({"daily_loss": 0.01}, "daily_loss"), ({"drawdown": 0.02}, "drawdown")])
-def test_a_breaker_trips_latches_and_outlives_a_restart(paper: Paper, limits: dict[str, float], name: str) -> None:
+def test_a_breaker_trips_latches_and_outlives_a_restart(
+    paper: Paper, tmp_path: Path, limits: dict[str, float], name: str
+) -> None:
     env = paper(limited(**limits))
     env.reset()
     env.ask(1.0)
     env.wait()
     env.account[EQUITY] *= 0.97  # the account as a loss would leave it
     env.executor.see(env.executor._seen._replace(account=env.account))  # type: ignore[union-attr]
+    assert env.executor._breakers.tripped(env.account, env.close_time) is not None
+    without = Executor(env.broker, Journal(tmp_path, durable=False), KillSwitch(tmp_path), STEP, OPEN)
+    without.reconciled = True
+    without.see(env.executor._seen)  # type: ignore[arg-type]
+    assert without.execute_signal(-1.0).objection == ""  # who has no such breaker trades on in the same account
+    without.settle_all()
     assert name in env.ask(-1.0).objection
     env.wait()
     assert env.ask(-1.0).objection.startswith("breaker")  # the account is well again: the breaker stays
@@ -228,20 +242,34 @@ def test_clocks_that_differ_are_no_order(paper: Paper) -> None:
     assert env.ask(1.0).objection == ""
 
 
-def test_a_journal_that_takes_nothing_is_no_order(paper: Paper) -> None:
+@pytest.mark.parametrize("why", ["is locked", "disk is full"])
+def test_a_journal_that_takes_nothing_is_no_order(paper: Paper, why: str) -> None:
     env = paper()
     env.reset()
-    other = sqlite3.connect(env.executor.journal.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")  # another process that writes and does not end
+    file, other = env.executor.journal._file, sqlite3.connect(env.executor.journal.path, isolation_level=None)
+    if why == "is locked":
+        other.execute("BEGIN IMMEDIATE")  # another process that writes and does not end
+    else:
+        file.execute("PRAGMA max_page_count = 1")  # not one page more than there are
+        names, values = "quantity, kind, target, confidence, state", "0, '', 0, 0, 'done'"
+        row = f"(client_id, at_ms, bar_ms, {names}) VALUES (?, 0, 0, {values})"
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            for number in range(1_000):
+                file.execute(f"INSERT INTO intents {row}", (f"{number}",))
     placed: list[Order] = []
     env.broker.place = lambda order: placed.append(order)  # type: ignore[assignment,return-value,method-assign]
-    env.executor.journal._file.execute("PRAGMA busy_timeout = 1")
-    assert "the journal takes nothing" in env.ask(1.0).objection
+    file.execute("PRAGMA busy_timeout = 1")
+    objection = env.ask(1.0).objection
+    assert "the journal takes nothing" in objection and why in objection
     assert placed == []
-    with pytest.raises(JournalError):
+    if why == "is locked":
+        with pytest.raises(JournalError):
+            env.wait()
+        other.execute("ROLLBACK")
+        env.reset()
+    else:
+        file.execute("PRAGMA max_page_count = 100000")
         env.wait()
-    other.execute("ROLLBACK")
-    env.reset()
     del env.broker.place  # type: ignore[method-assign]
     assert env.ask(1.0).objection == ""
 
