@@ -58,7 +58,7 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, guard: Guard, grace: float) -> None:
         super().__init__(config)
         self._guard, self._grace = guard, grace
-        self._idle: dict[object, float] = {}
+        self._idle: dict[object, tuple[object, float]] = {}
         self._taken: set[asyncio.Task[object]] = set()
 
     async def on_tick(self, counter: int) -> bool:
@@ -68,12 +68,14 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_idle(self, now: float) -> None:
-        idle: dict[object, float] = {}
+        idle: dict[object, tuple[object, float]] = {}
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", self)  # a websocket has none, and is not idle
             if cycle is None or getattr(cycle, "response_complete", False):
-                idle[connection] = self._idle.get(connection, now)
-                if now - idle[connection] > HEADER_SECONDS:
+                before, since = self._idle.get(connection, (cycle, now))
+                since = since if cycle is before else now  # a request came and was answered between two looks
+                idle[connection] = cycle, since
+                if now - since > HEADER_SECONDS:
                     connection.transport.close()
         self._idle = idle
 

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from agents.web.access import AccessError, Keys, host_names, is_loopback, requir
 from agents.web.guard import Guard, Rules, without_port
 from agents.web.limits import Limits, RateLimit
 from agents.web.metrics import Metrics
-from agents.web.server import Address, ServerError, listening_socket, running_server
+from agents.web.server import HEADER_SECONDS, Address, ServerError, _server, listening_socket, running_server
 from tests.asgi import ask, asked
 
 KEY, OTHER_KEY = "k" * 16 + "1", "k" * 16 + "2"
@@ -213,3 +214,24 @@ def test_a_server_runs_in_a_thread_and_ends() -> None:
             listening_socket(address)
     with pytest.raises(OSError):
         http.client.HTTPConnection(address.host, address.port, timeout=1).connect()
+
+
+def test_only_connections_that_ask_nothing_are_idle() -> None:
+    """One that asks a little between two looks is not, though it rests at every look."""
+    closed: list[str] = []
+
+    class Connection:
+        def __init__(self, name: str, cycle: Any) -> None:
+            self.cycle, self.transport = cycle, SimpleNamespace(close=lambda: closed.append(name))
+
+    answered = SimpleNamespace(response_complete=True)
+    asking, resting = Connection("asking", answered), Connection("resting", answered)
+    silent = Connection("silent", None)
+    working = Connection("working", SimpleNamespace(response_complete=False))
+    server = _server(Guard(echo, Rules()), 0.0, 5.0)
+    server.server_state.connections = {asking, resting, silent, working}  # type: ignore[arg-type]
+    for second in range(int(HEADER_SECONDS) + 2):
+        asking.cycle = SimpleNamespace(response_complete=True)
+        assert closed == []
+        server._close_idle(float(second))
+    assert sorted(closed) == ["resting", "silent"]
