@@ -11,8 +11,8 @@ iteration (Ernst et al. 2005) on counterfactual transitions. What a position ear
 market impact, volume caps, and the drift of an exposure between orders. Where those matter, learn in the env.
 
 Where the extractor knows what positions are worth more than none (`agents.training.value_teacher`), what is learned is
-added to that: the policy begins exactly there, targets are relative to flat, U(t, a) - U(t, 0), as those values are,
-and the pull is toward them.
+added to that: the policy begins exactly there, and as those values are, targets are relative to flat,
+U(t, a) - U(t, 0), and errors are divided by the bar's volatility; the pull is toward them.
 Shape legend: `T` bars, `D` embedding width, `A` positions, `B` bars of a batch.
 """
 
@@ -48,8 +48,10 @@ from cryptoenv.bars.timeframe import timeframe_ms
 from cryptoenv.files.durable_files import write_folder
 from cryptoenv.trading.config import TradingConfig
 from cryptoenv.trading.position_returns import position_returns
+from pretrain.data.rewards import Piece, RewardsConfig, bar_volatility
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "fitted_q.json"
+BOUNDED = RewardsConfig.huber  #: volatilities of a bar beyond which an error counts linearly, where values are known
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class CounterfactualQ(BaseAlgorithm):
         if own is not None and averaged is not None and (clone is None or guide is not None):
             self._towers = own, averaged, guide
         self._follower = Follower(self.policy.utility, self.policy.averaged, self._config.averaging)
-        rows, rewards, indices = [], [], []
+        rows, rewards, indices, units = [], [], [], []
         trading = TradingConfig() if trading is None else trading
         for number, t in enumerate(train.labelled):
             bars = np.arange(t.first, len(t.market) - 1)
@@ -151,10 +153,13 @@ class CounterfactualQ(BaseAlgorithm):
             parameters = trading.parameters(timeframe_ms(t.market.timeframes[0]) / 1000.0)
             rewards.append(position_returns(t.market.prices, self._positions, parameters)[bars])
             indices.append(np.column_stack([np.full(len(bars), number), bars]))
+            if self.policy.known is not None:
+                units.append(bar_volatility(Piece(t.market, t.first, len(t.market) - 1)))
         last = np.concatenate([np.append(np.zeros(len(r) - 1, np.bool_), True) for r in rows])
         told = (np.concatenate(rows), REWARD_IN_PERCENT * np.concatenate(rewards), np.concatenate(indices), last)
         self._rows, reward, self._index, self._last = (torch.from_numpy(each).to(self.device) for each in told)
         self._reward = reward.float()
+        self._volatility = torch.from_numpy(np.concatenate(units)).to(self.device) if units else None
 
     def use_autograd(self) -> None:
         """Leave every pass to autograd from now on; to compare with."""
@@ -215,7 +220,8 @@ class CounterfactualQ(BaseAlgorithm):
         target = self._targets(rows, self._reward[chosen], last)
         embedding = self.policy.embedding(rows)
         values = self.policy.with_known(self.policy.utility(embedding), embedding)
-        error = functional.smooth_l1_loss(values, target)
+        unit = self._unit(chosen)
+        error = functional.smooth_l1_loss(values / unit, target / unit)
         loss = error
         if self._pulled:
             weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
@@ -238,7 +244,7 @@ class CounterfactualQ(BaseAlgorithm):
         target = self._relative(self._reward[chosen].addcmul(best, ~self._last[chosen, None], value=config.gamma))
         features = self.policy.embedding(rows)
         values = self.policy.with_known(own.forward(features), features)
-        gradient, error = huber_gradient(values, target)
+        gradient, error = self._error(values, target, chosen)
         loss = error
         if self._pulled:
             weight = config.pull * (config.pull_left + (1.0 - config.pull_left) * left)
@@ -250,7 +256,7 @@ class CounterfactualQ(BaseAlgorithm):
                 account[:, 0] = account[:, 1] = self.policy.exposures[held]
                 reference = clone.actor.forward(torch.cat((features, account), dim=1))
             loss = loss + pull_gradient(values - self.policy.switching[held], reference, PREFERENCE, weight, gradient)
-        own.backward(gradient)
+        own.backward(gradient if self.policy.known is None else gradient.mul_(self.policy.taken))
         clip([own], 10.0)
         self.optimizer.step()
         self._follower.follow()
@@ -268,6 +274,20 @@ class CounterfactualQ(BaseAlgorithm):
     def _relative(self, target: torch.Tensor) -> torch.Tensor:
         """Targets (B, A) as they are learned: more than flat's where values that are known say so, too."""
         return target if self.policy.known is None else target - target[:, self._flat, None]
+
+    def _unit(self, chosen: torch.Tensor) -> torch.Tensor | float:
+        """Percent, (B, 1) or a number: what errors are in units of; beyond one they count linearly."""
+        return 1.0 if self._volatility is None else BOUNDED * self._volatility[chosen, None]
+
+    def _error(
+        self, values: torch.Tensor, target: torch.Tensor, chosen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradient (B, A) of the error of values, and the error."""
+        if self._volatility is None:
+            return huber_gradient(values, target)
+        unit = self._unit(chosen)
+        gradient, error = huber_gradient(values / unit, target / unit)
+        return gradient.div_(unit), error
 
     @property
     def _flat(self) -> int:

@@ -66,11 +66,14 @@ class UtilityPolicy(BasePolicy):
         self.averaged.requires_grad_(False)
         exposures = torch.tensor(positions, dtype=torch.float32)
         self.register_buffer("exposures", exposures, persistent=False)
+        self.register_buffer("taken", (exposures != 0.0).float(), persistent=False)
         switching = PERCENT * cost * (exposures[:, None] - exposures[None, :]).abs()
         self.register_buffer("switching", switching, persistent=False)
 
     exposures: torch.Tensor
     """(A,) float32 positions."""
+    taken: torch.Tensor
+    """(A,) float32: 1, and 0 of flat, which known values are relative to."""
     switching: torch.Tensor
     """(A, A) float32 cost of going from one position (row) to another (column), in percent."""
 
@@ -80,7 +83,7 @@ class UtilityPolicy(BasePolicy):
 
     def with_known(self, said: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """(B, A): what a perceptron said of embeddings (B, D), with what is known beforehand, in percent."""
-        return said if self.known is None else said + self.known(embedding)
+        return said if self.known is None else said * self.taken + self.known(embedding)
 
     def values(self, observation: Observation) -> torch.Tensor:
         """(B, A) value of taking each position from the one held, in percent."""

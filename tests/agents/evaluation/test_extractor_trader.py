@@ -115,11 +115,18 @@ def test_fitted_q_begins_exactly_with_the_values(labelled: tuple[ExpertMarket, .
     reward[:, 2] = 0.75
     expected = torch.tensor([0.0, 0.0, 0.5]).expand(8, 3)
     torch.testing.assert_close(learner._targets(rows_of, reward, last), expected)
-    learner.set_logger(configure(None, []))
-    learner.learn(640)
+    usual = new_fitted_q(agent, markets.train, FittedQConfig(steps=640, batch_size=64), seed=0)
+    usual.use_autograd()
+    for algorithm in (learner, usual):
+        algorithm.set_logger(configure(None, []))
+        torch.manual_seed(7)
+        algorithm.learn(640)
+    for name, weight in learner.policy.state_dict().items():
+        torch.testing.assert_close(weight, usual.policy.state_dict()[name], rtol=1e-3, atol=2e-5, msg=name)
     assert learner.policy.known is not None
     torch.testing.assert_close(learner.policy.known.weight, agent.policy.known.weight)
     assert float(learner.policy.averaged[-1].weight.abs().max()) > 0.0
+    assert learner._volatility is not None and len(learner._volatility) == len(learner._reward)
 
 
 def test_a_trained_agent_on_values_is_saved_and_read(
