@@ -73,6 +73,18 @@ def test_an_agent_trades_on_paper_as_it_is_backtested(
     assert not traded.held and traded.bars == steps
 
 
+def test_a_continuous_agent_says_what_it_has_read(extractor: Extractor) -> None:
+    """Its target may stand for long: whether the model is frozen is seen by its embeddings, whatever the account."""
+    settings = replace(TradingSettings(), continuous=True)
+    shape = PolicyShape(extractor.width, 1)
+    policy = new_policy(shape, 3, "gaussian", settings)
+    decider = AgentDecider(Agent(extractor, policy, shape, settings, head="gaussian"))
+    row = pd.Series(np.linspace(-1.0, 1.0, extractor.width + 1, dtype=np.float32))
+    said = [decider.decide_from(change * row, np.full(5, held, np.float32)).prediction
+            for change, held in ((1.0, 0.0), (1.0, 0.5), (0.9, 0.0))]  # fmt: skip
+    assert said[0] is not None and said[0] == said[1] != said[2]
+
+
 def signals_file(folder: Path, bars: pd.DataFrame) -> Path:
     times = bars.index[150::7] + pd.Timedelta("1h")
     table = pd.DataFrame({"time": times, "target": np.arange(len(times)) % 2, "confidence": 0.5})
