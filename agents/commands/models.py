@@ -49,6 +49,8 @@ def add(
     version = ModelsFolder(folder).add(model, why=why, fill=fill)
     print(f"version {version.name} ({version.kind}) of {model}; use it with "
           f"`cryptoenv models promote {folder} {version.name}`")  # fmt: skip
+    if reference is not None:
+        print(f"live data will be compared in {reference.words()}")
 
 
 @app.command("list")
@@ -152,10 +154,16 @@ def _record(models: ModelsFolder, told: Version) -> dict[str, Any] | None:
 
 
 def _lines(models: ModelsFolder, told: Version) -> list[str]:
+    from agents.run_folders.versions.drift_file import ModelReference
+    from agents.run_folders.versions.version import DRIFT
+
     found = [f"version:   {told.name} ({told.kind}), made {told.made_at[:19]} UTC: {told.why}",
              f"source:    {told.source}" + (f", to replace {told.parent}" if told.parent else "")]  # fmt: skip
     found += [f"data:      {name} {value}" for name, value in _flat(told.data).items()]
     found += [f"figure:    {name} {value}" for name, value in _flat(told.metrics).items()]
+    if DRIFT in told.files:
+        reference = ModelReference.read(models.place(told.name) / DRIFT)
+        found.append(f"drift:     live data are compared in {reference.words()}")
     record = _record(models, told)
     if record is not None:
         found += [f"judged:    {record['judged_from'][:16]} to {record['judged_to'][:16]}, {record['folds']} fold(s), "

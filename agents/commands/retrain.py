@@ -47,7 +47,8 @@ def retrain(
     if loop and every is None and on_drift is None:
         raise ValueError("--loop needs a reason to train: --every TIME, --on-drift STATE, or both")
     period = None if every is None else _period(every)
-    plan = RetrainPlan(folds, seeds, least_new_days=least_new, bars=tuple(map(str, bars or ())))
+    by_hand = every is None and on_drift is None
+    plan = RetrainPlan(folds, seeds, least_new_days=least_new, bars=tuple(map(str, bars or ())), again=by_hand)
     models = ModelsFolder.there(folder)
     models.current()
     with told_when_interrupted(lambda: f"nothing was proposed; what is trained is kept in {folder}/retraining"):

@@ -259,7 +259,7 @@ class AgentDecider(_StreamDecider):
         extractor = self._agent.extractor
         embedding = self.said().iloc[: extractor.config.width].to_numpy(np.float32)
         with on_one_thread(), torch.inference_mode():
-            read = torch.from_numpy(embedding)[None].to(extractor.device)
+            read = torch.from_numpy(embedding.copy())[None].to(extractor.device)
             return float(torch.sigmoid(extractor.model.returns_said(read).direction_logits)[0, 0])
 
     def decide_from(self, row: pd.Series, account: NDArray[np.float32]) -> Asked:

@@ -18,6 +18,7 @@ import pandas as pd
 from agents.live.watching import Watched
 from agents.run_folders.versions.drift_file import ModelReference
 from agents.run_folders.versions.models_folder import ModelsFolder
+from agents.training.drift_alarm import EVENT
 from cryptoenv.analysis.drift.calibration import CalibrationWatch
 from cryptoenv.analysis.drift.equity import EquityWatch
 from cryptoenv.analysis.drift.features import FeaturePlan, FeatureWatch
@@ -32,7 +33,7 @@ from cryptoenv.live.journal import Journal
 from synthetic.installation import install_hint
 
 log = logging.getLogger(__name__)
-EVENT, MODELS_EVENT = "drift", "models"  #: what the journal calls a change of a state, and of the models folder
+MODELS_EVENT = "models"  #: what the journal calls a change of the models folder
 SEEN = "models_seen"  #: under which the journal keeps what of the models folder it has told already
 MOST_SEEN = 500
 

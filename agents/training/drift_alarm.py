@@ -8,7 +8,7 @@ import pandas as pd
 
 from cryptoenv.live.journal import EVENTS_KEPT, JOURNAL, Journal
 
-EVENT = "drift"  #: what the monitor of a trading loop calls it
+EVENT = "drift"  #: what the journal calls a change of a state that a monitor of drift saw
 
 
 def standing_alarm(state: Path, since: pd.Timestamp | None) -> str | None:

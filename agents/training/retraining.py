@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -69,6 +70,7 @@ class RetrainPlan:
         validation: share of what is learned from, at its end, that is chosen by.
         least_new_days: days of bars that the version in use never saw, below which nothing is trained.
         bars: instead of the recipe's market, files, markets or series.
+        again: train, too, where a version that is to replace the one in use was made of nearly all bars there are.
 
     Raises:
         ConfigError: a number outside its range.
@@ -79,6 +81,7 @@ class RetrainPlan:
     validation: float = 0.25
     least_new_days: float = 2.0
     bars: tuple[str, ...] = ()
+    again: bool = True
 
     def __post_init__(self) -> None:
         require_numbers(self, {
@@ -145,7 +148,7 @@ def prepared(models: ModelsFolder, plan: RetrainPlan) -> Job:
     maker = maker_for(extractor, recipe.inputs, f"the extractor of version {current.name}")
     markets = own_markets(tuple(map(str, several(market))), settings, maker)
     return Job(current, run, recipe, replace(named, market=market), markets, settings,
-               folds_of_new_bars(current, markets, settings, plan))  # fmt: skip
+               folds_of_new_bars(models, current, markets, settings, plan))  # fmt: skip
 
 
 def _require_agent(version: Version) -> None:
@@ -169,28 +172,30 @@ def _market(recipe: AgentRecipe, plan: RetrainPlan) -> Any:
 
 
 def folds_of_new_bars(
-    current: Version, markets: Sequence[Market], settings: Any, plan: RetrainPlan
+    models: ModelsFolder, current: Version, markets: Sequence[Market], settings: Any, plan: RetrainPlan
 ) -> WalkForwardPlan:
     """Folds over what the version in use never saw (of one from synthetic markets: the last quarter).
 
     Args:
-        current: that version. markets: whole ones. settings: has their timeframes and windows. plan: how.
+        models: with that version. current: it. markets: whole ones. settings: has their timeframes and windows.
+        plan: how.
 
     Raises:
-        NothingNew: too few new bars.
+        NothingNew: too few new bars, or a proposal of nearly the same bars that is not to be made again.
     """
     step = timeframe_ms(settings.timeframes[0])
     first = max(m.start_ms + (m.first_decision(settings.window) + 1) * step for m in markets)
     last = min(m.start_ms + len(m) * step for m in markets)
-    seen = first + round(0.75 * (last - first))
-    if current.last_bar is not None:
-        seen = int(pd.DatetimeIndex([current.last_bar]).as_unit("ms").asi8[0]) + step
-        new = (last - seen) / DAY_MS
+    proposed = () if plan.again else _proposed(models, current)
+    for version in (current, *proposed):
+        new = math.inf if version.last_bar is None else (last - _seen(version, step)) / DAY_MS
         if new < plan.least_new_days:
+            what = f"version {version.name}" + (", which is proposed," if version != current else "")
             raise NothingNew(
-                f"version {current.name} has seen all but {max(new, 0.0):.1f} days of the bars there are; "
+                f"{what} has seen all but {max(new, 0.0):.1f} days of the bars there are; "
                 f"{plan.least_new_days:g} new days are the least"
             )
+    seen = first + round(0.75 * (last - first)) if current.last_bar is None else _seen(current, step)
     share = -(-(seen - first) // step) / max((last - first) // step, 1)
     share = min(max(share, 0.05), 0.95)
     made = WalkForwardPlan(plan.folds, plan.seeds, share, validation=plan.validation)
@@ -201,6 +206,17 @@ def folds_of_new_bars(
             "rest is too short to judge a new one on"
         )
     return made
+
+
+def _seen(version: Version, step: int) -> int:
+    """Close of the last bar that a version has seen, in milliseconds."""
+    return int(pd.DatetimeIndex([version.last_bar]).as_unit("ms").asi8[0]) + step
+
+
+def _proposed(models: ModelsFolder, current: Version) -> list[Version]:
+    """Versions that are to replace the one in use, and were never used."""
+    listed = [one.version for one in models.versions() if one.state == "proposed"]
+    return [one for one in listed if one is not None and one.parent == current.name]
 
 
 def place_of_work(models: ModelsFolder, digest: str) -> Path:
@@ -275,14 +291,19 @@ def _compared(
     theirs = np.array([np.diff(np.log(one.equity)) for one in held.backtests])
     methods = pd.read_parquet(walk.folder / "methods.parquet")
     chosen = [f"{one.name}, seed {seed}" for one in held.backtests for seed in seeds]
-    return {
-        "against": job.current.name, "judged_from": _moment(borders[0].test_start),
-        "judged_to": _moment(borders[-1].test_stop), "folds": len(borders), "seeds": len(seeds),
-        "markets": [one.name for one in held.backtests],
+    return how_judged(job.current, borders, [one.name for one in held.backtests], len(seeds)) | {
         "current": _figures([one.figures() for one in held.backtests]),
         "proposed": _figures(methods.loc[chosen].to_dict("records")),
         "difference_per_day": paired_difference(ours.mean(axis=(0, 1)), theirs.mean(axis=0), _per_day(held)),
     }, ours[0].reshape(-1)  # fmt: skip
+
+
+def how_judged(current: Version, borders: Sequence[Border], markets: Sequence[str], seeds: int) -> dict[str, Any]:
+    """What a proposal's record says of how it was judged, whatever it is: against which version, and on which bars."""
+    return {
+        "against": current.name, "judged_from": moment(borders[0].test_start),
+        "judged_to": moment(borders[-1].test_stop), "folds": len(borders), "seeds": seeds, "markets": list(markets),
+    }  # fmt: skip
 
 
 def paired_difference(ours: np.ndarray, theirs: np.ndarray, bars_per_day: float) -> dict[str, float] | None:
@@ -310,7 +331,8 @@ def _figures(rows: Sequence[Any]) -> dict[str, float]:
     return {name: float(np.mean(found)) for name, found in values.items() if found}
 
 
-def _moment(milliseconds: int) -> str:
+def moment(milliseconds: int) -> str:
+    """Milliseconds since the epoch in ISO 8601, UTC."""
     return pd.Timestamp(milliseconds, unit="ms", tz="UTC").isoformat()
 
 

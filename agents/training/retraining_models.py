@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from agents.evaluation.walk_forward.plan import row_of
 from agents.run_folders.run_folder import write_json
 from agents.run_folders.versions.models_folder import ModelsFolder
 from agents.run_folders.versions.version import (
+    AGENT_KIND,
     DRIFT,
     MODEL,
     RECORD,
@@ -30,7 +30,7 @@ from agents.run_folders.versions.version import (
 )
 from agents.training.drift_of_training import Learned, calibration_of, model_reference
 from agents.training.model_trainings import NOTHING, TRAININGS, Training
-from agents.training.retraining import WORK, RetrainPlan, folds_of_new_bars, place_of_work
+from agents.training.retraining import WORK, RetrainPlan, folds_of_new_bars, how_judged, moment, place_of_work
 from cryptoenv.analysis.resampling import LEAST, block_interval
 from cryptoenv.bars.price_columns import CLOSE
 from cryptoenv.files.durable_files import make_folder, read_regular
@@ -90,9 +90,11 @@ def bars_in_use(models: ModelsFolder, plan: RetrainPlan) -> tuple[str, ...]:
     """Where the bars of the version in use come from: the plan's, else those that it was retrained on.
 
     Raises:
-        ValueError: neither says so. VersionError, PointerError: no version in use, or a damaged one.
+        ValueError: neither says so. VersionError, PointerError: no version in use, a damaged one, or one of a kind that
+            nothing here trains.
     """
     current = read_version(models.current())
+    _require_known(current)
     found = plan.bars or tuple(current.data.get(BARS, ()))
     if not found:
         raise ValueError(f"version {current.name} does not say where its bars come from: name them with --bars")
@@ -108,10 +110,7 @@ def prepared_model(models: ModelsFolder, plan: RetrainPlan) -> ModelJob:
     """
     place = models.current()
     current = require_whole(place)
-    if current.kind not in FIGURES:
-        raise VersionError(
-            f"version {current.name} is a {current.kind}, which its own command trains; known here: {sorted(FIGURES)}"
-        )
+    _require_known(current)
     training, bars = _training(place, current), bars_in_use(models, plan)
     recipe, model = training.recipe, load(place / MODEL)
     assert isinstance(model, Predictor)
@@ -119,10 +118,19 @@ def prepared_model(models: ModelsFolder, plan: RetrainPlan) -> ModelJob:
         raise ValueError("the recipe learns labels of your own, and new bars have none: train it with `pretrain`")
     maker = MarketMaker(model.layout, recipe.inputs)
     markets = tuple(maker.market_at(Path(one)) for one in bars)
-    walk = folds_of_new_bars(current, markets, model.layout, plan)
+    walk = folds_of_new_bars(models, current, markets, model.layout, plan)
     reads: Any = model.layout  # all that borders ask for: timeframes and window
     borders = tuple(walk.borders(markets, reads))
     return ModelJob(current, model, training, markets, bars, borders, plan.validation)
+
+
+def _require_known(version: Version) -> None:
+    if version.kind not in FIGURES:
+        known = ", ".join((AGENT_KIND, *sorted(FIGURES)))
+        raise VersionError(
+            f"version {version.name} is a {version.kind}, which `retrain` does not train; it trains {known}. Train it "
+            "by its own command, and add the result with `cryptoenv models add`"
+        )
 
 
 def _training(place: Path, current: Version) -> Training:
@@ -223,7 +231,7 @@ def splits_before(markets: Sequence[Market], end: int, training: Training, valid
         first, stop = market.first_decision(training.layout.window), min(row_of(market, end) + 1, len(market))
         middle = stop - round((stop - first) * validation)
         if not first < middle - gap < middle < stop - gap:
-            raise ValueError(f"{market.name or 'the market'} has too few bars before {_moment(end)} to learn from")
+            raise ValueError(f"{market.name or 'the market'} has too few bars before {moment(end)} to learn from")
         learned.append(Span(number, first, middle - gap))
         chosen.append(Span(number, middle, stop - training.look_ahead))
     return Splits(tuple(learned), tuple(chosen), ())
@@ -271,13 +279,7 @@ def _record(job: ModelJob, ours: NDArray[np.float64], theirs: NDArray[np.float64
     if interval is not None:
         difference = {"value": interval.value, "low": interval.low, "high": interval.high, "level": interval.level,
                       "bars": len(ours)}  # fmt: skip
-    return {
-        "against": job.current.name, "judged_from": _moment(job.borders[0].test_start),
-        "judged_to": _moment(job.borders[-1].test_stop), "folds": len(job.borders), "seeds": 1,
-        "markets": [market.name for market in job.markets], "figure": FIGURES[job.current.kind],
+    return how_judged(job.current, job.borders, [market.name for market in job.markets], seeds=1) | {
+        "figure": FIGURES[job.current.kind],
         "current": {"loss": float(theirs.mean())}, "proposed": {"loss": float(ours.mean())}, "difference": difference,
     }  # fmt: skip
-
-
-def _moment(milliseconds: int) -> str:
-    return pd.Timestamp(milliseconds, unit="ms", tz="UTC").isoformat()

@@ -38,6 +38,15 @@ class ModelReference:
     equity: EquityReference | None = None
     calibration: CalibrationReference | None = None
 
+    def words(self) -> str:
+        """What live data can be compared in, and in what not, since too little is known of it."""
+        columns = [column.judged for table in self.features for column in table.columns]
+        calibrated = self.calibration is not None and self.calibration.judged
+        parts = {"losses": self.losses is not None, "equity": self.equity is not None, "calibration": calibrated}
+        found = ", ".join([f"{sum(columns)} of {len(columns)} features", *(name for name, can in parts.items() if can)])
+        missing = ", ".join(name for name, can in parts.items() if not can)
+        return found + (f"; not in {missing}, of which too little is known" if missing else "")
+
     def write(self, path: Path) -> None:
         """Write it whole, or leave what was there."""
         parts = {key: getattr(self, key) for key in ("losses", "equity", "calibration")}

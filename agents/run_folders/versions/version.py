@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +219,3 @@ def checksums(folder: Path) -> dict[str, str]:
             with open(path, "rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def plain_version(version: Version) -> dict[str, Any]:
-    """Plain values, without the files."""
-    told = asdict(version)
-    del told["files"]
-    return told

@@ -68,6 +68,11 @@ class CalibrationReference:
     batches: float
     ahead: int = 1
 
+    @property
+    def judged(self) -> bool:
+        """Whether enough is known of it to compare anything with it."""
+        return self.batches >= LEAST_BATCHES
+
     @classmethod
     def of(cls, probabilities: ArrayLike, outcomes: ArrayLike, ahead: int = 1) -> Self:
         """From predictions (n,) in the order of time, on data that nothing was learned from, and what came, 0 or 1.
@@ -132,7 +137,7 @@ def calibration_distance(
     """
     said, came = _checked(probabilities, outcomes)
     usable = (reference.shares * len(said) >= PER_BIN) & (reference.variances > 0.0)
-    if reference.batches < LEAST_BATCHES or not usable.any():
+    if not reference.judged or not usable.any():
         return None
     live = _parts(reference.edges, said, came).mean(axis=0)
     error = np.sqrt(reference.variances * (1.0 / len(said) + 1.0 / reference.rows))

@@ -83,11 +83,11 @@ class EquityBand:
     level: float
 
     def at(self, bars: int) -> tuple[float, float, float] | None:
-        """Low, middle and high after so many bars; None before the first and after the last that is judged."""
-        if not self.bars[0] <= bars <= self.bars[-1]:
+        """Low, middle and high after so many bars; None where a path is not judged."""
+        found = int(np.searchsorted(self.bars, bars))
+        if found == len(self.bars) or self.bars[found] != bars:
             return None
-        low, middle, high = (float(np.interp(bars, self.bars, y)) for y in (self.low, self.middle, self.high))
-        return low, middle, high
+        return float(self.low[found]), float(self.middle[found]), float(self.high[found])
 
 
 def equity_band(reference: EquityReference, horizon: int, level: float = 0.05, *, seed: int = 0) -> EquityBand:
@@ -166,7 +166,6 @@ class EquityWatch:
         self.band = equity_band(reference, horizon, level, seed=seed)
         self.horizon = horizon
         self.status = Status(words="equity against its backtest")
-        self._judged = frozenset(self.band.bars.tolist())
         self._start = math.nan
         self._bars = 0
 
@@ -178,10 +177,9 @@ class EquityWatch:
             self._start, self._bars = math.log(equity), 0
             return False
         self._bars += 1
-        if self._bars not in self._judged or self.status.state == "alarm":
-            return False
         allowed = self.band.at(self._bars)
-        assert allowed is not None
+        if allowed is None or self.status.state == "alarm":
+            return False
         earned = math.log(equity) - self._start
         fired = earned < allowed[0]
         words = f"log-return since {self._bars:,} bars; the backtest promised {allowed[1]:+.4f}"

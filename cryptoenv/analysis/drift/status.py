@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["ok", "alarm", "unknown"]
@@ -41,7 +41,3 @@ class Status:
             "state": self.state, "statistic": self.statistic, "threshold": self.threshold, "since": self.since,
             "words": self.words,
         }  # fmt: skip
-
-    def latched(self, at_ms: int, words: str) -> Status:
-        """An alarm from now on, with the figures as they are."""
-        return replace(self, state="alarm", since=at_ms, words=words)

@@ -237,3 +237,9 @@ def test_the_commands_say_it_in_words(
     told = json.loads(Path("models", POINTER).read_text())
     assert told["current"] == "0001" and len(told["moves"]) == 3
     assert main(["retrain", "models"]) == 2 and "name them with --bars" in capsys.readouterr().err
+    described = Path("models", "0001", TOLD)
+    described.write_text(described.read_text().replace("cryptoenv-extractor", "cryptoenv-tokens"))
+    assert main(["retrain", "models"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "version 0001 is a cryptoenv-tokens, which `retrain` does not train; it trains agent, cryptoenv-ext" in said
+    assert len(said.splitlines()) == 1

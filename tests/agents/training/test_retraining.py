@@ -15,14 +15,14 @@ import agents.training.walk_forward as walking
 from agents.command_line import main
 from agents.live.deciders import Decider
 from agents.live.desk import live_environment, named_decider
-from agents.live.drift_monitor import EVENT, MODELS_EVENT, DriftMonitor, MonitorPlan
+from agents.live.drift_monitor import MODELS_EVENT, DriftMonitor, MonitorPlan
 from agents.live.operated import operated
 from agents.live.trading_loop import TradingLoop
 from agents.run_folders.versions.drift_file import ModelReference
 from agents.run_folders.versions.models_folder import ModelsFolder
 from agents.run_folders.versions.version import DRIFT, MODEL, RECORD, require_whole
 from agents.training import retraining
-from agents.training.drift_alarm import standing_alarm
+from agents.training.drift_alarm import EVENT, standing_alarm
 from agents.training.retraining import WORK, NothingNew, RetrainPlan, paired_difference, prepared, retrain
 from cryptoenv.analysis.drift.features import FeaturePlan
 from cryptoenv.files.folder_lock import FolderLockedError, folder_lock
@@ -111,6 +111,8 @@ def test_from_drift_to_a_roll_back(world: World, capsys: pytest.CaptureFixture[s
     assert seen is not None and pd.Timestamp(record["judged_from"]) > seen
     assert record["difference_per_day"]["low"] <= record["difference_per_day"]["high"]
     assert main(asked) == 0 and "no alarm stands" in capsys.readouterr().out  # the newest version has seen it
+    assert main(["retrain", "models", "--no-fetch", "--folds", "1", "--every", "1us"]) == 0  # it would go on for ever
+    assert "version 0002, which is proposed, has seen all but" in capsys.readouterr().out
 
     monitor, events = traded(world, "account", at + AFTER, 2)
     assert named_events(events, MODELS_EVENT)[-1] == "proposed"
@@ -125,6 +127,10 @@ def test_from_drift_to_a_roll_back(world: World, capsys: pytest.CaptureFixture[s
     assert standing_alarm(state, None) is not None
     assert main(["models", "compare", "models", "0001", "0002"]) == 0
     assert "0002 against 0001" in capsys.readouterr().out
+    assert main(["models", "show", "models", "0001"]) == 0
+    words = ModelReference.read(models.place("0001") / DRIFT).words()
+    assert f"live data are compared in {words}" in capsys.readouterr().out
+    assert " features, losses, equity" in words and "of which too little is known" in ModelReference().words()
 
 
 def named_events(events: list[tuple[str, dict[str, Any]]], kind: str) -> list[str]:
