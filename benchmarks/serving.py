@@ -196,7 +196,8 @@ def rivals(place: Path, kind: str, litserve: str | None, seconds: float) -> dict
     for name, (words, python) in kinds.items():
         port = free_port()
         options = [word for word in words if word]
-        start = ours(place, port, *options) if name.startswith("ours") else [*options, str(place), str(port)]
+        start = [*options, str(place), str(port), *LITSERVE.get(name, [])]
+        start = ours(place, port, *options) if name.startswith("ours") else start
         with server(start, port, python):
             status, content = asyncio.run(once(port, request))
             if status != 200:
