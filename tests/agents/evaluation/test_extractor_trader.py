@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from agents.policies.agent import Agent, AgentPolicy
 from agents.policies.heads import bind, copy_of
 from agents.policies.utility_head import ON_VALUES
 from agents.settings import TradingSettings
+from agents.training.checkpoint import Checkpoints
 from agents.training.config import AgentTrainingConfig
 from agents.training.pipeline import cloned, learn
 from agents.training.value_teacher import agent_of_values, knows_values, taught_by_values
@@ -141,3 +143,27 @@ def test_a_trained_agent_on_values_is_saved_and_read(
     loaded = Agent.load(tmp_path / "agent", values)
     for name, weight in loaded.policy.state_dict().items():
         torch.testing.assert_close(weight, found.agent.policy.state_dict()[name])
+
+
+def test_a_killed_training_on_values_ends_as_if_it_had_not_been(
+    labelled: tuple[ExpertMarket, ...], values: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning = FittedQConfig(steps=2_560, batch_size=64, evaluate_every=640)
+    config = AgentTrainingConfig(learning=learning, settings=SETTINGS, checkpoint_every=640)
+    markets = (labelled, labelled)
+    whole = learn("fitted_q", values, markets, config, seed=0, progress=False)
+    kept, times = Checkpoints.save, list[int]()
+
+    def killed(*given: Any) -> None:
+        kept(*given)
+        times.append(1)
+        if len(times) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Checkpoints, "save", killed)
+        learn("fitted_q", values, markets, config, seed=0, out=tmp_path / "run", progress=False)
+    again = learn("fitted_q", values, markets, config, seed=0, out=tmp_path / "run", resume=True, progress=False)
+    assert again.metrics["validation"] == whole.metrics["validation"]
+    for name, weight in whole.agent.policy.state_dict().items():
+        assert torch.equal(weight, again.agent.policy.state_dict()[name])
