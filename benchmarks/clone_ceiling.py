@@ -2,6 +2,7 @@
 
     python -m benchmarks.clone_ceiling --seeds 0 --contenders actions "actions, values"    some of them
     python -m benchmarks.clone_ceiling --artifact NAME FOLDER [FOLDER ...]                  trained already, a seed each
+    python -m benchmarks.clone_ceiling --together NAME FOLDER FOLDER ...                    the mean of them decides
     python -m benchmarks.clone_ceiling --seeds                                              what is kept, scored anew
 
 All but one learn in stretches from markets of "standard" that are read once (`teacher: oracle`, `values: alone`) and
@@ -54,15 +55,17 @@ PAIRS = (
     ("actions, values, beliefs, seen often", "actions, values, beliefs"),
     ("actions, values, beliefs, 128 units", "actions, values, beliefs"),
     ("actions, values, beliefs, 32 lanes of 128", "actions, values, beliefs"),
+    ("recipe oracle", "default as it ships"), ("recipe oracle and default", "recipe oracle"),
 )  # fmt: skip
 
 
 def contenders(seconds: float) -> dict[str, Recipe]:
     """The recipes that are compared."""
     bars, default = Recipe.read("bars"), Recipe.read("default")
+    validate_every = max(100, int(seconds) // 4)
     layout = replace(bars.architecture, values="alone")
     training = replace(bars.training, stop_after=None, steps=10**6, max_seconds=seconds, regime_weight=1.0,
-                       validate_every=100, patience=10**6)  # fmt: skip
+                       validate_every=validate_every, patience=10**6)  # fmt: skip
     base = replace(bars, teacher="oracle", architecture=layout, training=training)
 
     def of(value: float, action: float, regimes: int = 0, **further: Any) -> Recipe:
@@ -85,6 +88,7 @@ def contenders(seconds: float) -> dict[str, Recipe]:
         "actions, values, beliefs, seen often": of(1.0, 1.0, 64, markets=64),
         "actions, values, beliefs, 128 units": of(1.0, 1.0, 64, memory=128),
         "actions, values, beliefs, 32 lanes of 128": of(1.0, 1.0, 64, lanes=32, stretch=128),
+        "recipe oracle": replace(Recipe.read("oracle"), training=training),
         "Transformer": small,
     }
 
@@ -131,7 +135,8 @@ def earned(extractors: Sequence[Extractor]) -> dict[str, Any]:
     """What one extractor, or the mean of several, earns on each test market, and what the optimum does."""
     first, *beside = extractors
     layout = first.config
-    settings = TradingSettings(timeframes=layout.timeframes, window=layout.window, positions=layout.positions)
+    window = Recipe.read("default").architecture.window  # the same span for all: no other waits longer
+    settings = TradingSettings(timeframes=layout.timeframes, window=window, positions=layout.positions)
     validation, test = judging(settings)
     rows = whole_markets(test)
     best = roll(baselines.oracle(test, settings), test, rows, settings).expected(test)
@@ -207,6 +212,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--contenders", nargs="+", metavar="NAME")
     parser.add_argument("--artifact", nargs="+", action="append", default=[], metavar="NAME FOLDER")
+    parser.add_argument("--together", nargs="+", action="append", default=[], metavar="NAME FOLDER")
     parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/clone_ceiling"))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/clone_ceiling.json"))
     arguments = parser.parse_args()
@@ -224,6 +230,9 @@ def main() -> None:
             found |= rows_of(name, there, arguments.keep / f"{arguments.seconds:g}" / "earned", whole=whole)
     for name, *folders in arguments.artifact:
         found |= rows_of(name, [Path(folder) for folder in folders], arguments.keep / "earned", whole=True)
+    for name, *folders in arguments.together:
+        place = arguments.keep / "earned" / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+        found[name] = [kept(place, [Extractor.load(folder) for folder in folders])]
     result = header() | {"seconds": arguments.seconds, "days": DAYS, "test_markets": TEST, "rows": summary(found)}
     write_result(arguments.out, result)
     print(f"wrote {arguments.out}")

@@ -23,12 +23,12 @@ class OracleTable(NamedTuple):
     """One market's.
 
     `values` (T, P) float32: percent of equity that a position is worth more than none, before the cost of going there;
-    `actions` (T, P) int8: best target given the held position; `beliefs` (T, K) float16: probabilities of regimes.
+    `actions` (T, P) int8: best target given the held position; `beliefs` (T, K) float32: probabilities of regimes.
     """
 
     values: NDArray[np.float32]
     actions: NDArray[np.int8]
-    beliefs: NDArray[np.float16]
+    beliefs: NDArray[np.float32]
 
     @classmethod
     def of(cls, sample: RegimeSample, cost: float, positions: tuple[float, ...]) -> Self:
@@ -42,7 +42,7 @@ class OracleTable(NamedTuple):
         oracle = filter_oracle(sample, cost, positions)
         flat = positions.index(0.0)
         values = (PERCENT * (oracle.values - oracle.values[:, flat, None])).astype(np.float32)
-        return cls(values, oracle.actions, filter_beliefs(sample).astype(np.float16))
+        return cls(values, oracle.actions, filter_beliefs(sample).astype(np.float32))
 
 
 class OracleStretch(NamedTuple):
@@ -60,4 +60,4 @@ class OracleStretch(NamedTuple):
             return np.stack([table[field][at] for table, at in zip(tables, rows, strict=True)])
 
         values, actions, beliefs = (torch.from_numpy(cut(field)) for field in range(3))
-        return cls(values, actions.long(), beliefs.float())
+        return cls(values, actions.long(), beliefs)
