@@ -104,6 +104,7 @@ REDUCED = {
     "cryptoenv pretrain --recipe default --out runs/pretrain": PARSED,  # tests/pretrain/extractor/test_recipe.py
     "cryptoenv pretrain --recipe default --out runs/pretrain --resume": PARSED,
     "cryptoenv pretrain --recipe bars --out runs/bars": PARSED,  # tests/pretrain/extractor/test_rewards_commands.py
+    "cryptoenv pretrain --recipe oracle --out runs/oracle": PARSED,  # tests/pretrain/data/test_oracle_tables.py
     "cryptoenv pretrain --recipe bars --bars my_bars.csv.gz --out runs/bars_mine": PARSED,
     "cryptoenv pretrain --recipe default --out runs/extractor": PARSED,
     "cryptoenv pretrain --bars my_bars.csv.gz --split time --from default --out runs/finetuned": PARSED,
