@@ -18,6 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -124,8 +125,8 @@ def main() -> None:
     parser.add_argument("--run", nargs="+", action="append", default=[], metavar="NAME ARTIFACT", help="a row")
     parser.add_argument("--ensemble", nargs="+", action="append", default=[], metavar="NAME ARTIFACT",
                         help="a row of artifacts whose mean decides")  # fmt: skip
-    parser.add_argument("--agent", nargs=2, action="append", default=[], metavar=("ALGORITHM", "ARTIFACT"),
-                        help="rows of agents, and of what they began as")  # fmt: skip
+    parser.add_argument("--agent", nargs="+", action="append", default=[], metavar="ALGORITHM ARTIFACT",
+                        help="rows of agents, each artifact's, and of what they began as")  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of agents")
     parser.add_argument("--task", default="standard")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/bars_alone.json"))
@@ -140,15 +141,16 @@ def main() -> None:
     for together, given in ((False, arguments.run), (True, arguments.ensemble)):
         for name, *folders in given:
             keep(name, *traded(folders, arguments.task, together=together))
-    for algorithm, artifact in arguments.agent:
+    for algorithm, *artifacts in arguments.agent:
         runs: list[list[dict[str, Any]]] = []
-        for seed in arguments.seeds:
+        on = Path(artifacts[0]).name if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
+        for artifact, seed in product(artifacts, arguments.seeds):
             with TemporaryDirectory() as folder:
                 found, best = agent_of(algorithm, artifact, arguments.task, seed, Path(folder) / "run")
             runs.append(found)
             agents, begun = zip(*runs, strict=True)
-            keep(f"{algorithm} on {Path(artifact).name}", list(agents), best)
-            keep(f"what {algorithm} began as on {Path(artifact).name}", list(begun), best)
+            keep(f"{algorithm} on {on}", list(agents), best)
+            keep(f"what {algorithm} began as on {on}", list(begun), best)
     print(f"wrote {arguments.out}")
 
 
