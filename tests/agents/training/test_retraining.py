@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +25,7 @@ from agents.live.operated import operated
 from agents.live.trading_loop import TradingLoop
 from agents.run_folders.versions.drift_file import ModelReference
 from agents.run_folders.versions.models_folder import ModelsFolder
-from agents.run_folders.versions.version import DRIFT, MODEL, RECORD, require_whole
+from agents.run_folders.versions.version import DRIFT, MODEL, RECORD, TABLE, require_whole
 from agents.training import retraining
 from agents.training.drift_alarm import EVENT, standing_alarm
 from agents.training.retraining import WORK, NothingNew, RetrainPlan, paired_difference, prepared, retrain
@@ -34,6 +39,7 @@ from cryptoenv.live.paper_broker import PaperBroker
 from cryptoenv.live.safeguards import SanityLimits, TradeLimits
 from tests.agents.operated_world import DAYS, DRIFTED, World
 
+ROOT = Path(__file__).resolve().parents[3]
 LOOSE = Policies(
     SanityLimits(constant_bars=None), TradeLimits(exposure=9.0, orders_per_hour=None, daily_loss=None, drawdown=None)
 )
@@ -200,6 +206,31 @@ def test_two_retrainings_at_once_and_what_an_interrupted_one_leaves(
     assert (models.place(version.name) / MODEL / "recipe.yaml").is_file()
     with pytest.raises(NothingNew, match="has seen all but"):
         prepared(models, RetrainPlan(least_new_days=1000.0))
+
+
+@pytest.mark.slow
+def test_a_retraining_that_is_killed_has_proposed_nothing_and_the_next_one_goes_on(world: World) -> None:
+    """Killed while it walks forward, and while it trains what it would propose."""
+    world.grow(DAYS)
+    models = ModelsFolder(world.folder / "models")
+    before, pointer = models.names(), models.pointer()
+    asked = ["retrain", "models", "--no-fetch", "--folds", "1"]
+    code = "import sys; from agents.command_line import main; sys.exit(main(sys.argv[1:]))"
+    for begun in (f"*/{TABLE}", "*/run"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *asked], cwd=world.folder, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        until = time.monotonic() + 200.0
+        while not any((models.folder / WORK).glob(begun)) and child.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        assert child.poll() is None  # it was at work
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        assert models.names() == before and models.pointer() == pointer
+    assert main(asked) == 0
+    (added,) = set(models.names()) - set(before)
+    assert require_whole(models.place(added)).source == "retrain" and models.pointer() == pointer
 
 
 @pytest.mark.parametrize(
