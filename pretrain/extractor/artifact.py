@@ -22,6 +22,7 @@ from pretrain.extractor.config import ExtractorConfig
 from pretrain.extractor.model import ExtractorModel, Predictions
 from pretrain.fitting.artifact_folder import (
     ArtifactError,
+    artifact_in,
     exact_keys,
     loaded_module,
     parsed,
@@ -315,7 +316,7 @@ class Extractor(KeptPredictor):
         """The extractor kept in `folder`, after every check; "default" and "bars" ship with the package.
 
         Args:
-            folder: of the artifact.
+            folder: of the artifact, or of the run that made it.
             device: where it predicts.
             functions: code of the user's own features, where it reads some.
             features: of an artifact that was made before they were kept in it (format version 5), where they are not
@@ -325,7 +326,7 @@ class Extractor(KeptPredictor):
             ArtifactError: a file is missing, unexpected, changed, unreadable, or does not fit the others; the code of
                 a feature is missing. ValueError: no such device.
         """
-        content = read_folder(shipped_place(folder) or Path(folder), CONTENT)
+        content = read_folder(shipped_place(folder) or artifact_in(Path(folder)), CONTENT)
         values, earlier = _config_values(content[CONFIG])
         try:
             config = ExtractorConfig.from_json(values["architecture"])

@@ -21,6 +21,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 CHECKSUMS = "checksums.json"
 CONFIG = "config.json"  #: of every model's artifact: an object with "format", the kind of model
+ARTIFACT = "artifact"  #: folder of the artifact in a run's folder
 LARGEST_FILE = 4 * 1024**3  #: bytes of a file that is read
 LARGEST_CONFIG = 16 * 1024**2  #: bytes of a configuration that is looked into
 LARGEST_HEADER = 2 * 1024**2  #: bytes of what a safetensors file says of its tensors
@@ -87,6 +88,12 @@ def read_folder(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
         if hashlib.sha256(data).hexdigest() != sums[name]:
             raise ArtifactError(f"{folder}: {name} does not have the sha256 in {CHECKSUMS}: truncated or changed")
     return content
+
+
+def artifact_in(place: Path) -> Path:
+    """The folder itself, or the artifact of a run's folder."""
+    whole = (place / CONFIG).exists() or not (place / ARTIFACT / CONFIG).is_file()
+    return place if whole else place / ARTIFACT
 
 
 def kind_of(folder: Path) -> str:

@@ -10,16 +10,11 @@ from pathlib import Path
 from cryptoenv.files.durable_files import make_folder, write_file
 from cryptoenv.files.folder_lock import folder_lock
 from cryptoenv.files.typed_values import ConfigError
-from pretrain.fitting.artifact_folder import CONFIG
+from pretrain.fitting.artifact_folder import ARTIFACT as ARTIFACT
+from pretrain.fitting.artifact_folder import artifact_in as artifact_in  # where it was before
 from pretrain.fitting.fitting import CHECKPOINTS, FitOptions, refuse_earlier_run
 
-ARTIFACT, RECIPE, PICTURES, INPUTS = "artifact", "recipe.yaml", "pictures", "inputs.json"
-
-
-def artifact_in(place: Path) -> Path:
-    """The folder itself, or the artifact of a run's folder."""
-    whole = (place / CONFIG).exists() or not (place / ARTIFACT / CONFIG).is_file()
-    return place if whole else place / ARTIFACT
+RECIPE, PICTURES, INPUTS = "recipe.yaml", "pictures", "inputs.json"
 
 
 @contextmanager

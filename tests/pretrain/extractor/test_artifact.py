@@ -50,6 +50,11 @@ def test_round_trip(extractor: Extractor, folder: Path, markets: tuple[Market, .
     assert [path.name for path in folder.parent.iterdir()] == ["artifact"]
 
 
+def test_the_folder_of_a_run_is_as_good_as_that_of_its_artifact(extractor: Extractor, tmp_path: Path) -> None:
+    extractor.save(tmp_path / "run" / "artifact")
+    assert Extractor.load(tmp_path / "run").hash == extractor.hash
+
+
 def test_saving_again_replaces(extractor: Extractor, folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"damaged")
     extractor.save(folder)
