@@ -113,22 +113,25 @@ def test_a_storm_of_timer_signals(market: cryptoenv.Market) -> None:
     over = False
     try:
         for _ in range(3000):
-            try:
-                armed = True
-                signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(2e-6, 6e-5)))
-                if over:
-                    seen, info = env.reset()
-                    over = False
-                else:
-                    seen, _, terminated, truncated, info = env.step(int(rng.integers(3)))
-                    over = terminated or truncated
-                armed = False
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
+            try:  # a signal may come while the refusal of a step is handled, too
+                try:
+                    armed = True
+                    signal.setitimer(signal.ITIMER_REAL, float(rng.uniform(2e-6, 6e-5)))
+                    if over:
+                        seen, info = env.reset()
+                        over = False
+                    else:
+                        seen, _, terminated, truncated, info = env.step(int(rng.integers(3)))
+                        over = terminated or truncated
+                    armed = refused = False
+                    signal.setitimer(signal.ITIMER_REAL, 0.0)
+                except RuntimeError:
+                    armed, refused = False, True
             except Interrupted:
                 hits += 1
                 over = env._bar == IN_RESET
                 continue
-            except RuntimeError:
+            if refused:
                 over = True
                 continue
             shown(env, market, seen, info)
